@@ -1,0 +1,61 @@
+"""The contract between whoever has images and whoever needs them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Image = NDArray[np.uint8]
+"""(H, W, 3) uint8, BGR, as OpenCV reads it."""
+
+LabelMap = NDArray[np.uint8]
+"""(H, W) uint8, ids of LIP-20; 255 is ignored."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image and, where there is one, its label map of the same height and width."""
+
+    name: str
+    image: Image
+    labels: LabelMap | None
+
+
+class Dataset(Protocol):
+    """Images by index, read when asked for: nothing is kept in memory.
+
+    ``description`` says in one line what the images are ("LIP val, 50 images, lip/").
+    ``names`` are unique and in a fixed order. ``labelled`` tells whether every sample has a label map.
+    """
+
+    @property
+    def description(self) -> str: ...
+
+    @property
+    def names(self) -> Sequence[str]: ...
+
+    @property
+    def labelled(self) -> bool: ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Sample:
+        """The sample at ``index``.
+
+        Raises:
+            DataError: the image or its label map cannot be read; the message names the file.
+            IndexError: ``index`` is past the end.
+        """
+        ...
+
+    def labels(self, index: int) -> LabelMap:
+        """The label map at ``index`` alone, without decoding the image.
+
+        Raises:
+            DataError: there is no label map, or it cannot be read.
+        """
+        ...

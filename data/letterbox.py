@@ -1,0 +1,97 @@
+"""Fit an image of any size into a network's input, and label maps back onto the image.
+
+The aspect ratio is kept and the rest is black, as CE2P's family does it: the whole image, centred,
+padded with 0. Label maps return by nearest neighbour, so that no class appears that was not predicted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from ..labels import IGNORE_LABEL
+from .dataset import Image, LabelMap
+
+
+@dataclass(frozen=True)
+class Letterbox:
+    """Where an image lies inside a network's input.
+
+    Args:
+        image_size: (height, width) of the image.
+        input_size: (height, width) of the network's input.
+        top, left, height, width: the rectangle of the input that the image covers.
+    """
+
+    image_size: tuple[int, int]
+    input_size: tuple[int, int]
+    top: int
+    left: int
+    height: int
+    width: int
+
+    @classmethod
+    def fit(cls, image_size: tuple[int, int], input_size: tuple[int, int]) -> Letterbox:
+        """The largest centred rectangle of ``input_size`` with the image's aspect ratio."""
+        if min(image_size) < 1:
+            raise ValueError(f"an image of {image_size[0]}x{image_size[1]} pixels has no area")
+        scale = min(input_size[0] / image_size[0], input_size[1] / image_size[1])
+        height = min(max(round(image_size[0] * scale), 1), input_size[0])
+        width = min(max(round(image_size[1] * scale), 1), input_size[1])
+        top, left = (input_size[0] - height) // 2, (input_size[1] - width) // 2
+        return cls(image_size, input_size, top, left, height, width)
+
+    def apply(self, image: Image, out: Image | None = None) -> Image:
+        """Resize and pad an image.
+
+        Args:
+            image: (H, W, 3) uint8 of ``image_size``.
+            out: (h, w, 3) uint8 of ``input_size`` to write into; allocated when not given.
+
+        Returns:
+            (h, w, 3) uint8, black around the image.
+        """
+        self._check(image, self.image_size)
+        if out is None:
+            out = np.zeros((*self.input_size, 3), np.uint8)
+        else:
+            self._check(out, self.input_size)
+            out[:] = 0
+        shrinks = self.height < self.image_size[0] or self.width < self.image_size[1]
+        resized = cv2.resize(
+            image, (self.width, self.height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+        )
+        out[self.top : self.top + self.height, self.left : self.left + self.width] = resized
+        return out
+
+    def apply_labels(self, labels: LabelMap) -> LabelMap:
+        """The label map at the network's input size: nearest neighbour, 255 around it."""
+        self._check(labels, self.image_size)
+        out = np.full(self.input_size, IGNORE_LABEL, np.uint8)
+        out[self.top : self.top + self.height, self.left : self.left + self.width] = cv2.resize(
+            labels, (self.width, self.height), interpolation=cv2.INTER_NEAREST_EXACT
+        )
+        return out
+
+    def restore(self, labels: LabelMap) -> LabelMap:
+        """Bring a network's label map back to the image.
+
+        Args:
+            labels: (h, w) uint8 of ``input_size``.
+
+        Returns:
+            (H, W) uint8 of ``image_size``; nearest neighbour.
+        """
+        self._check(labels, self.input_size)
+        inside = labels[self.top : self.top + self.height, self.left : self.left + self.width]
+        height, width = self.image_size
+        return cv2.resize(  # type: ignore[return-value]
+            np.ascontiguousarray(inside), (width, height), interpolation=cv2.INTER_NEAREST_EXACT
+        )
+
+    @staticmethod
+    def _check(array: Image | LabelMap, size: tuple[int, int]) -> None:
+        if array.shape[:2] != size or array.dtype != np.uint8:
+            raise ValueError(f"expected uint8 of {size[0]}x{size[1]}, got {array.dtype} of {array.shape}")

@@ -1,0 +1,1 @@
+"""How do frames become label maps: one protocol, the CPU runtime, PyTorch as the reference."""

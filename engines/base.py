@@ -1,0 +1,156 @@
+"""The one protocol that every engine meets: frames in, label maps out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import UsageError
+
+Frames = NDArray[np.uint8]
+"""(N, H, W, 3) uint8, BGR, at the network's input size."""
+
+LabelMaps = NDArray[np.uint8]
+"""(N, H, W) uint8, ids of LIP-20."""
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """A request in flight; hand it to :meth:`Engine.collect` once."""
+
+    number: int
+
+
+class Engine(ABC):
+    """Turns frames into label maps.
+
+    ``infer`` is the plain way. For throughput, ``submit`` starts a request and returns at once, and
+    ``collect`` waits for it; requests are collected in the order in which they were submitted, and at least
+    ``in_flight`` of them can be under way. An engine belongs to the thread that uses it. It is a context
+    manager; after ``close`` every call is an error.
+
+    Attributes:
+        name: what runs, for messages ("ONNX Runtime 1.31.1, 2 threads").
+        target: the word that ``--target`` knows it by.
+        precision: ``fp32``, ``fp16`` or ``int8``: a property of the graph that runs.
+        input_size: (height, width) of the frames.
+        batch: the number of frames a call must bring, or None where any number goes.
+        in_flight: how many requests may be under way.
+    """
+
+    name: str
+    target: str
+    precision: str
+    input_size: tuple[int, int]
+    batch: int | None
+    in_flight: int = 2
+
+    def __init__(self) -> None:
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix=type(self).__name__)
+        self._pending: deque[tuple[Ticket, Future[LabelMaps]]] = deque()
+        self._issued = 0
+        self._closed = False
+
+    @abstractmethod
+    def _run(self, frames: Frames) -> LabelMaps:
+        """One forward pass of checked frames, on the worker's thread."""
+
+    def infer(self, frames: Frames) -> LabelMaps:
+        """Label maps of a batch of frames.
+
+        Args:
+            frames: (N, H, W, 3) uint8, BGR, with (H, W) = ``input_size`` and N = ``batch`` where that is fixed.
+
+        Returns:
+            (N, H, W) uint8; the caller's own.
+
+        Raises:
+            UsageError: frames of another shape or dtype, requests still in flight, or a closed engine.
+        """
+        if self._pending:
+            raise UsageError("infer() while requests are in flight.", "Collect every submitted ticket first.")
+        return self.collect(self.submit(frames))
+
+    def submit(self, frames: Frames) -> Ticket:
+        """Start a request. ``frames`` must stay as they are until it is collected.
+
+        Raises:
+            UsageError: as ``infer``, or ``in_flight`` requests are already under way.
+        """
+        self._check(frames)
+        if len(self._pending) >= self.in_flight:
+            raise UsageError(
+                f"{self.in_flight} requests are already in flight.", "Collect the oldest ticket before submitting."
+            )
+        self._issued += 1
+        ticket = Ticket(self._issued)
+        self._pending.append((ticket, self._worker.submit(self._run, frames)))
+        return ticket
+
+    def collect(self, ticket: Ticket) -> LabelMaps:
+        """Wait for the oldest request.
+
+        Raises:
+            UsageError: ``ticket`` was collected before, or an older one has not been.
+        """
+        self._check_open()
+        if not self._pending or self._pending[0][0] != ticket:
+            known = any(ticket == waiting for waiting, _ in self._pending)
+            raise UsageError(
+                f"Ticket {ticket.number} is not the oldest request in flight."
+                if known
+                else f"Ticket {ticket.number} is not in flight.",
+                "Collect tickets once each, in the order in which they were submitted.",
+            )
+        _, future = self._pending.popleft()
+        return future.result()
+
+    def close(self) -> None:
+        """Wait for what is in flight and free everything. Closing twice is fine."""
+        if not self._closed:
+            self._closed = True
+            self._pending.clear()
+            self._worker.shutdown()
+            self._release()
+
+    def _release(self) -> None:
+        """Free what the subclass holds; called once."""
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise UsageError("The engine is closed.", "Open it again with open_engine().")
+
+    def _check(self, frames: Any) -> None:
+        self._check_open()
+        height, width = self.input_size
+        count = "N" if self.batch is None else str(self.batch)
+        wanted = f"({count}, {height}, {width}, 3) uint8"
+        if not isinstance(frames, np.ndarray):
+            raise UsageError(f"frames must be a numpy array {wanted}, not {type(frames).__name__}.")
+        fits = (
+            frames.ndim == 4
+            and frames.dtype == np.uint8
+            and frames.shape[1:] == (height, width, 3)
+            and frames.shape[0] > 0
+            and (self.batch is None or frames.shape[0] == self.batch)
+        )
+        if not fits:
+            raise UsageError(
+                f"frames must be {wanted}, not {frames.shape} {frames.dtype}.",
+                "Letterbox images with trtparse.data.letterbox.Letterbox before they reach an engine.",
+            )
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
