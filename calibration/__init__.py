@@ -1,0 +1,1 @@
+"""Which int8 ranges: choose the calibration set, collect ranges, place Q/DQ, check the graph."""

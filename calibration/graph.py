@@ -1,0 +1,49 @@
+"""Who makes a tensor, who uses it: an index over an ONNX graph."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import numpy_helper
+
+
+class GraphIndex:
+    """Look-ups over one graph; build it anew after the graph has changed."""
+
+    def __init__(self, graph: onnx.GraphProto) -> None:
+        self.graph = graph
+        self.nodes = list(graph.node)
+        self.initializers = {tensor.name: tensor for tensor in graph.initializer}
+        self._producer = {name: node for node in graph.node for name in node.output}
+        self._consumers: dict[str, list[tuple[onnx.NodeProto, int]]] = {}
+        for node in graph.node:
+            for position, name in enumerate(node.input):
+                self._consumers.setdefault(name, []).append((node, position))
+
+    def producer(self, tensor: str) -> onnx.NodeProto | None:
+        return self._producer.get(tensor)
+
+    def consumers(self, tensor: str) -> list[tuple[onnx.NodeProto, int]]:
+        """(node, position among its inputs) of each use."""
+        return self._consumers.get(tensor, [])
+
+    def is_constant(self, tensor: str) -> bool:
+        maker = self.producer(tensor)
+        return tensor in self.initializers or (maker is not None and maker.op_type == "Constant")
+
+    def array(self, tensor: str) -> NDArray[np.generic]:
+        """The value of an initializer."""
+        return numpy_helper.to_array(self.initializers[tensor])
+
+    def convolutions(self) -> Iterator[onnx.NodeProto]:
+        return (node for node in self.nodes if node.op_type in ("Conv", "ConvTranspose"))
+
+
+def fresh_graph_copy(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A deep copy of a model."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    return copy

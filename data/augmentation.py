@@ -1,0 +1,131 @@
+"""Augmentation for training: one affine warp, a mirror that swaps left and right, and colour.
+
+The geometry starts from the letterbox that inference uses and jitters it, so an un-jittered sample is what
+an engine would see. Everything outside the photograph is black, with label 255.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ..labels import IGNORE_LABEL, flip_table
+from .dataset import Image, LabelMap, Sample
+
+_FLIP_TABLE = flip_table()
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How far a training sample is changed.
+
+    Args:
+        scale: range of the zoom, relative to the letterbox; drawn on a log scale.
+        rotation: degrees, uniform in both directions.
+        shift: fraction of the input size, uniform in both directions.
+        aspect: height against width, uniform in log scale up to this factor.
+        flip: probability of a mirror image with left and right classes swapped.
+        brightness, contrast, saturation: half width of a uniform factor around 1.
+        grey: probability of a grey image.
+        soften: probability of being scaled down and up again, as small crops of large photographs are.
+        noise: standard deviation of Gaussian noise, in grey levels; applied to half of the samples.
+        erase: probability that a rectangle is painted over; its label stays, as occlusion does not.
+    """
+
+    scale: tuple[float, float] = (0.6, 1.7)
+    rotation: float = 25.0
+    shift: float = 0.12
+    aspect: float = 1.15
+    flip: float = 0.5
+    brightness: float = 0.35
+    contrast: float = 0.35
+    saturation: float = 0.4
+    grey: float = 0.05
+    soften: float = 0.25
+    noise: float = 6.0
+    erase: float = 0.15
+
+    def __call__(
+        self, sample: Sample, input_size: tuple[int, int], rng: np.random.Generator
+    ) -> tuple[Image, LabelMap]:
+        """A changed copy at the network's input size.
+
+        Args:
+            sample: image and label map; a sample without labels gets 255 everywhere.
+            input_size: (height, width).
+            rng: all randomness comes from here.
+
+        Returns:
+            (H, W, 3) uint8 BGR and (H, W) uint8.
+        """
+        labels = sample.labels if sample.labels is not None else np.full(sample.image.shape[:2], 255, np.uint8)
+        matrix, mirrored = self._matrix(sample.image.shape[:2], input_size, rng)
+        size = (input_size[1], input_size[0])
+        frame = _warp(sample.image, matrix, size)
+        target = cv2.warpAffine(
+            labels, matrix, size, flags=cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=IGNORE_LABEL
+        )
+        if mirrored:
+            target = _FLIP_TABLE[target]
+        return self._colour(frame, rng), np.asarray(target, np.uint8)
+
+    def _matrix(
+        self, image_size: tuple[int, ...], input_size: tuple[int, int], rng: np.random.Generator
+    ) -> tuple[NDArray[np.float64], bool]:
+        height, width = image_size[:2]
+        zoom = min(input_size[0] / height, input_size[1] / width)
+        zoom *= float(np.exp(rng.uniform(*np.log(self.scale))))
+        stretch = float(np.exp(rng.uniform(-1, 1) * np.log(self.aspect) / 2))
+        angle = np.deg2rad(rng.uniform(-self.rotation, self.rotation))
+        mirrored = bool(rng.random() < self.flip)
+        turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+        linear = turn @ np.diag([zoom / stretch * (-1 if mirrored else 1), zoom * stretch])
+        centre = np.array([input_size[1], input_size[0]]) * (0.5 + rng.uniform(-self.shift, self.shift, 2))
+        # warpAffine's coordinates are pixel centres: 0.5 in from the corner that `centre` is measured from.
+        offset = centre - 0.5 - linear @ (np.array([width, height]) / 2 - 0.5)
+        return np.column_stack([linear, offset]), mirrored
+
+    def _colour(self, frame: Image, rng: np.random.Generator) -> Image:
+        height, width = frame.shape[:2]
+        if rng.random() < self.soften:
+            factor = rng.uniform(0.3, 0.8)
+            small = cv2.resize(
+                frame, (max(int(width * factor), 1), max(int(height * factor), 1)), interpolation=cv2.INTER_AREA
+            )
+            frame = cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)  # type: ignore[assignment]
+        values = frame.astype(np.float32)
+        saturation = 0.0 if rng.random() < self.grey else 1 + rng.uniform(-self.saturation, self.saturation)
+        grey = values @ np.array([0.114, 0.587, 0.299], np.float32)
+        values = grey[..., None] + (values - grey[..., None]) * np.float32(saturation)
+        contrast = np.float32(1 + rng.uniform(-self.contrast, self.contrast))
+        brightness = (1 + rng.uniform(-self.brightness, self.brightness)) * (1 + rng.uniform(-0.06, 0.06, 3))
+        middle = np.float32(grey.mean())
+        values = ((values - middle) * contrast + middle) * brightness.astype(np.float32)
+        if rng.random() < 0.5 and self.noise > 0:
+            values += rng.standard_normal(values.shape, np.float32) * np.float32(rng.uniform(0, self.noise))
+        if rng.random() < self.erase:
+            h, w = (int(n * rng.uniform(0.08, 0.3)) for n in (height, width))
+            y, x = int(rng.integers(0, height - h)), int(rng.integers(0, width - w))
+            values[y : y + h, x : x + w] = rng.uniform(0, 255, 3)
+        return np.clip(values, 0, 255).astype(np.uint8)
+
+
+def _warp(image: Image, matrix: NDArray[np.float64], size: tuple[int, int]) -> Image:
+    """Warp with an area average first where the image shrinks to less than half: bilinear alone would alias."""
+    zoom = float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
+    if zoom < 0.5:
+        height, width = image.shape[:2]
+        shrink = max(zoom * 1.4, 1 / min(height, width))
+        new = (max(round(width * shrink), 1), max(round(height * shrink), 1))
+        image = cv2.resize(image, new, interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
+        ratio = np.diag([width / new[0], height / new[1]])
+        linear = matrix[:, :2] @ ratio
+        # Keep pixel centres in place: old = new * ratio + (ratio - 1) / 2.
+        offset = matrix[:, 2] + matrix[:, :2] @ ((np.diag(ratio) - 1) / 2)
+        matrix = np.column_stack([linear, offset])
+    return cv2.warpAffine(  # type: ignore[return-value]
+        image, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=(0, 0, 0)
+    )

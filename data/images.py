@@ -1,0 +1,243 @@
+"""Photographs and label maps from files, and PNGs to files.
+
+Files are read with Python and decoded from memory, so that any path works and every way of failing is told
+apart. Half a file is an error: libjpeg would fill the missing part with grey and only warn.
+
+Pixels come as they are stored, unless asked otherwise: label maps are drawn on the stored pixels, so an EXIF
+orientation must not turn the photograph under its label map.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import secrets
+import struct
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import cast
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import DataError, UsageError
+from ..labels import IGNORE_LABEL, NUM_CLASSES
+from .dataset import Image, LabelMap
+
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_JPEG_SIGNATURE = b"\xff\xd8\xff"
+_PNG_PALETTE = 3
+_COPY_AGAIN = "Copy or download the file again."
+
+# In a scan's data a marker is FF and a byte that is neither 00 (a stuffed FF), RST0-7 nor a fill byte.
+_JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
+_JPEG_SCAN, _JPEG_END = 0xDA, 0xD9
+_JPEG_BARE_MARKERS = frozenset({0x01, *range(0xD0, 0xD9)})
+
+_VALID_LABEL = np.zeros(1 << 16, np.bool_)
+_VALID_LABEL[:NUM_CLASSES] = True
+_VALID_LABEL[IGNORE_LABEL] = True
+
+
+def read_image(path: str | os.PathLike[str], *, upright: bool = False) -> Image:
+    """Read a photograph.
+
+    Args:
+        path: a JPEG, PNG or anything else that OpenCV decodes.
+        upright: turn the image as its EXIF orientation says. Leave it off wherever a label map belongs to
+            the image; put it on for photographs that a person would look at.
+
+    Returns:
+        (H, W, 3) uint8, BGR. Grey becomes three channels, 16 bits become 8, transparency is dropped.
+
+    Raises:
+        DataError: the file is missing, empty, cut off or not an image.
+    """
+    data = _read_bytes(path)
+    _check_complete(data, path)
+    flags = cv2.IMREAD_COLOR if upright else cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    return _decode(data, flags, path)
+
+
+def read_label_map(path: str | os.PathLike[str]) -> LabelMap:
+    """Read a label map: a PNG whose pixel values are the class ids.
+
+    Of a palette PNG the indices are read, whatever its colours are; of three equal channels the first.
+    Transparency, gamma and the like are ignored.
+
+    Returns:
+        (H, W) uint8 with values 0..19 and 255 (ignore).
+
+    Raises:
+        DataError: as :func:`read_image`; or the file is no PNG, is a coloured rendering of a label map, or
+            holds a value that is no class.
+    """
+    data = _read_bytes(path)
+    if not data.startswith(_PNG_SIGNATURE):
+        raise DataError(
+            f"{path} is not a PNG, so it cannot be a label map.",
+            "A label map is a PNG with one class id per pixel; lossy formats change the ids.",
+        )
+    _check_complete(data, path)
+    plain, factor = _as_grey_png(data, path)
+    pixels = _decode(plain, cv2.IMREAD_UNCHANGED, path)
+    if pixels.ndim == 3:
+        if np.any(pixels[..., 0] != pixels[..., 1]) or np.any(pixels[..., 0] != pixels[..., 2]):
+            raise DataError(
+                f"{path} has colours in it: it looks like a rendering of a label map, not the label map itself.",
+                "Use the PNGs whose pixel values are the class ids 0..19 (LIP: val_segmentations/).",
+            )
+        pixels = np.ascontiguousarray(pixels[..., 0])
+    if factor > 1:
+        pixels = pixels // factor
+    valid = np.take(_VALID_LABEL, pixels)
+    if not valid.all():
+        raise DataError(
+            f"{path} holds the value {int(pixels[~valid][0])}, which is no class.",
+            "Label maps hold the class ids 0..19 of LIP, and 255 for pixels to ignore.",
+        )
+    return cast(LabelMap, pixels.astype(np.uint8, copy=False))
+
+
+def write_png(path: str | os.PathLike[str], array: NDArray[np.uint8]) -> None:
+    """Write a PNG, whole or not at all: into a temporary file beside it, which is then renamed.
+
+    Args:
+        path: where; its folder must exist. A file that is there is replaced.
+        array: (H, W) uint8 grey or ids, (H, W, 3) uint8 BGR or (H, W, 4) uint8 BGRA.
+
+    Raises:
+        UsageError: the folder is missing or not writable, or the disk is full.
+        ValueError: an array that is no image.
+    """
+    if array.dtype != np.uint8 or array.ndim not in (2, 3) or array.size == 0:
+        raise ValueError(f"expected (H, W) or (H, W, 3) uint8, got {array.shape} {array.dtype}")
+    ok, encoded = cv2.imencode(".png", array)
+    if not ok:
+        raise ValueError(f"OpenCV cannot encode {array.shape} as PNG")
+    target = Path(path)
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        temporary.write_bytes(encoded.tobytes())
+        os.replace(temporary, target)
+    except OSError as error:
+        raise _write_error(error, target) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def _write_error(error: OSError, target: Path) -> UsageError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return UsageError(f"No space left for {target}.", "Free some space, or write to another disk.")
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return UsageError(f"{target.parent} is not a folder, so {target.name} cannot go there.", "Create it first.")
+    if isinstance(error, PermissionError):
+        return UsageError(f"No permission to write {target}.", "Choose a folder that you may write to.")
+    return UsageError(f"{target} cannot be written: {error.strerror or error}.", "Choose another place.")
+
+
+def _read_bytes(path: str | os.PathLike[str]) -> bytes:
+    try:
+        data = Path(path).read_bytes()
+    except FileNotFoundError as error:
+        raise DataError(f"{path} does not exist.", "Check the path.") from error
+    except (IsADirectoryError, NotADirectoryError) as error:
+        raise DataError(f"{path} is not a file.", "Name one image file.") from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}.", "Check its permissions.") from error
+    if not data:
+        raise DataError(f"{path} is empty.", _COPY_AGAIN)
+    return data
+
+
+def _decode(data: bytes, flags: int, path: str | os.PathLike[str]) -> NDArray[np.uint8]:
+    try:
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error as error:
+        reason = str(error.err or error).strip()
+        raise DataError(f"{path} cannot be decoded: {reason}.", "Save the image again, in a smaller size.") from error
+    if pixels is None:
+        known = data.startswith((_PNG_SIGNATURE, _JPEG_SIGNATURE))
+        raise DataError(
+            f"{path} is damaged: its pixels cannot be decoded." if known else f"{path} is not an image.",
+            _COPY_AGAIN if known else "Use JPEG or PNG files.",
+        )
+    return cast("NDArray[np.uint8]", pixels)
+
+
+def _check_complete(data: bytes, path: str | os.PathLike[str]) -> None:
+    if data.startswith(_JPEG_SIGNATURE):
+        complete = _jpeg_ends(data)
+    elif data.startswith(_PNG_SIGNATURE):
+        complete = any(kind == b"IEND" for kind, _ in _png_chunks(data, path))
+    else:
+        return
+    if not complete:
+        raise DataError(f"{path} is cut off: the file ends in the middle of the image.", _COPY_AGAIN)
+
+
+def _jpeg_ends(data: bytes) -> bool:
+    """Whether the JPEG's own end marker is reached.
+
+    Walks the segments (ITU-T T.81, annex B), so that neither the end marker of an embedded preview nor bytes
+    after the image mislead it.
+    """
+    position = 2
+    while True:
+        found = _JPEG_MARKER.search(data, position)
+        if found is None:
+            return False
+        marker, position = data[found.start() + 1], found.end()
+        if marker == _JPEG_END:
+            return True
+        if marker in _JPEG_BARE_MARKERS:
+            continue
+        # Segments carry their length; a scan's header does too, and its data is passed by the search.
+        position += int.from_bytes(data[position : position + 2], "big")
+
+
+def _png_chunks(data: bytes, path: str | os.PathLike[str]) -> Iterator[tuple[bytes, bytes]]:
+    """The chunks of a PNG up to IEND, as far as they are whole (PNG specification, section 5.3).
+
+    Raises:
+        DataError: a chunk's checksum is wrong.
+    """
+    position = len(_PNG_SIGNATURE)
+    while position + 12 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, position)
+        end = position + 8 + length
+        if end + 4 > len(data):
+            return
+        if zlib.crc32(data[position + 4 : end]) != int.from_bytes(data[end : end + 4], "big"):
+            raise DataError(f"{path} is damaged: the checksum of its {kind!r} part is wrong.", _COPY_AGAIN)
+        yield kind, data[position + 8 : end]
+        if kind == b"IEND":
+            return
+        position = end + 4
+
+
+def _as_grey_png(data: bytes, path: str | os.PathLike[str]) -> tuple[bytes, int]:
+    """The same pixels without metadata; a palette's indices as grey levels.
+
+    OpenCV turns a palette PNG into colours, from which indices cannot be recovered where two entries share a
+    colour. Relabelled as a grey PNG the same pixel data decodes to the indices themselves, interlaced or not.
+
+    Returns:
+        The PNG, and the factor by which its indices come out too large: a decoder spreads grey levels of
+        less than 8 bits over 0..255.
+    """
+    parts: list[tuple[bytes, bytes]] = []
+    factor = 1
+    for kind, body in _png_chunks(data, path):
+        if kind == b"IHDR" and len(body) == 13 and body[9] == _PNG_PALETTE:
+            factor = 255 // ((1 << body[8]) - 1) if body[8] in (1, 2, 4) else 1
+            body = body[:9] + b"\x00" + body[10:]
+        if kind in (b"IHDR", b"IDAT", b"IEND"):
+            parts.append((kind, body))
+    chunks = [struct.pack(">I", len(b)) + k + b + struct.pack(">I", zlib.crc32(k + b)) for k, b in parts]
+    return _PNG_SIGNATURE + b"".join(chunks), factor

@@ -1,0 +1,281 @@
+"""People drawn by the computer, with their class of every pixel: data that may be shipped and needs no download.
+
+Every image is made from a seed and a number, so that a dataset is two integers. The people have LIP's 20
+classes and are cropped as LIP crops them; :func:`write_lip_layout` writes them as LIP lays out its files.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from ..errors import DataError, UsageError
+from .dataset import Image, LabelMap, Sample
+from .person import random_posed_person
+from .renderer import Light, Rendering, View, render
+from .scenery import ground_shadow, photograph, random_background, random_occluder
+from .skeleton import Skeleton
+from .surface import Floats, Patch, rotation, unit
+
+_MAX_HEIGHT, _MIN_HEIGHT, _MAX_WIDTH, _MIN_WIDTH = 420, 160, 320, 72
+_RENDERED_PIXELS = 130_000  # bounds the time of a close-up; 2 x 2 samples per pixel below 32,500 pixels
+
+
+@dataclass(frozen=True)
+class _Framing:
+    """Where the crop lies: ``left``, ``top`` in pixels of a projection with ``scale`` pixels per metre."""
+
+    left: float
+    top: float
+    scale: float
+    size: tuple[int, int]
+
+
+class SyntheticPeople:
+    """A :class:`~trtparse.data.dataset.Dataset` of drawn people.
+
+    Sample ``i`` depends on the seed and ``i`` alone.
+
+    Args:
+        count: number of samples.
+        seed: not negative.
+
+    Example:
+        >>> people = SyntheticPeople(3, seed=1)
+        >>> people[2].name
+        'synthetic_1_000002'
+    """
+
+    labelled = True
+
+    def __init__(self, count: int, seed: int = 0) -> None:
+        if count < 0 or seed < 0:
+            raise ValueError(f"count and seed must not be negative, got {count} and {seed}")
+        self.seed = seed
+        self._names = tuple(f"synthetic_{seed}_{index:06d}" for index in range(count))
+        self._last: tuple[int, Sample] | None = None
+
+    @property
+    def description(self) -> str:
+        """One line for reports."""
+        return f"{len(self)} synthetic people, seed {self.seed}"
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Unique, in order."""
+        return self._names
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __getitem__(self, index: int) -> Sample:
+        """The sample at ``index``: an image of 160 to 420 by 72 to 320 pixels.
+
+        Raises:
+            IndexError: ``index`` is past the end.
+        """
+        index = range(len(self))[index]
+        if self._last is None or self._last[0] != index:
+            image, labels = draw_person(np.random.default_rng((self.seed, index)))
+            self._last = (index, Sample(self._names[index], image, labels))
+        sample = self._last[1]
+        assert sample.labels is not None
+        return Sample(sample.name, sample.image.copy(), sample.labels.copy())
+
+    def labels(self, index: int) -> LabelMap:
+        """(H, W) uint8, 0 to 19."""
+        labels = self[index].labels
+        if labels is None:
+            raise DataError(f"{self._names[index]} has no label map")
+        return labels
+
+
+def draw_person(rng: np.random.Generator) -> tuple[Image, LabelMap]:
+    """One crop of one person.
+
+    Returns:
+        (H, W, 3) uint8, BGR, and (H, W) uint8, 0 to 19. Further people in the image are background.
+    """
+    person, pose = random_posed_person(rng)
+    skeleton, patches = person.patches(pose)
+    turn = _random_view(rng)
+    framing = _random_framing(rng, skeleton, patches, turn)
+    light = random_light(rng)
+    feet = (skeleton.lowest() * -framing.scale) - framing.top
+    image = random_background(rng, framing.size, int(feet - rng.uniform(0.02, 0.35) * framing.size[0]))
+    if feet < framing.size[0] * 1.05:
+        image = ground_shadow(image, (-framing.left, feet), 0.28 * framing.scale, float(rng.uniform(0, 0.6)))
+    if rng.random() < 0.22:
+        image = _passer_by(rng, image, None, framing, light)[0]
+    view = View(turn, framing.scale, (-framing.left, -framing.top))
+    image, labels = paste(image, None, *sampled(patches, view, framing.size, light))
+    if rng.random() < 0.07:
+        image, labels = _passer_by(rng, image, labels, framing, light)
+    if rng.random() < 0.25:
+        image, labels = random_occluder(rng, image, labels)
+    return photograph(rng, image), labels
+
+
+def sampled(
+    patches: Sequence[Patch], view: View, size: tuple[int, int], light: Light, most: int = _RENDERED_PIXELS
+) -> tuple[Image, Floats, LabelMap]:
+    """Render with up to four samples per pixel.
+
+    Returns:
+        (H, W, 3) uint8 colours times opacity, (H, W) float32 opacity, and (H, W) uint8 classes.
+    """
+    factor = min(2.0, max((most / (size[0] * size[1])) ** 0.5, 1.25))
+    fine = (round(size[0] * factor), round(size[1] * factor))
+    rendering: Rendering = render(patches, view.zoomed(factor), fine, light)
+    shape = size[::-1]
+    colours = cv2.resize(rendering.colours, shape, interpolation=cv2.INTER_AREA)
+    opacity = cv2.resize(rendering.mask.astype(np.float32), shape, interpolation=cv2.INTER_AREA)
+    labels = cv2.resize(rendering.labels, shape, interpolation=cv2.INTER_NEAREST_EXACT)
+    return colours.astype(np.uint8), np.asarray(opacity, np.float32), np.asarray(labels, np.uint8)
+
+
+def paste(
+    image: Image, under: LabelMap | None, colours: Image, opacity: Floats, labels: LabelMap, unlabelled: bool = False
+) -> tuple[Image, LabelMap]:
+    """Lay a rendering over an image and its labels (``under``; none is background).
+
+    ``unlabelled`` turns what is covered into background.
+    """
+    base = np.zeros(opacity.shape, np.uint8) if under is None else under
+    blended = np.clip(image * (1 - opacity)[..., None] + colours, 0, 255).astype(np.uint8)
+    own = np.zeros_like(labels) if unlabelled else labels
+    return blended, np.where(labels > 0, own, base)
+
+
+def random_light(rng: np.random.Generator) -> Light:
+    """A lamp or sun from above, warm or cool, hard or soft."""
+    across, up = float(rng.uniform(-1.1, 1.1)), float(rng.uniform(0.15, 1.2))
+    direction = unit(np.float32([across, up, rng.uniform(0.35, 1.1)]))
+    hard = float(rng.uniform(0.25, 0.8))
+    warmth = float(rng.normal(0, 0.06))
+    lamp = np.float32([1 - warmth, 1, 1 + warmth]) * hard * float(rng.uniform(1.15, 1.4))
+    ambient = np.float32([1 + warmth, 1, 1 - warmth]) * (1.28 - 0.95 * hard)
+    return Light(direction, lamp, ambient)
+
+
+def _random_view(rng: np.random.Generator) -> Floats:
+    """The camera's rotation: frontal, three-quarter, side or back, a little from above or below."""
+    side = float(rng.choice([-1, 1]))
+    kind = float(rng.random())
+    if kind < 0.42:
+        yaw = float(rng.normal(0, 0.2))
+    elif kind < 0.72:
+        yaw = side * float(rng.uniform(0.4, 1.1))
+    elif kind < 0.86:
+        yaw = side * float(rng.uniform(1.1, 2.0))
+    else:
+        yaw = side * float(rng.uniform(2.0, np.pi))
+    roll = float(rng.normal(0, 0.05))
+    return np.asarray(rotation("z", roll) @ rotation("x", rng.normal(0.08, 0.12)) @ rotation("y", yaw), np.float32)
+
+
+def _random_framing(
+    rng: np.random.Generator, skeleton: Skeleton, patches: Sequence[Patch], turn: Floats
+) -> _Framing:
+    """LIP's crops: the whole person, or cut below the hips, knees or chest, or at a side."""
+    flat = View(turn, 1.0, (0.0, 0.0)).project(np.concatenate([patch.points.reshape(-1, 3) for patch in patches]))
+    left, top = (float(value) for value in flat[:, :2].min(0))
+    right, bottom = (float(value) for value in flat[:, :2].max(0))
+    kind, body = float(rng.random()), skeleton.body
+    head = body.head * body.height
+    if kind > 0.58:
+        lengths = (2.2, 3.2) if kind < 0.66 else (3.2, 4.6) if kind < 0.85 else (4.6, 6.2)
+        chin_up = top + head * float(rng.uniform(*lengths))
+        bottom = min(bottom, max(chin_up, top + 0.35 * (bottom - top)))
+        seen = flat[flat[:, 1] < bottom]
+        left, right = float(seen[:, 0].min()), float(seen[:, 0].max())
+    if rng.random() < 0.15:
+        cut = float(rng.uniform(0.1, 0.35)) * (right - left)
+        left, right = (left + cut, right) if rng.random() < 0.5 else (left, right - cut)
+    margin = rng.uniform(-0.015, 0.09, 4) * (bottom - top)
+    left, right = left - float(margin[0]), right + float(margin[1])
+    top, bottom = top - abs(float(margin[2])), bottom + float(margin[3]) * (kind <= 0.58)
+    return _fitted(rng, left, top, max(right - left, 0.1), max(bottom - top, 0.1))
+
+
+def _fitted(rng: np.random.Generator, left: float, top: float, wide: float, high: float) -> _Framing:
+    """Choose the resolution and widen the crop until the image has a size that LIP has."""
+    height = float(rng.uniform(_MIN_HEIGHT + 20, _MAX_HEIGHT))
+    scale = min(height / high, _MAX_WIDTH / wide)
+    width = min(max(wide * scale, _MIN_WIDTH), _MAX_WIDTH)
+    height = max(high * scale, _MIN_HEIGHT)
+    left -= (width / scale - wide) / 2
+    top -= (height / scale - high) * 0.6
+    return _Framing(left * scale, top * scale, scale, (round(height), round(width)))
+
+
+def _passer_by(
+    rng: np.random.Generator, image: Image, labels: LabelMap | None, framing: _Framing, light: Light
+) -> tuple[Image, LabelMap]:
+    """Somebody else, at the border of the image: background, before or behind the person."""
+    person, pose = random_posed_person(rng)
+    skeleton, patches = person.patches(pose)
+    height, width = framing.size
+    scale = framing.scale * float(rng.uniform(0.6, 1.0)) if labels is None else framing.scale * 1.1
+    side = float(rng.choice([-0.1, 1.1])) + float(rng.normal(0, 0.08))
+    view = View(_random_view(rng), scale, (side * width, -framing.top + float(rng.normal(0, 0.03)) * height))
+    layer = sampled(patches, view, framing.size, light, most=height * width * 2)
+    return paste(image, labels, *layer, unlabelled=True)
+
+
+def write_lip_layout(
+    folder: Path, train: int, val: int, seed: int = 0, progress: Callable[[int, int], None] | None = None
+) -> None:
+    """Write synthetic people in LIP's official layout.
+
+    ``TrainVal_images/{train_images,val_images}/*.jpg`` with ``train_id.txt`` and ``val_id.txt``, and
+    ``TrainVal_parsing_annotations/{train,val}_segmentations/*.png``. The two halves share no image.
+
+    Args:
+        train, val: numbers of images.
+        progress: called with (images written, images in all) after each.
+
+    Raises:
+        UsageError: the folder cannot be written.
+    """
+    # Odd and even seeds keep the halves of all calls apart.
+    halves = (("train", SyntheticPeople(train, 2 * seed)), ("val", SyntheticPeople(val, 2 * seed + 1)))
+    done = 0
+    try:
+        for half, people in halves:
+            images = folder / "TrainVal_images" / f"{half}_images"
+            masks = folder / "TrainVal_parsing_annotations" / f"{half}_segmentations"
+            images.mkdir(parents=True, exist_ok=True)
+            masks.mkdir(parents=True, exist_ok=True)
+            for index, name in enumerate(people.names):
+                sample = people[index]
+                assert sample.labels is not None
+                _write_image(images / f"{name}.jpg", sample.image)
+                _write_image(masks / f"{name}.png", sample.labels)
+                done += 1
+                if progress is not None:
+                    progress(done, train + val)
+            text = "".join(f"{name}\n" for name in people.names)
+            _replace(folder / "TrainVal_images" / f"{half}_id.txt", text.encode())
+    except OSError as error:
+        raise UsageError(
+            f"cannot write synthetic people to {folder}: {error}", "Choose a folder that can be written."
+        ) from error
+
+
+def _write_image(path: Path, pixels: Image | LabelMap) -> None:
+    options = [cv2.IMWRITE_JPEG_QUALITY, 95] if path.suffix == ".jpg" else []
+    packed = cv2.imencode(path.suffix, pixels, options)[1]
+    _replace(path, packed.tobytes())
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Write beside and rename, so that a reader never meets half a file."""
+    partial = path.with_name(f"{path.name}.part")
+    partial.write_bytes(content)
+    os.replace(partial, path)

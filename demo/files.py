@@ -1,0 +1,74 @@
+"""Write beside, then rename: whoever looks at a file finds the old one or the new one, never half of one."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+from ..errors import MissingDependencyError, TrtparseError, UsageError
+
+DISK_FULL = "Free some space, or write to another disk."
+
+
+def partial_path(path: Path) -> Path:
+    """The hidden temporary name beside ``path``, of the same extension: ``.name.partial.mp4``."""
+    return path.with_name(f".{path.stem}.partial{path.suffix}")
+
+
+def check_output_file(path: Path) -> None:
+    """See that ``path`` can be written, before any work is done for it.
+
+    Raises:
+        UsageError: its folder is missing or cannot be written to, or ``path`` is a folder.
+    """
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder.", "Give the name of a file.")
+    folder = path.parent
+    if not folder.is_dir():
+        raise UsageError(f"{folder} does not exist, so {path.name} cannot be written there.", f"mkdir -p {folder}")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UsageError(f"{folder} cannot be written to.", "Choose another folder, or change its permissions.")
+
+
+def check_output_folder(folder: Path) -> None:
+    """Make ``folder`` if need be, and see that files can be written into it.
+
+    Raises:
+        UsageError: it is a file, or cannot be made or written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise UsageError(f"{folder} is not a folder.", "Give a folder for the results.") from None
+    except OSError as error:
+        raise write_failed(folder, error) from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UsageError(f"{folder} cannot be written to.", "Choose another folder, or change its permissions.")
+
+
+def write_failed(path: Path, error: OSError) -> TrtparseError:
+    """What to tell the user about ``error``, met while writing ``path``."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return MissingDependencyError(f"No space left for {path}.", DISK_FULL)
+    return UsageError(
+        f"{path} could not be written: {error.strerror or error}.", "Choose another folder, or change its permissions."
+    )
+
+
+def replace_bytes(path: Path, data: bytes) -> None:
+    """Write ``data`` to ``path`` in one step.
+
+    Raises:
+        UsageError: the folder is missing or cannot be written to.
+        MissingDependencyError: the disk is full. Whatever ``path`` held before is still there.
+    """
+    check_output_file(path)
+    partial = partial_path(path)
+    try:
+        partial.write_bytes(data)
+        os.replace(partial, path)
+    except OSError as error:
+        raise write_failed(path, error) from error
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""How is a student trained: the loop, its checkpoints and its progress."""

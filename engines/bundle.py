@@ -1,0 +1,279 @@
+"""The bundle: one folder with the graphs, the weights and the numbers that belong together.
+
+``bundle.json`` names every file with its sha256 and carries a digest of itself, so one changed byte anywhere
+is found on opening. Bundles are written beside their place and renamed: a killed build leaves the old bundle
+or the new one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from ..errors import UsageError
+
+SCHEMA = 1
+MANIFEST_NAME = "bundle.json"
+WEIGHTS_NAME = "student.safetensors"
+CALIBRATION_NAME = "calibration.json"
+
+GRAPHS = {
+    "fp32": "student.fp32.onnx",
+    "fp16": "student.fp16.onnx",
+    "int8": "student.int8.onnx",
+    "int8-cpu": "student.int8-cpu.onnx",
+}
+"""Graph to file name. ``int8`` is TensorRT's form, ``int8-cpu`` the CPU runtime's; their ranges are the same."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a bundle says of itself.
+
+    Args:
+        task: ``parsing``.
+        network, options: what the graphs were exported from.
+        labels: class names by id.
+        input_size: (height, width) of the frames.
+        batch: frames per call, or None for any number.
+        precisions: ``fp32``, ``fp16``, ``int8``: those that can be opened.
+        preprocessing: for a reader; it is in the graphs already.
+        parity: graph name to how well it agrees with PyTorch on the images named by ``parity_images``.
+        calibration: method, number of images, where from, and the key; empty without INT8.
+        versions: of what built it.
+        files: relative path to sha256.
+    """
+
+    task: str
+    network: str
+    options: dict[str, Any]
+    labels: tuple[str, ...]
+    input_size: tuple[int, int]
+    batch: int | None
+    precisions: tuple[str, ...]
+    preprocessing: dict[str, Any]
+    parity: dict[str, dict[str, float]]
+    calibration: dict[str, Any]
+    versions: dict[str, str]
+    files: dict[str, str] = field(default_factory=dict)
+    schema: int = SCHEMA
+
+    def to_json(self) -> str:
+        values = asdict(self)
+        values["digest"] = _digest(values)
+        return json.dumps(values, indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, path: Path) -> Manifest:
+        """Read a manifest.
+
+        Raises:
+            UsageError: not a manifest, of a newer schema, or changed since it was written.
+        """
+        try:
+            values = json.loads(text)
+            schema, digest = int(values["schema"]), values.pop("digest")
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UsageError(f"{path} is not a bundle's manifest: {error}.", _REBUILD) from error
+        if schema > SCHEMA:
+            raise UsageError(f"{path} has schema {schema}; this trtparse reads {SCHEMA}.", "Update trtparse.")
+        if digest != _digest(values):
+            raise UsageError(f"{path} was changed after it was written.", _REBUILD)
+        try:
+            for name in ("labels", "input_size", "precisions"):
+                values[name] = tuple(values[name])
+            return cls(**values)
+        except (KeyError, TypeError) as error:
+            raise UsageError(f"{path} lacks or has an unknown field: {error}.", _REBUILD) from error
+
+
+_REBUILD = "Build the bundle again: trtparse build --int8 --output FOLDER"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle on disk whose files were checked against its manifest."""
+
+    path: Path
+    manifest: Manifest
+
+    def graph(self, name: str) -> Path:
+        """The path of a graph: ``fp32``, ``fp16``, ``int8`` or ``int8-cpu``.
+
+        Raises:
+            UsageError: the bundle was built without it; the hint is the command that builds it.
+        """
+        file = GRAPHS[name]
+        if file not in self.manifest.files:
+            precision = name.split("-")[0]
+            raise UsageError(
+                f"The bundle {self.path} has no {precision.upper()} graph.",
+                f"Build it: trtparse build --{precision} --output {self.path}",
+            )
+        return self.path / file
+
+    @property
+    def weights(self) -> Path:
+        return self.path / WEIGHTS_NAME
+
+
+def open_bundle(path: Path) -> Bundle:
+    """Read a bundle and check every file's hash.
+
+    Raises:
+        UsageError: no bundle there, a file is missing or changed, or the manifest is damaged.
+    """
+    recover(path)
+    manifest_path = path / MANIFEST_NAME
+    if not path.exists():
+        raise UsageError(f"No bundle at {path}.", f"Build one: trtparse build --int8 --output {path}")
+    if not path.is_dir() or not manifest_path.is_file():
+        raise UsageError(
+            f"{path} is not a bundle: it has no {MANIFEST_NAME}.", "A bundle is the folder that trtparse build writes."
+        )
+    try:
+        text = manifest_path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"Cannot read {manifest_path}: {error}.", _REBUILD) from error
+    manifest = Manifest.from_json(text, manifest_path)
+    for name, expected in manifest.files.items():
+        file = inside(path, name)
+        if not file.is_file():
+            raise UsageError(f"The bundle {path} lacks {name}.", _REBUILD)
+        if sha256(file) != expected:
+            raise UsageError(f"{file} is damaged: its hash is not the one in {MANIFEST_NAME}.", _REBUILD)
+    return Bundle(path, manifest)
+
+
+def inside(folder: Path, name: str) -> Path:
+    """``folder/name``, refused where a manifest's name would lead out of the folder."""
+    parts = PurePosixPath(name)
+    if parts.is_absolute() or ".." in parts.parts or "\\" in name or not parts.parts:
+        raise UsageError(f"The bundle {folder} names a file outside itself: {name}.", "Do not use this bundle.")
+    return folder / parts
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[Path]:
+    """A folder to write a new bundle into; it takes the bundle's place when the block ends well.
+
+    Engines of the old bundle do not outlive its graphs. On any error, Ctrl-C included, the old bundle stays
+    and the new one's files are removed.
+
+    Raises:
+        UsageError: the place cannot be written, is no bundle, or the disk is full.
+    """
+    recover(path)
+    if path.exists() and not (path / MANIFEST_NAME).is_file() and (not path.is_dir() or any(path.iterdir())):
+        raise UsageError(
+            f"{path} exists and is not a bundle; nothing was written.", "Choose another --output, or remove it."
+        )
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    with disk_errors(path):
+        partial.mkdir(parents=True)
+    try:
+        with disk_errors(path):
+            yield partial
+            _replace(partial, path)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def finish(folder: Path, manifest: Manifest) -> Manifest:
+    """Hash what a folder holds and write its manifest, last."""
+    files = {
+        file.relative_to(folder).as_posix(): sha256(file)
+        for file in sorted(folder.rglob("*"))
+        if file.is_file() and file.name != MANIFEST_NAME
+    }
+    complete = replace(manifest, files=files)
+    with disk_errors(folder):
+        write_atomically(folder / MANIFEST_NAME, complete.to_json().encode())
+    return complete
+
+
+def add_files(bundle: Bundle, contents: dict[str, bytes]) -> Bundle:
+    """Add files to a bundle in place, each written whole; the manifest follows last."""
+    files = dict(bundle.manifest.files)
+    with disk_errors(bundle.path):
+        for name, content in contents.items():
+            target = inside(bundle.path, name)
+            target.parent.mkdir(exist_ok=True)
+            write_atomically(target, content)
+            files[name] = hashlib.sha256(content).hexdigest()
+        manifest = replace(bundle.manifest, files=dict(sorted(files.items())))
+        write_atomically(bundle.path / MANIFEST_NAME, manifest.to_json().encode())
+    return Bundle(bundle.path, manifest)
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write beside and rename."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def recover(path: Path) -> None:
+    """Put the old bundle back where a build was killed between its two renames."""
+    previous = _previous(path)
+    if previous.is_dir() and not path.exists():
+        previous.rename(path)
+
+
+@contextlib.contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn the operating system's refusals into errors that say what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise UsageError(
+                f"The disk is full: {path} could not be written ({error.strerror}).",
+                "Free some space (a bundle takes about 200 MB); what was there before is untouched.",
+            ) from error
+        raise UsageError(
+            f"Cannot write {path}: {error.strerror or error}.", "Choose a folder that you may write to with --output."
+        ) from error
+
+
+def _replace(new: Path, path: Path) -> None:
+    previous = _previous(path)
+    shutil.rmtree(previous, ignore_errors=True)
+    if path.exists():
+        path.rename(previous)
+    try:
+        new.rename(path)
+    except BaseException:
+        recover(path)
+        raise
+    shutil.rmtree(previous, ignore_errors=True)
+
+
+def _previous(path: Path) -> Path:
+    return path.with_name(f".{path.name}.previous")
+
+
+def _digest(values: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -1,0 +1,163 @@
+"""Read and write checkpoints without executing what is in them.
+
+A checkpoint of ours is one safetensors file: the weights in half precision and, in its header, what the
+network is. Foreign ``.pt`` and ``.pth`` files are read with ``weights_only``, so a pickle that would run
+code is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from ..errors import UsageError
+from .student import Student, StudentSpec
+
+FORMAT = "trtparse-checkpoint"
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A network with its weights, and what its file says about it.
+
+    Args:
+        network: on the CPU, float32, in evaluation mode.
+        input_size: (height, width) it was trained at.
+        source: where it came from, for messages.
+    """
+
+    network: Student
+    input_size: tuple[int, int]
+    source: str
+
+
+def save_checkpoint(network: Student, path: Path, input_size: tuple[int, int], *, lossless: bool = False) -> None:
+    """Write a checkpoint; auxiliary heads are left out.
+
+    The file is written beside its place and renamed.
+
+    Args:
+        network: on any device.
+        path: ends in ``.safetensors``.
+        input_size: (height, width) it was trained at.
+        lossless: keep float32 where half precision would change a value.
+    """
+    tensors = {
+        name: value.detach().cpu().contiguous()
+        for name, value in network.state_dict().items()
+        if not name.startswith("auxiliary_heads.") and not name.endswith("num_batches_tracked")
+    }
+    halves = {name: value.half() for name, value in tensors.items()}
+    if not lossless or all(torch.equal(halves[name].to(value.dtype), value) for name, value in tensors.items()):
+        tensors = halves
+    header = {
+        "format": FORMAT,
+        "schema": str(SCHEMA),
+        "network": "lsfa-r18",
+        "options": json.dumps(network.spec.to_dict()),
+        "input_size": json.dumps(list(input_size)),
+    }
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.write_bytes(safetensors.torch.save(tensors, header))
+        os.replace(partial, path)
+    except OSError as error:
+        raise UsageError(
+            f"Cannot write the checkpoint {path}: {error.strerror}.", "Free some space or choose another folder."
+        ) from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint: our safetensors, or a state dict of the same network in ``.pt``/``.pth``.
+
+    Raises:
+        UsageError: no such file, not a checkpoint, or a checkpoint of another network.
+    """
+    if not path.is_file():
+        raise UsageError(
+            f"No checkpoint at {path}.", "Name a .safetensors or .pth file, or leave it out for the weights we ship."
+        )
+    header, tensors = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
+    options = _options(header, path)
+    input_size = (256, 192)
+    if "input_size" in header:
+        height, width = json.loads(header["input_size"])
+        input_size = (int(height), int(width))
+    network = Student(options)
+    _fill(network, tensors, path)
+    return Checkpoint(network.eval(), input_size, str(path))
+
+
+def _options(header: dict[str, str], path: Path) -> StudentSpec:
+    if header.get("format") != FORMAT:
+        return StudentSpec()
+    if int(header.get("schema", "0")) > SCHEMA:
+        raise UsageError(f"{path} was written by a newer version of trtparse.", "Update trtparse.")
+    try:
+        return StudentSpec.from_dict(json.loads(header["options"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise UsageError(f"The header of {path} is damaged: {error}.", "Get the file again.") from error
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            return dict(file.metadata() or {}), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (safetensors.SafetensorError, OSError) as error:
+        raise UsageError(
+            f"{path} is not a readable safetensors file: {error}.", "The file may be cut off; get it again."
+        ) from error
+
+
+def _read_pickle(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, KeyError, ValueError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"{path} is not a checkpoint that can be read without running code from it.",
+            "Save network.state_dict() with safetensors or torch.save; whole pickled networks are refused.",
+        ) from error
+    for key in ("state_dict", "model", "network"):
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    if not isinstance(content, dict) or not any(isinstance(value, Tensor) for value in content.values()):
+        raise UsageError(f"{path} holds no state dict.", "Save network.state_dict().")
+    tensors = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
+    if all(name.startswith("module.") for name in tensors):
+        tensors = {name.removeprefix("module."): value for name, value in tensors.items()}
+    return {}, tensors
+
+
+def _fill(network: Student, tensors: dict[str, Tensor], path: Path) -> None:
+    wanted = {name: value for name, value in network.state_dict().items() if not name.endswith("num_batches_tracked")}
+    found = {
+        name: value
+        for name, value in tensors.items()
+        if not name.endswith("num_batches_tracked") and not name.startswith("auxiliary_heads.")
+    }
+    missing = [name for name in wanted if name not in found]
+    extra = [name for name in found if name not in wanted]
+    shapes = [name for name in wanted if name in found and found[name].shape != wanted[name].shape]
+    if missing or extra or shapes:
+        examples = [f"missing {name}" for name in missing[:2]] + [f"unknown {name}" for name in extra[:2]]
+        examples += [f"{name} is {tuple(found[name].shape)}, not {tuple(wanted[name].shape)}" for name in shapes[:2]]
+        raise UsageError(
+            f"{path} is a checkpoint of another network than LSFA-R18: {len(missing)} tensors missing, "
+            f"{len(extra)} unknown, {len(shapes)} of another shape ({'; '.join(examples)}).",
+            "Name a checkpoint that trtparse train wrote, or one with LSFA-R18's tensor names.",
+        )
+    damaged = [name for name in wanted if not bool(torch.isfinite(found[name]).all())]
+    if damaged:
+        raise UsageError(f"{path} holds values that are not finite, first in {damaged[0]}.", "Train again.")
+    network.load_state_dict({name: found[name].to(wanted[name].dtype) for name in wanted}, strict=False)

@@ -1,0 +1,6 @@
+"""The weights that come with the package."""
+
+from pathlib import Path
+
+DEFAULT_WEIGHTS = Path(__file__).parent / "student.safetensors"
+"""LSFA-R18 at 256x192; ``README.md`` beside it is its model card."""

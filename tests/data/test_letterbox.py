@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from trtparse.data.letterbox import Letterbox
+
+SIZES = st.tuples(st.integers(1, 700), st.integers(1, 700))
+INPUTS = st.sampled_from([(192, 128), (256, 192), (384, 384), (64, 96)])
+
+
+@given(image=SIZES, target=INPUTS)
+def test_the_image_lies_inside_the_input_touches_two_sides_and_is_centred(
+    image: tuple[int, int], target: tuple[int, int]
+) -> None:
+    box = Letterbox.fit(image, target)
+    assert box.height == target[0] or box.width == target[1]
+    below, right = target[0] - box.top - box.height, target[1] - box.left - box.width
+    assert 0 <= below - box.top <= 1
+    assert 0 <= right - box.left <= 1
+
+
+@given(image=SIZES, target=INPUTS)
+def test_the_aspect_ratio_is_kept_to_a_pixel(image: tuple[int, int], target: tuple[int, int]) -> None:
+    box = Letterbox.fit(image, target)
+    scale = min(target[0] / image[0], target[1] / image[1])
+    assert abs(box.height - max(image[0] * scale, 1)) <= 0.5
+    assert abs(box.width - max(image[1] * scale, 1)) <= 0.5
+
+
+@given(size=st.tuples(st.integers(1, 90), st.integers(1, 90)), seed=st.integers(0, 99))
+def test_label_maps_return_unchanged_where_the_input_is_a_whole_multiple(size: tuple[int, int], seed: int) -> None:
+    labels = np.random.default_rng(seed).integers(0, 20, size, np.uint8)
+    box = Letterbox.fit(size, (3 * size[0], 3 * size[1]))
+    np.testing.assert_array_equal(box.restore(box.apply_labels(labels)), labels)
+
+
+@given(image=st.tuples(st.integers(1, 200), st.integers(1, 200)), target=INPUTS, seed=st.integers(0, 99))
+def test_restoring_has_the_size_of_the_image_and_no_label_from_the_border(
+    image: tuple[int, int], target: tuple[int, int], seed: int
+) -> None:
+    box = Letterbox.fit(image, target)
+    labels = box.apply_labels(np.random.default_rng(seed).integers(3, 9, image, np.uint8))
+    restored = box.restore(labels)
+    assert restored.shape == image
+    assert set(np.unique(restored)) <= set(range(3, 9))
+
+
+def test_the_border_is_black_and_its_label_is_ignored() -> None:
+    box = Letterbox.fit((100, 50), (64, 64))
+    assert (box.top, box.left, box.height, box.width) == (0, 16, 64, 32)
+    frame = box.apply(np.full((100, 50, 3), 200, np.uint8))
+    assert frame.shape == (64, 64, 3)
+    assert not frame[:, :16].any()
+    assert not frame[:, 48:].any()
+    assert (frame[:, 16:48] == 200).all()
+    labels = box.apply_labels(np.full((100, 50), 7, np.uint8))
+    assert (labels[:, :16] == 255).all()
+    assert (labels[:, 16:48] == 7).all()
+
+
+def test_a_buffer_is_wiped_before_it_is_used_again() -> None:
+    out = np.full((64, 64, 3), 99, np.uint8)
+    frame = Letterbox.fit((100, 50), (64, 64)).apply(np.full((100, 50, 3), 200, np.uint8), out)
+    assert frame is out
+    assert not out[:, :16].any()
+
+
+def test_the_middle_of_a_pixel_stays_the_middle() -> None:
+    labels = np.zeros((4, 4), np.uint8)
+    labels[:, 2:] = 5
+    big = Letterbox.fit((4, 4), (64, 64)).apply_labels(labels)
+    assert (big[:, :32] == 0).all()
+    assert (big[:, 32:] == 5).all()
+
+
+def test_arrays_of_another_size_are_refused() -> None:
+    box = Letterbox.fit((100, 50), (64, 64))
+    with pytest.raises(ValueError, match="expected uint8 of 100x50"):
+        box.apply(np.zeros((50, 100, 3), np.uint8))
+    with pytest.raises(ValueError, match="expected uint8 of 64x64"):
+        box.restore(np.zeros((100, 50), np.uint8))
+    with pytest.raises(ValueError, match="no area"):
+        Letterbox.fit((0, 50), (64, 64))

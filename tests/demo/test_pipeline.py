@@ -1,0 +1,250 @@
+from __future__ import annotations
+
+import json
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from trtparse.demo.pipeline import run_demo
+from trtparse.demo.sinks import VideoSink
+from trtparse.demo.sources import ArraySource, VideoSource
+from trtparse.errors import DataError, UsageError
+
+SIZE = (96, 128)
+Frame = Callable[..., np.ndarray]
+
+
+class ListSink:
+    """Keeps what it is given; takes a while; may raise or ask for the end at a frame."""
+
+    def __init__(self, seconds: float = 0.0, fail_at: int = 0, end_at: int = 0, latest_only: bool = False) -> None:
+        self.path: Path | None = None
+        self.latest_only = latest_only
+        self.frames: list[np.ndarray] = []
+        self.threads: set[threading.Thread] = set()
+        self._seconds, self._fail_at, self._end_at = seconds, fail_at, end_at
+
+    def write(self, frame: np.ndarray) -> bool:
+        self.frames.append(frame)
+        self.threads.add(threading.current_thread())
+        time.sleep(self._seconds)
+        if len(self.frames) == self._fail_at:
+            raise RuntimeError("the sink broke")
+        return len(self.frames) != self._end_at
+
+
+@pytest.fixture
+def walk(make_frame: Frame) -> Callable[..., ArraySource]:
+    def make(
+        frames: int = 20, seconds: float = 0.0, fail_at: int = 0, error: BaseException | None = None
+    ) -> ArraySource:
+        def generate() -> Iterator[np.ndarray]:
+            for index in range(frames):
+                time.sleep(seconds)
+                if index + 1 == fail_at:
+                    raise error or RuntimeError("the source broke")
+                yield make_frame(index)
+
+        return ArraySource(generate(), SIZE, 25.0, frames, "the walker")
+
+    return make
+
+
+@pytest.fixture(autouse=True)
+def nothing_hangs_and_no_thread_is_left() -> Iterator[None]:
+    begin = time.monotonic()
+    yield
+    assert time.monotonic() - begin < 8
+    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("demo ")]
+
+
+@pytest.mark.parametrize("batch", [None, 1, 4, 7])
+def test_every_frame_comes_out_once_in_order_with_its_own_labels(
+    walk: Any, make_frame: Frame, make_engine: Any, batch: int | None
+) -> None:
+    sink, seen = ListSink(), []
+    with make_engine(batch) as engine:
+        result = run_demo(walk(18), engine, [sink], on_frame=lambda *args: seen.append(args))
+        assert engine.passes == -(-18 // (batch or 1))
+    assert [index for index, _, _ in seen] == list(range(18))
+    assert (result.frames, result.frames_missing, result.stopped) == (18, 0, False)
+    for index, drawn, labels in seen:
+        assert drawn is sink.frames[index]
+        assert labels.shape == SIZE
+        left = 5 + index
+        assert (labels[15:28, left + 7 : left + 13] == 13).all()
+        assert (labels[40:85, left + 5 : left + 15] == 5).all()
+        assert (labels[:, : max(0, left - 5)] == 0).all()
+
+
+def test_output_has_the_inputs_rate_count_and_size(
+    make_video: Callable[..., Path], make_engine: Any, tmp_path: Path, count_frames: Callable[[Path], int]
+) -> None:
+    path = tmp_path / "out.mp4"
+    with (
+        VideoSource(make_video(frames=23, fps=29.97)) as source,
+        VideoSink(path, source.fps, source.size) as sink,
+        make_engine(4) as engine,
+    ):
+        result = run_demo(source, engine, [sink])
+    assert (result.output, result.frames) == (path, 23)
+    capture = cv2.VideoCapture(str(path))
+    assert capture.get(cv2.CAP_PROP_FPS) == pytest.approx(29.97, rel=1e-3)
+    assert count_frames(path) == 23
+
+
+def test_frames_in_memory_are_not_drawn_on(make_frame: Frame, engine: Any) -> None:
+    frames = [make_frame(index) for index in range(4)]
+    sink = ListSink()
+    run_demo(ArraySource(frames, SIZE), engine, [sink])
+    for index, drawn in enumerate(sink.frames):
+        assert np.array_equal(frames[index], make_frame(index))
+        assert not np.array_equal(drawn, frames[index])
+
+
+def test_two_requests_are_in_flight_where_the_engine_is_the_slowest(walk: Any, make_engine: Any) -> None:
+    with make_engine(seconds=0.01) as engine:
+        run_demo(walk(20), engine, [])
+        assert (engine.most_flying, engine.flying) == (2, 0)
+
+
+@pytest.mark.parametrize("slowest", ["source", "engine", "sink"])
+def test_the_pace_is_the_slowest_stages_and_not_the_sums(walk: Any, make_engine: Any, slowest: str) -> None:
+    pause = {name: 0.02 if name == slowest else 0.012 for name in ("source", "engine", "sink")}
+    with make_engine(seconds=pause["engine"]) as engine:
+        result = run_demo(walk(40, pause["source"]), engine, [ListSink(pause["sink"])])
+    assert result.fps > 0.75 / 0.02  # the sum of the three would be 0.45 / 0.02
+    assert result.stages.decode == pytest.approx(1e3 * pause["source"], rel=0.35)
+    assert result.stages.infer == pytest.approx(1e3 * pause["engine"], rel=0.35)
+    assert result.stages.encode == pytest.approx(1e3 * pause["sink"], rel=0.35)
+
+
+@pytest.mark.parametrize("fail_at", [1, 10, 20])
+@pytest.mark.parametrize("broken", ["source", "engine", "sink"])
+@pytest.mark.parametrize("slow", ["source", "engine", "sink", ""])
+def test_whatever_breaks_ends_the_run_at_once_with_its_own_exception(
+    walk: Any, make_engine: Any, broken: str, slow: str, fail_at: int
+) -> None:
+    pause = {name: 0.01 if name == slow else 0.0 for name in ("source", "engine", "sink")}
+    at = {name: fail_at if name == broken else 0 for name in pause}
+    begin = time.monotonic()
+    with make_engine(seconds=pause["engine"], fail_at=at["engine"]) as engine:
+        sink = ListSink(pause["sink"], at["sink"])
+        with pytest.raises(RuntimeError, match=f"the {broken} broke"):
+            run_demo(walk(20, pause["source"], at["source"]), engine, [sink])
+        engine.infer(np.zeros((1, 48, 32, 3), np.uint8))  # nothing is left in flight
+    assert time.monotonic() - begin < 2
+
+
+@pytest.mark.parametrize("callback", ["progress", "on_frame"])
+def test_a_callback_that_raises_ends_the_run(walk: Any, engine: Any, callback: str) -> None:
+    def fail(*_: object) -> None:
+        raise LookupError("the callback broke")
+
+    with pytest.raises(LookupError, match="the callback broke"):
+        run_demo(walk(), engine, [], **{callback: fail})
+
+
+def test_a_source_that_ends_with_keyboard_interrupt_ends_the_run_with_it(walk: Any, engine: Any) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run_demo(walk(20, 0, 5, KeyboardInterrupt()), engine, [])
+
+
+@pytest.mark.parametrize("slow", ["source", "engine", "sink"])
+def test_ctrl_c_leaves_a_video_that_plays(
+    walk: Any, make_engine: Any, tmp_path: Path, count_frames: Callable[[Path], int], slow: str
+) -> None:
+    pause = {name: 0.01 if name == slow else 0.0 for name in ("source", "engine", "sink")}
+    path = tmp_path / "out.mp4"
+
+    def press(index: int, *_: object) -> None:
+        if index == 11:
+            signal.raise_signal(signal.SIGINT)
+
+    def interrupted() -> None:
+        with make_engine(seconds=pause["engine"]) as engine, VideoSink(path, 25, SIZE) as sink:
+            run_demo(walk(500, pause["source"]), engine, [sink, ListSink(pause["sink"])], on_frame=press)
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert 12 <= count_frames(path) < 100
+
+
+def test_an_engine_that_breaks_leaves_the_frames_so_far(
+    walk: Any, make_engine: Any, tmp_path: Path, count_frames: Callable[[Path], int]
+) -> None:
+    path = tmp_path / "out.mp4"
+
+    def broken() -> None:
+        with make_engine(seconds=0.005, fail_at=15) as engine, VideoSink(path, 25, SIZE) as sink:
+            run_demo(walk(500), engine, [sink])
+
+    with pytest.raises(RuntimeError, match="the engine broke"):
+        broken()
+    assert 1 <= count_frames(path) <= 14
+
+
+@pytest.mark.parametrize("latest_only", [False, True])
+def test_a_sink_may_ask_for_the_end(walk: Any, make_engine: Any, latest_only: bool) -> None:
+    with make_engine(seconds=0.005) as engine:
+        result = run_demo(walk(400), engine, [ListSink(end_at=5, latest_only=latest_only)])
+        engine.infer(np.zeros((1, 48, 32, 3), np.uint8))
+    assert result.stopped
+    assert 5 <= result.frames < 60
+    assert result.frames_missing == 0
+
+
+def test_windows_are_shown_from_the_callers_thread_and_files_written_from_another(walk: Any, engine: Any) -> None:
+    window, file = ListSink(latest_only=True), ListSink()
+    run_demo(walk(), engine, [window, file])
+    assert window.threads == {threading.main_thread()}
+    assert threading.main_thread() not in file.threads
+    assert len(file.frames) == 20
+    assert window.frames[-1] is file.frames[-1]
+
+
+def test_progress_comes_on_the_callers_thread_and_ends_with_all(walk: Any, engine: Any) -> None:
+    calls = []
+    run_demo(walk(), engine, [], progress=lambda *args: calls.append((*args, threading.current_thread())))
+    assert calls[-1] == (20, 20, threading.main_thread())
+    assert [done for done, _, _ in calls] == sorted(done for done, _, _ in calls)
+
+
+def test_frames_that_the_header_lists_and_that_do_not_come_are_reported(make_frame: Frame, engine: Any) -> None:
+    source = ArraySource((make_frame(index) for index in range(6)), SIZE, frame_count=10)
+    assert run_demo(source, engine, []).frames_missing == 4
+
+
+def test_a_source_without_frames_is_an_error(engine: Any) -> None:
+    with pytest.raises(DataError, match="holds no frames"):
+        run_demo(ArraySource([], SIZE), engine, [])
+
+
+def test_the_video_being_read_is_never_replaced(make_video: Callable[..., Path], engine: Any) -> None:
+    path = make_video()
+    before = path.read_bytes()
+
+    def onto_itself() -> None:
+        with VideoSource(path) as source, VideoSink(path, source.fps, source.size) as sink:
+            run_demo(source, engine, [sink])
+
+    with pytest.raises(UsageError, match="is the video being read"):
+        onto_itself()
+    assert path.read_bytes() == before
+
+
+def test_a_result_goes_to_json(walk: Any, engine: Any, tmp_path: Path) -> None:
+    with VideoSink(tmp_path / "out.mp4", 25, SIZE) as sink:
+        result = run_demo(walk(), engine, [sink], hud=True)
+    told = json.loads(json.dumps(result.to_dict()))
+    assert told["schema_version"] == 1
+    assert told["frames"] == 20
+    assert told["output"] == str(tmp_path / "out.mp4")
+    assert set(told["stages"]) == {"decode", "preprocess", "infer", "overlay", "encode"}
+    assert told["fps"] == pytest.approx(20 / told["seconds"])

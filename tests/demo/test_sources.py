@@ -1,0 +1,215 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from trtparse.demo.sources import ArraySource, VideoSource
+from trtparse.errors import DataError
+
+
+def boxes(data: bytes) -> dict[bytes, bytes]:
+    found, offset = {}, 0
+    while offset < len(data):
+        size = int.from_bytes(data[offset : offset + 4], "big")
+        found[data[offset + 4 : offset + 8]] = data[offset : offset + size]
+        offset += size
+    return found
+
+
+def index_first(data: bytes) -> bytes:
+    """The same mp4 with ``moov`` before ``mdat``, as for streaming, so that a cut leaves a playable beginning."""
+    parts = boxes(data)
+    moov = bytearray(parts[b"moov"])
+    start = moov.index(b"stco") + 8
+    count = int.from_bytes(moov[start : start + 4], "big")
+    for entry in range(start + 4, start + 4 + 4 * count, 4):
+        moved = int.from_bytes(moov[entry : entry + 4], "big") + len(moov)
+        moov[entry : entry + 4] = moved.to_bytes(4, "big")
+    before = data[: data.index(b"mdat") - 4]
+    return before + bytes(moov) + parts[b"mdat"]
+
+
+def test_a_video_yields_all_its_frames_and_says_its_size_rate_and_count(make_video: Callable[..., Path]) -> None:
+    with VideoSource(make_video(frames=20, fps=29.97)) as source:
+        assert (source.size, source.fps, source.frame_count, source.name) == ((96, 128), 29.97, 20, "walk.mp4")
+        frames = list(source)
+    assert len(frames) == 20
+    assert all(frame.shape == (96, 128, 3) and frame.dtype == np.uint8 for frame in frames)
+    assert source.frames_missing == 0
+
+
+def test_frames_are_the_takers_own(make_video: Callable[..., Path]) -> None:
+    with VideoSource(make_video()) as source:
+        first = next(source)
+        kept = first.copy()
+        for frame in source:
+            frame[:] = 0
+    assert np.array_equal(first, kept)
+
+
+def test_a_name_with_spaces_umlauts_and_percent_signs_opens(make_video: Callable[..., Path]) -> None:
+    with VideoSource(make_video("größer 100% %03d.mp4")) as source:
+        assert len(list(source)) == 20
+
+
+@pytest.mark.parametrize("address", ["rtsp://camera/1", "https://example.org/a.mp4", "file:///tmp/a.mp4"])
+def test_an_address_is_refused_as_text_and_as_path(address: str) -> None:
+    for given in (address, Path(address)):
+        with pytest.raises(DataError, match="is an address") as caught:
+            VideoSource(given)
+        assert "local files" in caught.value.hint
+
+
+def test_a_missing_file_a_folder_a_text_and_an_empty_file_are_told_apart(tmp_path: Path) -> None:
+    text, empty = tmp_path / "text.mp4", tmp_path / "empty.mp4"
+    text.write_text("these are words\n" * 50)
+    empty.touch()
+    cases = {tmp_path / "none.mp4": "no file", tmp_path: "is a folder", text: "is not a video", empty: "is empty"}
+    for path, message in cases.items():
+        with pytest.raises(DataError, match=message) as caught:
+            VideoSource(path)
+        assert caught.value.hint
+
+
+def test_a_container_without_frames_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "none.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 25.0, (64, 48))
+    writer.release()
+    with pytest.raises(DataError, match=r"none\.avi"):
+        VideoSource(path)
+
+
+def test_an_mp4_cut_off_before_its_index_says_so(make_video: Callable[..., Path]) -> None:
+    path = make_video()
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(DataError, match=r"The file is cut off: walk\.mp4 .*moov"):
+        VideoSource(path)
+
+
+def test_an_mp4_cut_off_after_its_index_plays_what_is_there_and_counts_the_rest(
+    make_video: Callable[..., Path],
+) -> None:
+    path = make_video(frames=40)
+    whole = index_first(path.read_bytes())
+    path.write_bytes(whole)
+    with VideoSource(path) as source:
+        assert len(list(source)) == 40
+        assert (source.frames_missing, source.cut_off) == (0, False)
+    path.write_bytes(whole[: len(whole) - len(boxes(whole)[b"mdat"]) // 2])
+    with VideoSource(path) as source:
+        assert source.frames_missing == 0
+        decoded = len(list(source))
+        assert (source.frame_count, source.cut_off) == (40, True)
+    assert 5 < decoded < 35
+    assert source.frames_missing == 40 - decoded
+
+
+QUIET = """
+import sys
+from trtparse.demo.sinks import VideoSink
+from trtparse.demo.sources import VideoSource
+from trtparse.errors import TrtparseError
+for path in sys.argv[1:]:
+    try:
+        with VideoSource(path) as source:
+            print(len(list(source)), "frames")
+    except TrtparseError as error:
+        print(error.message)
+try:
+    with VideoSink("out.mp4", 25, (20000, 20000)):
+        pass
+except TrtparseError as error:
+    print(error.message)
+"""
+
+
+def test_opencv_and_ffmpeg_do_not_talk_over_our_messages(make_video: Callable[..., Path], tmp_path: Path) -> None:
+    whole = index_first(make_video(frames=40).read_bytes())
+    half, headless, text = tmp_path / "half.mp4", tmp_path / "headless.mp4", tmp_path / "text.mp4"
+    half.write_bytes(whole[: len(whole) - len(boxes(whole)[b"mdat"]) // 2])
+    headless.write_bytes(make_video().read_bytes()[:2000])
+    text.write_text("these are words")
+    command = [sys.executable, "-c", QUIET, half, headless, text]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=tmp_path)  # FFmpeg is set up once
+    assert done.stderr == ""
+    told = done.stdout.splitlines()
+    assert len(told) == 4
+    for wanted, line in zip(("frames", "cut off", "not a video", "cannot write"), told):
+        assert wanted in line
+
+
+def test_an_mp4_of_which_only_the_index_is_left_is_cut_off(make_video: Callable[..., Path]) -> None:
+    path = make_video()
+    whole = index_first(path.read_bytes())
+    path.write_bytes(whole[: whole.index(b"mdat") + 4])
+    with pytest.raises(DataError, match="The file is cut off"):
+        VideoSource(path)
+
+
+def test_stopping_early_is_not_frames_missing(make_video: Callable[..., Path]) -> None:
+    with VideoSource(make_video()) as source:
+        next(source)
+    assert source.frames_missing == 0
+    assert list(source) == []
+
+
+def test_a_container_that_only_estimates_its_frames_has_no_count(make_video: Callable[..., Path]) -> None:
+    with VideoSource(make_video("walk.mkv")) as source:
+        assert source.frame_count is None
+        assert len(list(source)) == 20
+        assert source.frames_missing == 0
+
+
+def test_closing_while_another_thread_reads_is_safe(make_video: Callable[..., Path]) -> None:
+    source = VideoSource(make_video(frames=60))
+    reader = threading.Thread(target=lambda: list(source))
+    reader.start()
+    source.close()
+    reader.join(5)
+    assert not reader.is_alive()
+
+
+def test_arrays_are_handed_out_as_copies(make_frame: Callable[..., np.ndarray]) -> None:
+    frames = [make_frame(index) for index in range(3)]
+    source = ArraySource(frames, (96, 128), fps=12.5)
+    for frame in source:
+        frame[:] = 0
+    assert source.frame_count == 3
+    assert frames[0].any()
+
+
+def test_arrays_of_another_size_name_the_frame(make_frame: Callable[..., np.ndarray]) -> None:
+    source = ArraySource([make_frame(0), make_frame(1, (50, 60))], (96, 128), name="the walker")
+    with pytest.raises(DataError, match="Frame 1 of the walker"):
+        list(source)
+
+
+def test_a_generator_that_ends_early_is_counted(make_frame: Callable[..., np.ndarray]) -> None:
+    source = ArraySource((make_frame(index) for index in range(3)), (96, 128), frame_count=5)
+    assert len(list(source)) == 3
+    assert source.frames_missing == 2
+
+
+@pytest.mark.shared
+def test_a_gif_keeps_its_rate_and_count(shared_data: Path) -> None:
+    with VideoSource(shared_data / "videos" / "worker-zone-detection.gif") as source:
+        assert source.fps == pytest.approx(100 / 6, rel=1e-9)
+        assert source.frame_count == len(list(source)) == 71
+
+
+@pytest.mark.shared
+def test_a_real_video_cut_in_half_reports_what_is_missing(shared_data: Path, tmp_path: Path) -> None:
+    data = (shared_data / "videos" / "one-by-one-person-detection.mp4").read_bytes()
+    cut = tmp_path / "cut.mp4"
+    cut.write_bytes(data[: len(data) // 8])
+    with VideoSource(cut) as source:
+        assert source.frame_count == 1394
+        decoded = len(list(source))
+    assert 0 < decoded < 700
+    assert source.frames_missing == 1394 - decoded

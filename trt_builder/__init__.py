@@ -1,0 +1,1 @@
+"""How does a checkpoint become an engine: export, type, compile, describe."""

@@ -1,0 +1,89 @@
+"""Type a graph in FP16: precision is a property of the graph, not a flag beside it.
+
+TensorRT 11 and TensorRT-RTX know no other way, and the older versions read such a graph as well. The pass
+is short because the graphs are ours: every float becomes half, Q/DQ scales included, except the operands of
+Resize that the standard wants in FP32.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from ..errors import BuildError
+
+_FLOAT_OPERANDS = {"Resize": (1, 2)}
+"""Inputs that stay FP32: Resize's roi and scales."""
+
+_HALF_MAXIMUM = float(np.finfo(np.float16).max)
+
+
+def to_half(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy of an FP32 graph, with or without Q/DQ, typed in FP16.
+
+    Integer inputs and outputs stay; a float output (logits) is cast back to FP32 at the end.
+
+    Raises:
+        BuildError: a weight that FP16 cannot hold, an operand that would have to be both, or a graph that the
+            checker refuses afterwards.
+    """
+    half = onnx.ModelProto()
+    half.CopyFrom(model)
+    graph = half.graph
+    kept = _float_operands(graph)
+    for tensor in graph.initializer:
+        if tensor.data_type == TensorProto.FLOAT and tensor.name not in kept:
+            tensor.CopyFrom(_half_tensor(tensor, tensor.name))
+    for node in graph.node:
+        for attribute in node.attribute:
+            if node.op_type == "Cast" and attribute.name == "to" and attribute.i == TensorProto.FLOAT:
+                attribute.i = TensorProto.FLOAT16
+            elif attribute.type == onnx.AttributeProto.TENSOR and attribute.t.data_type == TensorProto.FLOAT:
+                if not kept.intersection(node.output):
+                    attribute.t.CopyFrom(_half_tensor(attribute.t, node.output[0]))
+    _keep_float_outputs(graph)
+    # The recorded types of intermediate values are those of the FP32 graph.
+    del graph.value_info[:]
+    half.graph.name = f"{model.graph.name}_fp16"
+    try:
+        half = onnx.shape_inference.infer_shapes(half, check_type=True, strict_mode=True)
+        onnx.checker.check_model(half, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise BuildError(f"The graph cannot be typed in FP16: {error}") from error
+    return half
+
+
+def _float_operands(graph: onnx.GraphProto) -> set[str]:
+    kept: set[str] = set()
+    others: set[str] = set()
+    for node in graph.node:
+        wanted = _FLOAT_OPERANDS.get(node.op_type, ())
+        for position, name in enumerate(node.input):
+            (kept if position in wanted else others).add(name)
+    kept.discard("")
+    if kept & others:
+        raise BuildError(f"{sorted(kept & others)[0]} is used both as a resize factor and as a value.")
+    return kept
+
+
+def _half_tensor(tensor: TensorProto, name: str) -> TensorProto:
+    values = numpy_helper.to_array(tensor)
+    largest = float(np.abs(values).max(initial=0.0))
+    if not largest <= _HALF_MAXIMUM:
+        raise BuildError(
+            f"{name} holds {largest:g}, which FP16 cannot ({_HALF_MAXIMUM:g} at the most).",
+            "Build with --fp32, or retrain with weight decay.",
+        )
+    return numpy_helper.from_array(values.astype(np.float16), tensor.name)
+
+
+def _keep_float_outputs(graph: onnx.GraphProto) -> None:
+    for output in graph.output:
+        if output.type.tensor_type.elem_type != TensorProto.FLOAT:
+            continue
+        inner = f"{output.name}_half"
+        for node in graph.node:
+            node.output[:] = [inner if name == output.name else name for name in node.output]
+            node.input[:] = [inner if name == output.name else name for name in node.input]
+        graph.node.append(helper.make_node("Cast", [inner], [output.name], f"{output.name}_cast", to=TensorProto.FLOAT))
