@@ -78,7 +78,7 @@ def _engine_options(command: Command) -> Command:
     return command
 
 
-class _Size(click.ParamType):
+class _Size(click.ParamType[tuple[int, int]]):
     """``HEIGHTxWIDTH``."""
 
     name = "HxW"
@@ -95,7 +95,7 @@ class _Size(click.ParamType):
         return size
 
 
-class _Batch(click.ParamType):
+class _Batch(click.ParamType["int | None"]):
     """A number of frames, or ``dynamic``."""
 
     name = "N|dynamic"
@@ -319,7 +319,9 @@ def demo(
     """Draw the parsing over VIDEO. Without it, over a walking figure."""
     import contextlib
 
-    from .demo import ArraySource, VideoSink, VideoSource, WindowSink, run_demo
+    from .demo.pipeline import run_demo
+    from .demo.sinks import VideoSink, WindowSink
+    from .demo.sources import ArraySource, VideoSource
     from .engines import open_engine
     from .terminal import Terminal, show_demo
 
@@ -376,7 +378,7 @@ def parse(
     debug: bool,
 ) -> None:
     """Write a label PNG (LIP's palette) and an overlay for each of IMAGES, files or folders."""
-    from .demo import parse_images
+    from .demo.parse_images import parse_images
     from .engines import open_engine
     from .terminal import Terminal, show_parse
 

@@ -13,7 +13,8 @@ from rich.table import Table
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from .demo import DemoResult, ParseResult
+    from .demo.parse_images import ParseResult
+    from .demo.pipeline import DemoResult
     from .engines import Bundle
     from .validation.validate import ValidationResult
 

@@ -64,9 +64,7 @@ def place(model: onnx.ModelProto) -> Placement:
         _use(uses, node, 0)
         weights[node.input[1]] = WeightSite(node.input[1], 0 if node.op_type == "Conv" else 1)
     for node in index.nodes:
-        if node.op_type == "MaxPool":
-            _use(uses, node, 0)
-        elif node.op_type == "Resize" and _is_fed_by_convolution(node, index, kept):
+        if node.op_type == "MaxPool" or (node.op_type == "Resize" and _is_fed_by_convolution(node, index, kept)):
             _use(uses, node, 0)
         elif node.op_type == "Add":
             shortcut = _shortcut(node, index)

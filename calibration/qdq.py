@@ -80,9 +80,12 @@ def _pair(
     scale_name, zero_name = f"{tensor}_scale", f"{tensor}_zero_point"
     graph.initializer.append(numpy_helper.from_array(scale, scale_name))
     graph.initializer.append(numpy_helper.from_array(np.zeros(scale.shape, np.int8), zero_name))
-    options = {} if axis is None else {"axis": axis}
     quantised, output = f"{tensor}_quantised", f"{tensor}_dequantised"
-    return [
-        helper.make_node("QuantizeLinear", [tensor, scale_name, zero_name], [quantised], f"{tensor}_q", **options),
-        helper.make_node("DequantizeLinear", [quantised, scale_name, zero_name], [output], f"{tensor}_dq", **options),
-    ], output
+    pair = [
+        helper.make_node("QuantizeLinear", [tensor, scale_name, zero_name], [quantised], f"{tensor}_q"),
+        helper.make_node("DequantizeLinear", [quantised, scale_name, zero_name], [output], f"{tensor}_dq"),
+    ]
+    if axis is not None:
+        for node in pair:
+            node.attribute.append(helper.make_attribute("axis", axis))
+    return pair, output

@@ -48,9 +48,7 @@ class Augmentation:
     noise: float = 6.0
     erase: float = 0.15
 
-    def __call__(
-        self, sample: Sample, input_size: tuple[int, int], rng: np.random.Generator
-    ) -> tuple[Image, LabelMap]:
+    def __call__(self, sample: Sample, input_size: tuple[int, int], rng: np.random.Generator) -> tuple[Image, LabelMap]:
         """A changed copy at the network's input size.
 
         Args:
@@ -126,6 +124,7 @@ def _warp(image: Image, matrix: NDArray[np.float64], size: tuple[int, int]) -> I
         # Keep pixel centres in place: old = new * ratio + (ratio - 1) / 2.
         offset = matrix[:, 2] + matrix[:, :2] @ ((np.diag(ratio) - 1) / 2)
         matrix = np.column_stack([linear, offset])
-    return cv2.warpAffine(  # type: ignore[return-value]
+    warped = cv2.warpAffine(
         image, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=(0, 0, 0)
     )
+    return np.asarray(warped, np.uint8)

@@ -26,6 +26,8 @@ class Top:
         neckline: how far it is cut out in front, 0 (turtleneck) to 1.
         collar: it has a standing or turned-down collar.
         drape: its hanging part; None when tucked in or when it ends at the waist.
+        buttons: it closes in front, with an edge or zip.
+        emblem: cloth of a print on the chest.
     """
 
     label: int
@@ -36,6 +38,7 @@ class Top:
     collar: bool = False
     drape: Drape | None = None
     buttons: bool = False
+    emblem: Fabric | None = None
 
 
 @dataclass(frozen=True)
@@ -121,6 +124,7 @@ def _random_top(rng: np.random.Generator, body: Body) -> Top:
         collar=bool(rng.random() < 0.3),
         drape=shape if rng.random() < 0.75 else None,
         buttons=bool(rng.random() < 0.3),
+        emblem=random_cloth(rng, pattern=0.8) if rng.random() < 0.2 else None,
     )
 
 
@@ -182,8 +186,8 @@ def _random_footwear(rng: np.random.Generator, body: Body, bare_legs: bool) -> F
 def random_outfit(rng: np.random.Generator, body: Body) -> Outfit:
     """An outfit; the classes that are rare in photographs are worn more often than there."""
     top, draw = _random_top(rng, body), float(rng.random())
-    skirts = 0.34 if body.female else 0.0
-    if draw < skirts * 0.55:
+    skirts = 0.44 if body.female else 0.0
+    if draw < skirts * 0.5:
         top = replace(top, label=DRESS, drape=None)
         bottom = _random_skirt(rng, DRESS, top.fabric, float(rng.uniform(0.4, 0.5)))
     elif draw < skirts:

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .surface import Floats, Paint
+from .surface import Floats, Paint, floats
 
 TILE = 128
 """Side of a repeating texture tile, in texels; a power of two, so that wrapping is a bit mask."""
@@ -40,8 +40,8 @@ def noise_tile(cells: int, variant: int) -> Floats:
 @lru_cache(maxsize=16)
 def crease_tile(variant: int) -> Floats:
     """(TILE, TILE) float32: wrinkles of cloth under a lamp, about -1 to 1."""
-    ridges = -np.abs(noise_tile(4, variant) + 0.35 * noise_tile(8, variant + 50))
-    ridges = cv2.GaussianBlur(np.pad(ridges, 8, mode="wrap"), (0, 0), 2.0)[8:-8, 8:-8]
+    sharp = np.pad(-np.abs(noise_tile(4, variant) + 0.35 * noise_tile(8, variant + 50)), 8, mode="wrap")
+    ridges = floats(cv2.GaussianBlur(sharp, (0, 0), 2.0)[8:-8, 8:-8])
     slope = np.roll(ridges, 2, axis=0) - np.roll(ridges, -1, axis=0) + np.roll(ridges, 2, axis=1) - ridges
     return np.asarray(np.clip(slope / (2.2 * slope.std()), -1.2, 1.2), np.float32)
 
@@ -49,8 +49,8 @@ def crease_tile(variant: int) -> Floats:
 @lru_cache(maxsize=16)
 def strand_tile(variant: int) -> Floats:
     """(TILE, TILE) float32: strands of hair, which run along the columns."""
-    grain = np.random.default_rng((7, variant)).standard_normal((TILE, TILE)).astype(np.float32)
-    grain = cv2.blur(np.pad(grain, ((20, 20), (0, 0)), mode="wrap"), (1, 41))[20:-20]
+    white = np.random.default_rng((7, variant)).standard_normal((TILE, TILE)).astype(np.float32)
+    grain = cv2.blur(np.pad(white, ((20, 20), (0, 0)), mode="wrap"), (1, 41))[20:-20]
     broad = cv2.blur(np.pad(grain, ((0, 0), (4, 4)), mode="wrap"), (7, 1))[:, 4:-4]
     return np.asarray(np.clip((grain / grain.std() + 1.5 * broad / broad.std()) * 0.5, -2, 2), np.float32)
 
@@ -210,16 +210,16 @@ def random_cloth_colour(rng: np.random.Generator) -> Colour:
     elif kind < 0.46:
         level = float(rng.uniform(60, 180))
     else:
-        dull = kind > 0.75
-        hue, value = rng.uniform(0, 180), rng.uniform(40, 240)
-        saturation = rng.uniform(40, 120) if dull else rng.uniform(110, 250)
-        return _from_hsv(float(hue), float(saturation), float(value))
+        # Blues, reds and browns are worn more than the other hues.
+        hue = rng.choice([rng.normal(110, 8), rng.normal(4, 7), rng.normal(15, 5), rng.uniform(0, 180)]) % 180
+        saturation = rng.uniform(30, 110) if kind > 0.72 else rng.uniform(90, 230)
+        return _from_hsv(float(hue), float(saturation), float(rng.uniform(40, 235)))
     tint = rng.uniform(-8, 8, 3)
     return (level + float(tint[0]), level + float(tint[1]), level + float(tint[2]))
 
 
 def _from_hsv(hue: float, saturation: float, value: float) -> Colour:
-    pixel = np.uint8([[[int(hue), int(saturation), int(value)]]])
+    pixel = np.array([[[hue, saturation, value]]], np.uint8)
     blue, green, red = (float(channel) for channel in cv2.cvtColor(pixel, cv2.COLOR_HSV2BGR)[0, 0])
     return (blue, green, red)
 
@@ -273,7 +273,7 @@ def random_skin(rng: np.random.Generator) -> tuple[Colour, Fabric]:
     mixed = np.asarray(tones[left]) + (np.asarray(tones[left + 1]) - np.asarray(tones[left])) * (position - left)
     mixed = np.clip(mixed * rng.uniform(0.94, 1.06) + rng.uniform(-7, 7, 3), 0, 255)
     colour: Colour = (float(mixed[0]), float(mixed[1]), float(mixed[2]))
-    blotches = noise_tile(4, int(rng.integers(6)))[..., None] * np.float32([-3.0, -1.5, 3.0])
+    blotches = noise_tile(4, int(rng.integers(6)))[..., None] * floats([-3.0, -1.5, 3.0])
     tile = np.clip(_flat(colour) + blotches, 0, 255).astype(np.float32)
     skin = Fabric(tile, 300.0, noise_tile(8, 3), (0.4, 0.3), 0.015, float(rng.uniform(0.02, 0.14)))
     return colour, skin
@@ -298,5 +298,5 @@ def random_hair(rng: np.random.Generator, old: bool) -> Fabric:
     elif rng.random() < 0.03:
         colour = random_cloth_colour(rng)
     strands = strand_tile(int(rng.integers(8)))
-    tile = np.clip(_flat(colour) * (1 + 0.22 * strands[..., None]), 0, 255).astype(np.float32)
-    return Fabric(tile, float(rng.uniform(350, 700)), strands, (0.35, 0.2), float(rng.uniform(0.1, 0.25)), 0.08)
+    tile = np.clip(_flat(colour) * (1 + 0.13 * strands[..., None]), 0, 255).astype(np.float32)
+    return Fabric(tile, float(rng.uniform(350, 700)), strands, (0.35, 0.2), float(rng.uniform(0.06, 0.16)), 0.08)

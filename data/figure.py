@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from .skeleton import Body, Limb, Skeleton
-from .surface import Floats, Material, Patch, Rings, cross, smooth_curve, smooth_step, tube, unit
+from .surface import Floats, Material, Patch, Rings, cross, floats, smooth_curve, smooth_step, tube, unit
 
 # Cross-sections of an average adult, from drawing manuals' proportions and anthropometric means.
 _TRUNK_AT = (0.0, 0.05, 0.12, 0.20, 0.30, 0.42, 0.55, 0.68, 0.79, 0.87, 0.93, 0.97, 1.0)
@@ -27,12 +27,13 @@ KNEE = 0.504
 """Where the knee lies on a leg, as a share of its length to the ankle."""
 
 _ARM_AT = (0.0, 0.10, 0.25, 0.45, 0.54, 0.62, 0.74, 0.90, 1.0)
-_ARM_RADIUS = (0.0310, 0.0320, 0.0290, 0.0250, 0.0245, 0.0250, 0.0225, 0.0175, 0.0155)
+_ARM_RADIUS = (0.0290, 0.0305, 0.0285, 0.0250, 0.0245, 0.0250, 0.0225, 0.0175, 0.0155)
 _LEG_AT = (0.0, 0.12, 0.30, 0.44, 0.504, 0.56, 0.68, 0.85, 0.95, 1.0)
 _LEG_RADIUS = (0.0560, 0.0550, 0.0470, 0.0380, 0.0350, 0.0340, 0.0350, 0.0260, 0.0220, 0.0215)
 
 _FOOT = np.array(  # distance ahead of the ankle, half-width, height of the top, all in body heights
     [
+        (-0.0445, 0.001, -0.030),
         (-0.044, 0.009, -0.018),
         (-0.038, 0.017, -0.004),
         (-0.020, 0.020, 0.012),
@@ -43,6 +44,7 @@ _FOOT = np.array(  # distance ahead of the ankle, half-width, height of the top,
         (0.092, 0.0250, -0.024),
         (0.104, 0.0180, -0.028),
         (0.110, 0.0070, -0.032),
+        (0.1105, 0.0010, -0.037),
     ],
     np.float32,
 )
@@ -105,7 +107,7 @@ def trunk_rings(skeleton: Skeleton, at: Floats, thickness: Floats | float) -> Ri
 
 def trunk(skeleton: Skeleton, material: Material, thickness: float) -> Patch:
     """The trunk from the crotch to the base of the neck, in cloth of ``thickness`` metres."""
-    at = np.linspace(0, 1, 27, dtype=np.float32)
+    at = np.linspace(0, 1, 24, dtype=np.float32)
     loose = thickness * (1 - smooth_step(at, 0.88, 1.0))
     return trunk_rings(skeleton, at, loose).patch(material, at, columns=22)
 
@@ -115,12 +117,12 @@ def neck(skeleton: Skeleton, material: Material) -> Patch:
     body = skeleton.body
     height, up = body.height, skeleton.spine_frames[-1][:, 1]
     head_length = body.head * height
-    top = skeleton.head + skeleton.head_frame @ np.float32([0, 0.32 * head_length, -0.13 * head_length])
+    top = skeleton.head + skeleton.head_frame @ floats([0, 0.32 * head_length, -0.13 * head_length])
     low = skeleton.neck - up * (0.03 * height)
     knots = np.stack([low, skeleton.neck + up * (0.006 * height), 0.5 * (skeleton.neck + top), top])
     path = smooth_curve(np.linspace(0, 1, 9), (0, 0.3, 0.62, 1), knots)
     child = 1 + 0.25 * (body.age_scale - 1)
-    radius = smooth_curve(np.linspace(0, 1, 9), (0, 0.3, 0.5, 1), (0.052, 0.038, 0.0325, 0.033))
+    radius = smooth_curve(np.linspace(0, 1, 9), (0, 0.3, 0.5, 1), (0.054, 0.0405, 0.035, 0.035))
     side = skeleton.spine_frames[-1][:, 0]
     # Sunk a little, so that the trunk is drawn over the neck's lower end.
     return replace(tube(path, side, radius * height * body.neck * child, material, columns=14), lift=-0.02)
@@ -160,7 +162,8 @@ def arm(limb: Limb, body: Body, material: Material, covers: Sequence[Cover]) -> 
     """An arm from the shoulder to the wrist; the deltoid closes it at the top."""
     along = _limb_stations(20, covers)
     centres, side, front = _limb_rings(limb, along, ELBOW)
-    extra = _thickness(along, covers)
+    # Sleeves are sewn to fit at the shoulder.
+    extra = _thickness(along, covers) * (0.35 + 0.65 * smooth_step(along, 0.0, 0.2))
     radius = smooth_curve(along, _ARM_AT, _ARM_RADIUS) * body.height * body.limbs
     cap = np.array([0.015, 0.0105, 0.005], np.float32)[:, None] * body.height
     centres = np.concatenate([limb.joints[0] + limb.upper[:, 1] * cap, centres])
@@ -269,18 +272,19 @@ class Drape:
 
 def drape(skeleton: Skeleton, shape: Drape, material: Material, lift: float = 0.004) -> Patch:
     """The cloth of ``shape``; ``along`` falls from 1 at the top to 0 at the hem."""
-    angles = np.linspace(shape.gap, 2 * np.pi - shape.gap, 33, dtype=np.float32)
+    angles = np.linspace(shape.gap, 2 * np.pi - shape.gap, 29, dtype=np.float32)
     bottom = 0.14 if shape.hem > 0.05 else 0.14 - shape.hem
     at = np.linspace(shape.top, bottom, max(int((shape.top - bottom) * 26), 4), dtype=np.float32)
     loose = shape.thickness * (1 - smooth_step(at, 0.9, 1.0) * 0.8)
     rings = trunk_rings(skeleton, at, loose)
     points, centres = [rings.points(angles)], [rings.centres]
     if shape.hem > 0.05:
-        below = np.linspace(0.03, shape.hem, max(int(shape.hem * 26), 3), dtype=np.float32)
+        hem = _lifted_hem(skeleton, shape.hem)
+        below = np.linspace(0.03, hem, max(int(hem * 26), 3), dtype=np.float32)
         around_legs, middles = _around_legs(skeleton, below, angles, shape.thickness)
         points.append(around_legs)
         centres.append(middles)
-    grid, middle = np.concatenate(points), np.concatenate(centres)
+    grid, middle = _smoothed(np.concatenate(points)), np.concatenate(centres)
     share = np.linspace(0, 1, len(grid), dtype=np.float32)
     outward = unit(grid - middle[:, None])
     wave = shape.folds * np.sin(angles * shape.fold_count + 2 * np.sin(angles * 2))
@@ -298,6 +302,19 @@ def drape(skeleton: Skeleton, shape: Drape, material: Material, lift: float = 0.
     )
 
 
+def _lifted_hem(skeleton: Skeleton, hem: float) -> float:
+    """Where a long hem ends when the thighs are raised: sitting and crouching pull it up."""
+    raised = float(np.mean([1 - leg.upper[1, 1] for leg in skeleton.legs]))
+    return min(hem, 0.25) + max(hem - 0.25, 0) * float(np.clip(1 - 0.8 * raised, 0.2, 1))
+
+
+def _smoothed(grid: Floats) -> Floats:
+    """The rows of a grid, smoothed downwards, with the first and last unchanged."""
+    for _ in range(2):
+        grid = np.concatenate([grid[:1], (grid[:-2] + 2 * grid[1:-1] + grid[2:]) / 4, grid[-1:]])
+    return grid
+
+
 def _around_legs(skeleton: Skeleton, along: Floats, angles: Floats, thickness: float) -> tuple[Floats, Floats]:
     """Rings that enclose both legs at ``along`` (n,): points (n, S, 3) and centres (n, 3)."""
     body = skeleton.body
@@ -311,6 +328,6 @@ def _around_legs(skeleton: Skeleton, along: Floats, angles: Floats, thickness: f
     outward = side[:, None] * np.sin(angles)[:, None] + front[:, None] * np.cos(angles)[:, None]
     spread = np.abs(np.einsum("rk,rsk->rs", (left - right) / 2, outward))
     # Cloth does not shrink below the hips: it hangs from their widest place.
-    reach = spread + radius[:, None] + thickness
+    reach = (spread + radius[:, None]) * (0.88 + 0.12 * smooth_step(along, 0.0, 0.25))[:, None] + thickness
     reach = np.maximum(reach, 0.72 * np.maximum.accumulate(reach, axis=0))
     return np.asarray(middle[:, None] + outward * reach[..., None], np.float32), middle.astype(np.float32)

@@ -8,7 +8,7 @@ import numpy as np
 
 from .fabric import Fabric, Layer, Layered, plain
 from .head import Skull
-from .surface import Floats, Patch, ellipsoid, full_turn, smooth_curve, smooth_step, tube
+from .surface import Floats, Patch, ellipsoid, floats, full_turn, smooth_curve, smooth_step, tube
 
 HAT, HAIR = 1, 2
 
@@ -84,27 +84,31 @@ def random_hair_style(rng: np.random.Generator, female: bool, old: bool) -> Hair
         return None
     if old and draw < 0.5:
         return _balding(rng)
-    style = _short if draw < 0.76 else _buzz if draw < 0.86 else _bob if draw < 0.91 else _long if draw < 0.95 else _afro
+    style = (
+        _short if draw < 0.76 else _buzz if draw < 0.86 else _bob if draw < 0.91 else _long if draw < 0.95 else _afro
+    )
     return style(rng)
 
 
 def hair_patches(skull: Skull, style: HairStyle, fabric: Fabric, under_hat: bool) -> list[Patch]:
     """The hair; under a hat it lies flat."""
     material = Layered((Layer(HAIR, fabric),), skull.length * 1.3, skull.length * 0.4)
-    azimuth = full_turn(40)
+    azimuth = full_turn(34)
     wave = np.sin(azimuth * 9 + 1) + np.sin(azimuth * 17 + 2)
     edge = smooth_curve(np.abs(azimuth), _AZIMUTHS, style.edge) + style.ragged * 0.5 * wave
     edge += 0.10 * style.parting * np.sin(azimuth) * np.exp(-((azimuth / 0.6) ** 2))
-    share = np.linspace(0, 1, 17, dtype=np.float32)[:, None]
+    share = np.linspace(0, 1, 14, dtype=np.float32)[:, None]
     y = 1.0 - (1.0 - edge[None]) * share**0.8
     thickness = (style.thickness + style.crown * smooth_step(y, 0.6, 1.0)) * (1 - 0.75 * share**6 * (edge > 0.2))
     if under_hat:
         thickness = np.minimum(thickness, 0.02 + 0.1 * smooth_step(-y, -0.55, -0.2))
     grid = _hanging(skull, y.astype(np.float32), np.broadcast_to(azimuth, y.shape), thickness.astype(np.float32))
-    centres = np.stack([np.zeros(17), np.maximum(y.mean(1), 0.2), np.zeros(17)], axis=1).astype(np.float32)
+    centres = np.stack([np.zeros(14), np.maximum(y.mean(1), 0.2), np.zeros(14)], axis=1).astype(np.float32)
     around = np.broadcast_to(azimuth, y.shape)
     patches = [
-        Patch(skull.place(grid), y.astype(np.float32), around, skull.place(centres), material, two_sided=True, lift=0.002)
+        Patch(
+            skull.place(grid), y.astype(np.float32), around, skull.place(centres), material, two_sided=True, lift=0.002
+        )
     ]
     if style.knot != "none":
         patches.append(_knot(skull, style, material))
@@ -124,10 +128,10 @@ def _hanging(skull: Skull, y: Floats, azimuth: Floats, thickness: Floats) -> Flo
 
 def _knot(skull: Skull, style: HairStyle, material: Layered) -> Patch:
     if style.knot == "bun":
-        centre = skull.place(np.float32([0, 0.86, -0.42]))
+        centre = skull.place(floats([0, 0.86, -0.42]))
         size = 0.16 * skull.length
         return ellipsoid(centre, skull.skeleton.head_frame, (size, size, size), material)
-    local = np.float32([(0, 0.74, -0.46), (0, 0.76, -0.62), (0, 0.5, -0.72), (0, 0.1, -0.68), (0, -0.35, -0.62)])
+    local = floats([(0, 0.74, -0.46), (0, 0.76, -0.62), (0, 0.5, -0.72), (0, 0.1, -0.68), (0, -0.35, -0.62)])
     path = smooth_curve(np.linspace(0, 1, 10), np.linspace(0, 1, 5), local)
     radius = smooth_curve(np.linspace(0, 1, 10), (0, 0.15, 0.5, 1), (0.05, 0.09, 0.12, 0.04)) * skull.length
     return tube(skull.place(path), skull.skeleton.head_frame[:, 0], radius, material, columns=10)
@@ -191,7 +195,7 @@ def hat_patches(skull: Skull, hat: Hat, fabric: Fabric) -> list[Patch]:
         patches.append(_brim(skull, hat, material))
     if hat.pompon:
         size = 0.13 * skull.length
-        centre = skull.place(np.float32([0, 1.06 + hat.crown, -0.05]))
+        centre = skull.place(floats([0, 1.06 + hat.crown, -0.05]))
         patches.append(ellipsoid(centre, skull.skeleton.head_frame, (size, size, size), material))
     return patches
 

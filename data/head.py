@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from .fabric import Colour, Fabric, plain
 from .skeleton import Skeleton
-from .surface import Floats, Material, Paint, Patch, ellipsoid, full_turn, smooth_curve, tube
+from .surface import Floats, Material, Paint, Patch, ellipsoid, floats, full_turn, smooth_curve, tube
 
 FACE, SUNGLASSES = 13, 4
 
@@ -32,7 +32,7 @@ _PROFILE = np.array(  # height, half-width, front, back, in head lengths
         (0.86, 0.282, 0.305, -0.390),
         (0.94, 0.195, 0.195, -0.290),
         (0.985, 0.100, 0.070, -0.170),
-        (1.00, 0.020, -0.040, -0.080),
+        (1.00, 0.002, -0.058, -0.062),
     ]
 )
 
@@ -69,12 +69,13 @@ class Skull:
         shape = smooth_curve(y.ravel(), _PROFILE[:, 0], _PROFILE[:, 1:]).reshape(*y.shape, 3)
         width, front, back = shape[..., 0], shape[..., 1], shape[..., 2]
         child = self.skeleton.body.age_scale - 1
-        width = width * (1 + (self.jaw - 1) * np.clip(1 - y * 2, 0, 1)) * (1 + 0.12 * child)
+        width = floats(width * (1 + (self.jaw - 1) * np.clip(1 - y * 2, 0, 1)) * (1 + 0.12 * child))
         sin, cos = np.sin(azimuth), np.cos(azimuth)
         sin, cos = np.sign(sin) * np.abs(sin) ** 0.9, np.sign(cos) * np.abs(cos) ** 0.9
         top = np.clip((y - 0.6) / 0.4, 0, 1)
-        x = (width + thickness * (1 - 0.5 * top)) * sin
-        z = (front + back) / 2 + ((front - back) / 2 + thickness * (1 - 0.5 * top)) * cos
+        beside = thickness * (1 - 0.5 * top - 0.5 * top**12)  # nothing at the crown itself, where the surface closes
+        x = (width + beside) * sin
+        z = (front + back) / 2 + ((front - back) / 2 + beside) * cos
         return np.stack([x, y + thickness * top**2, z], axis=-1).astype(np.float32)
 
 
@@ -106,20 +107,20 @@ def _texel(azimuth: Floats, y: Floats) -> tuple[Floats, Floats]:
 
 def head_patches(skull: Skull, face: Material, skin: Fabric) -> list[Patch]:
     """The head with nose and ears; the neck and hair are others' work."""
-    y = np.concatenate([[-0.03, 0.0], np.linspace(0.05, 0.9, 18), [0.95, 0.98, 1.0]]).astype(np.float32)
-    angles = full_turn(26)
+    y = np.concatenate([[-0.03, 0.0], np.linspace(0.05, 0.9, 15), [0.95, 0.98, 1.0]]).astype(np.float32)
+    angles = full_turn(24)
     along, around = (np.asarray(grid, np.float32) for grid in np.meshgrid(y, angles, indexing="ij"))
     centres = np.stack([np.zeros_like(y), y, np.full_like(y, 0.05)], axis=1)
     centres[:2, 2] = (0.28, 0.25)
     head = Patch(skull.place(skull.surface(along, around)), along, around, skull.place(centres), face)
     flesh = plain(FACE, skin, girth=0.05)
-    nose = np.float32([(0, 0.53, 0.375), (0, 0.45, 0.405), (0, 0.36, 0.445), (0, 0.325, 0.41)])
-    radius = np.float32([0.026, 0.033, 0.046, 0.042]) * skull.length
+    nose = floats([(0, 0.53, 0.375), (0, 0.45, 0.405), (0, 0.36, 0.445), (0, 0.325, 0.41)])
+    radius = floats([0.026, 0.033, 0.046, 0.042]) * skull.length
     side = skull.skeleton.head_frame[:, 0]
     patches = [head, tube(skull.place(nose), side, radius, flesh, columns=8)]
     for sign in (1, -1):
         wide = 0.345 * (1 + 0.12 * (skull.skeleton.body.age_scale - 1))
-        centre = skull.place(np.float32([sign * wide, 0.43, -0.05]))
+        centre = skull.place(floats([sign * wide, 0.43, -0.05]))
         radii = (0.028 * skull.length, 0.105 * skull.length, 0.065 * skull.length)
         patches.append(ellipsoid(centre, skull.skeleton.head_frame, radii, flesh))
     return patches
@@ -178,7 +179,7 @@ class _Canvas:
 
     def shade(self, factor: float) -> Floats:
         """The skin's colour, darker or lighter."""
-        return np.clip(self._skin * factor, 0, 255)
+        return floats(np.clip(self._skin * factor, 0, 255))
 
     def blend(self, mask: NDArray[np.uint8], colour: Floats | Colour, amount: float, soft: float) -> None:
         """Lay a colour over the mask, blurred by ``soft`` texels."""
@@ -187,14 +188,14 @@ class _Canvas:
         window = (slice(max(top - pad, 0), top + height + pad), slice(max(left - pad, 0), left + width + pad))
         weight = mask[window].astype(np.float32) * np.float32(amount / 255)
         if soft > 0:
-            weight = cv2.GaussianBlur(weight, (0, 0), soft)
+            weight = floats(cv2.GaussianBlur(weight, (0, 0), soft))
         self.tile[window] += (np.asarray(colour, np.float32) - self.tile[window]) * weight[..., None]
 
     @staticmethod
     def ellipse(azimuth: float, y: float, wide: float, high: float, angle: float = 0.0) -> NDArray[np.uint8]:
         """A filled ellipse of half-axes ``wide`` (radians) and ``high`` (head lengths)."""
         mask = np.zeros((_FACE_SIDE, _FACE_SIDE), np.uint8)
-        column, row = _texel(np.float32(azimuth), np.float32(y))  # type: ignore[arg-type]
+        column, row = _texel(floats(azimuth), floats(y))
         axes = (max(round(wide / (2 * _FACE_REACH) * _FACE_SIDE * 16), 8), max(round(high * _FACE_SIDE * 16), 8))
         centre = (round(float(column) * 16), round(float(row) * 16))
         cv2.ellipse(mask, centre, axes, angle, 0, 360, 255, -1, cv2.LINE_AA, 4)
@@ -204,7 +205,7 @@ class _Canvas:
     def stroke(points: list[tuple[float, float]], thickness: int) -> NDArray[np.uint8]:
         """A polyline through (azimuth, height) points; ``thickness`` in texels."""
         mask = np.zeros((_FACE_SIDE, _FACE_SIDE), np.uint8)
-        azimuths, heights = np.float32(points).T
+        azimuths, heights = floats(points).T
         column, row = _texel(azimuths, heights)
         line = np.round(np.stack([column, row], 1) * 16).astype(np.int32)
         cv2.polylines(mask, [line], False, 255, thickness, cv2.LINE_AA, 4)
@@ -245,8 +246,8 @@ def _paint_eye(canvas: _Canvas, look: FaceLook, sign: int) -> None:
 
 
 def _paint_mouth(canvas: _Canvas, look: FaceLook) -> None:
-    red = np.float32([look.skin[0] * 0.62, look.skin[1] * 0.58, look.skin[2] * 0.9])
-    red = red * (1 - 0.4 * look.lips) + np.float32([60, 40, 165]) * (0.4 * look.lips)
+    red = floats([look.skin[0] * 0.62, look.skin[1] * 0.58, look.skin[2] * 0.9])
+    red = red * (1 - 0.4 * look.lips) + floats([60, 40, 165]) * (0.4 * look.lips)
     wide, curve = 0.3 + 0.08 * look.smile, 0.022 * look.smile
     canvas.blend(canvas.ellipse(0, 0.195, wide * 0.85, 0.026), red, 0.85, 1)
     if look.smile > 0.5:
@@ -284,4 +285,5 @@ def _paint_glasses(canvas: _Canvas, look: FaceLook, labels: NDArray[np.uint8]) -
         labels[(lenses > 127) | (frame > 127)] = SUNGLASSES
         return
     hollow = cv2.erode(lenses, np.ones((5, 5), np.uint8))
-    canvas.blend(lenses & ~hollow, (25.0, 25.0, 28.0), 0.9, 0.4)
+    rims = np.where(hollow > 127, 0, lenses).astype(np.uint8)
+    canvas.blend(rims, (25.0, 25.0, 28.0), 0.9, 0.4)

@@ -14,7 +14,7 @@ from .hair import HairStyle, hair_patches, hat_patches, random_hair_style
 from .head import FACE, Skull, head_patches, paint_face, random_face
 from .poses import random_pose
 from .skeleton import Body, Pose, Skeleton, pose_body, random_body
-from .surface import Floats, Patch, full_turn, tube
+from .surface import Floats, Patch, floats, full_turn, tube
 
 _ARM_LABEL = {1: 14, -1: 15}
 _LEG_LABEL = {1: 16, -1: 17}
@@ -94,12 +94,26 @@ def _buttons(along: Floats, around: Floats) -> NDArray[np.bool_]:
     return np.asarray(np.abs(around - 0.10) < 0.018)
 
 
-def _belt(waist: float) -> Region:
-    return band(waist - 0.05, waist, 0.004)
+def _emblem(along: Floats, around: Floats) -> NDArray[np.bool_]:
+    """A print on the chest."""
+    return np.asarray((np.abs(around) < 0.45) & (np.abs(along - 0.68) < 0.07))
+
+
+def _darker(fabric: Fabric, factor: float = 0.55) -> Fabric:
+    return replace(fabric, tile=fabric.tile * np.float32(factor))
 
 
 def _cloth_layers(top: Top, bottom: Bottom) -> list[Layer]:
-    layers = [Layer(bottom.label, bottom.fabric), Layer(top.label, top.fabric, band(bottom.waist, 2, 0.006))]
+    """The trunk's cloth, with a waistband, a print and the edge of a shirt front."""
+    layers = [
+        Layer(bottom.label, bottom.fabric),
+        Layer(bottom.label, _darker(bottom.fabric, 0.7), band(bottom.waist - 0.05, bottom.waist, 0.006)),
+        Layer(top.label, top.fabric, band(bottom.waist, 2, 0.006)),
+    ]
+    if top.emblem is not None:
+        layers.append(Layer(top.label, top.emblem, _emblem))
+    elif top.buttons:
+        layers.append(Layer(top.label, _darker(top.fabric), lambda t, a: _buttons(t, a) & (t > bottom.waist)))
     if bottom.bib:
         layers.append(Layer(bottom.label, bottom.fabric, _bib))
     return layers
@@ -119,16 +133,19 @@ def _trunk_patches(person: Person, skeleton: Skeleton) -> list[Patch]:
     below = max(bottom.loose, loose) + 0.004
     if bottom.drape is not None:
         shape = replace(bottom.drape, thickness=max(bottom.drape.thickness, below))
-        patches.append(drape(skeleton, shape, plain(bottom.label, bottom.fabric, 0.7, girth, 0.3), 0.012))
+        patches.append(drape(skeleton, shape, plain(bottom.label, bottom.fabric, 0.7, girth, 0.3), 0.01))
         below = shape.thickness + 0.4 * shape.flare
     if top.drape is not None:
         shape = replace(top.drape, thickness=max(top.drape.thickness, below + 0.004))
-        patches.append(drape(skeleton, shape, plain(top.label, top.fabric, length * 0.6, girth, 0.1), 0.03))
+        patches.append(drape(skeleton, shape, plain(top.label, top.fabric, length * 0.6, girth, 0.1), 0.015))
         below = shape.thickness + shape.flare
     if outfit.coat is not None and outfit.coat.drape is not None:
         shape = replace(outfit.coat.drape, thickness=max(outfit.coat.drape.thickness, below + 0.006))
-        coat = plain(outfit.coat.label, outfit.coat.fabric, length * (1 + shape.hem), girth, 0.2)
-        patches.append(drape(skeleton, shape, coat, 0.05))
+        coat = [Layer(outfit.coat.label, outfit.coat.fabric)]
+        if outfit.coat.buttons:
+            coat.append(Layer(outfit.coat.label, _darker(outfit.coat.fabric), _buttons))
+        material = Layered(tuple(coat), length * (1 + shape.hem), girth, 0.2)
+        patches.append(drape(skeleton, shape, material, 0.03))
     return patches + _collar_patches(person, skeleton)
 
 
@@ -148,7 +165,7 @@ def _collar_patches(person: Person, skeleton: Skeleton) -> list[Patch]:
     angles = np.linspace(0.3, 2 * np.pi - 0.3, 25, dtype=np.float32)
     rows = []
     for at, wide, up in ((0.95, 0.030, 0.0), (1.0, 0.026, 0.018), (1.0, 0.020, 0.034), (0.96, 0.034, 0.016)):
-        rings = trunk_rings(skeleton, np.float32([at]), wide * height * 0.5)
+        rings = trunk_rings(skeleton, floats([at]), wide * height * 0.5)
         ring = rings.points(angles)[0]
         drop = 0.022 * (np.cos(angles) + 1) / 2
         rows.append(ring + skeleton.spine_frames[-1][:, 1] * ((up - drop) * height)[:, None])
@@ -176,7 +193,7 @@ def _scarf_patches(person: Person, skeleton: Skeleton) -> list[Patch]:
     if person.outfit.scarf_tail:
         at = np.linspace(0.96, 0.5, 8, dtype=np.float32)
         rings = trunk_rings(skeleton, at, 0.035)
-        path = rings.points(np.float32([0.35]))[:, 0]
+        path = rings.points(floats([0.35]))[:, 0]
         patches.append(tube(path, frame[:, 0], 0.028 * height, material, columns=10, flatness=0.3))
     return patches
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from .dataset import Image, LabelMap
 from .fabric import TILE, Colour, noise_tile, random_cloth, random_cloth_colour
-from .surface import Floats
+from .surface import Floats, floats
 
 Size = tuple[int, int]
 """(height, width) in pixels."""
@@ -43,7 +43,7 @@ def _texture(rng: np.random.Generator, size: Size, cells: int, stretch: float = 
 def _fill(rng: np.random.Generator, size: Size, top: Colour, bottom: Colour, rough: float, cells: int) -> Floats:
     """A vertical gradient with texture."""
     ramp = np.linspace(0, 1, size[0], dtype=np.float32)[:, None, None]
-    plain = np.float32(top) * (1 - ramp) + np.float32(bottom) * ramp
+    plain = floats(top) * (1 - ramp) + floats(bottom) * ramp
     return np.asarray(plain + rough * _texture(rng, size, cells)[..., None], np.float32)
 
 
@@ -52,7 +52,7 @@ def _polygon(image: Image, points: NDArray[np.float32], colour: Colour) -> None:
 
 
 def _box(image: Image, x: float, y: float, wide: float, high: float, colour: Colour) -> None:
-    _polygon(image, np.float32([(x, y), (x + wide, y), (x + wide, y + high), (x, y + high)]), colour)
+    _polygon(image, floats([(x, y), (x + wide, y), (x + wide, y + high), (x, y + high)]), colour)
 
 
 def _finished(values: Floats) -> Image:
@@ -137,11 +137,11 @@ def _street(rng: np.random.Generator, size: Size, horizon: int) -> Image:
 
 def _car(image: Image, x: float, ground: float, high: float, colour: Colour) -> None:
     long = high * 2.8
-    body = np.float32([(0, -0.25), (0, -0.6), (0.2, -0.65), (0.33, -1), (0.75, -1), (0.9, -0.62), (1, -0.55), (1, -0.2)])
-    outline = body * np.float32([long, high]) + np.float32([x, ground + 0.12 * high])
+    body = floats([(0, -0.25), (0, -0.6), (0.2, -0.65), (0.33, -1), (0.75, -1), (0.9, -0.62), (1, -0.55), (1, -0.2)])
+    outline = body * floats([long, high]) + floats([x, ground + 0.12 * high])
     _polygon(image, outline, colour)
-    glass = np.float32([(0.25, -0.66), (0.36, -0.93), (0.72, -0.93), (0.83, -0.66)])
-    _polygon(image, glass * np.float32([long, high]) + np.float32([x, ground + 0.12 * high]), (60, 55, 50))
+    glass = floats([(0.25, -0.66), (0.36, -0.93), (0.72, -0.93), (0.83, -0.66)])
+    _polygon(image, glass * floats([long, high]) + floats([x, ground + 0.12 * high]), (60, 55, 50))
     for at in (0.2, 0.8):
         centre = (round(x + at * long), round(ground - 0.08 * high))
         cv2.circle(image, centre, max(round(high * 0.2), 1), (25, 25, 25), -1, cv2.LINE_AA)
@@ -209,13 +209,26 @@ def street_background(rng: np.random.Generator, size: Size, horizon: int) -> Ima
     return cv2.GaussianBlur(_street(rng, size, horizon), (0, 0), 1.2)  # type: ignore[return-value]
 
 
+def paste(
+    image: Image, under: LabelMap | None, colours: Image, opacity: Floats, labels: LabelMap, unlabelled: bool = False
+) -> tuple[Image, LabelMap]:
+    """Lay a rendering over an image and its labels (``under``; none is background).
+
+    ``unlabelled`` turns what is covered into background.
+    """
+    base = np.zeros(opacity.shape, np.uint8) if under is None else under
+    blended = np.clip(image * (1 - opacity)[..., None] + colours, 0, 255).astype(np.uint8)
+    own = np.zeros_like(labels) if unlabelled else labels
+    return blended, np.where(labels > 0, own, base)
+
+
 def ground_shadow(image: Image, feet: tuple[float, float], wide: float, strength: float) -> Image:
     """Darken the ground under somebody; ``feet`` is (x, y), ``wide`` the half-width, pixels."""
     shade = np.zeros(image.shape[:2], np.float32)
     centre = (round(feet[0]), round(feet[1]))
     cv2.ellipse(shade, centre, (max(round(wide), 1), max(round(wide * 0.2), 1)), 0, 0, 360, 1.0, -1)
-    shade = cv2.blur(shade, (max(round(wide * 0.35) | 1, 3), max(round(wide * 0.15) | 1, 3)))
-    return _finished(image * (1 - strength * shade[..., None]))
+    soft = floats(cv2.blur(shade, (max(round(wide * 0.35) | 1, 3), max(round(wide * 0.15) | 1, 3))))
+    return _finished(floats(image * (1 - strength * soft[..., None])))
 
 
 def random_occluder(rng: np.random.Generator, image: Image, labels: LabelMap) -> tuple[Image, LabelMap]:
@@ -252,15 +265,15 @@ def photograph(rng: np.random.Generator, image: Image) -> Image:
     values *= np.float32(rng.normal(1, 0.05, 3)) * np.float32(np.exp(rng.normal(0.0, 0.16)))
     contrast = float(rng.uniform(0.75, 1.25))
     values = (values - 115) * contrast + 115 + float(rng.normal(0, 8))
-    if rng.random() < 0.04:
+    if rng.random() < 0.03:
         values = np.repeat(values.mean(2, keepdims=True), 3, axis=2)
     softness = float(rng.choice([0.0, 0.5, 0.8, 1.3], p=[0.4, 0.3, 0.2, 0.1]))
     if softness > 0:
-        values = cv2.GaussianBlur(values, (0, 0), softness)
+        values = floats(cv2.GaussianBlur(values, (0, 0), softness))
     if rng.random() < 0.06:
         length = int(rng.integers(3, 8))
         shape = (length, 1) if rng.random() < 0.7 else (1, length)
-        values = cv2.blur(values, shape)
+        values = floats(cv2.blur(values, shape))
     noise = float(rng.choice([0.0, 2.0, 5.0, 9.0], p=[0.35, 0.35, 0.2, 0.1]))
     if noise > 0:
         values += noise * rng.standard_normal(values.shape, dtype=np.float32)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .surface import Floats, rotation, smooth_step
+from .surface import Floats, floats, rotation, smooth_step
 
 SPINE_BOTTOM = -0.05
 """Crotch, in body heights above the hip joints."""
@@ -180,9 +180,9 @@ def pose_body(body: Body, pose: Pose) -> Skeleton:
     )
     neck = spine[-1]
     neck_up = chest[:, 1] + head_frame[:, 1]
-    chin = neck + neck_up * (0.025 * body.height) + head_frame[:, 2] * 0.014 * body.height
+    chin = neck + neck_up * (0.021 * body.height) + head_frame[:, 2] * 0.014 * body.height
     hip = 0.052 * body.height * body.hips
-    hips = [pelvis @ np.float32([sign * hip, 0, 0]) for sign in (1, -1)]
+    hips = [pelvis @ floats([sign * hip, 0, 0]) for sign in (1, -1)]
     return Skeleton(
         body=body,
         spine_at=at,
@@ -205,10 +205,10 @@ def _shoulders(body: Body, pose: Pose, spine: Floats, chest: Floats) -> list[Flo
     joints = []
     for sign, arm in ((1, pose.left_arm), (-1, pose.right_arm)):
         raised = float(smooth_step(max(abs(arm.forward), abs(arm.sideways)), 0.8, 2.8))
-        out = (0.098 - 0.018 * raised) * body.height * body.shoulders
+        out = (0.096 - 0.016 * raised) * body.height * body.shoulders
         up = (0.004 + 0.035 * raised + 0.02 * pose.shrug) * body.height
         forward = 0.012 * body.height * float(np.sin(arm.forward))
-        joints.append(centre + chest @ np.float32([sign * out, up, forward]))
+        joints.append(centre + chest @ floats([sign * out, up, forward]))
     return joints
 
 
@@ -220,7 +220,8 @@ def _arm(body: Body, pose: ArmPose, shoulder: Floats, chest: Floats, side: int) 
     hand = lower @ rotation("y", side * 0.9) @ rotation("z", side * pose.wrist)
     elbow = shoulder - upper[:, 1] * (0.172 * body.height)
     wrist = elbow - lower[:, 1] * (0.148 * body.height)
-    return Limb(np.stack([shoulder, elbow, wrist]).astype(np.float32), upper, lower, hand, side, pose.curl)
+    joints = np.stack([shoulder, elbow, wrist]).astype(np.float32)
+    return Limb(joints, floats(upper), floats(lower), floats(hand), side, pose.curl)
 
 
 def _leg(body: Body, pose: LegPose, hip: Floats, pelvis: Floats, side: int) -> Limb:
@@ -231,7 +232,7 @@ def _leg(body: Body, pose: LegPose, hip: Floats, pelvis: Floats, side: int) -> L
     foot = lower @ rotation("x", -pose.foot)
     knee = hip - upper[:, 1] * (0.242 * body.height * body.legs)
     ankle = knee - lower[:, 1] * (0.238 * body.height * body.legs)
-    return Limb(np.stack([hip, knee, ankle]).astype(np.float32), upper, lower, foot, side)
+    return Limb(np.stack([hip, knee, ankle]).astype(np.float32), floats(upper), floats(lower), floats(foot), side)
 
 
 def random_body(rng: np.random.Generator) -> Body:
@@ -244,7 +245,7 @@ def random_body(rng: np.random.Generator) -> Body:
     grown = female and age > 0.6
     return Body(
         height=(0.75 + 0.98 * age - 0.09 * grown) * float(rng.uniform(0.93, 1.08)),
-        head=(0.130 + 0.072 * child) * float(rng.uniform(0.95, 1.07)),
+        head=(0.134 + 0.072 * child) * float(rng.uniform(0.95, 1.07)),
         shoulders=(0.91 if grown else 1.0) * float(rng.uniform(0.94, 1.08)) * (1 + 0.1 * child),
         hips=(1.07 if grown else 0.99) * float(rng.uniform(0.95, 1.05)) * (1 + 0.16 * weight),
         waist=(0.88 if grown else 1.0) * (1 + 0.18 * weight + 0.22 * child),

@@ -79,6 +79,11 @@ class Patch:
         return unit(normals)
 
 
+def floats(values: ArrayLike) -> Floats:
+    """Numbers as a float32 array."""
+    return np.asarray(values, np.float32)
+
+
 def unit(vectors: Floats) -> Floats:
     """Scale vectors in the last axis to length 1."""
     length = np.sqrt(np.einsum("...k,...k->...", vectors, vectors))
@@ -214,7 +219,9 @@ def tube(
     front = unit(cross(np.broadcast_to(side, path.shape).astype(np.float32), tangent))
     across = unit(cross(tangent, front))
     width = np.broadcast_to(np.asarray(radius, np.float32), (len(path),))
-    centres = np.concatenate([path[:1] - tangent[:1] * width[0] * 0.5, path, path[-1:] + tangent[-1:] * width[-1] * 0.5])
+    centres = np.concatenate(
+        [path[:1] - tangent[:1] * width[0] * 0.5, path, path[-1:] + tangent[-1:] * width[-1] * 0.5]
+    )
     pad = [0, *range(len(path)), len(path) - 1]
     width = np.concatenate([width[:1] * 0.35, width, width[-1:] * 0.35])
     rings = Rings(centres, across[pad], front[pad], width, width * flatness, width * flatness)
@@ -230,8 +237,8 @@ def ellipsoid(centre: Floats, frame: Floats, radii: tuple[float, float, float], 
         centres=centre + frame[:, 1] * (height * radii[1])[:, None],
         side=np.broadcast_to(frame[:, 0], (count, 3)),
         front=np.broadcast_to(frame[:, 2], (count, 3)),
-        width=scale * radii[0],
-        ahead=scale * radii[2],
-        behind=scale * radii[2],
+        width=floats(scale * radii[0]),
+        ahead=floats(scale * radii[2]),
+        behind=floats(scale * radii[2]),
     )
     return rings.patch(material, height, 12)

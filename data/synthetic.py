@@ -17,13 +17,16 @@ import numpy as np
 from ..errors import DataError, UsageError
 from .dataset import Image, LabelMap, Sample
 from .person import random_posed_person
-from .renderer import Light, Rendering, View, render
-from .scenery import ground_shadow, photograph, random_background, random_occluder
+from .renderer import Light, View, sampled
+from .scenery import ground_shadow, paste, photograph, random_background, random_occluder
 from .skeleton import Skeleton
-from .surface import Floats, Patch, rotation, unit
+from .surface import Floats, Patch, floats, rotation, unit
+from .walking import WalkingFigure
+
+__all__ = ["SyntheticPeople", "WalkingFigure", "write_lip_layout"]
 
 _MAX_HEIGHT, _MIN_HEIGHT, _MAX_WIDTH, _MIN_WIDTH = 420, 160, 320, 72
-_RENDERED_PIXELS = 130_000  # bounds the time of a close-up; 2 x 2 samples per pixel below 32,500 pixels
+_RENDERED_PIXELS = 100_000  # bounds the time of a close-up; 2 x 2 samples per pixel below 25,000 pixels
 
 
 @dataclass(frozen=True)
@@ -110,10 +113,10 @@ def draw_person(rng: np.random.Generator) -> tuple[Image, LabelMap]:
     image = random_background(rng, framing.size, int(feet - rng.uniform(0.02, 0.35) * framing.size[0]))
     if feet < framing.size[0] * 1.05:
         image = ground_shadow(image, (-framing.left, feet), 0.28 * framing.scale, float(rng.uniform(0, 0.6)))
-    if rng.random() < 0.22:
+    if rng.random() < 0.18:
         image = _passer_by(rng, image, None, framing, light)[0]
     view = View(turn, framing.scale, (-framing.left, -framing.top))
-    image, labels = paste(image, None, *sampled(patches, view, framing.size, light))
+    image, labels = paste(image, None, *sampled(patches, view, framing.size, light, _RENDERED_PIXELS))
     if rng.random() < 0.07:
         image, labels = _passer_by(rng, image, labels, framing, light)
     if rng.random() < 0.25:
@@ -121,45 +124,14 @@ def draw_person(rng: np.random.Generator) -> tuple[Image, LabelMap]:
     return photograph(rng, image), labels
 
 
-def sampled(
-    patches: Sequence[Patch], view: View, size: tuple[int, int], light: Light, most: int = _RENDERED_PIXELS
-) -> tuple[Image, Floats, LabelMap]:
-    """Render with up to four samples per pixel.
-
-    Returns:
-        (H, W, 3) uint8 colours times opacity, (H, W) float32 opacity, and (H, W) uint8 classes.
-    """
-    factor = min(2.0, max((most / (size[0] * size[1])) ** 0.5, 1.25))
-    fine = (round(size[0] * factor), round(size[1] * factor))
-    rendering: Rendering = render(patches, view.zoomed(factor), fine, light)
-    shape = size[::-1]
-    colours = cv2.resize(rendering.colours, shape, interpolation=cv2.INTER_AREA)
-    opacity = cv2.resize(rendering.mask.astype(np.float32), shape, interpolation=cv2.INTER_AREA)
-    labels = cv2.resize(rendering.labels, shape, interpolation=cv2.INTER_NEAREST_EXACT)
-    return colours.astype(np.uint8), np.asarray(opacity, np.float32), np.asarray(labels, np.uint8)
-
-
-def paste(
-    image: Image, under: LabelMap | None, colours: Image, opacity: Floats, labels: LabelMap, unlabelled: bool = False
-) -> tuple[Image, LabelMap]:
-    """Lay a rendering over an image and its labels (``under``; none is background).
-
-    ``unlabelled`` turns what is covered into background.
-    """
-    base = np.zeros(opacity.shape, np.uint8) if under is None else under
-    blended = np.clip(image * (1 - opacity)[..., None] + colours, 0, 255).astype(np.uint8)
-    own = np.zeros_like(labels) if unlabelled else labels
-    return blended, np.where(labels > 0, own, base)
-
-
 def random_light(rng: np.random.Generator) -> Light:
     """A lamp or sun from above, warm or cool, hard or soft."""
     across, up = float(rng.uniform(-1.1, 1.1)), float(rng.uniform(0.15, 1.2))
-    direction = unit(np.float32([across, up, rng.uniform(0.35, 1.1)]))
+    direction = unit(floats([across, up, rng.uniform(0.35, 1.1)]))
     hard = float(rng.uniform(0.25, 0.8))
     warmth = float(rng.normal(0, 0.06))
-    lamp = np.float32([1 - warmth, 1, 1 + warmth]) * hard * float(rng.uniform(1.15, 1.4))
-    ambient = np.float32([1 + warmth, 1, 1 - warmth]) * (1.28 - 0.95 * hard)
+    lamp = floats([1 - warmth, 1, 1 + warmth]) * hard * float(rng.uniform(1.15, 1.4))
+    ambient = floats([1 + warmth, 1, 1 - warmth]) * (1.28 - 0.95 * hard)
     return Light(direction, lamp, ambient)
 
 
@@ -179,9 +151,7 @@ def _random_view(rng: np.random.Generator) -> Floats:
     return np.asarray(rotation("z", roll) @ rotation("x", rng.normal(0.08, 0.12)) @ rotation("y", yaw), np.float32)
 
 
-def _random_framing(
-    rng: np.random.Generator, skeleton: Skeleton, patches: Sequence[Patch], turn: Floats
-) -> _Framing:
+def _random_framing(rng: np.random.Generator, skeleton: Skeleton, patches: Sequence[Patch], turn: Floats) -> _Framing:
     """LIP's crops: the whole person, or cut below the hips, knees or chest, or at a side."""
     flat = View(turn, 1.0, (0.0, 0.0)).project(np.concatenate([patch.points.reshape(-1, 3) for patch in patches]))
     left, top = (float(value) for value in flat[:, :2].min(0))
@@ -219,7 +189,7 @@ def _passer_by(
 ) -> tuple[Image, LabelMap]:
     """Somebody else, at the border of the image: background, before or behind the person."""
     person, pose = random_posed_person(rng)
-    skeleton, patches = person.patches(pose)
+    _, patches = person.patches(pose)
     height, width = framing.size
     scale = framing.scale * float(rng.uniform(0.6, 1.0)) if labels is None else framing.scale * 1.1
     side = float(rng.choice([-0.1, 1.1])) + float(rng.normal(0, 0.08))

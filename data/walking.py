@@ -14,11 +14,10 @@ from ..errors import UsageError
 from .dataset import Image, LabelMap
 from .person import Person, random_person
 from .poses import gait
-from .renderer import Light, View
-from .scenery import ground_shadow, photograph_film, street_background
+from .renderer import Light, View, sampled
+from .scenery import ground_shadow, paste, photograph_film, street_background
 from .skeleton import pose_body
-from .surface import Floats, rotation, unit
-from .synthetic import paste, sampled
+from .surface import Floats, floats, rotation, unit
 
 _CYCLE_SECONDS = 1.08  # two steps at an easy pace
 _SAMPLES_PER_CYCLE = 48
@@ -79,9 +78,7 @@ class WalkingFigure:
         self.frames, self.size, self.fps, self.seed = frames, size, fps, seed
         rng = np.random.default_rng((seed, 77))
         self._background = street_background(rng, size, round(size[0] * 0.7))
-        self._light = Light(
-            unit(np.float32([0.4, 0.8, 0.7])), np.float32([0.66, 0.7, 0.74]), np.float32([0.62, 0.58, 0.56])
-        )
+        self._light = Light(unit(floats([0.4, 0.8, 0.7])), floats([0.66, 0.7, 0.74]), floats([0.62, 0.58, 0.56]))
         self._walkers = (self._walker(rng, 0.62, 0.76, -1), self._walker(rng, 0.80, 0.95, 1))
 
     def __len__(self) -> int:
@@ -100,7 +97,9 @@ class WalkingFigure:
         travel = _travel(person)
         phase = float(rng.random())
         middle = 0.5 * self.frames / self.fps / _CYCLE_SECONDS
-        walker = _Walker(person, direction, scale, ground * self.size[0], 0.0, phase, travel, float(rng.uniform(0, 0.4)))
+        walker = _Walker(
+            person, direction, scale, ground * self.size[0], 0.0, phase, travel, float(rng.uniform(0, 0.4))
+        )
         way = walker.walked(phase + middle) * scale
         start = self.size[1] * float(rng.uniform(0.42, 0.58)) - direction * way
         return _Walker(person, direction, scale, walker.ground, start, phase, travel, walker.turn)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -107,14 +108,18 @@ def parse_images(
     check_output_folder(output)
     skipped: list[tuple[Path, str]] = []
     parsed: list[ParsedImage] = []
-    for target, image, labels, cell in _labelled(targets, engine, skipped, strict):
-        _write(target, image, labels, cell)
-        parsed.append(target)
-        if progress is not None:
-            progress(len(parsed) + len(skipped), len(images))
+    # closed here and not when it is collected, so that an error leaves the engine with nothing in flight
+    with contextlib.closing(_labelled(targets, engine, skipped, strict)) as labelled:
+        for target, image, labels, cell in labelled:
+            _write(target, image, labels, cell)
+            parsed.append(target)
+            if progress is not None:
+                progress(len(parsed) + len(skipped), len(images))
     if not parsed:
         first = f" The first: {skipped[0][1]}" if skipped else ""
         raise DataError(f"None of {len(images)} images could be read.{first}", "Check that they open in a viewer.")
+    if progress is not None:
+        progress(len(images), len(images))  # the last ones may have been skipped
     seconds = time.perf_counter() - begin
     return ParseResult(tuple(parsed), tuple(skipped), seconds, output, engine.name, engine.precision)
 
@@ -166,7 +171,7 @@ _Labelled = tuple[ParsedImage, Image, LabelMap, float]
 
 def _labelled(
     targets: Sequence[ParsedImage], engine: Engine, skipped: list[tuple[Path, str]], strict: bool
-) -> Iterator[_Labelled]:
+) -> Generator[_Labelled, None, None]:
     """Each readable image with its labels at its own size, and how wide a pixel of the network is there.
 
     While the engine works on one batch, the caller writes the one before and the next is read.
@@ -185,7 +190,8 @@ def _labelled(
             yield from _collect(engine, *flying.popleft())
     finally:
         for ticket, _ in flying:  # only on an error: leave the engine as it was found
-            engine.collect(ticket)
+            with contextlib.suppress(Exception):
+                engine.collect(ticket)
 
 
 def _collect(engine: Engine, ticket: Ticket, batch: list[tuple[ParsedImage, Image, Letterbox]]) -> Iterator[_Labelled]:

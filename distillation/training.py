@@ -154,7 +154,7 @@ class _Run:
         self.validation, self.output, self.spec = validation, output, spec
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         # bfloat16 halves a step on CPUs that have it and needs no loss scaling on a GPU.
-        self.half = self.device.type == "cuda" or torch.backends.mkldnn.is_available()
+        self.half = self.device.type == "cuda" or torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
         self.network = Student(StudentSpec(), auxiliary=True).to(self.device)
         if initial is not None:
             source = load_checkpoint(initial).network.state_dict()
@@ -225,9 +225,7 @@ class _Run:
                 pace = (time.monotonic() - started) / (self.step - first)
                 left = pace * (self.spec.steps - self.step)
                 on_progress(
-                    Progress(
-                        self.step, self.spec.steps, loss, self.spec.batch / pace, left, self.last, self.best
-                    )
+                    Progress(self.step, self.spec.steps, loss, self.spec.batch / pace, left, self.last, self.best)
                 )
 
     def _learning_rate(self) -> float:
@@ -250,7 +248,7 @@ class _Run:
                 f"The last good checkpoint is in {self.output}; lower the learning rate and start a new run.",
             )
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
         self.optimizer.step()
         self._update_average()
@@ -287,7 +285,7 @@ class _Run:
             for index in range(len(self.validation)):
                 sample = self.validation[index]
                 assert sample.labels is not None
-                box = Letterbox.fit(sample.image.shape[:2], self.spec.input_size)  # type: ignore[arg-type]
+                box = Letterbox.fit((sample.image.shape[0], sample.image.shape[1]), self.spec.input_size)
                 frame = torch.from_numpy(box.apply(sample.image)[None]).to(self.device)
                 prediction = averaged(normalise(frame)).argmax(1)[0].to(torch.uint8).cpu().numpy()
                 matrix.update(sample.labels, box.restore(prediction))

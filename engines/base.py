@@ -7,7 +7,7 @@ from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,9 @@ Frames = NDArray[np.uint8]
 
 LabelMaps = NDArray[np.uint8]
 """(N, H, W) uint8, ids of LIP-20."""
+
+
+Self = TypeVar("Self", bound="Engine")
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,7 @@ class Engine(ABC):
             self._worker.shutdown()
             self._release()
 
+    @abstractmethod
     def _release(self) -> None:
         """Free what the subclass holds; called once."""
 
@@ -147,7 +151,7 @@ class Engine(ABC):
                 "Letterbox images with trtparse.data.letterbox.Letterbox before they reach an engine.",
             )
 
-    def __enter__(self) -> Engine:
+    def __enter__(self: Self) -> Self:
         return self
 
     def __exit__(

@@ -42,7 +42,7 @@ class PyTorchEngine(Engine):
         return self._network(normalise(torch.from_numpy(frames).to(self._device))).cpu()  # type: ignore[no-any-return]
 
     def _run(self, frames: Frames) -> LabelMaps:
-        return self.logits(frames).argmax(1).to(torch.uint8).numpy()  # type: ignore[no-any-return]
+        return self.logits(frames).argmax(1).to(torch.uint8).numpy()
 
     def _release(self) -> None:
         del self._network

@@ -291,4 +291,4 @@ def _set_property(model: onnx.ModelProto, key: str, value: str) -> None:
 
 
 def _property(model: onnx.ModelProto, key: str) -> str:
-    return next(prop.value for prop in model.metadata_props if prop.key == key)
+    return str(next(prop.value for prop in model.metadata_props if prop.key == key))

@@ -8,6 +8,7 @@ import io
 import json
 import logging
 import warnings
+from collections.abc import Iterator
 
 import onnx
 import onnxslim
@@ -30,6 +31,9 @@ class ParsingGraph(nn.Module):
     The first convolution's input channels are turned round, so that the BGR frame needs no flip. Labels pass
     through float on their way from int64 to uint8, because TensorRT converts only floats to uint8.
     """
+
+    scale: Tensor
+    offset: Tensor
 
     def __init__(self, network: Student, logits: bool = False) -> None:
         super().__init__()
@@ -87,7 +91,7 @@ def export_onnx(
                 verbose=False,
             )
             assert program is not None
-            model = onnxslim.slim(program.model_proto)
+            model: onnx.ModelProto = onnxslim.slim(program.model_proto)
         _describe(model, input_size)
         onnx.checker.check_model(model, full_check=True)
     except (RuntimeError, ValueError, onnx.checker.ValidationError) as error:
@@ -126,13 +130,13 @@ def _check_interface(model: onnx.ModelProto, input_size: tuple[int, int], batch:
     frames = model.graph.input[0].type.tensor_type
     shape = [dimension.dim_value for dimension in frames.shape.dim]
     if shape != [batch or 0, *input_size, 3] or frames.elem_type != onnx.TensorProto.UINT8:
-        raise BuildError(f"The exported graph takes {shape}, not ({batch or 'N'}, {input_size[0]}, {input_size[1]}, 3).")
+        raise BuildError(f"The exported graph takes {shape}, not {[batch or 0, *input_size, 3]} (0: any).")
     if batch and any(node.op_type == "Shape" for node in model.graph.node):
         raise BuildError("The exported graph computes shapes at run time although its batch is fixed.")
 
 
 @contextlib.contextmanager
-def _quiet():  # type: ignore[no-untyped-def]
+def _quiet() -> Iterator[None]:
     """Keep the exporter's chatter about optional packages from the user's terminal."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level

@@ -39,9 +39,8 @@ def to_half(model: onnx.ModelProto) -> onnx.ModelProto:
         for attribute in node.attribute:
             if node.op_type == "Cast" and attribute.name == "to" and attribute.i == TensorProto.FLOAT:
                 attribute.i = TensorProto.FLOAT16
-            elif attribute.type == onnx.AttributeProto.TENSOR and attribute.t.data_type == TensorProto.FLOAT:
-                if not kept.intersection(node.output):
-                    attribute.t.CopyFrom(_half_tensor(attribute.t, node.output[0]))
+            elif attribute.t.data_type == TensorProto.FLOAT and not kept.intersection(node.output):
+                attribute.t.CopyFrom(_half_tensor(attribute.t, node.output[0]))
     _keep_float_outputs(graph)
     # The recorded types of intermediate values are those of the FP32 graph.
     del graph.value_info[:]

@@ -45,9 +45,7 @@ def version() -> str:
     return str(_bindings().__version__)
 
 
-def compile_engine(
-    model: onnx.ModelProto, compute_capability: str = "8.6", *, max_batch: int = 8
-) -> CompiledEngine:
+def compile_engine(model: onnx.ModelProto, compute_capability: str = "8.6", *, max_batch: int = 8) -> CompiledEngine:
     """Parse and build one engine.
 
     Args:

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+
 from trtparse.data.images import read_image, read_label_map, write_png
 from trtparse.errors import DataError, UsageError
 

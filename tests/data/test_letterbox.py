@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from trtparse.data.letterbox import Letterbox
 
 SIZES = st.tuples(st.integers(1, 700), st.integers(1, 700))

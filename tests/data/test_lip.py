@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+
 from trtparse.data.images import write_png
 from trtparse.data.lip import ImageFolder, LipDataset, open_dataset
 from trtparse.data.lip_layout import Layout

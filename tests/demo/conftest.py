@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+
 from trtparse.data.dataset import Image
 from trtparse.engines.base import Engine, Frames, LabelMaps, Ticket
 
@@ -31,6 +32,9 @@ class BrightEngine(Engine):
         self.passes = 0
         self.flying = self.most_flying = 0
         self._seconds, self._fail_at = seconds, fail_at
+
+    def _release(self) -> None:
+        """There is nothing to free."""
 
     def submit(self, frames: Frames) -> Ticket:
         ticket = super().submit(frames)

@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+
 from trtparse.data.images import read_label_map
 from trtparse.demo.legend import SteadyClasses, legend_panel, text_coverage, text_height
 from trtparse.demo.overlay import Overlay, blend, colourise, draw, smooth, write_label_png

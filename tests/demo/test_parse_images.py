@@ -8,6 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+
 from trtparse.data.images import read_label_map
 from trtparse.demo.parse_images import expand, parse_images
 from trtparse.errors import DataError, UsageError
@@ -110,6 +111,21 @@ def test_a_broken_engine_comes_out_as_it_is(photos: Path, tmp_path: Path, make_e
         with pytest.raises(RuntimeError, match="the engine broke"):
             parse_images([photos], engine, tmp_path / "out")
         engine.infer(np.zeros((1, 48, 32, 3), np.uint8))
+
+
+def test_a_write_that_fails_leaves_the_engine_usable(photos: Path, tmp_path: Path, engine: Any) -> None:
+    (tmp_path / "out" / "a.png").mkdir(parents=True)
+    with pytest.raises(UsageError, match="is a folder") as caught:
+        parse_images([photos], engine, tmp_path / "out")
+    engine.infer(np.zeros((1, 48, 32, 3), np.uint8))
+    assert caught.value.hint
+
+
+def test_progress_reaches_the_end_where_the_last_image_is_skipped(photos: Path, tmp_path: Path, engine: Any) -> None:
+    (photos / "z.jpg").write_text("no image")
+    calls = []
+    parse_images([photos], engine, tmp_path / "out", progress=lambda *args: calls.append(args))
+    assert calls[-1] == (4, 4)
 
 
 def test_a_result_goes_to_json(photos: Path, tmp_path: Path, engine: Any) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+
 from trtparse.demo.pipeline import run_demo
 from trtparse.demo.sinks import VideoSink
 from trtparse.demo.sources import ArraySource, VideoSource

@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+
 from trtparse.demo import sinks
 from trtparse.demo.sinks import VideoSink, WindowSink, check_display
 from trtparse.errors import MissingDependencyError, UsageError

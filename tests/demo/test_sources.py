@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+
 from trtparse.demo.sources import ArraySource, VideoSource
 from trtparse.errors import DataError
 

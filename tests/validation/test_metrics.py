@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+
 from trtparse.errors import DataError, UsageError
 from trtparse.validation.metrics import ConfusionMatrix, Scores
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 from rich.console import Console
+
 from trtparse.data.dataset import LabelMap, Sample
 from trtparse.engines.base import Engine, Frames, LabelMaps
 from trtparse.errors import DataError, UsageError

@@ -1,0 +1,57 @@
+# make quickstart   install, then build, validate and demo on what the package brings
+# make test         install, then run the tests
+# make lint         ruff and mypy --strict
+#
+# PYTHON names the interpreter, VENV the environment. CONSTRAINTS= installs the newest versions
+# instead of the tested ones.
+
+PYTHON ?= python3
+VENV ?= .venv
+CONSTRAINTS ?= constraints.txt
+
+BIN := $(VENV)/bin
+EXTRAS := train,rtx,test
+STAMP := $(VENV)/installed
+CONSTRAINED := $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
+
+.PHONY: quickstart test lint format benchmarks clean check-machine
+
+quickstart: $(STAMP)
+	$(BIN)/trtparse build --int8
+	$(BIN)/trtparse validate
+	$(BIN)/trtparse demo
+	@echo
+	@echo "The bundle is in build/student, the video is walking-figure-parsed.mp4."
+	@echo "Use it on your own: source $(VENV)/bin/activate; trtparse -h"
+
+test: $(STAMP)
+	$(BIN)/python -m pytest
+
+# A clone may have any name; mypy wants the package under its own.
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	@mkdir -p $(VENV)/source && ln -sfn "$(CURDIR)" $(VENV)/source/trtparse
+	cd $(VENV)/source && MYPYPATH=. "$(abspath $(BIN))/mypy" --config-file "$(CURDIR)/pyproject.toml" \
+		--cache-dir "$(abspath $(VENV))/mypy_cache" -p trtparse
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+benchmarks: $(STAMP)
+	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
+check-machine:
+	@command -v $(PYTHON) >/dev/null || { echo "Python is missing: apt-get install python3 python3-venv, or make PYTHON=/path/to/python3"; exit 3; }
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(not (3, 10) <= v[:2] <= (3, 13))' || { echo "$$($(PYTHON) --version) is not supported: Python 3.10 to 3.13 is. Name one: make PYTHON=python3.11"; exit 3; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "Python's venv is missing: apt-get install python3-venv"; exit 3; }
+
+$(STAMP): setup.cfg pyproject.toml $(CONSTRAINTS) | check-machine
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(CONSTRAINED) -e '.[$(EXTRAS)]'
+	@$(BIN)/python -c 'import cv2' || { echo "OpenCV cannot be loaded: apt-get install libgl1 libglib2.0-0"; exit 3; }
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+
+from trtparse.errors import UsageError  # noqa: E402
+from trtparse.networks.checkpoint import load_checkpoint, save_checkpoint  # noqa: E402
+from trtparse.networks.student import Student, StudentSpec  # noqa: E402
+from trtparse.networks.weights import DEFAULT_WEIGHTS  # noqa: E402
+
+
+def test_a_checkpoint_comes_back_with_its_options_and_size(tmp_path: Path) -> None:
+    network = Student(StudentSpec(finest_stride=8)).half().float()
+    save_checkpoint(network, tmp_path / "a.safetensors", (128, 96))
+    loaded = load_checkpoint(tmp_path / "a.safetensors")
+    assert loaded.network.spec.finest_stride == 8
+    assert loaded.input_size == (128, 96)
+    for name, value in network.state_dict().items():
+        if not name.endswith("num_batches_tracked"):
+            torch.testing.assert_close(loaded.network.state_dict()[name], value, rtol=0, atol=0)
+    assert list(tmp_path.iterdir()) == [tmp_path / "a.safetensors"]
+
+
+def test_lossless_keeps_what_half_precision_would_change(tmp_path: Path) -> None:
+    network = Student()
+    save_checkpoint(network, tmp_path / "a.safetensors", (256, 192), lossless=True)
+    first = load_checkpoint(tmp_path / "a.safetensors").network.backbone.conv1.weight
+    torch.testing.assert_close(first, network.backbone.conv1.weight, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("wrapped", [lambda state: state, lambda state: {"state_dict": state, "epoch": 3}])
+def test_a_state_dict_saved_by_torch_is_read_with_or_without_a_wrapper(wrapped: object, tmp_path: Path) -> None:
+    state = {f"module.{name}": value for name, value in Student(auxiliary=True).state_dict().items()}
+    torch.save(wrapped(state), tmp_path / "a.pth")  # type: ignore[operator]
+    assert load_checkpoint(tmp_path / "a.pth").network.training is False
+
+
+class _Bomb:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, ("exploded",)
+
+
+def test_a_pickle_that_would_run_code_is_refused_and_does_not_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save({"state_dict": _Bomb()}, "a.pth")
+    with pytest.raises(UsageError, match="without running code"):
+        load_checkpoint(Path("a.pth"))
+    assert not Path("exploded").exists()
+
+
+@pytest.mark.parametrize("name", ["a.safetensors", "a.pth"])
+def test_a_text_file_is_no_checkpoint(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text("hello, this is no checkpoint\n")
+    with pytest.raises(UsageError, match=r"not a (readable safetensors file|checkpoint)"):
+        load_checkpoint(tmp_path / name)
+
+
+def test_a_cut_off_checkpoint_is_refused(tmp_path: Path) -> None:
+    content = DEFAULT_WEIGHTS.read_bytes()
+    (tmp_path / "a.safetensors").write_bytes(content[: len(content) // 2])
+    with pytest.raises(UsageError, match="not a readable safetensors"):
+        load_checkpoint(tmp_path / "a.safetensors")
+
+
+def test_a_missing_checkpoint_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="nowhere"):
+        load_checkpoint(tmp_path / "nowhere.safetensors")
+
+
+def test_a_checkpoint_of_another_network_is_told_apart_by_its_tensors(tmp_path: Path) -> None:
+    torch.save(torch.nn.Conv2d(3, 8, 3).state_dict(), tmp_path / "a.pth")
+    with pytest.raises(UsageError, match=r"another network.*unknown weight"):
+        load_checkpoint(tmp_path / "a.pth")
+
+
+def test_another_number_of_classes_is_named_by_shape(tmp_path: Path) -> None:
+    torch.save(Student(StudentSpec(num_classes=7)).state_dict(), tmp_path / "a.pth")
+    with pytest.raises(UsageError, match=r"head\.logits\.weight is \(7, 64, 1, 1\), not \(20, 64, 1, 1\)"):
+        load_checkpoint(tmp_path / "a.pth")
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    network = Student()
+    with torch.no_grad():
+        network.head.logits.weight[0] = float("nan")
+    save_checkpoint(network, tmp_path / "a.safetensors", (256, 192))
+    with pytest.raises(UsageError, match=r"not finite, first in head\.logits\.weight"):
+        load_checkpoint(tmp_path / "a.safetensors")
+
+
+def test_the_weights_that_ship_are_small_and_have_a_model_card() -> None:
+    assert DEFAULT_WEIGHTS.stat().st_size <= 27_000_000
+    assert load_checkpoint(DEFAULT_WEIGHTS).input_size == (256, 192)
+    card = DEFAULT_WEIGHTS.with_name("README.md").read_text()
+    for word in ("Clothing Co-Parsing", "synthetic", "mIoU", "Intended use", "Limits"):
+        assert word in card
