@@ -37,8 +37,8 @@ class DataError(UsageError):
     """A dataset, image, mask or video is missing or cannot be read."""
 
 
-class MissingDependencyError(TrtparseError):
-    """Something that this machine lacks: a package, a device, a driver, disk space."""
+class MachineError(TrtparseError):
+    """This machine lacks something: a package, a device, a display, disk space."""
 
     exit_code = 3
 

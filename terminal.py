@@ -129,7 +129,7 @@ def show_demo(terminal: Terminal, result: DemoResult) -> None:
     terminal.out.print("per frame; the stages overlap", style="dim")
     if result.frames_missing:
         terminal.out.print(
-            f"{result.frames_missing} frames that the file's header lists could not be decoded: it is cut off."
+            f"{result.frames_missing} frames that the file's header lists could not be decoded: is it whole?"
         )
     if result.output is not None:
         terminal.out.print(f"Video: {result.output}", markup=False)

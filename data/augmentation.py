@@ -29,6 +29,7 @@ class Augmentation:
         aspect: height against width, uniform in log scale up to this factor.
         flip: probability of a mirror image with left and right classes swapped.
         brightness, contrast, saturation: half width of a uniform factor around 1.
+        tint: half width of a uniform factor around 1 for each channel.
         grey: probability of a grey image.
         soften: probability of being scaled down and up again, as small crops of large photographs are.
         noise: standard deviation of Gaussian noise, in grey levels; applied to half of the samples.
@@ -43,6 +44,7 @@ class Augmentation:
     brightness: float = 0.35
     contrast: float = 0.35
     saturation: float = 0.4
+    tint: float = 0.06
     grey: float = 0.05
     soften: float = 0.25
     noise: float = 6.0
@@ -99,7 +101,7 @@ class Augmentation:
         grey = values @ np.array([0.114, 0.587, 0.299], np.float32)
         values = grey[..., None] + (values - grey[..., None]) * np.float32(saturation)
         contrast = np.float32(1 + rng.uniform(-self.contrast, self.contrast))
-        brightness = (1 + rng.uniform(-self.brightness, self.brightness)) * (1 + rng.uniform(-0.06, 0.06, 3))
+        brightness = (1 + rng.uniform(-self.brightness, self.brightness)) * (1 + rng.uniform(-self.tint, self.tint, 3))
         middle = np.float32(grey.mean())
         values = ((values - middle) * contrast + middle) * brightness.astype(np.float32)
         if rng.random() < 0.5 and self.noise > 0:

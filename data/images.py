@@ -9,11 +9,8 @@ orientation must not turn the photograph under its label map.
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import os
 import re
-import secrets
 import struct
 import zlib
 from collections.abc import Iterator
@@ -24,7 +21,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DataError, UsageError
+from ..errors import DataError
+from ..files import replace_bytes
 from ..labels import IGNORE_LABEL, NUM_CLASSES
 from .dataset import Image, LabelMap
 
@@ -111,7 +109,8 @@ def write_png(path: str | os.PathLike[str], array: NDArray[np.uint8]) -> None:
         array: (H, W) uint8 grey or ids, (H, W, 3) uint8 BGR or (H, W, 4) uint8 BGRA.
 
     Raises:
-        UsageError: the folder is missing or not writable, or the disk is full.
+        UsageError: the folder is missing or not writable.
+        MachineError: the disk is full.
         ValueError: an array that is no image.
     """
     if array.dtype != np.uint8 or array.ndim not in (2, 3) or array.size == 0:
@@ -119,26 +118,7 @@ def write_png(path: str | os.PathLike[str], array: NDArray[np.uint8]) -> None:
     ok, encoded = cv2.imencode(".png", array)
     if not ok:
         raise ValueError(f"OpenCV cannot encode {array.shape} as PNG")
-    target = Path(path)
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        temporary.write_bytes(encoded.tobytes())
-        os.replace(temporary, target)
-    except OSError as error:
-        raise _write_error(error, target) from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-
-
-def _write_error(error: OSError, target: Path) -> UsageError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return UsageError(f"No space left for {target}.", "Free some space, or write to another disk.")
-    if isinstance(error, FileNotFoundError | NotADirectoryError):
-        return UsageError(f"{target.parent} is not a folder, so {target.name} cannot go there.", "Create it first.")
-    if isinstance(error, PermissionError):
-        return UsageError(f"No permission to write {target}.", "Choose a folder that you may write to.")
-    return UsageError(f"{target} cannot be written: {error.strerror or error}.", "Choose another place.")
+    replace_bytes(Path(path), encoded.tobytes())
 
 
 def _read_bytes(path: str | os.PathLike[str]) -> bytes:

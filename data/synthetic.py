@@ -14,7 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ..errors import DataError, UsageError
+from ..errors import UsageError
 from .dataset import Image, LabelMap, Sample
 from .person import random_posed_person
 from .renderer import Light, View, sampled
@@ -42,7 +42,8 @@ class _Framing:
 class SyntheticPeople:
     """A :class:`~trtparse.data.dataset.Dataset` of drawn people.
 
-    Sample ``i`` depends on the seed and ``i`` alone.
+    Sample ``i`` depends on the seed and ``i`` alone. Between major versions of OpenCV, whose drawing differs
+    in a few pixels, images are alike but not equal to the bit.
 
     Args:
         count: number of samples.
@@ -61,7 +62,7 @@ class SyntheticPeople:
             raise ValueError(f"count and seed must not be negative, got {count} and {seed}")
         self.seed = seed
         self._names = tuple(f"synthetic_{seed}_{index:06d}" for index in range(count))
-        self._last: tuple[int, Sample] | None = None
+        self._last: tuple[int, tuple[Image, LabelMap]] | None = None
 
     @property
     def description(self) -> str:
@@ -82,20 +83,19 @@ class SyntheticPeople:
         Raises:
             IndexError: ``index`` is past the end.
         """
-        index = range(len(self))[index]
-        if self._last is None or self._last[0] != index:
-            image, labels = draw_person(np.random.default_rng((self.seed, index)))
-            self._last = (index, Sample(self._names[index], image, labels))
-        sample = self._last[1]
-        assert sample.labels is not None
-        return Sample(sample.name, sample.image.copy(), sample.labels.copy())
+        image, labels = self._drawn(index)
+        return Sample(self._names[index], image.copy(), labels.copy())
 
     def labels(self, index: int) -> LabelMap:
         """(H, W) uint8, 0 to 19."""
-        labels = self[index].labels
-        if labels is None:
-            raise DataError(f"{self._names[index]} has no label map")
-        return labels
+        return self._drawn(index)[1].copy()
+
+    def _drawn(self, index: int) -> tuple[Image, LabelMap]:
+        """Image and labels; the last pair is kept, so that asking for both parts draws once."""
+        index = range(len(self))[index]
+        if self._last is None or self._last[0] != index:
+            self._last = (index, draw_person(np.random.default_rng((self.seed, index))))
+        return self._last[1]
 
 
 def draw_person(rng: np.random.Generator) -> tuple[Image, LabelMap]:
@@ -223,10 +223,8 @@ def write_lip_layout(
             images.mkdir(parents=True, exist_ok=True)
             masks.mkdir(parents=True, exist_ok=True)
             for index, name in enumerate(people.names):
-                sample = people[index]
-                assert sample.labels is not None
-                _write_image(images / f"{name}.jpg", sample.image)
-                _write_image(masks / f"{name}.png", sample.labels)
+                _write_image(images / f"{name}.jpg", people[index].image)
+                _write_image(masks / f"{name}.png", people.labels(index))
                 done += 1
                 if progress is not None:
                     progress(done, train + val)

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..data.dataset import Image, LabelMap
+from ..files import replace_bytes
 from ..labels import NUM_CLASSES, palette_bgr
-from .files import replace_bytes
 from .legend import Panel, SteadyClasses, legend_panel, text_height, text_panel
 
 ALPHA = 0.55
@@ -226,7 +226,7 @@ def write_label_png(path: Path, labels: LabelMap) -> None:
     Raises:
         ValueError: another dtype or shape.
         UsageError: the folder is missing or cannot be written to.
-        MissingDependencyError: the disk is full.
+        MachineError: the disk is full.
     """
     if labels.ndim != 2 or labels.dtype != np.uint8 or labels.size == 0:
         raise ValueError(f"expected (H, W) uint8, got {labels.dtype} of {labels.shape}")

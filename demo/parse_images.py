@@ -19,7 +19,7 @@ from ..data.images import read_image
 from ..data.letterbox import Letterbox
 from ..engines.base import Engine, Ticket
 from ..errors import DataError, UsageError
-from .files import check_output_folder, replace_bytes
+from ..files import check_output_folder, replace_bytes
 from .overlay import draw, write_label_png
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
@@ -100,7 +100,7 @@ def parse_images(
     Raises:
         DataError: nothing to read, or nothing readable; with ``strict``, an unreadable image.
         UsageError: a result would replace one of the photographs; ``output`` cannot be written to.
-        MissingDependencyError: the disk is full.
+        MachineError: the disk is full.
     """
     begin = time.perf_counter()
     images = expand(paths)

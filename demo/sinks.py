@@ -17,8 +17,8 @@ import cv2
 import numpy as np
 
 from ..data.dataset import Image
-from ..errors import MissingDependencyError, UsageError
-from .files import DISK_FULL, check_output_file, partial_path, write_failed
+from ..errors import MachineError, UsageError
+from ..files import DISK_FULL, check_output_file, partial_path, write_failed
 from .quiet import quiet_opencv
 
 _CODECS = {".mp4": ("avc1", "mp4v"), ".mov": ("avc1", "mp4v"), ".avi": ("MJPG",)}
@@ -70,7 +70,7 @@ class VideoSink:
 
     Entering raises:
         UsageError: another extension, a missing or unwritable folder.
-        MissingDependencyError: no codec here can write this size and rate, or the disk is full.
+        MachineError: no codec here can write this size and rate, or the disk is full.
     """
 
     latest_only = False
@@ -107,7 +107,7 @@ class VideoSink:
 
         Raises:
             ValueError: another shape or dtype, or the sink is not open.
-            MissingDependencyError: the disk is full.
+            MachineError: the disk is full.
         """
         if frame.shape != (*self.size, 3) or frame.dtype != np.uint8:
             raise ValueError(f"expected uint8 of {(*self.size, 3)}, got {frame.dtype} of {frame.shape}")
@@ -128,7 +128,7 @@ class VideoSink:
 
         Raises:
             UsageError: no frame was written, or the folder went away.
-            MissingDependencyError: the video does not play back as it was written; the disk was full, most likely.
+            MachineError: the video does not play back as it was written; the disk was full, most likely.
         """
         if not self._finish():
             return
@@ -138,7 +138,7 @@ class VideoSink:
             fault = _fault(self._partial, self.frames, self.fps, self.video_size)
             if fault:
                 self._check_space()
-                raise MissingDependencyError(f"{self.path.name} was not written whole: {fault}.", DISK_FULL)
+                raise MachineError(f"{self.path.name} was not written whole: {fault}.", DISK_FULL)
             os.replace(self._partial, self.path)
         except OSError as error:
             raise write_failed(self.path, error) from error
@@ -160,7 +160,7 @@ class VideoSink:
         if kind is None:
             self.close()
         elif self._keep_partial and self.frames:
-            with contextlib.suppress(UsageError, MissingDependencyError):  # the exception under way says more
+            with contextlib.suppress(UsageError, MachineError):  # the exception under way says more
                 self.close()
         else:
             self.discard()
@@ -191,7 +191,7 @@ class VideoSink:
             for rate in dict.fromkeys(rate for rate in rates if _rates_agree(rate, self.fps)):
                 if self._encodes(codec, rate):
                     return codec, rate
-        raise MissingDependencyError(
+        raise MachineError(
             f"OpenCV {cv2.__version__} cannot write {self.path.suffix} of {self.size[1]}x{self.size[0]} at "
             f"{self.fps:g} frames per second (tried {', '.join(codecs)}).",
             "Name the output .avi instead: motion JPEG needs no encoder besides OpenCV's own."
@@ -217,7 +217,7 @@ class VideoSink:
         except OSError as error:
             raise write_failed(self.path, error) from error
         if free < _LEAST_SPACE:
-            raise MissingDependencyError(f"No space left for {self.path}.", DISK_FULL)
+            raise MachineError(f"No space left for {self.path}.", DISK_FULL)
 
     def _remove_partial(self) -> None:
         with contextlib.suppress(OSError):
@@ -259,7 +259,7 @@ class WindowSink:
         size: (height, width) of the frames; the window opens no larger than 1280x720.
 
     Entering raises:
-        MissingDependencyError: OpenCV has no windows (headless), or there is no display to show one on.
+        MachineError: OpenCV has no windows (headless), or there is no display to show one on.
     """
 
     latest_only = True
@@ -299,12 +299,12 @@ def check_display() -> None:
     """See that a window can be opened, without risking this process: Qt aborts it where there is no display.
 
     Raises:
-        MissingDependencyError: OpenCV has no windows, or there is no display.
+        MachineError: OpenCV has no windows, or there is no display.
     """
     if sys.platform.startswith("linux"):
         names = ("DISPLAY", "WAYLAND_DISPLAY")
         if not any(os.environ.get(name) for name in names) and not os.environ.get("QT_QPA_PLATFORM"):
-            raise MissingDependencyError(
+            raise MachineError(
                 "There is no display to show a window on (neither DISPLAY nor WAYLAND_DISPLAY is set).",
                 "Write a video instead, or run this on the desktop; over ssh, use ssh -X.",
             )
@@ -320,15 +320,15 @@ def check_display() -> None:
     raise _no_display(next((line for line in done.stderr.splitlines() if "display" in line), "opening one failed"))
 
 
-def _no_windows() -> MissingDependencyError:
-    return MissingDependencyError(
+def _no_windows() -> MachineError:
+    return MachineError(
         f"OpenCV {cv2.__version__} was installed without windows (headless).",
         "Write a video instead, or: pip uninstall opencv-python-headless && pip install opencv-python",
     )
 
 
-def _no_display(reason: str) -> MissingDependencyError:
-    return MissingDependencyError(
+def _no_display(reason: str) -> MachineError:
+    return MachineError(
         f"A window cannot be shown: {reason}.",
         "Write a video instead, or run this on the desktop; check DISPLAY and WAYLAND_DISPLAY.",
     )

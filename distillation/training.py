@@ -6,9 +6,9 @@ it would have seen. ``state.pt`` holds all that a resumed run needs; ``best.safe
 
 from __future__ import annotations
 
+import io
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -27,6 +27,7 @@ from ..data.augmentation import Augmentation
 from ..data.dataset import Dataset
 from ..data.letterbox import Letterbox
 from ..errors import DataError, TrtparseError, UsageError
+from ..files import check_output_folder, replace_bytes
 from ..labels import IGNORE_LABEL, NUM_CLASSES
 from ..networks.checkpoint import load_checkpoint, save_checkpoint
 from ..networks.preprocessing import normalise
@@ -129,10 +130,7 @@ def train(
     for dataset in (*training, validation):
         if not dataset.labelled or len(dataset) == 0:
             raise DataError(f"{dataset.description} has no labelled images.", "Training needs label maps.")
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"Cannot make the folder {output}: {error.strerror}.") from error
+    check_output_folder(output)
     run = _Run(training, validation, output, spec, initial)
     try:
         run.loop(on_progress)
@@ -202,16 +200,9 @@ class _Run:
             "best": self.best,
             "last": self.last,
         }
-        partial = self.output / ".state.pt.partial"
-        try:
-            torch.save(state, partial)
-            os.replace(partial, self.output / "state.pt")
-        except (OSError, RuntimeError) as error:
-            raise UsageError(
-                f"Cannot write {self.output / 'state.pt'}: {error}.", "Free some space; the last state is kept."
-            ) from error
-        finally:
-            partial.unlink(missing_ok=True)
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        replace_bytes(self.output / "state.pt", buffer.getvalue())
 
     def loop(self, on_progress: Callable[[Progress], None] | None) -> None:
         started, first = time.monotonic(), self.step

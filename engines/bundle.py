@@ -8,7 +8,6 @@ or the new one.
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import json
 import os
@@ -19,6 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ..errors import UsageError
+from ..files import replace_bytes, write_errors
 
 SCHEMA = 1
 MANIFEST_NAME = "bundle.json"
@@ -169,7 +169,8 @@ def writing(path: Path) -> Iterator[Path]:
     and the new one's files are removed.
 
     Raises:
-        UsageError: the place cannot be written, is no bundle, or the disk is full.
+        UsageError: the place cannot be written, or is no bundle.
+        MachineError: the disk is full.
     """
     recover(path)
     if path.exists() and not (path / MANIFEST_NAME).is_file() and (not path.is_dir() or any(path.iterdir())):
@@ -177,10 +178,10 @@ def writing(path: Path) -> Iterator[Path]:
             f"{path} exists and is not a bundle; nothing was written.", "Choose another --output, or remove it."
         )
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    with disk_errors(path):
+    with write_errors(path):
         partial.mkdir(parents=True)
     try:
-        with disk_errors(path):
+        with write_errors(path):
             yield partial
             _replace(partial, path)
     finally:
@@ -195,36 +196,22 @@ def finish(folder: Path, manifest: Manifest) -> Manifest:
         if file.is_file() and file.name != MANIFEST_NAME
     }
     complete = replace(manifest, files=files)
-    with disk_errors(folder):
-        write_atomically(folder / MANIFEST_NAME, complete.to_json().encode())
+    replace_bytes(folder / MANIFEST_NAME, complete.to_json().encode())
     return complete
 
 
 def add_files(bundle: Bundle, contents: dict[str, bytes]) -> Bundle:
     """Add files to a bundle in place, each written whole; the manifest follows last."""
     files = dict(bundle.manifest.files)
-    with disk_errors(bundle.path):
+    with write_errors(bundle.path):
         for name, content in contents.items():
             target = inside(bundle.path, name)
             target.parent.mkdir(exist_ok=True)
-            write_atomically(target, content)
+            replace_bytes(target, content)
             files[name] = hashlib.sha256(content).hexdigest()
         manifest = replace(bundle.manifest, files=dict(sorted(files.items())))
-        write_atomically(bundle.path / MANIFEST_NAME, manifest.to_json().encode())
+        replace_bytes(bundle.path / MANIFEST_NAME, manifest.to_json().encode())
     return Bundle(bundle.path, manifest)
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write beside and rename."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def sha256(path: Path) -> str:
@@ -240,22 +227,6 @@ def recover(path: Path) -> None:
     previous = _previous(path)
     if previous.is_dir() and not path.exists():
         previous.rename(path)
-
-
-@contextlib.contextmanager
-def disk_errors(path: Path) -> Iterator[None]:
-    """Turn the operating system's refusals into errors that say what to do."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise UsageError(
-                f"The disk is full: {path} could not be written ({error.strerror}).",
-                "Free some space (a bundle takes about 200 MB); what was there before is untouched.",
-            ) from error
-        raise UsageError(
-            f"Cannot write {path}: {error.strerror or error}.", "Choose a folder that you may write to with --output."
-        ) from error
 
 
 def _replace(new: Path, path: Path) -> None:

@@ -6,7 +6,7 @@ import importlib
 import importlib.util
 from types import ModuleType
 
-from ..errors import MissingDependencyError
+from ..errors import MachineError
 
 _PURPOSE = {
     "torch": ("PyTorch", "train"),
@@ -21,16 +21,16 @@ def require(module: str) -> ModuleType:
     """Import an optional package.
 
     Raises:
-        MissingDependencyError: it is not installed, or it is and cannot be loaded.
+        MachineError: it is not installed, or it is and cannot be loaded.
     """
     name, extra = _PURPOSE[module]
     wanted = f"trtparse[{extra}]" if extra else "trtparse"
     if importlib.util.find_spec(module) is None:
-        raise MissingDependencyError(f"{name} is not installed.", f"Install it: pip install '{wanted}'")
+        raise MachineError(f"{name} is not installed.", f"Install it: pip install '{wanted}'")
     try:
         return importlib.import_module(module)
     except (ImportError, OSError) as error:
-        raise MissingDependencyError(
+        raise MachineError(
             f"{name} is installed and cannot be loaded: {error}.",
             f"Install it again: pip install --force-reinstall '{wanted}'",
         ) from error

@@ -26,7 +26,7 @@ def open_engine(
 
     Raises:
         UsageError: an unknown target or precision, or one that the bundle was not built with.
-        MissingDependencyError: the package that the target needs is not installed.
+        MachineError: the package that the target needs is not installed.
     """
     if isinstance(bundle, Path):
         bundle = open_bundle(bundle)

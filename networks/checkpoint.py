@@ -8,7 +8,6 @@ code is refused.
 from __future__ import annotations
 
 import json
-import os
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ import torch
 from torch import Tensor
 
 from ..errors import UsageError
+from ..files import replace_bytes
 from .student import Student, StudentSpec
 
 FORMAT = "trtparse-checkpoint"
@@ -66,16 +66,7 @@ def save_checkpoint(network: Student, path: Path, input_size: tuple[int, int], *
         "options": json.dumps(network.spec.to_dict()),
         "input_size": json.dumps(list(input_size)),
     }
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_bytes(safetensors.torch.save(tensors, header))
-        os.replace(partial, path)
-    except OSError as error:
-        raise UsageError(
-            f"Cannot write the checkpoint {path}: {error.strerror}.", "Free some space or choose another folder."
-        ) from error
-    finally:
-        partial.unlink(missing_ok=True)
+    replace_bytes(path, safetensors.torch.save(tensors, header))
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

@@ -36,12 +36,12 @@ from ..engines.bundle import (
     add_files,
     finish,
     sha256,
-    write_atomically,
     writing,
 )
 from ..engines.cpu import CpuEngine
 from ..engines.dependencies import require
 from ..errors import BuildError, DataError
+from ..files import replace_bytes
 from ..labels import CLASS_NAMES
 from .half import to_half
 from .tensorrt_rtx import compile_engine
@@ -99,7 +99,7 @@ def build_bundle(spec: BuildSpec, dataset: Dataset, output: Path, listener: List
         DataError: no readable image.
         BuildError: a graph that cannot be built, breaks a rule or does not agree with PyTorch.
         UsageError: the checkpoint or the output folder.
-        MissingDependencyError: PyTorch is not installed.
+        MachineError: PyTorch is not installed.
     """
     if len(dataset) == 0:
         raise DataError(f"{dataset.description} holds no image.", "Give --data a folder with images.")
@@ -130,10 +130,10 @@ def build_bundle(spec: BuildSpec, dataset: Dataset, output: Path, listener: List
             )
             listener.stage("Writing the INT8 graphs")
             graphs |= _int8_graphs(graphs["fp32"], placement, ranges)
-            write_atomically(folder / CALIBRATION_NAME, (json.dumps(ranges.to_dict(), indent=1) + "\n").encode())
+            replace_bytes(folder / CALIBRATION_NAME, (json.dumps(ranges.to_dict(), indent=1) + "\n").encode())
         for name, graph in graphs.items():
             _set_property(graph, "precision", name)
-            write_atomically(folder / GRAPHS[name], graph.SerializeToString(deterministic=True))
+            replace_bytes(folder / GRAPHS[name], graph.SerializeToString(deterministic=True))
         save_checkpoint(checkpoint.network, folder / WEIGHTS_NAME, checkpoint.input_size, lossless=True)
         listener.stage("Comparing with PyTorch")
         with PyTorchEngine(checkpoint.network, input_size, threads=spec.threads) as reference:

@@ -55,7 +55,7 @@ def compile_engine(model: onnx.ModelProto, compute_capability: str = "8.6", *, m
 
     Raises:
         UsageError: a compute capability that cannot be built for.
-        MissingDependencyError: TensorRT-RTX is not installed.
+        MachineError: TensorRT-RTX is not installed.
         BuildError: the parser refuses a node (named), or the builder gives no engine.
     """
     if compute_capability not in COMPUTE_CAPABILITIES:

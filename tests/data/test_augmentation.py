@@ -16,6 +16,7 @@ STILL = Augmentation(
     brightness=0,
     contrast=0,
     saturation=0,
+    tint=0,
     grey=0,
     soften=0,
     noise=0,

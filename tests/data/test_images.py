@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from trtparse.data.images import read_image, read_label_map, write_png
-from trtparse.errors import DataError, UsageError
+from trtparse.errors import DataError, TrtparseError, UsageError
 
 GREY, RGB, PALETTE, GREY_ALPHA, RGBA = 0, 2, 3, 4, 6
 
@@ -239,7 +239,7 @@ class TestWritePng:
             raise OSError(number, os.strerror(number))
 
         monkeypatch.setattr(os, "replace", fail)
-        with pytest.raises(UsageError, match=words) as caught:
+        with pytest.raises(TrtparseError, match=words) as caught:
             write_png(file, LABELS)
         assert caught.value.hint
         assert file.read_text() == "old"

@@ -12,7 +12,7 @@ import pytest
 
 from trtparse.demo import sinks
 from trtparse.demo.sinks import VideoSink, WindowSink, check_display
-from trtparse.errors import MissingDependencyError, UsageError
+from trtparse.errors import MachineError, UsageError
 
 Count = Callable[[Path], int]
 Frame = Callable[..., np.ndarray]
@@ -124,7 +124,7 @@ def test_an_unwritable_folder_is_refused(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_no_working_codec_is_found_out_before_any_frame(tmp_path: Path) -> None:
     with (
-        pytest.raises(MissingDependencyError, match=r"cannot write \.mp4 of 20000x20000") as caught,
+        pytest.raises(MachineError, match=r"cannot write \.mp4 of 20000x20000") as caught,
         VideoSink(tmp_path / "out.mp4", 25, (20000, 20000)),
     ):
         pass
@@ -142,7 +142,7 @@ def test_a_full_disk_is_found_out_while_writing(
         for index in range(49):
             sink.write(make_frame(index))
         monkeypatch.setattr(sinks.shutil, "disk_usage", lambda _: Full)
-        with pytest.raises(MissingDependencyError, match="No space left"):
+        with pytest.raises(MachineError, match="No space left"):
             sink.write(make_frame(49))
     assert sink.frames == 50
 
@@ -152,7 +152,7 @@ import resource, signal, sys
 import numpy as np
 from pathlib import Path
 from trtparse.demo.sinks import VideoSink
-from trtparse.errors import MissingDependencyError
+from trtparse.errors import MachineError
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 path, noise = Path(sys.argv[1]), np.random.default_rng(0)
 try:
@@ -160,7 +160,7 @@ try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))
         for _ in range(60):
             sink.write(noise.integers(0, 255, (240, 320, 3), dtype=np.uint8))
-except MissingDependencyError as error:
+except MachineError as error:
     print(error)
 """
 
@@ -201,7 +201,7 @@ def test_writing_before_and_after_is_an_error(tmp_path: Path, make_frame: Frame)
 def test_a_window_without_a_display_is_an_error_and_not_an_abort(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"):
         monkeypatch.delenv(name, raising=False)
-    with pytest.raises(MissingDependencyError, match="no display") as caught, WindowSink():
+    with pytest.raises(MachineError, match="no display") as caught, WindowSink():
         pass
     assert caught.value.hint
 
@@ -211,7 +211,7 @@ def test_a_display_that_does_not_answer_is_an_error_and_not_an_abort(monkeypatch
     monkeypatch.delenv("QT_QPA_PLATFORM", raising=False)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     monkeypatch.setenv("DISPLAY", ":987")
-    with pytest.raises(MissingDependencyError):
+    with pytest.raises(MachineError):
         check_display()
 
 
@@ -219,7 +219,7 @@ def test_a_headless_opencv_says_what_to_install(monkeypatch: pytest.MonkeyPatch)
     failed = subprocess.CompletedProcess([], 1, "", "error: (-2) The function is not implemented. Rebuild the library")
     monkeypatch.setenv("DISPLAY", ":0")
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: failed)
-    with pytest.raises(MissingDependencyError, match="headless") as caught:
+    with pytest.raises(MachineError, match="headless") as caught:
         check_display()
     assert "pip install opencv-python" in caught.value.hint
 

@@ -1,12 +1,17 @@
-"""Write beside, then rename: whoever looks at a file finds the old one or the new one, never half of one."""
+"""Files appear whole: written beside their place, then renamed.
+
+Imports nothing but the errors.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
-from ..errors import MissingDependencyError, TrtparseError, UsageError
+from .errors import MachineError, TrtparseError, UsageError
 
 DISK_FULL = "Free some space, or write to another disk."
 
@@ -47,10 +52,19 @@ def check_output_folder(folder: Path) -> None:
         raise UsageError(f"{folder} cannot be written to.", "Choose another folder, or change its permissions.")
 
 
+@contextlib.contextmanager
+def write_errors(path: Path) -> Iterator[None]:
+    """Turn the operating system's refusals while writing ``path`` into errors that say what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise write_failed(path, error) from error
+
+
 def write_failed(path: Path, error: OSError) -> TrtparseError:
     """What to tell the user about ``error``, met while writing ``path``."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return MissingDependencyError(f"No space left for {path}.", DISK_FULL)
+        return MachineError(f"No space left for {path}.", DISK_FULL)
     return UsageError(
         f"{path} could not be written: {error.strerror or error}.", "Choose another folder, or change its permissions."
     )
@@ -61,14 +75,16 @@ def replace_bytes(path: Path, data: bytes) -> None:
 
     Raises:
         UsageError: the folder is missing or cannot be written to.
-        MissingDependencyError: the disk is full. Whatever ``path`` held before is still there.
+        MachineError: the disk is full. Whatever ``path`` held before is still there.
     """
     check_output_file(path)
     partial = partial_path(path)
     try:
-        partial.write_bytes(data)
-        os.replace(partial, path)
-    except OSError as error:
-        raise write_failed(path, error) from error
+        with write_errors(path):
+            with partial.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
