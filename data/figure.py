@@ -14,7 +14,7 @@ import numpy as np
 from .skeleton import Body, Limb, Skeleton
 from .surface import Floats, Material, Patch, Rings, cross, floats, smooth_curve, smooth_step, tube, unit
 
-# Cross-sections of an average adult, from drawing manuals' proportions and anthropometric means.
+# Cross-sections of an average adult: common figure-drawing proportions, then adjusted by eye.
 _TRUNK_AT = (0.0, 0.05, 0.12, 0.20, 0.30, 0.42, 0.55, 0.68, 0.79, 0.87, 0.93, 0.97, 1.0)
 _TRUNK_WIDTH = (0.050, 0.080, 0.098, 0.099, 0.089, 0.079, 0.085, 0.094, 0.099, 0.097, 0.083, 0.058, 0.037)
 _TRUNK_AHEAD = (0.040, 0.052, 0.058, 0.058, 0.055, 0.053, 0.058, 0.065, 0.060, 0.048, 0.037, 0.031, 0.028)
@@ -276,6 +276,8 @@ def drape(skeleton: Skeleton, shape: Drape, material: Material, lift: float = 0.
     bottom = 0.14 if shape.hem > 0.05 else 0.14 - shape.hem
     at = np.linspace(shape.top, bottom, max(int((shape.top - bottom) * 26), 4), dtype=np.float32)
     loose = shape.thickness * (1 - smooth_step(at, 0.9, 1.0) * 0.8)
+    if shape.top < 0.9:  # the upper edge lies close, so that it does not stand out as a ledge
+        loose = loose * (0.45 + 0.55 * smooth_step(shape.top - at, 0.0, 0.16))
     rings = trunk_rings(skeleton, at, loose)
     points, centres = [rings.points(angles)], [rings.centres]
     if shape.hem > 0.05:

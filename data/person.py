@@ -133,11 +133,11 @@ def _trunk_patches(person: Person, skeleton: Skeleton) -> list[Patch]:
     below = max(bottom.loose, loose) + 0.004
     if bottom.drape is not None:
         shape = replace(bottom.drape, thickness=max(bottom.drape.thickness, below))
-        patches.append(drape(skeleton, shape, plain(bottom.label, bottom.fabric, 0.7, girth, 0.3), 0.01))
+        patches.append(drape(skeleton, shape, plain(bottom.label, bottom.fabric, 0.7, girth, 0.3), 0.004))
         below = shape.thickness + 0.4 * shape.flare
     if top.drape is not None:
         shape = replace(top.drape, thickness=max(top.drape.thickness, below + 0.004))
-        patches.append(drape(skeleton, shape, plain(top.label, top.fabric, length * 0.6, girth, 0.1), 0.015))
+        patches.append(drape(skeleton, shape, plain(top.label, top.fabric, length * 0.6, girth, 0.1), 0.006))
         below = shape.thickness + shape.flare
     if outfit.coat is not None and outfit.coat.drape is not None:
         shape = replace(outfit.coat.drape, thickness=max(outfit.coat.drape.thickness, below + 0.006))
@@ -145,7 +145,7 @@ def _trunk_patches(person: Person, skeleton: Skeleton) -> list[Patch]:
         if outfit.coat.buttons:
             coat.append(Layer(outfit.coat.label, _darker(outfit.coat.fabric), _buttons))
         material = Layered(tuple(coat), length * (1 + shape.hem), girth, 0.2)
-        patches.append(drape(skeleton, shape, material, 0.03))
+        patches.append(drape(skeleton, shape, material, 0.012))
     return patches + _collar_patches(person, skeleton)
 
 

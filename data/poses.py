@@ -13,8 +13,8 @@ from .skeleton import ArmPose, LegPose, Pose
 def gait(phase: float, stride: float = 1.0, running: bool = False) -> Pose:
     """One moment of a walk or run.
 
-    Hip, knee and ankle follow the usual textbook curves: the knee yields a little under load and bends
-    most in mid-swing; the arms swing against the legs.
+    The curves are simple ones set by eye: the knee yields a little under load and bends most in mid-swing;
+    the arms swing against the legs.
 
     Args:
         phase: 0 to 1 over two steps; the left heel strikes at 0.

@@ -88,7 +88,7 @@ class SyntheticPeople:
 
     def labels(self, index: int) -> LabelMap:
         """(H, W) uint8, 0 to 19."""
-        return self._drawn(index)[1].copy()
+        return np.array(self._drawn(index)[1], np.uint8)
 
     def _drawn(self, index: int) -> tuple[Image, LabelMap]:
         """Image and labels; the last pair is kept, so that asking for both parts draws once."""

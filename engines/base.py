@@ -123,8 +123,7 @@ class Engine(ABC):
             self._worker.shutdown()
             self._release()
 
-    @abstractmethod
-    def _release(self) -> None:
+    def _release(self) -> None:  # noqa: B027  (an engine may hold nothing)
         """Free what the subclass holds; called once."""
 
     def _check_open(self) -> None:
