@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import signal
 import sys
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from . import __version__
-from .errors import TrtparseError, UsageError
+from .errors import FAULT_OF_OURS, AccuracyError, TrtparseError, UsageError
 
 if TYPE_CHECKING:
     from .data.dataset import Dataset
     from .data.lip import Purpose, Split
+    from .engines import Bundle
+    from .terminal import Terminal
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -24,24 +30,74 @@ SYNTHETIC = "synthetic"
 SYNTHETIC_IMAGES = {"calibration": 256, "validation": 64}
 INTERRUPTED = 130
 """The shell's code for a command that Ctrl-C ended."""
+ONE_INTERRUPT_SECONDS = 2.0
+"""Between two presses of Ctrl-C that count as two. Tidying up takes less; somebody who waited longer means it."""
+
+# As in trt_builder.tensorrt_rtx, which takes long to import; a test holds them together.
+COMPUTE_CAPABILITIES = ("7.5", "8.0", "8.6", "8.9", "12.0", "12.1")
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line; errors that a user can cure are one message, one hint and an exit code."""
+    """Run the command line; an error is one message, one hint and an exit code.
+
+    Args:
+        arguments: those of the process where None, which then ends with this call.
+
+    Raises:
+        SystemExit: the exit code is not 0.
+    """
+    own_process = arguments is None
     arguments = sys.argv[1:] if arguments is None else arguments
     debug, as_json = "--debug" in arguments, "--json" in arguments
+    with _patient_interrupts(own_process):
+        try:
+            code = cli.main(arguments or ["-h"], prog_name="trtparse", standalone_mode=False)
+        except TrtparseError as error:
+            if debug:
+                raise
+            _fail(error.message, error.hint, error.exit_code, as_json)
+        except click.ClickException as error:
+            context = getattr(error, "ctx", None)
+            hint = f"See {'trtparse' if context is None else context.command_path} -h"
+            _fail(error.format_message(), hint, 2, as_json)
+        except (KeyboardInterrupt, click.Abort):
+            hint = "What was finished is whole; what was not has left nothing behind."
+            _fail("Interrupted.", hint, INTERRUPTED, as_json)
+        except Exception as error:
+            if debug:
+                raise
+            _fail(f"Unexpected {type(error).__name__}: {error}", FAULT_OF_OURS, 1, as_json)
+    if isinstance(code, int) and code != 0:
+        sys.exit(code)
+
+
+@contextlib.contextmanager
+def _patient_interrupts(last_of_process: bool) -> Iterator[None]:
+    """Take presses of Ctrl-C in quick succession for one: the second would cut short the tidying up after the first.
+
+    Args:
+        last_of_process: the process ends with this block, so the handler stays until then.
+    """
+    in_charge = threading.current_thread() is threading.main_thread()
+    if not in_charge or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    last: float | None = None
+
+    def interrupt(number: int, frame: object) -> None:
+        nonlocal last
+        now = time.monotonic()
+        again = last is not None and now - last < ONE_INTERRUPT_SECONDS
+        last = now
+        if not again:
+            raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, interrupt)
     try:
-        cli.main(arguments, prog_name="trtparse", standalone_mode=False)
-    except TrtparseError as error:
-        if debug:
-            raise
-        _fail(error.message, error.hint, error.exit_code, as_json=as_json)
-    except click.ClickException as error:
-        context = getattr(error, "ctx", None)
-        hint = f"See {context.command_path} -h" if context is not None else ""
-        _fail(error.format_message(), hint, 2, as_json=as_json)
-    except (KeyboardInterrupt, click.Abort):
-        _fail("Interrupted.", "What was finished is whole; what was not has left nothing behind.", INTERRUPTED, as_json)
+        yield
+    finally:
+        if not last_of_process:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _fail(message: str, hint: str, code: int, as_json: bool) -> None:
@@ -78,34 +134,26 @@ def _engine_options(command: Command) -> Command:
     return command
 
 
-class _Size(click.ParamType[tuple[int, int]]):
+def _size(value: str | tuple[int, int]) -> tuple[int, int]:
     """``HEIGHTxWIDTH``."""
-
-    name = "HxW"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
-        if isinstance(value, tuple):
-            return value
-        parts = str(value).lower().split("x")
-        if len(parts) != 2 or not all(part.isdecimal() for part in parts):
-            self.fail(f"{value!r} is not a size such as 256x192 (height x width)", param, ctx)
-        size = (int(parts[0]), int(parts[1]))
-        if not 64 <= min(size) <= max(size) <= 4096:
-            self.fail(f"{value}: height and width must lie between 64 and 4096", param, ctx)
-        return size
+    if isinstance(value, tuple):
+        return value
+    parts = value.lower().split("x")
+    if len(parts) != 2 or not all(part.isdecimal() for part in parts):
+        raise click.BadParameter(f"{value!r} is not a size such as 256x192 (height x width)")
+    size = (int(parts[0]), int(parts[1]))
+    if not 64 <= min(size) <= max(size) <= 4096:
+        raise click.BadParameter(f"{value}: height and width must lie between 64 and 4096")
+    return size
 
 
-class _Batch(click.ParamType["int | None"]):
-    """A number of frames, or ``dynamic``."""
-
-    name = "N|dynamic"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
-        if value == "dynamic" or value is None:
-            return None
-        if not str(value).isdecimal() or not 1 <= int(value) <= 256:
-            self.fail(f"{value!r} is neither a number from 1 to 256 nor 'dynamic'", param, ctx)
-        return int(value)
+def _batch(value: str) -> int | None:
+    """A number of frames, or None for ``dynamic``."""
+    if value == "dynamic":
+        return None
+    if not value.isdecimal() or not 1 <= int(value) <= 256:
+        raise click.BadParameter(f"{value!r} is neither a number from 1 to 256 nor 'dynamic'")
+    return int(value)
 
 
 def _dataset(data: str | None, split: str | None, purpose: Purpose) -> Dataset:
@@ -147,8 +195,12 @@ def cli() -> None:
 @click.option("--split", type=click.Choice(["train", "val", "test"]), help="Of --data.  [default: train, test, val]")
 @click.option("--calibration-images", type=click.IntRange(1), default=256, show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the choice of calibration images.")
-@click.option("--input-size", type=_Size(), help="Height x width, e.g. 473x473.  [default: the checkpoint's]")
-@click.option("--batch", type=_Batch(), default="1", show_default=True, help="Frames per call, or 'dynamic'.")
+@click.option(
+    "--input-size", type=_size, metavar="HxW", help="Height x width, e.g. 473x473.  [default: the checkpoint's]"
+)
+@click.option(
+    "--batch", type=_batch, metavar="N|dynamic", default="1", show_default=True, help="Frames per call, or any number."
+)
 @click.option("--logits", is_flag=True, help="Give the graphs the logits as a second output.")
 @click.option(
     "--target",
@@ -159,12 +211,16 @@ def cli() -> None:
 @click.option(
     "--compute-capability",
     "capabilities",
+    type=click.Choice(COMPUTE_CAPABILITIES),
     multiple=True,
-    help="GPU generation to compile for; may be repeated: 7.5 8.0 8.6 8.9 12.0 12.1.  [default: 8.6]",
+    help="GPU generation to compile for; may be repeated.  [default: 8.6]",
 )
 @click.option("--strict", is_flag=True, help="Refuse unreadable images instead of skipping them.")
 @_common
+@click.pass_context
 def build(
+    context: click.Context,
+    /,
     source: Path | None,
     precision: str | None,
     output: Path | None,
@@ -182,16 +238,24 @@ def build(
     PyTorch. Without it, the weights that come with trtparse.
     """
     from .engines import open_bundle
+    from .engines.bundle import recover
+    from .engines.dependencies import require
     from .terminal import Terminal, show_build, show_skipped
 
-    if capabilities and target != "tensorrt-rtx":
-        raise UsageError("--compute-capability goes with --target tensorrt-rtx.")
+    # What can be refused is refused before any work is done.
+    if target == "tensorrt-rtx":
+        require("tensorrt_rtx_bindings")
+    elif capabilities:
+        raise UsageError("--compute-capability goes with --target tensorrt-rtx.", "Give both, or neither.")
+    if source is not None:
+        recover(source)
+    if source is not None and not source.exists():
+        raise UsageError(f"There is no file {source}.", "SOURCE is a checkpoint (.safetensors, .pth) or a bundle.")
     precision = precision or "fp16"
     with Terminal(as_json=as_json) as terminal:
         if source is not None and (source.is_dir() or source.name == "bundle.json"):
-            if output is not None or data is not None:
-                raise UsageError("--output and --data go with a checkpoint, not with a bundle.")
-            bundle = open_bundle(source.parent if source.name == "bundle.json" else source)
+            _refuse_checkpoint_options(context)
+            bundle = open_bundle(source)
             bundle.graph(precision)
         else:
             if source is not None and data is None and precision == "int8":
@@ -211,17 +275,34 @@ def build(
     show_build(terminal, bundle, engines)
 
 
+def _refuse_checkpoint_options(context: click.Context) -> None:
+    about_engines = {"precision", "target", "capabilities", "threads", "as_json", "debug"}
+    given = [
+        option.opts[0]
+        for option in context.command.params
+        if isinstance(option, click.Option)
+        and option.name not in about_engines
+        and context.get_parameter_source(str(option.name)) is click.core.ParameterSource.COMMANDLINE
+    ]
+    if given:
+        raise UsageError(
+            f"A bundle's graphs are built already: {', '.join(given)} cannot change them.",
+            "Leave that out, or build from the checkpoint again.",
+        )
+
+
 def _build_bundle(
-    terminal: Any,
+    terminal: Terminal,
     source: Path | None,
     precision: str,
     output: Path | None,
     data: str | None,
     split: str | None,
     options: dict[str, Any],
-) -> tuple[Any, list[tuple[str, str]]]:
+) -> tuple[Bundle, list[tuple[str, str]]]:
     from .engines.dependencies import require
 
+    terminal.stage("Loading PyTorch")
     require("torch")
     from .engines.bundle import CALIBRATION_NAME
     from .networks.weights import DEFAULT_WEIGHTS
@@ -235,7 +316,7 @@ def _build_bundle(
     return bundle, [(name, reason) for name, reason in skipped]
 
 
-@cli.command()
+@cli.command(short_help="Compare an engine of BUNDLE with PyTorch, class by class.")
 @click.argument("bundle", required=False, type=click.Path(path_type=Path), default=DEFAULT_BUNDLE)
 @click.option("--data", help="LIP's layout, or a folder of images for the agreement alone.  [default: synthetic]")
 @click.option("--split", type=click.Choice(["train", "val", "test"]), help="Of --data.  [default: val, test]")
@@ -295,7 +376,7 @@ def validate(
             )
     show_validation(terminal, result)
     if not result.passed:
-        context.exit(4)
+        context.exit(AccuracyError.exit_code)
 
 
 @cli.command()
@@ -317,8 +398,6 @@ def demo(
     debug: bool,
 ) -> None:
     """Draw the parsing over VIDEO. Without it, over a walking figure."""
-    import contextlib
-
     from .demo.pipeline import run_demo
     from .demo.sinks import VideoSink, WindowSink
     from .demo.sources import ArraySource, VideoSource
@@ -348,9 +427,7 @@ def demo(
     show_demo(terminal, result)
 
 
-def _with_fps(terminal: Any) -> Callable[[int, int | None], None]:
-    import time
-
+def _with_fps(terminal: Terminal) -> Callable[[int, int | None], None]:
     started = time.monotonic()
 
     def report(done: int, total: int | None) -> None:
@@ -359,7 +436,7 @@ def _with_fps(terminal: Any) -> Callable[[int, int | None], None]:
     return report
 
 
-@cli.command()
+@cli.command(short_help="Write label maps and overlays of photographs.")
 @click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--bundle", type=click.Path(path_type=Path), default=DEFAULT_BUNDLE, show_default=True)
 @click.option("--output", type=click.Path(path_type=Path), default=Path("parsed"), show_default=True)
@@ -391,16 +468,20 @@ def parse(
     show_parse(terminal, result, output)
 
 
-@cli.command()
+@cli.command(short_help="Train a student on labelled images.")
 @click.option("--data", multiple=True, required=True, help="Labelled images in LIP's layout; may be repeated.")
 @click.option("--validation", help="Where the val split is.  [default: the first --data]")
 @click.option("--output", type=click.Path(path_type=Path), default=Path("runs/student"), show_default=True)
 @click.option("--initial", type=click.Path(path_type=Path), help="Checkpoint to start from.")
-@click.option("--steps", type=int, default=4000, show_default=True)
-@click.option("--batch", type=int, default=16, show_default=True)
-@click.option("--input-size", type=_Size(), default="256x192", show_default=True)
-@click.option("--learning-rate", type=float, default=1.2e-3, show_default=True)
-@click.option("--validate-every", type=int, default=200, show_default=True, help="Steps; the state is saved then.")
+@click.option("--steps", type=click.IntRange(1), default=4000, show_default=True)
+@click.option("--batch", type=click.IntRange(1), default=16, show_default=True)
+@click.option("--input-size", type=_size, metavar="HxW", default="256x192", show_default=True)
+@click.option(
+    "--learning-rate", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=1.2e-3, show_default=True
+)
+@click.option(
+    "--validate-every", type=click.IntRange(1), default=200, show_default=True, help="Steps; the state is saved then."
+)
 @click.option("--seed", type=int, default=0, show_default=True)
 @_common
 def train(

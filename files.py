@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,7 +32,9 @@ def check_output_file(path: Path) -> None:
         raise UsageError(f"{path} is a folder.", "Give the name of a file.")
     folder = path.parent
     if not folder.is_dir():
-        raise UsageError(f"{folder} does not exist, so {path.name} cannot be written there.", f"mkdir -p {folder}")
+        reason = "is not a folder" if folder.exists() else "does not exist"
+        hint = "Choose another folder." if folder.exists() else f"mkdir -p {shlex.quote(str(folder))}"
+        raise UsageError(f"{folder} {reason}, so {path.name} cannot be written there.", hint)
     if not os.access(folder, os.W_OK | os.X_OK):
         raise UsageError(f"{folder} cannot be written to.", "Choose another folder, or change its permissions.")
 

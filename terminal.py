@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
+import shlex
+import sys
+import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Column, Table
+from rich.text import Text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,25 +27,35 @@ if TYPE_CHECKING:
 class Terminal:
     """Progress on stderr, one result on stdout: a table, or with ``--json`` one document.
 
-    A context manager; the progress line is removed when it ends, so that an error stands alone.
+    On a terminal, every stage that is done leaves a line with its time; the one at work has a progress bar. A
+    context manager; the bar is removed when it ends, so that an error stands alone.
     """
 
     def __init__(self, *, as_json: bool) -> None:
+        for stream in (sys.stdout, sys.stderr):
+            # A locale without dashes, or a file name that is no text, must not end a command that has done its work.
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")
         self.as_json = as_json
         self.out = Console(highlight=False, soft_wrap=True)
-        self._errors = Console(stderr=True, highlight=False)
+        self._errors = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._drawn = self._errors.is_terminal and not as_json
         self._bar = Progress(
             SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[note]}"),
-            TimeRemainingColumn(),
+            TextColumn(
+                "{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)
+            ),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[count]}", markup=False, table_column=Column(no_wrap=True)),
+            TextColumn("{task.fields[note]}", markup=False, table_column=Column(no_wrap=True)),
+            TimeRemainingColumn(compact=True),
             console=self._errors,
             transient=True,
-            disable=as_json or not self._errors.is_terminal,
+            expand=True,
+            disable=not self._drawn,
         )
-        self._task = self._bar.add_task("", total=None, note="", visible=False)
+        self._task: TaskID | None = None
+        self._stage, self._since = "", 0.0
 
     def __enter__(self) -> Terminal:
         self._bar.start()
@@ -49,6 +64,8 @@ class Terminal:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if kind is None:
+            self._tick()
         self._bar.stop()
 
     def note(self, text: str) -> None:
@@ -58,13 +75,27 @@ class Terminal:
 
     def stage(self, text: str) -> None:
         """Start a new piece of work; without a terminal to draw on, a line per stage."""
-        if self._errors.is_terminal:
-            self._bar.reset(self._task, description=text, total=None, visible=True, note="")
-        else:
+        if not self._drawn:
             self.note(f"{text} …")
+            return
+        self._tick()
+        self._stage, self._since = text, time.monotonic()
+        self._task = self._bar.add_task(text, total=None, count="", note="")
+
+    def _tick(self) -> None:
+        """Tick the stage off that was at work."""
+        if self._drawn and self._stage:
+            line = Text.assemble(("✓ ", "green"), self._stage, (f"  {time.monotonic() - self._since:.1f} s", "dim"))
+            self._errors.print(line)
+            self._stage = ""
+        if self._task is not None:
+            self._bar.remove_task(self._task)
+            self._task = None
 
     def progress(self, done: int, total: int | None, note: str = "") -> None:
-        self._bar.update(self._task, completed=done, total=total, note=note)
+        count = str(done) if total is None else f"{done}/{total}"
+        if self._task is not None:
+            self._bar.update(self._task, completed=done, total=total, count=count, note=note)
 
     def result(self, values: dict[str, Any]) -> None:
         """The document of ``--json``."""
@@ -95,15 +126,17 @@ def show_build(terminal: Terminal, bundle: Bundle, engines: list[dict[str, Any]]
         table.add_row(engine["engine"], f"{engine['bytes'] / 1e6:.1f} MB", "not run here")
     terminal.out.print(table)
     calibration = manifest.calibration
+    terminal.out.print()
     if calibration:
         skipped = f", {calibration['skipped']} unreadable ones skipped" if calibration["skipped"] else ""
         terminal.out.print(
-            f"\nCalibrated on {calibration['images']} images ({calibration['dataset']}{skipped}): "
-            f"{calibration['quantised_weights']} convolutions in INT8, "
-            f"{len(calibration['higher_precision'])} in higher precision.",
+            f"Calibrated: on {calibration['images']} images ({calibration['dataset']}{skipped})\n"
+            f"In INT8:    {calibration['quantised_weights']} convolutions, "
+            f"{len(calibration['higher_precision'])} in higher precision",
             markup=False,
         )
-    terminal.out.print(f"Bundle: {bundle.path}\nNext: trtparse validate {bundle.path}", markup=False)
+    path = shlex.quote(str(bundle.path))
+    terminal.out.print(f"Bundle:     {bundle.path}\nNext:       trtparse validate {path}", markup=False)
 
 
 def show_validation(terminal: Terminal, result: ValidationResult) -> None:
@@ -124,7 +157,9 @@ def show_demo(terminal: Terminal, result: DemoResult) -> None:
 
     table = _table(*asdict(result.stages))
     table.add_row(*(f"{value:.1f} ms" for value in asdict(result.stages).values()))
-    terminal.out.print(f"{result.frames} frames in {result.seconds:.1f} s: {result.fps:.1f} FPS end to end")
+    terminal.out.print(
+        f"{result.frames} frames in {result.seconds:.1f} s: {result.fps:.1f} FPS end to end, {result.engine}"
+    )
     terminal.out.print(table)
     terminal.out.print("per frame; the stages overlap", style="dim")
     if result.frames_missing:
@@ -139,7 +174,8 @@ def show_parse(terminal: Terminal, result: ParseResult, output: Path) -> None:
     if terminal.as_json:
         terminal.result(result.to_dict())
         return
-    terminal.out.print(f"{len(result.parsed)} images parsed into {output}", markup=False)
+    images = "1 image" if len(result.parsed) == 1 else f"{len(result.parsed)} images"
+    terminal.out.print(f"{images} parsed into {output}", markup=False)
     show_skipped(terminal, [(str(path), reason) for path, reason in result.skipped])
 
 

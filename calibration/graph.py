@@ -9,6 +9,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
+CONVOLUTIONS = ("Conv", "ConvTranspose")
+
 
 class GraphIndex:
     """Look-ups over one graph; build it anew after the graph has changed."""
@@ -39,7 +41,7 @@ class GraphIndex:
         return numpy_helper.to_array(self.initializers[tensor])
 
     def convolutions(self) -> Iterator[onnx.NodeProto]:
-        return (node for node in self.nodes if node.op_type in ("Conv", "ConvTranspose"))
+        return (node for node in self.nodes if node.op_type in CONVOLUTIONS)
 
 
 def fresh_graph_copy(model: onnx.ModelProto) -> onnx.ModelProto:

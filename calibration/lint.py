@@ -89,6 +89,8 @@ def _convolution_problems(node: onnx.NodeProto, index: GraphIndex, *, is_first: 
         return
     maker = index.producer(node.input[1])
     assert maker is not None
+    if maker.input[1] not in index.initializers:
+        return  # reported with the pair
     scale = index.array(maker.input[1])
     axis = next((attribute.i for attribute in maker.attribute if attribute.name == "axis"), 1)
     wanted = 0 if node.op_type == "Conv" else 1
@@ -99,7 +101,7 @@ def _convolution_problems(node: onnx.NodeProto, index: GraphIndex, *, is_first: 
     root = maker.input[0]
     producer = index.producer(root)
     weight = index.initializers.get(producer.input[0] if producer is not None else root)
-    if weight is not None and min(weight.dims[0], weight.dims[1]) < MINIMUM_CHANNELS and not is_first:
+    if weight is not None and not is_first:
         group = next((attribute.i for attribute in node.attribute if attribute.name == "group"), 1)
         if min(weight.dims[0], weight.dims[1] * group) < MINIMUM_CHANNELS:
             yield f"{node.name} has fewer than {MINIMUM_CHANNELS} channels"
@@ -109,7 +111,7 @@ def _concat_problems(node: onnx.NodeProto, index: GraphIndex) -> Iterator[str]:
     scales = set()
     for name in node.input:
         maker = index.producer(name)
-        if maker is not None and maker.op_type == "DequantizeLinear":
+        if maker is not None and maker.op_type == "DequantizeLinear" and maker.input[1] in index.initializers:
             scales.add(float(index.array(maker.input[1]).reshape(-1)[0]))
     if len(scales) > 1:
         yield f"the inputs of {node.name} have different scales"

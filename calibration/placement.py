@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import onnx
 
-from .graph import GraphIndex
+from .graph import CONVOLUTIONS, GraphIndex
 
 MINIMUM_CHANNELS = 16
 """Convolutions with fewer channels on either side are slower in INT8 than in FP16; the first layer apart."""
@@ -113,7 +113,7 @@ def _is_fed_by_convolution(node: onnx.NodeProto, index: GraphIndex, kept: dict[s
     maker = index.producer(node.input[0])
     if maker is not None and maker.op_type == "Relu":
         maker = index.producer(maker.input[0])
-    return maker is not None and maker.op_type in ("Conv", "ConvTranspose") and maker.name not in kept
+    return maker is not None and maker.op_type in CONVOLUTIONS and maker.name not in kept
 
 
 def _shortcut(node: onnx.NodeProto, index: GraphIndex) -> int | None:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from ..errors import BuildError
-from .graph import GraphIndex, fresh_graph_copy
+from .graph import CONVOLUTIONS, GraphIndex, fresh_graph_copy
 from .placement import Placement, WeightSite
 from .ranges import Ranges, scale_of
 
@@ -43,7 +43,11 @@ def quantise(model: onnx.ModelProto, placement: Placement, ranges: Ranges) -> on
     for site in placement.weights:
         scale = weight_scales(index.array(site.tensor), site)
         pair, output = _pair(graph, site.tensor, scale, site.axis)
-        users = [node for node, position in index.consumers(site.tensor) if position == 1]
+        users = [
+            node
+            for node, position in index.consumers(site.tensor)
+            if position == 1 and node.op_type in CONVOLUTIONS and node.name not in placement.higher_precision
+        ]
         before.setdefault(min(order[node.name] for node in users), []).extend(pair)
         for node in users:
             node.input[1] = output
@@ -64,14 +68,14 @@ def activation_scales(placement: Placement, ranges: Ranges) -> dict[str, float]:
     maxima = {tensor: ranges.absolute_maximum(tensor) for tensor in placement.activations}
     for group in placement.shared:
         maxima.update(dict.fromkeys(group, max(maxima[tensor] for tensor in group)))
-    return {tensor: scale_of(maximum) for tensor, maximum in maxima.items()}
+    return {tensor: scale_of(maximum, tensor) for tensor, maximum in maxima.items()}
 
 
 def weight_scales(weight: NDArray[np.generic], site: WeightSite) -> NDArray[np.float32]:
     """(channels,) float32: the scale of each output channel."""
     axes = tuple(axis for axis in range(weight.ndim) if axis != site.axis)
     maxima = np.abs(weight.astype(np.float32)).max(axis=axes)
-    return np.asarray([scale_of(float(maximum)) for maximum in maxima], np.float32)
+    return np.asarray([scale_of(float(maximum), site.tensor) for maximum in maxima], np.float32)
 
 
 def _pair(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -39,7 +40,8 @@ def select(
 ) -> Selection:
     """Choose ``count`` images, or all where there are fewer.
 
-    With labels, images of classes that are still short come first, rarest class first; the rest is random.
+    With labels, images of classes that are still short come first: every class once, rarest class first, then
+    every class twice, and so on; the rest is random.
     A label map that cannot be read gives no classes; reading the image is where it is reported.
     """
     order = [int(index) for index in np.random.default_rng((seed, 7)).permutation(len(dataset))]
@@ -54,9 +56,10 @@ def select(
     frequency = Counter(label for labels in present.values() for label in labels)
     chosen: dict[int, None] = {}
     covered: Counter[int] = Counter()
-    for label, _ in sorted(frequency.items(), key=lambda pair: (pair[1], pair[0])):
+    rarest_first = sorted(frequency, key=lambda label: (frequency[label], label))
+    for wanted, label in itertools.product(range(1, PER_CLASS + 1), rarest_first):
         for index in pool:
-            if covered[label] >= PER_CLASS or len(chosen) >= count:
+            if covered[label] >= wanted or len(chosen) >= count:
                 break
             if label in present[index] and index not in chosen:
                 chosen[index] = None

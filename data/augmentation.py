@@ -36,19 +36,19 @@ class Augmentation:
         erase: probability that a rectangle is painted over; its label stays, as occlusion does not.
     """
 
-    scale: tuple[float, float] = (0.6, 1.7)
-    rotation: float = 25.0
-    shift: float = 0.12
-    aspect: float = 1.15
+    scale: tuple[float, float] = (0.7, 1.5)
+    rotation: float = 20.0
+    shift: float = 0.08
+    aspect: float = 1.12
     flip: float = 0.5
-    brightness: float = 0.35
-    contrast: float = 0.35
-    saturation: float = 0.4
-    tint: float = 0.06
-    grey: float = 0.05
-    soften: float = 0.25
-    noise: float = 6.0
-    erase: float = 0.15
+    brightness: float = 0.25
+    contrast: float = 0.25
+    saturation: float = 0.3
+    tint: float = 0.05
+    grey: float = 0.03
+    soften: float = 0.15
+    noise: float = 4.0
+    erase: float = 0.08
 
     def __call__(self, sample: Sample, input_size: tuple[int, int], rng: np.random.Generator) -> tuple[Image, LabelMap]:
         """A changed copy at the network's input size.

@@ -8,9 +8,11 @@ or the new one.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
+import secrets
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
@@ -128,9 +130,14 @@ class Bundle:
 def open_bundle(path: Path) -> Bundle:
     """Read a bundle and check every file's hash.
 
+    Args:
+        path: its folder, or the ``bundle.json`` in it.
+
     Raises:
         UsageError: no bundle there, a file is missing or changed, or the manifest is damaged.
     """
+    if path.name == MANIFEST_NAME and path.is_file():
+        path = path.parent
     recover(path)
     manifest_path = path / MANIFEST_NAME
     if not path.exists():
@@ -166,26 +173,28 @@ def writing(path: Path) -> Iterator[Path]:
     """A folder to write a new bundle into; it takes the bundle's place when the block ends well.
 
     Engines of the old bundle do not outlive its graphs. On any error, Ctrl-C included, the old bundle stays
-    and the new one's files are removed.
+    and the new one's files are removed; those of a build that was killed, by the next one.
 
     Raises:
         UsageError: the place cannot be written, or is no bundle.
         MachineError: the disk is full.
     """
-    recover(path)
-    if path.exists() and not (path / MANIFEST_NAME).is_file() and (not path.is_dir() or any(path.iterdir())):
+    place = path.resolve()
+    if Path.cwd().is_relative_to(place):
+        raise UsageError(f"{path} is the folder you are in, or holds it.", "Choose another --output.")
+    recover(place)
+    if place.exists() and not (place / MANIFEST_NAME).is_file() and (not place.is_dir() or any(place.iterdir())):
         raise UsageError(
             f"{path} exists and is not a bundle; nothing was written.", "Choose another --output, or remove it."
         )
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    with write_errors(path):
+    _remove_leftovers(place)
+    partial = place.parent / f".{place.name}.{secrets.token_hex(4)}.partial"
+    with contextlib.ExitStack() as stack, write_errors(path):
+        stack.callback(shutil.rmtree, partial, ignore_errors=True)
         partial.mkdir(parents=True)
-    try:
-        with write_errors(path):
-            yield partial
-            _replace(partial, path)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        stack.enter_context(_owned(partial))
+        yield partial
+        _replace(partial, place)
 
 
 def finish(folder: Path, manifest: Manifest) -> Manifest:
@@ -226,24 +235,53 @@ def recover(path: Path) -> None:
     """Put the old bundle back where a build was killed between its two renames."""
     previous = _previous(path)
     if previous.is_dir() and not path.exists():
-        previous.rename(path)
+        previous.rename(path.resolve())
 
 
-def _replace(new: Path, path: Path) -> None:
-    previous = _previous(path)
+def _replace(new: Path, place: Path) -> None:
+    previous = _previous(place)
     shutil.rmtree(previous, ignore_errors=True)
-    if path.exists():
-        path.rename(previous)
     try:
-        new.rename(path)
-    except BaseException:
-        recover(path)
-        raise
-    shutil.rmtree(previous, ignore_errors=True)
+        if place.exists():
+            place.rename(previous)
+        new.rename(place)
+    finally:
+        recover(place)
+        shutil.rmtree(previous, ignore_errors=True)
 
 
 def _previous(path: Path) -> Path:
-    return path.with_name(f".{path.name}.previous")
+    place = path.resolve()
+    return place.parent / f".{place.name}.previous"
+
+
+@contextlib.contextmanager
+def _owned(folder: Path) -> Iterator[bool]:
+    """Hold a folder's lock, which goes when the block or the process ends; False where somebody else holds it.
+
+    A lock and not a process id: ids are taken again, and in containers that share a disk they mean nothing.
+    """
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            owned = True
+        except OSError:
+            # Some network disks know no locks; there, nothing is ever removed for being ownerless.
+            owned = False
+        yield owned
+    finally:
+        os.close(handle)
+
+
+def _remove_leftovers(place: Path) -> None:
+    """Remove what killed builds left beside a bundle; a build that still runs owns its folder."""
+    with contextlib.suppress(OSError):
+        for entry in place.parent.iterdir():
+            if entry.name.startswith(f".{place.name}.") and entry.name.endswith(".partial"):
+                with _owned(entry) as ownerless:
+                    if ownerless:
+                        shutil.rmtree(entry, ignore_errors=True)
 
 
 def _digest(values: dict[str, Any]) -> str:

@@ -21,8 +21,13 @@ from ..errors import UsageError
 from ..files import replace_bytes
 from .student import Student, StudentSpec
 
-FORMAT = "trtparse-checkpoint"
+DEFAULT_INPUT_SIZE = (256, 192)
+"""(height, width) where a foreign checkpoint does not say."""
+
 SCHEMA = 1
+HEADER = "trtparse"
+"""The one entry of the file's header: safetensors writes several in no fixed order, and equal weights should
+be equal files."""
 
 
 @dataclass(frozen=True)
@@ -60,13 +65,12 @@ def save_checkpoint(network: Student, path: Path, input_size: tuple[int, int], *
     if not lossless or all(torch.equal(halves[name].to(value.dtype), value) for name, value in tensors.items()):
         tensors = halves
     header = {
-        "format": FORMAT,
-        "schema": str(SCHEMA),
+        "schema": SCHEMA,
         "network": "lsfa-r18",
-        "options": json.dumps(network.spec.to_dict()),
-        "input_size": json.dumps(list(input_size)),
+        "options": network.spec.to_dict(),
+        "input_size": list(input_size),
     }
-    replace_bytes(path, safetensors.torch.save(tensors, header))
+    replace_bytes(path, safetensors.torch.save(tensors, {HEADER: json.dumps(header)}))
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -79,39 +83,35 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise UsageError(
             f"No checkpoint at {path}.", "Name a .safetensors or .pth file, or leave it out for the weights we ship."
         )
-    header, tensors = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
-    options = _options(header, path)
-    input_size = (256, 192)
-    if "input_size" in header:
-        height, width = json.loads(header["input_size"])
-        input_size = (int(height), int(width))
-    network = Student(options)
+    header, tensors = _read_safetensors(path) if path.suffix == ".safetensors" else ("", _read_pickle(path))
+    spec, input_size = _parse(header, path) if header else (StudentSpec(), DEFAULT_INPUT_SIZE)
+    network = Student(spec)
     _fill(network, tensors, path)
     return Checkpoint(network.eval(), input_size, str(path))
 
 
-def _options(header: dict[str, str], path: Path) -> StudentSpec:
-    if header.get("format") != FORMAT:
-        return StudentSpec()
-    if int(header.get("schema", "0")) > SCHEMA:
-        raise UsageError(f"{path} was written by a newer version of trtparse.", "Update trtparse.")
+def _parse(header: str, path: Path) -> tuple[StudentSpec, tuple[int, int]]:
     try:
-        return StudentSpec.from_dict(json.loads(header["options"]))
+        values = json.loads(header)
+        if int(values["schema"]) > SCHEMA:
+            raise UsageError(f"{path} was written by a newer version of trtparse.", "Update trtparse.")
+        height, width = values["input_size"]
+        return StudentSpec.from_dict(values["options"]), (int(height), int(width))
     except (KeyError, TypeError, ValueError) as error:
         raise UsageError(f"The header of {path} is damaged: {error}.", "Get the file again.") from error
 
 
-def _read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+def _read_safetensors(path: Path) -> tuple[str, dict[str, Tensor]]:
     try:
         with safetensors.safe_open(path, "pt") as file:
-            return dict(file.metadata() or {}), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return (file.metadata() or {}).get(HEADER, ""), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (safetensors.SafetensorError, OSError) as error:
         raise UsageError(
             f"{path} is not a readable safetensors file: {error}.", "The file may be cut off; get it again."
         ) from error
 
 
-def _read_pickle(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+def _read_pickle(path: Path) -> dict[str, Tensor]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, KeyError, ValueError, UnicodeDecodeError) as error:
@@ -127,7 +127,7 @@ def _read_pickle(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     tensors = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
     if all(name.startswith("module.") for name in tensors):
         tensors = {name.removeprefix("module."): value for name, value in tensors.items()}
-    return {}, tensors
+    return tensors
 
 
 def _fill(network: Student, tensors: dict[str, Tensor], path: Path) -> None:

@@ -45,7 +45,7 @@ def pristine_bundle(people: Dataset, tmp_path_factory: pytest.TempPathFactory) -
     from trtparse.networks.weights import DEFAULT_WEIGHTS
     from trtparse.trt_builder.build import BuildSpec, build_bundle
 
-    spec = BuildSpec(DEFAULT_WEIGHTS, "int8", batch=None, logits=True, calibration_images=8)
+    spec = BuildSpec(DEFAULT_WEIGHTS, "int8", (256, 192), batch=None, logits=True, calibration_images=8)
     return build_bundle(spec, people, tmp_path_factory.mktemp("built") / "student")
 
 

@@ -117,7 +117,8 @@ def build_bundle(spec: BuildSpec, dataset: Dataset, output: Path, listener: List
         if spec.precision in ("fp16", "int8"):
             graphs["fp16"] = to_half(graphs["fp32"])
         ranges, placement = None, place(graphs["fp32"])
-        selection, held_out = _choose(spec, dataset)
+        listener.stage("Choosing images")
+        selection, held_out = _choose(spec, dataset, listener)
         if spec.precision == "int8":
             listener.stage("Calibrating")
             ranges = calibrate(
@@ -208,9 +209,12 @@ def build_engines(
     return bundle, manifests
 
 
-def _choose(spec: BuildSpec, dataset: Dataset) -> tuple[Selection, list[int]]:
-    """Calibration images, and others for parity where there are any left."""
-    selection = select(dataset, spec.calibration_images, spec.seed)
+def _choose(spec: BuildSpec, dataset: Dataset, listener: Listener) -> tuple[Selection, list[int]]:
+    """Calibration images, none where nothing is calibrated; and others for parity where there are any left."""
+    if spec.precision == "int8":
+        selection = select(dataset, spec.calibration_images, spec.seed, listener.progress)
+    else:
+        selection = Selection((), {}, spec.seed)
     taken = set(selection.indices)
     rest = [index for index in range(len(dataset)) if index not in taken] or list(selection.indices)
     steps = np.linspace(0, len(rest) - 1, min(PARITY_IMAGES, len(rest)))

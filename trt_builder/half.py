@@ -36,10 +36,12 @@ def to_half(model: onnx.ModelProto) -> onnx.ModelProto:
         if tensor.data_type == TensorProto.FLOAT and tensor.name not in kept:
             tensor.CopyFrom(_half_tensor(tensor, tensor.name))
     for node in graph.node:
+        if kept.intersection(node.output):
+            continue
         for attribute in node.attribute:
             if node.op_type == "Cast" and attribute.name == "to" and attribute.i == TensorProto.FLOAT:
                 attribute.i = TensorProto.FLOAT16
-            elif attribute.t.data_type == TensorProto.FLOAT and not kept.intersection(node.output):
+            elif attribute.t.data_type == TensorProto.FLOAT:
                 attribute.t.CopyFrom(_half_tensor(attribute.t, node.output[0]))
     _keep_float_outputs(graph)
     # The recorded types of intermediate values are those of the FP32 graph.

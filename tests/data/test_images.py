@@ -228,7 +228,11 @@ class TestWritePng:
 
     @pytest.mark.parametrize(
         ("number", "words"),
-        [(errno.ENOSPC, "No space left"), (errno.EACCES, "could not be written: Permission"), (errno.EIO, "could not be written: Input")],
+        [
+            (errno.ENOSPC, "No space left"),
+            (errno.EACCES, "could not be written: Permission"),
+            (errno.EIO, "could not be written: Input"),
+        ],
     )
     def test_keeps_the_old_file_where_the_new_one_cannot_be_written(
         self, file: Path, monkeypatch: pytest.MonkeyPatch, number: int, words: str

@@ -105,7 +105,7 @@ def test_a_graph_that_was_not_built_names_the_command(tmp_path: Path) -> None:
 def test_whatever_ends_a_build_the_old_bundle_stays_and_nothing_else(error: BaseException, tmp_path: Path) -> None:
     small_bundle(tmp_path / "a", b"old")
     expected = MachineError if isinstance(error, OSError) else type(error)
-    with pytest.raises(expected), writing(tmp_path / "a") as folder:
+    with pytest.raises(expected), writing(tmp_path / "a") as folder:  # noqa: PT012
         (folder / GRAPHS["fp32"]).write_bytes(b"half of")
         raise error
     assert open_bundle(tmp_path / "a").graph("fp32").read_bytes() == b"old"

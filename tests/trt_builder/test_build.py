@@ -1,0 +1,274 @@
+from __future__ import annotations
+
+import errno
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+pytest.importorskip("torch", reason="PyTorch is not installed")
+
+from trtparse.calibration.ranges import METHOD
+from trtparse.data.dataset import Dataset, Image, LabelMap, Sample
+from trtparse.engines import Bundle, open_bundle
+from trtparse.engines.bundle import CALIBRATION_NAME, GRAPHS, Manifest, finish, writing
+from trtparse.errors import BuildError, DataError, MachineError, UsageError
+from trtparse.labels import CLASS_NAMES
+from trtparse.networks.weights import DEFAULT_WEIGHTS
+from trtparse.trt_builder import build as builds
+from trtparse.trt_builder.build import BuildSpec, Listener, build_bundle, build_engines
+from trtparse.trt_builder.tensorrt_rtx import CompiledEngine
+
+SIZE = (64, 64)
+
+
+class Photographs:
+    """Images without label maps; some cannot be read."""
+
+    labelled = False
+
+    def __init__(self, images: Sequence[Image], broken: Sequence[int] = (), count: int | None = None) -> None:
+        self._images, self._broken = images, set(broken)
+        self._count = len(images) if count is None else count
+        self.names = tuple(f"photo-{index}" for index in range(self._count))
+        self.description = f"{self._count} photographs"
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: int) -> Sample:
+        if index in self._broken:
+            raise DataError(f"{self.names[index]} is cut off.")
+        return Sample(self.names[index], self._images[index], None)
+
+    def labels(self, index: int) -> LabelMap:
+        raise AssertionError("nobody asks photographs for label maps")
+
+
+@pytest.fixture(scope="module")
+def images(people: Dataset) -> list[Image]:
+    """Rendered once, as every build here reads them again."""
+    return [people[index].image for index in range(8)]
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory, images: list[Image]) -> Bundle:
+    """An INT8 bundle of a small input, exported for real."""
+    spec = BuildSpec(DEFAULT_WEIGHTS, "int8", SIZE, calibration_images=4)
+    return build_bundle(spec, Photographs(images), tmp_path_factory.mktemp("exported") / "student")
+
+
+@pytest.fixture
+def quick_export(exported: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The export that was made already in place of a new one, which takes seconds."""
+    monkeypatch.setattr("trtparse.trt_builder.export.export_onnx", lambda *_, **__: onnx.load(exported.graph("fp32")))
+
+
+def spec(precision: str = "fp32", **options: object) -> BuildSpec:
+    return BuildSpec(DEFAULT_WEIGHTS, precision, SIZE, **{"calibration_images": 2, **options})  # type: ignore[arg-type]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def old_bundle(path: Path) -> dict[str, bytes]:
+    values = {name: {} for name in ("options", "preprocessing", "parity", "calibration", "versions")}
+    manifest = Manifest("parsing", "lsfa-r18", labels=("a",), input_size=SIZE, batch=1, precisions=("fp32",), **values)
+    with writing(path) as folder:
+        (folder / GRAPHS["fp32"]).write_bytes(b"old")
+        finish(folder, manifest)
+    return contents(path)
+
+
+def test_a_bundle_says_what_it_holds(exported: Bundle) -> None:
+    manifest = open_bundle(exported.path).manifest
+    assert manifest == exported.manifest
+    assert (manifest.task, manifest.network, manifest.labels) == ("parsing", "lsfa-r18", CLASS_NAMES)
+    assert (manifest.input_size, manifest.batch, manifest.precisions) == (SIZE, 1, ("fp32", "fp16", "int8"))
+    assert set(manifest.parity) == set(GRAPHS)
+    assert set(manifest.files) == {*GRAPHS.values(), CALIBRATION_NAME, "student.safetensors"}
+    assert manifest.calibration["method"] == METHOD
+    assert (manifest.calibration["images"], manifest.calibration["skipped"]) == (4, 0)
+    assert {"trtparse", "torch", "onnx", "onnxruntime"} <= set(manifest.versions)
+
+
+def test_every_graph_carries_its_precision(exported: Bundle) -> None:
+    for name in GRAPHS:
+        properties = {prop.key: prop.value for prop in onnx.load(exported.graph(name)).metadata_props}
+        assert properties["precision"] == name
+
+
+def test_the_same_request_gives_the_same_bytes(exported: Bundle, images: list[Image], tmp_path: Path) -> None:
+    build_bundle(
+        BuildSpec(DEFAULT_WEIGHTS, "int8", SIZE, calibration_images=4), Photographs(images), tmp_path / "again"
+    )
+    assert contents(tmp_path / "again") == contents(exported.path)
+
+
+@pytest.mark.usefixtures("quick_export")
+@pytest.mark.parametrize(
+    ("precision", "graphs", "precisions"),
+    [("fp32", {"fp32"}, ("fp32",)), ("fp16", {"fp32", "fp16"}, ("fp32", "fp16"))],
+)
+def test_a_precision_includes_those_before_it_and_nothing_is_calibrated_in_vain(
+    precision: str, graphs: set[str], precisions: tuple[str, ...], images: list[Image], tmp_path: Path
+) -> None:
+    manifest = build_bundle(spec(precision), Photographs(images), tmp_path / "a").manifest
+    assert set(manifest.parity) == graphs
+    assert manifest.precisions == precisions
+    assert manifest.calibration == {}
+    assert CALIBRATION_NAME not in manifest.files
+
+
+@pytest.mark.usefixtures("quick_export")
+def test_without_int8_no_label_map_is_read(images: list[Image], tmp_path: Path) -> None:
+    class Labelled(Photographs):
+        labelled = True
+
+    build_bundle(spec("fp32"), Labelled(images), tmp_path / "a")
+    with pytest.raises(AssertionError, match="label maps"):
+        build_bundle(spec("int8"), Labelled(images), tmp_path / "a")
+
+
+@pytest.mark.usefixtures("quick_export")
+def test_graphs_are_compared_on_images_that_were_not_calibrated_on(images: list[Image], tmp_path: Path) -> None:
+    asked: list[int] = []
+
+    class Watched(Photographs):
+        def __getitem__(self, index: int) -> Sample:
+            asked.append(index)
+            return super().__getitem__(index)
+
+    bundle = build_bundle(spec("int8", calibration_images=4), Watched(images), tmp_path / "a")
+    assert len(set(asked)) == len(asked) == len(images)
+    assert bundle.manifest.parity["int8"]["images"] == len(images) - 4
+
+
+@pytest.mark.usefixtures("quick_export")
+def test_where_all_images_calibrate_they_are_compared_on_as_well(images: list[Image], tmp_path: Path) -> None:
+    bundle = build_bundle(spec("int8", calibration_images=99), Photographs(images, count=2), tmp_path / "a")
+    assert bundle.manifest.calibration["images"] == 2
+    assert bundle.manifest.parity["int8"]["images"] == 2
+
+
+@pytest.mark.usefixtures("quick_export")
+def test_unreadable_images_are_counted_and_listed_with_the_reason(images: list[Image], tmp_path: Path) -> None:
+    bundle = build_bundle(spec("int8", calibration_images=12), Photographs(images, broken=[3, 6]), tmp_path / "a")
+    assert (bundle.manifest.calibration["images"], bundle.manifest.calibration["skipped"]) == (6, 2)
+    skipped = json.loads((bundle.path / CALIBRATION_NAME).read_text())["skipped"]
+    assert sorted(skipped) == [["photo-3", "photo-3 is cut off."], ["photo-6", "photo-6 is cut off."]]
+
+
+@pytest.mark.usefixtures("quick_export")
+def test_strict_refuses_the_first_unreadable_image(images: list[Image], tmp_path: Path) -> None:
+    old = old_bundle(tmp_path / "a")
+    with pytest.raises(DataError, match="photo-3 is cut off"):
+        build_bundle(spec("int8", calibration_images=12, strict=True), Photographs(images, broken=[3]), tmp_path / "a")
+    assert contents(tmp_path / "a") == old
+
+
+@pytest.mark.usefixtures("quick_export")
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_no_readable_image_at_all_is_refused(precision: str, images: list[Image], tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="3 photographs"):
+        build_bundle(spec(precision), Photographs(images, broken=range(3), count=3), tmp_path / "a")
+    with pytest.raises(DataError, match="holds no image"):
+        build_bundle(spec(precision), Photographs(images, count=0), tmp_path / "a")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("quick_export")
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_a_graph_that_does_not_do_what_pytorch_does_is_refused_and_the_old_bundle_stays(
+    precision: str, images: list[Image], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = old_bundle(tmp_path / "a")
+    infer = builds.CpuEngine.infer
+
+    def confused(self: builds.CpuEngine, frames: np.ndarray) -> np.ndarray:
+        labels = infer(self, frames)
+        return (labels + 1) % 20 if self.precision == precision else labels
+
+    monkeypatch.setattr(builds.CpuEngine, "infer", confused)
+    with pytest.raises(BuildError, match="agrees with PyTorch on") as caught:
+        build_bundle(spec(precision), Photographs(images), tmp_path / "a")
+    assert caught.value.message.startswith(f"The {precision} graph")
+    assert contents(tmp_path / "a") == old
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+@pytest.mark.usefixtures("quick_export")
+@pytest.mark.parametrize("file", [GRAPHS["fp32"], "student.safetensors"])
+def test_whichever_file_no_longer_fits_on_the_disk_the_old_bundle_stays(
+    file: str, images: list[Image], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = old_bundle(tmp_path / "a")
+    open_file = Path.open
+
+    def full(self: Path, *arguments: object, **options: object) -> object:
+        if self.name == f".{Path(file).stem}.partial{Path(file).suffix}":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return open_file(self, *arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Path, "open", full)
+    with pytest.raises(MachineError, match="No space left"):
+        build_bundle(spec("fp32"), Photographs(images), tmp_path / "a")
+    monkeypatch.undo()
+    assert contents(tmp_path / "a") == old
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+@pytest.mark.usefixtures("quick_export")
+def test_a_listener_hears_of_every_stage_and_of_how_far_it_is(images: list[Image], tmp_path: Path) -> None:
+    heard: list[object] = []
+    listener = Listener(heard.append, lambda done, total: heard.append((done, total)))
+    build_bundle(spec("int8"), Photographs(images), tmp_path / "a", listener)
+    stages = [word for word in heard if isinstance(word, str)]
+    assert stages == [
+        "Exporting to ONNX",
+        "Choosing images",
+        "Calibrating",
+        "Writing the INT8 graphs",
+        "Comparing with PyTorch",
+    ]
+    assert heard[heard.index("Calibrating") + 1 :][:2] == [(1, 2), (2, 2)]
+    assert heard[-1] == (6, 6)
+
+
+def engine_with(quantise_layers: int) -> CompiledEngine:
+    return CompiledEngine(b"engine", "8.6", "1.7.0", 200, quantise_layers, 1.0)
+
+
+@pytest.mark.parametrize(("precision", "layers"), [("int8", 0), ("fp16", 5)])
+def test_an_engine_of_another_precision_than_asked_for_is_refused(
+    precision: str, layers: int, exported: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = contents(exported.path)
+    monkeypatch.setattr(builds, "compile_engine", lambda *_: engine_with(layers))
+    with pytest.raises(BuildError, match=f"Asked for {precision}.* {layers} quantise layers"):
+        build_engines(exported, precision, ("8.6",))
+    assert contents(exported.path) == before
+
+
+def test_engines_join_the_bundle_one_per_gpu_generation(
+    exported: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(exported.path, tmp_path / "a")
+    monkeypatch.setattr(builds, "compile_engine", lambda *_: engine_with(40))
+    bundle, facts = build_engines(open_bundle(tmp_path / "a"), "int8", ("8.6", "12.0"))
+    assert [fact["compute_capability"] for fact in facts] == ["8.6", "12.0"]
+    reopened = open_bundle(bundle.path)
+    for fact in facts:
+        assert (reopened.path / fact["engine"]).read_bytes() == b"engine"
+        assert fact["graph_sha256"] == reopened.manifest.files[fact["graph"]]
+
+
+def test_an_engine_cannot_be_built_from_a_graph_that_the_bundle_lacks(tmp_path: Path) -> None:
+    old_bundle(tmp_path / "a")
+    with pytest.raises(UsageError, match="no INT8 graph"):
+        build_engines(open_bundle(tmp_path / "a"), "int8", ("8.6",))

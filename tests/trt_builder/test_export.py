@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+
+from trtparse.data.letterbox import Letterbox  # noqa: E402
+from trtparse.data.lip import LipDataset  # noqa: E402
+from trtparse.engines.base import Frames  # noqa: E402
+from trtparse.errors import BuildError  # noqa: E402
+from trtparse.labels import CLASS_NAMES  # noqa: E402
+from trtparse.networks.checkpoint import load_checkpoint  # noqa: E402
+from trtparse.networks.preprocessing import normalise  # noqa: E402
+from trtparse.networks.student import Student, StudentSpec, resize_like  # noqa: E402
+from trtparse.networks.weights import DEFAULT_WEIGHTS  # noqa: E402
+from trtparse.trt_builder.export import OPSET, export_onnx  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def network() -> Student:
+    return load_checkpoint(DEFAULT_WEIGHTS).network
+
+
+@pytest.fixture(scope="module")
+def model(network: Student) -> onnx.ModelProto:
+    """The default input, one frame, logits as well."""
+    return export_onnx(network, (256, 192), logits=True)
+
+
+def run(model: onnx.ModelProto, frames: Frames) -> list[np.ndarray]:
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    return [np.asarray(value) for value in session.run(None, {"frames": frames})]
+
+
+def shape_of(value: onnx.ValueInfoProto) -> list[int | str]:
+    return [dimension.dim_param or dimension.dim_value for dimension in value.type.tensor_type.shape.dim]
+
+
+def assert_parity(labels: np.ndarray, logits: torch.Tensor, least: float) -> None:
+    """At least so many pixels agree; where they do not, PyTorch's two best logits are a hair apart."""
+    expected = logits.argmax(1).numpy()
+    assert (labels == expected).mean() >= least
+    best = logits.topk(2, 1).values
+    margins = (best[:, 0] - best[:, 1]).numpy()[labels != expected]
+    assert margins.max(initial=0.0) < 1e-3
+
+
+def test_frames_in_and_label_maps_out_are_uint8(model: onnx.ModelProto) -> None:
+    frames, labels = model.graph.input[0], model.graph.output[0]
+    assert (frames.name, shape_of(frames)) == ("frames", [1, 256, 192, 3])
+    assert (labels.name, shape_of(labels)) == ("labels", [1, 256, 192])
+    assert frames.type.tensor_type.elem_type == labels.type.tensor_type.elem_type == onnx.TensorProto.UINT8
+
+
+def test_logits_are_a_second_output_only_where_asked_for(network: Student, model: onnx.ModelProto) -> None:
+    assert [output.name for output in model.graph.output] == ["labels", "logits"]
+    assert shape_of(model.graph.output[1]) == [1, 20, 256, 192]
+    assert [output.name for output in export_onnx(network, (64, 64)).graph.output] == ["labels"]
+
+
+def test_the_graph_is_static_and_simplified(model: onnx.ModelProto) -> None:
+    operators = {node.op_type for node in model.graph.node}
+    assert not operators & {"Shape", "Gather", "Unsqueeze", "BatchNormalization", "Identity", "If", "Loop", "Constant"}
+    assert model.opset_import[0].version == OPSET >= 19
+
+
+def test_the_cast_stands_before_the_transpose(model: onnx.ModelProto) -> None:
+    kinds = [node.op_type for node in model.graph.node]
+    assert kinds.index("Cast") < kinds.index("Transpose")
+    assert next(node for node in model.graph.node if "frames" in node.input).op_type == "Cast"
+
+
+def test_labels_reach_uint8_by_way_of_float(model: onnx.ModelProto) -> None:
+    casts = [node.attribute[0].i for node in model.graph.node if node.op_type == "Cast"]
+    assert casts[-2:] == [onnx.TensorProto.FLOAT, onnx.TensorProto.UINT8]
+
+
+def test_every_resize_has_half_pixel_centres_and_a_fixed_size(model: onnx.ModelProto) -> None:
+    resizes = [node for node in model.graph.node if node.op_type == "Resize"]
+    assert len(resizes) == 8
+    constants = {tensor.name for tensor in model.graph.initializer}
+    for node in resizes:
+        attributes = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
+        assert attributes["coordinate_transformation_mode"] in (b"half_pixel", b"pytorch_half_pixel")
+        assert node.input[3] in constants
+
+
+@pytest.mark.parametrize("sizes", [(8, 6, 16, 12), (15, 15, 30, 30), (60, 60, 119, 119), (3, 2, 5, 3)])
+def test_each_resize_gives_pytorch_s_values(sizes: tuple[int, int, int, int]) -> None:
+    height, width, new_height, new_width = sizes
+
+    class Resize(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return resize_like(x, new_height, new_width)
+
+    x = torch.randn(1, 4, height, width)
+    program = torch.onnx.export(Resize().eval(), (x,), dynamo=True, opset_version=OPSET, verbose=False)
+    session = onnxruntime.InferenceSession(program.model_proto.SerializeToString(), providers=["CPUExecutionProvider"])
+    (value,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
+    np.testing.assert_allclose(value, Resize()(x).numpy(), atol=1e-4)
+
+
+def test_what_it_is_stands_in_the_metadata(model: onnx.ModelProto) -> None:
+    properties = {prop.key: prop.value for prop in model.metadata_props}
+    assert json.loads(properties["labels"]) == list(CLASS_NAMES)
+    assert json.loads(properties["input_size"]) == [256, 192]
+    assert json.loads(properties["preprocessing"])["mean"] == [0.485, 0.456, 0.406]
+    assert properties["trtparse"]
+
+
+def test_nothing_of_the_machine_it_was_exported_on_is_left_inside(model: onnx.ModelProto) -> None:
+    content = model.SerializeToString()
+    for trace in (str(Path(torch.__file__).parent), "stack_trace", "site-packages", "forward("):
+        assert trace.encode() not in content
+
+
+def test_exporting_leaves_the_network_as_it_was(network: Student) -> None:
+    before = network.backbone.conv1.weight.clone()
+    export_onnx(network, (64, 64))
+    assert torch.equal(before, network.backbone.conv1.weight)
+
+
+def test_two_exports_are_the_same_bytes(network: Student) -> None:
+    first, second = (export_onnx(network, (64, 64)).SerializeToString(deterministic=True) for _ in range(2))
+    assert first == second
+
+
+@pytest.mark.parametrize(("size", "stride"), [((473, 473), 4), ((64, 64), 4), ((97, 130), 4), ((128, 96), 8)])
+def test_pytorch_and_onnx_agree_at_other_sizes(size: tuple[int, int], stride: int) -> None:
+    torch.manual_seed(0)
+    network = Student(StudentSpec(finest_stride=stride)).eval()
+    frames = np.random.default_rng(0).integers(0, 256, (1, *size, 3), np.uint8)
+    _, logits = run(export_onnx(network, size, logits=True), frames)
+    with torch.inference_mode():
+        expected = network(normalise(torch.from_numpy(frames)))
+    np.testing.assert_allclose(logits, expected.numpy(), atol=2e-3 * float(expected.abs().max()))
+
+
+def test_one_graph_takes_any_batch_where_asked_for(network: Student, frames: Frames) -> None:
+    model = export_onnx(network, (256, 192), batch=None)
+    assert isinstance(shape_of(model.graph.input[0])[0], str)
+    together = run(model, frames[:3])[0]
+    for index in range(3):
+        assert (run(model, frames[index : index + 1])[0][0] == together[index]).mean() > 0.9995
+
+
+def test_a_network_that_cannot_be_traced_is_a_build_error(network: Student) -> None:
+    class Moody(Student):
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            return super().forward(image) if image.sum() > 0 else image
+
+    with pytest.raises(BuildError, match="cannot be exported"):
+        export_onnx(Moody(), (64, 64))
+
+
+@pytest.mark.shared
+def test_parity_on_fifty_real_photographs(network: Student, model: onnx.ModelProto, shared_data: Path) -> None:
+    dataset = LipDataset(shared_data / "lip", "val")
+    images = [dataset[index].image for index in range(50)]
+    frames = np.stack([Letterbox.fit((i.shape[0], i.shape[1]), (256, 192)).apply(i) for i in images])
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    labels = np.concatenate([session.run(["labels"], {"frames": frame[None]})[0] for frame in frames])
+    with torch.inference_mode():
+        logits = torch.cat([network(normalise(torch.from_numpy(frame[None]))) for frame in frames])
+    assert_parity(labels, logits, 0.9995)
