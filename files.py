@@ -84,10 +84,7 @@ def replace_bytes(path: Path, data: bytes) -> None:
     partial = partial_path(path)
     try:
         with write_errors(path):
-            with partial.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
+            partial.write_bytes(data)
             os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)

@@ -33,7 +33,7 @@ class CalibrationKey:
     """What a set of ranges was collected from; ranges serve only a build with the same key.
 
     Args:
-        model: sha256 of the FP32 graph.
+        model: sha256 of the FP32 graph, as its file in the bundle has it.
         images: sha256 over the letterboxed frames' names and bytes, in order.
         preprocessing: as the graph's metadata states it.
         method: how ranges follow from values.

@@ -110,7 +110,7 @@ class Augmentation:
             h, w = (int(n * rng.uniform(0.08, 0.3)) for n in (height, width))
             y, x = int(rng.integers(0, height - h)), int(rng.integers(0, width - w))
             values[y : y + h, x : x + w] = rng.uniform(0, 255, 3)
-        return np.clip(values, 0, 255).astype(np.uint8)
+        return np.asarray(np.clip(values, 0, 255), np.uint8)
 
 
 def _warp(image: Image, matrix: NDArray[np.float64], size: tuple[int, int]) -> Image:

@@ -6,7 +6,6 @@ classes and are cropped as LIP crops them; :func:`write_lip_layout` writes them 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,14 +13,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ..errors import UsageError
+from ..files import check_output_folder, replace_bytes
 from .dataset import Image, LabelMap, Sample
-from .person import random_posed_person
-from .renderer import Light, View, sampled
-from .scenery import ground_shadow, paste, photograph, random_background, random_occluder
-from .skeleton import Skeleton
-from .surface import Floats, Patch, floats, rotation, unit
-from .walking import WalkingFigure
+from .people.person import random_posed_person
+from .people.renderer import Light, View, sampled
+from .people.scenery import ground_shadow, paste, photograph, random_background, random_occluder
+from .people.skeleton import Skeleton
+from .people.surface import Floats, Patch, floats, rotation, unit
+from .people.walking import WalkingFigure
 
 __all__ = ["SyntheticPeople", "WalkingFigure", "write_lip_layout"]
 
@@ -212,38 +211,28 @@ def write_lip_layout(
 
     Raises:
         UsageError: the folder cannot be written.
+        MachineError: the disk is full.
     """
     # Odd and even seeds keep the halves of all calls apart.
     halves = (("train", SyntheticPeople(train, 2 * seed)), ("val", SyntheticPeople(val, 2 * seed + 1)))
     done = 0
-    try:
-        for half, people in halves:
-            images = folder / "TrainVal_images" / f"{half}_images"
-            masks = folder / "TrainVal_parsing_annotations" / f"{half}_segmentations"
-            images.mkdir(parents=True, exist_ok=True)
-            masks.mkdir(parents=True, exist_ok=True)
-            for index, name in enumerate(people.names):
-                _write_image(images / f"{name}.jpg", people[index].image)
-                _write_image(masks / f"{name}.png", people.labels(index))
-                done += 1
-                if progress is not None:
-                    progress(done, train + val)
-            text = "".join(f"{name}\n" for name in people.names)
-            _replace(folder / "TrainVal_images" / f"{half}_id.txt", text.encode())
-    except OSError as error:
-        raise UsageError(
-            f"cannot write synthetic people to {folder}: {error}", "Choose a folder that can be written."
-        ) from error
+    for half, people in halves:
+        if len(people) == 0:
+            continue
+        images = folder / "TrainVal_images" / f"{half}_images"
+        masks = folder / "TrainVal_parsing_annotations" / f"{half}_segmentations"
+        check_output_folder(images)
+        check_output_folder(masks)
+        for index, name in enumerate(people.names):
+            _write_image(images / f"{name}.jpg", people[index].image)
+            _write_image(masks / f"{name}.png", people.labels(index))
+            done += 1
+            if progress is not None:
+                progress(done, train + val)
+        text = "".join(f"{name}\n" for name in people.names)
+        replace_bytes(folder / "TrainVal_images" / f"{half}_id.txt", text.encode())
 
 
 def _write_image(path: Path, pixels: Image | LabelMap) -> None:
     options = [cv2.IMWRITE_JPEG_QUALITY, 95] if path.suffix == ".jpg" else []
-    packed = cv2.imencode(path.suffix, pixels, options)[1]
-    _replace(path, packed.tobytes())
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write beside and rename, so that a reader never meets half a file."""
-    partial = path.with_name(f"{path.name}.part")
-    partial.write_bytes(content)
-    os.replace(partial, path)
+    replace_bytes(path, cv2.imencode(path.suffix, pixels, options)[1].tobytes())

@@ -113,9 +113,10 @@ def build_bundle(spec: BuildSpec, dataset: Dataset, output: Path, listener: List
         listener.stage("Exporting to ONNX")
         checkpoint = load_checkpoint(spec.checkpoint)
         input_size = spec.input_size or checkpoint.input_size
-        graphs = {"fp32": export_onnx(checkpoint.network, input_size, batch=spec.batch, logits=spec.logits)}
+        exported = export_onnx(checkpoint.network, input_size, batch=spec.batch, logits=spec.logits)
+        graphs = {"fp32": _named("fp32", exported)}
         if spec.precision in ("fp16", "int8"):
-            graphs["fp16"] = to_half(graphs["fp32"])
+            graphs["fp16"] = _named("fp16", to_half(graphs["fp32"]))
         ranges, placement = None, place(graphs["fp32"])
         listener.stage("Choosing images")
         selection, held_out = _choose(spec, dataset, listener)
@@ -133,7 +134,6 @@ def build_bundle(spec: BuildSpec, dataset: Dataset, output: Path, listener: List
             graphs |= _int8_graphs(graphs["fp32"], placement, ranges)
             replace_bytes(folder / CALIBRATION_NAME, (json.dumps(ranges.to_dict(), indent=1) + "\n").encode())
         for name, graph in graphs.items():
-            _set_property(graph, "precision", name)
             replace_bytes(folder / GRAPHS[name], graph.SerializeToString(deterministic=True))
         save_checkpoint(checkpoint.network, folder / WEIGHTS_NAME, checkpoint.input_size, lossless=True)
         listener.stage("Comparing with PyTorch")
@@ -226,7 +226,10 @@ def _int8_graphs(model: onnx.ModelProto, placement: Placement, ranges: Ranges) -
     check(quantised)
     typed = to_half(quantised)
     check(typed)
-    return {"int8": typed, "int8-cpu": quantise_for_cpu(model, placement, ranges)}
+    return {
+        "int8": _named("int8", typed),
+        "int8-cpu": _named("int8-cpu", quantise_for_cpu(model, placement, ranges)),
+    }
 
 
 def _parity_frames(dataset: Dataset, indices: list[int], input_size: tuple[int, int]) -> Frames:
@@ -289,9 +292,11 @@ def _versions() -> dict[str, str]:
     return versions
 
 
-def _set_property(model: onnx.ModelProto, key: str, value: str) -> None:
+def _named(name: str, model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with its graph's name in its metadata."""
     properties = {prop.key: prop.value for prop in model.metadata_props}
-    onnx.helper.set_model_props(model, {**properties, key: value})
+    onnx.helper.set_model_props(model, {**properties, "precision": name})
+    return model
 
 
 def _property(model: onnx.ModelProto, key: str) -> str:

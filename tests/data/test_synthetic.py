@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from trtparse.data.dataset import Dataset
-from trtparse.data.person import random_person
-from trtparse.data.poses import gait
-from trtparse.data.renderer import Light, View, render
-from trtparse.data.skeleton import Pose, pose_body
-from trtparse.data.surface import rotation, unit
+from trtparse.data.people.person import random_person
+from trtparse.data.people.poses import gait
+from trtparse.data.people.renderer import Light, View, render
+from trtparse.data.people.skeleton import Pose, pose_body
+from trtparse.data.people.surface import rotation, unit
 from trtparse.data.synthetic import SyntheticPeople, WalkingFigure, write_lip_layout
 from trtparse.errors import UsageError
 from trtparse.labels import NUM_CLASSES
@@ -167,14 +167,14 @@ def test_train_and_val_differ(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written_is_a_usage_error(tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("not a folder")
-    with pytest.raises(UsageError, match="cannot write"):
+    with pytest.raises(UsageError, match="is not a folder"):
         write_lip_layout(blocked, train=1, val=0)
 
 
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="permissions do not bind this user")
 def test_a_read_only_folder_is_a_usage_error(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
-    with pytest.raises(UsageError, match="cannot write"):
+    with pytest.raises(UsageError, match="could not be written"):
         write_lip_layout(tmp_path / "lip", train=1, val=0)
 
 
@@ -208,5 +208,5 @@ def test_the_video_has_the_frames_and_nothing_else_is_left(tmp_path: Path) -> No
 
 
 def test_a_video_that_cannot_be_written_is_a_usage_error(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="cannot write a video"):
+    with pytest.raises(UsageError, match="does not exist"):
         WalkingFigure(frames=1, size=(96, 160)).write_video(tmp_path / "missing" / "walk.mp4")

@@ -58,7 +58,7 @@ def images(people: Dataset) -> list[Image]:
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory, images: list[Image]) -> Bundle:
     """An INT8 bundle of a small input, exported for real."""
-    spec = BuildSpec(DEFAULT_WEIGHTS, "int8", SIZE, calibration_images=4)
+    spec = BuildSpec(DEFAULT_WEIGHTS, "int8", SIZE, calibration_images=4, threads=1)
     return build_bundle(spec, Photographs(images), tmp_path_factory.mktemp("exported") / "student")
 
 
@@ -69,7 +69,7 @@ def quick_export(exported: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def spec(precision: str = "fp32", **options: object) -> BuildSpec:
-    return BuildSpec(DEFAULT_WEIGHTS, precision, SIZE, **{"calibration_images": 2, **options})  # type: ignore[arg-type]
+    return BuildSpec(DEFAULT_WEIGHTS, precision, SIZE, **{"calibration_images": 2, "threads": 1, **options})  # type: ignore[arg-type]
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -105,7 +105,9 @@ def test_every_graph_carries_its_precision(exported: Bundle) -> None:
 
 def test_the_same_request_gives_the_same_bytes(exported: Bundle, images: list[Image], tmp_path: Path) -> None:
     build_bundle(
-        BuildSpec(DEFAULT_WEIGHTS, "int8", SIZE, calibration_images=4), Photographs(images), tmp_path / "again"
+        BuildSpec(DEFAULT_WEIGHTS, "int8", SIZE, calibration_images=4, threads=1),
+        Photographs(images),
+        tmp_path / "again",
     )
     assert contents(tmp_path / "again") == contents(exported.path)
 

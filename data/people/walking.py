@@ -10,8 +10,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ..errors import UsageError
-from .dataset import Image, LabelMap
+from ...errors import UsageError
+from ...files import check_output_file, partial_path
+from ..dataset import Image, LabelMap
 from .person import Person, random_person
 from .poses import gait
 from .renderer import Light, View, sampled
@@ -134,7 +135,8 @@ class WalkingFigure:
         Raises:
             UsageError: OpenCV cannot write such a file there.
         """
-        partial = path.with_name(f".{path.stem}.part.mp4")
+        check_output_file(path)
+        partial = partial_path(path)
         fourcc = cv2.VideoWriter.fourcc(*"mp4v")
         writer = cv2.VideoWriter(str(partial), fourcc, self.fps, self.size[::-1])
         try:

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .dataset import Image, LabelMap
+from ..dataset import Image, LabelMap
 from .surface import Floats, Patch, floats, unit
 
 _SUBPIXEL_BITS = 4

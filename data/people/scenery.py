@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .dataset import Image, LabelMap
+from ..dataset import Image, LabelMap
 from .fabric import TILE, Colour, noise_tile, random_cloth, random_cloth_colour
 from .surface import Floats, floats
 
