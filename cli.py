@@ -76,7 +76,7 @@ def _patient_interrupts(last_of_process: bool) -> Iterator[None]:
     """Take presses of Ctrl-C in quick succession for one: the second would cut short the tidying up after the first.
 
     Args:
-        last_of_process: the process ends with this block, so the handler stays until then.
+        last_of_process: the process ends with this block, and is not to be interrupted while it does.
     """
     in_charge = threading.current_thread() is threading.main_thread()
     if not in_charge or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
@@ -96,8 +96,7 @@ def _patient_interrupts(last_of_process: bool) -> Iterator[None]:
     try:
         yield
     finally:
-        if not last_of_process:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGINT, signal.SIG_IGN if last_of_process else signal.default_int_handler)
 
 
 def _fail(message: str, hint: str, code: int, as_json: bool) -> None:
@@ -538,14 +537,21 @@ def synthesize(
 ) -> None:
     """Render people with label maps into OUTPUT, in LIP's layout."""
     from .data.synthetic import WalkingFigure, write_lip_layout
+    from .demo.sinks import VideoSink
     from .terminal import Terminal
 
+    if train + val == 0 and video is None:
+        raise UsageError("There is nothing to render: --train and --val are 0.", "Give one of them a number.")
     with Terminal(as_json=as_json) as terminal:
-        terminal.stage("Rendering people")
-        write_lip_layout(output, train, val, seed, terminal.progress)
         if video is not None:
             terminal.stage("Rendering the walking figure")
-            WalkingFigure(seed=seed).write_video(video)
+            figure = WalkingFigure(seed=seed)
+            with VideoSink(video, figure.fps, figure.size) as sink:
+                for done, (image, _) in enumerate(figure, 1):
+                    sink.write(image)
+                    terminal.progress(done, len(figure))
+        terminal.stage("Rendering people")
+        write_lip_layout(output, train, val, seed, terminal.progress)
     if as_json:
         terminal.result({"folder": str(output), "train": train, "val": val, "video": video and str(video)})
     else:

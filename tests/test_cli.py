@@ -94,10 +94,10 @@ def pictures_and_a_broken_one(pictures: Path, tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.fixture
-def lip(people: Dataset, tmp_path: Path) -> Path:
-    """Two people in LIP's layout, as train and as val."""
-    folder = tmp_path / "lip"
+@pytest.fixture(scope="session")
+def lip(people: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two people in LIP's layout, as train and as val. To be read only."""
+    folder = tmp_path_factory.mktemp("lip")
     for split in ("train", "val"):
         images = folder / "TrainVal_images" / f"{split}_images"
         masks = folder / "TrainVal_parsing_annotations" / f"{split}_segmentations"
@@ -110,10 +110,10 @@ def lip(people: Dataset, tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.fixture
-def video(people: Dataset, tmp_path: Path) -> Path:
-    """Six frames at 29.97 frames per second."""
-    path = tmp_path / "street.mp4"
+@pytest.fixture(scope="session")
+def street(people: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six frames at 29.97 frames per second. To be read only."""
+    path = tmp_path_factory.mktemp("video") / "street.mp4"
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 29.97, (96, 128))
     assert writer.isOpened()
     for index in range(6):
@@ -123,11 +123,32 @@ def video(people: Dataset, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def quick_export(pristine_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
-    """Make builds take the bundle's graph in place of seconds of export; the options that go with it."""
-    graph = pristine_bundle.graph("fp32")
-    monkeypatch.setattr("trtparse.trt_builder.export.export_onnx", lambda *_, **__: onnx.load(graph))
-    return ("--input-size", "256x192", "--threads", "1")
+def video(street: Path, tmp_path: Path) -> Path:
+    """A copy of the video that a test may spoil."""
+    return shutil.copy(street, tmp_path / street.name)
+
+
+@pytest.fixture(scope="session")
+def small_graph() -> onnx.ModelProto:
+    """The weights that ship, exported at 64x64."""
+    from trtparse.networks.checkpoint import load_checkpoint
+    from trtparse.networks.weights import DEFAULT_WEIGHTS
+    from trtparse.trt_builder.export import export_onnx
+
+    return export_onnx(load_checkpoint(DEFAULT_WEIGHTS).network, (64, 64), batch=1, logits=False)
+
+
+@pytest.fixture
+def quick_export(small_graph: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
+    """Make builds take that graph in place of seconds of export; the options that go with it."""
+
+    def export(*_: object, **__: object) -> onnx.ModelProto:
+        copy = onnx.ModelProto()
+        copy.CopyFrom(small_graph)
+        return copy
+
+    monkeypatch.setattr("trtparse.trt_builder.export.export_onnx", export)
+    return ("--input-size", "64x64", "--threads", "1")
 
 
 def frame_count(path: Path) -> int:
@@ -207,6 +228,7 @@ class Scene:
     folder: Path
     bundle: Bundle
     pictures: Path
+    lip: Path
     video: Path
 
     def file(self, name: str, data: bytes = b"just some words\n") -> Path:
@@ -247,7 +269,7 @@ class Scene:
     def pickled_code(self) -> Path:
         import pickle
 
-        return self.file("network.pth", pickle.dumps(_Harmful()))
+        return self.file("network.pth", pickle.dumps(_Harmful(), protocol=2))
 
     def cut(self, path: Path) -> Path:
         data = path.read_bytes()
@@ -260,8 +282,8 @@ class _Harmful:
 
 
 @pytest.fixture
-def scene(tmp_path: Path, pristine_bundle: Bundle, pictures: Path, video: Path) -> Scene:
-    return Scene(tmp_path, pristine_bundle, pictures, video)
+def scene(tmp_path: Path, pristine_bundle: Bundle, pictures: Path, lip: Path, video: Path) -> Scene:
+    return Scene(tmp_path, pristine_bundle, pictures, lip, video)
 
 
 def refused(outcome: Outcome, code: int, words: str) -> None:
@@ -347,7 +369,6 @@ BAD_INPUT: dict[str, tuple[Request, str]] = {
         "needs calibration images",
     ),
     "build: no such images": (lambda s: (*INT8, "missing"), "missing"),
-    "build: text as images": (lambda s: (*INT8, s.file("a.txt")), "a.txt"),
     "build: no images in the folder": (lambda s: (*INT8, s.made("empty")), "empty"),
     "build: a folder that is no bundle": (lambda s: ("build", s.made("empty")), "is not a bundle"),
     "build: a damaged bundle": (lambda s: ("build", s.damaged(GRAPHS["fp16"])), "student.fp16.onnx is damaged"),
@@ -460,7 +481,14 @@ BAD_INPUT: dict[str, tuple[Request, str]] = {
         "would replace",
     ),
     "train: no such data": (lambda s: ("train", "--data", "missing"), "missing"),
-    "train: images without labels": (lambda s: ("train", "--data", s.pictures), ""),
+    "train: images without labels": (lambda s: ("train", "--data", s.pictures), "No train images in"),
+    "train: a checkpoint of another network": (
+        lambda s: ("train", "--data", s.lip, "--output", s.folder, "--initial", s.checkpoint("a.pth")),
+        "a checkpoint of another network",
+    ),
+    "synthesize: nothing": (lambda s: ("synthesize", "a", "--train", "0", "--val", "0"), "nothing to render"),
+    "synthesize: a video that is none": (lambda s: ("synthesize", "a", "--video", "a.txt"), "a.txt ends in .txt"),
+    "synthesize: a video in no folder": (lambda s: ("synthesize", "a", "--video", "b/a.mp4"), "b does not exist"),
     "synthesize: output below a file": (lambda s: ("synthesize", s.file("a.txt") / "b", "--train", "1"), "b"),
 }
 
@@ -547,30 +575,33 @@ def test_a_disk_that_fills_up_while_a_bundle_is_written_leaves_the_old_bundle(
     open_bundle(bundle.path)
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 120 MB."""
-    folder = tmp_path / "disk"
+@contextlib.contextmanager
+def disk_of(size: int, folder: Path) -> Iterator[None]:
+    """Mount an empty disk of so many bytes."""
     folder.mkdir()
     if not sys.platform.startswith("linux") or os.geteuid() != 0:
         pytest.skip("only root on Linux can mount a disk")
-    mount = ["mount", "-t", "tmpfs", "-o", "size=120m", "none", str(folder)]
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(folder)]
     if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode != 0:
         pytest.skip("this root may not mount a disk")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
 
 
 def test_a_full_disk_leaves_the_old_bundle(
-    small_disk: Path, run: Run, pristine_bundle: Bundle, pictures: Path, quick_export: tuple[str, ...]
+    run: Run, pristine_bundle: Bundle, pictures: Path, tmp_path: Path, quick_export: tuple[str, ...]
 ) -> None:
-    place = small_disk / "student"
-    shutil.copytree(pristine_bundle.path, place)
-    assert shutil.disk_usage(small_disk).free < pristine_bundle.graph("fp32").stat().st_size
-    before = content(small_disk)
-    refused(run("build", "--fp32", "--data", pictures, "--output", place, *quick_export), 3, "No space left for")
-    assert content(small_disk) == before
-    open_bundle(place)
+    size = sum(len(data) for data in content(pristine_bundle.path).values())
+    room = pristine_bundle.graph("fp32").stat().st_size // 2
+    with disk_of(size + room, tmp_path / "disk"):
+        place = tmp_path / "disk" / "student"
+        shutil.copytree(pristine_bundle.path, place)
+        before = content(place.parent)
+        refused(run("build", "--fp32", "--data", pictures, "--output", place, *quick_export), 3, "No space left for")
+        assert content(place.parent) == before
+        open_bundle(place)
 
 
 def test_a_full_disk_leaves_the_older_video(scene: Scene, run: Run) -> None:
@@ -668,6 +699,13 @@ def test_a_corrupt_calibration_image_among_100_is_named_and_skipped_with_a_count
     ((name, reason),) = ranges["skipped"]
     assert "broken" in name
     assert "broken.jpg is cut off" in reason
+
+
+def test_text_as_calibration_images_is_refused(run: Run, tmp_path: Path, quick_export: tuple[str, ...]) -> None:
+    (tmp_path / "a.txt").write_text("just some words")
+    outcome = run("build", "--int8", "--data", tmp_path / "a.txt", *quick_export)
+    refused(outcome, 2, "a.txt")
+    assert content(Path.cwd()) == {}
 
 
 def test_a_corrupt_calibration_image_is_told_on_the_terminal(
@@ -876,13 +914,13 @@ def build_arguments(bundle: Bundle, pictures: Path) -> tuple[object, ...]:
     return ("build", "--int8", *data, "--input-size", "128x96", "--threads", 1, "--output", bundle.path)
 
 
-@pytest.mark.parametrize("times", [1, 20])
+@pytest.mark.parametrize(("stage", "times"), [("Calibrating", 1), ("Exporting", 20)])
 def test_ctrl_c_in_a_build_leaves_the_old_bundle_and_nothing_else(
-    times: int, bundle: Bundle, build_arguments: tuple[object, ...]
+    stage: str, times: int, bundle: Bundle, build_arguments: tuple[object, ...]
 ) -> None:
     before = content(bundle.path)
     with start(*build_arguments) as process:
-        read_until(process, "Calibrating")
+        read_until(process, stage)
         out, err = press(process, times)
     assert (process.returncode, out) == (130, "")
     assert "Error: Interrupted." in err
@@ -897,7 +935,7 @@ def test_kill_in_a_build_leaves_the_old_bundle_and_the_next_build_tidies_up(
 ) -> None:
     before = content(bundle.path)
     with start(*build_arguments) as process:
-        read_until(process, "Calibrating")
+        read_until(process, "Exporting")
         running = list(bundle.path.parent.glob(".student.*"))
         process.kill()
     assert len(running) == 1

@@ -57,10 +57,10 @@ def test_whatever_ends_the_writing_the_older_file_stays(
     path = tmp_path / "a.bin"
     path.write_bytes(b"older")
 
-    def fail(descriptor: int) -> None:
+    def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(os, "fsync", fail)
+    monkeypatch.setattr(os, "replace", fail)
     with pytest.raises(UsageError if isinstance(error, OSError) else type(error)):
         replace_bytes(path, b"newer")
     assert path.read_bytes() == b"older"
