@@ -139,4 +139,7 @@ def _percent(fraction: float | None) -> str:
 
 
 def _loss(reference: float | None, engine: float | None) -> str:
-    return _NOTHING if reference is None or engine is None else f"{100 * (reference - engine):+.2f}"
+    if reference is None or engine is None:
+        return _NOTHING
+    # Adding 0.0 turns -0.0 into 0.0.
+    return f"{round(100 * (reference - engine), 2) + 0.0:+.2f}"

@@ -145,7 +145,7 @@ class TestPlacement:
                 assert dequantised(index, node, 1) is None, node.name
                 assert index.array(node.input[1]).dtype == np.float32
 
-    def test_residual_additions_read_both_sides_quantised_and_write_quantised(self, whole: onnx.ModelProto) -> None:
+    def test_residual_additions_read_both_sides_dequantised(self, whole: onnx.ModelProto) -> None:
         index = GraphIndex(whole.graph)
         adds = [node for node in index.nodes if node.op_type == "Add" and dequantised(index, node, 0) is not None]
         assert len(adds) == 8

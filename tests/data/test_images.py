@@ -253,7 +253,7 @@ class TestWritePng:
         with pytest.raises(UsageError, match="nowhere does not exist"):
             write_png(tmp_path / "nowhere" / "a.png", LABELS)
         (tmp_path / "file").touch()
-        with pytest.raises(UsageError, match="does not exist"):
+        with pytest.raises(UsageError, match="is not a folder"):
             write_png(tmp_path / "file" / "a.png", LABELS)
 
     def test_refuses_arrays_that_are_no_image(self, file: Path) -> None:
