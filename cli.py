@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import json
-import signal
-import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from . import __version__
-from .errors import FAULT_OF_OURS, AccuracyError, TrtparseError, UsageError
+from .command_line import common_options, engine_options, parse_batch, parse_size, run
+from .errors import AccuracyError, UsageError
 
 if TYPE_CHECKING:
     from .data.dataset import Dataset
@@ -23,136 +21,12 @@ if TYPE_CHECKING:
     from .engines import Bundle
     from .terminal import Terminal
 
-Command = TypeVar("Command", bound=Callable[..., Any])
-
 DEFAULT_BUNDLE = Path("build/student")
 SYNTHETIC = "synthetic"
 SYNTHETIC_IMAGES = {"calibration": 256, "validation": 64}
-INTERRUPTED = 130
-"""The shell's code for a command that Ctrl-C ended."""
-ONE_INTERRUPT_SECONDS = 2.0
-"""Between two presses of Ctrl-C that count as two. Tidying up takes less; somebody who waited longer means it."""
 
 # As in trt_builder.tensorrt_rtx, which takes long to import; a test holds them together.
 COMPUTE_CAPABILITIES = ("7.5", "8.0", "8.6", "8.9", "12.0", "12.1")
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """Run the command line; an error is one message, one hint and an exit code.
-
-    Args:
-        arguments: those of the process where None, which then ends with this call.
-
-    Raises:
-        SystemExit: the exit code is not 0.
-    """
-    own_process = arguments is None
-    arguments = sys.argv[1:] if arguments is None else arguments
-    debug, as_json = "--debug" in arguments, "--json" in arguments
-    with _patient_interrupts(own_process):
-        try:
-            code = cli.main(arguments or ["-h"], prog_name="trtparse", standalone_mode=False)
-        except TrtparseError as error:
-            if debug:
-                raise
-            _fail(error.message, error.hint, error.exit_code, as_json)
-        except click.ClickException as error:
-            context = getattr(error, "ctx", None)
-            hint = f"See {'trtparse' if context is None else context.command_path} -h"
-            _fail(error.format_message(), hint, 2, as_json)
-        except (KeyboardInterrupt, click.Abort):
-            hint = "What was finished is whole; what was not has left nothing behind."
-            _fail("Interrupted.", hint, INTERRUPTED, as_json)
-        except Exception as error:
-            if debug:
-                raise
-            _fail(f"Unexpected {type(error).__name__}: {error}", FAULT_OF_OURS, 1, as_json)
-    if isinstance(code, int) and code != 0:
-        sys.exit(code)
-
-
-@contextlib.contextmanager
-def _patient_interrupts(last_of_process: bool) -> Iterator[None]:
-    """Take presses of Ctrl-C in quick succession for one: the second would cut short the tidying up after the first.
-
-    Args:
-        last_of_process: the process ends with this block, and is not to be interrupted while it does.
-    """
-    in_charge = threading.current_thread() is threading.main_thread()
-    if not in_charge or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield
-        return
-    last: float | None = None
-
-    def interrupt(number: int, frame: object) -> None:
-        nonlocal last
-        now = time.monotonic()
-        again = last is not None and now - last < ONE_INTERRUPT_SECONDS
-        last = now
-        if not again:
-            raise KeyboardInterrupt
-
-    signal.signal(signal.SIGINT, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN if last_of_process else signal.default_int_handler)
-
-
-def _fail(message: str, hint: str, code: int, as_json: bool) -> None:
-    if as_json:
-        print(json.dumps({"error": message, "hint": hint, "exit_code": code}, indent=2))
-    else:
-        click.echo(click.style("Error: ", fg="red", bold=True) + message, err=True)
-        if hint:
-            click.echo(hint, err=True)
-    sys.exit(code)
-
-
-def _common(command: Command) -> Command:
-    for option in (
-        click.option("--debug", is_flag=True, help="Show the traceback of an error."),
-        click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of a table."),
-        click.option("--threads", type=click.IntRange(0), default=0, help="CPU threads; 0 for one per core."),
-    ):
-        command = option(command)
-    return command
-
-
-def _engine_options(command: Command) -> Command:
-    for option in (
-        click.option("--precision", type=click.Choice(["fp32", "fp16", "int8"]), help="Default: the bundle's lowest."),
-        click.option(
-            "--target",
-            type=click.Choice(["auto", "cpu", "simulated", "pytorch"]),
-            default="auto",
-            help="cpu: ONNX Runtime; simulated: TensorRT's graph in float arithmetic.",
-        ),
-    ):
-        command = option(command)
-    return command
-
-
-def _size(value: str | tuple[int, int]) -> tuple[int, int]:
-    """``HEIGHTxWIDTH``."""
-    if isinstance(value, tuple):
-        return value
-    parts = value.lower().split("x")
-    if len(parts) != 2 or not all(part.isdecimal() for part in parts):
-        raise click.BadParameter(f"{value!r} is not a size such as 256x192 (height x width)")
-    size = (int(parts[0]), int(parts[1]))
-    if not 64 <= min(size) <= max(size) <= 4096:
-        raise click.BadParameter(f"{value}: height and width must lie between 64 and 4096")
-    return size
-
-
-def _batch(value: str) -> int | None:
-    """A number of frames, or None for ``dynamic``."""
-    if value == "dynamic":
-        return None
-    if not value.isdecimal() or not 1 <= int(value) <= 256:
-        raise click.BadParameter(f"{value!r} is neither a number from 1 to 256 nor 'dynamic'")
-    return int(value)
 
 
 def _dataset(data: str | None, split: str | None, purpose: Purpose) -> Dataset:
@@ -195,10 +69,15 @@ def cli() -> None:
 @click.option("--calibration-images", type=click.IntRange(1), default=256, show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the choice of calibration images.")
 @click.option(
-    "--input-size", type=_size, metavar="HxW", help="Height x width, e.g. 473x473.  [default: the checkpoint's]"
+    "--input-size", type=parse_size, metavar="HxW", help="Height x width, e.g. 473x473.  [default: the checkpoint's]"
 )
 @click.option(
-    "--batch", type=_batch, metavar="N|dynamic", default="1", show_default=True, help="Frames per call, or any number."
+    "--batch",
+    type=parse_batch,
+    metavar="N|dynamic",
+    default="1",
+    show_default=True,
+    help="Frames per call.",
 )
 @click.option("--logits", is_flag=True, help="Give the graphs the logits as a second output.")
 @click.option(
@@ -215,7 +94,7 @@ def cli() -> None:
     help="GPU generation to compile for; may be repeated.  [default: 8.6]",
 )
 @click.option("--strict", is_flag=True, help="Refuse unreadable images instead of skipping them.")
-@_common
+@common_options
 @click.pass_context
 def build(
     context: click.Context,
@@ -329,8 +208,8 @@ def _build_bundle(
 )
 @click.option("--limit", type=click.IntRange(1), help="The first so many images only.")
 @click.option("--strict", is_flag=True, help="Refuse unreadable images instead of skipping them.")
-@_engine_options
-@_common
+@engine_options
+@common_options
 @click.pass_context
 def validate(
     context: click.Context,
@@ -383,8 +262,8 @@ def validate(
 @click.option("--bundle", type=click.Path(path_type=Path), default=DEFAULT_BUNDLE, show_default=True)
 @click.option("--output", type=click.Path(path_type=Path), help="The annotated video.  [default: <VIDEO>-parsed.mp4]")
 @click.option("--show", is_flag=True, help="Show it in a window (q ends); written only with --output then.")
-@_engine_options
-@_common
+@engine_options
+@common_options
 def demo(
     video: Path | None,
     bundle: Path,
@@ -440,8 +319,8 @@ def _with_fps(terminal: Terminal) -> Callable[[int, int | None], None]:
 @click.option("--bundle", type=click.Path(path_type=Path), default=DEFAULT_BUNDLE, show_default=True)
 @click.option("--output", type=click.Path(path_type=Path), default=Path("parsed"), show_default=True)
 @click.option("--strict", is_flag=True, help="Refuse unreadable images instead of skipping them.")
-@_engine_options
-@_common
+@engine_options
+@common_options
 def parse(
     images: tuple[Path, ...],
     bundle: Path,
@@ -474,7 +353,7 @@ def parse(
 @click.option("--initial", type=click.Path(path_type=Path), help="Checkpoint to start from.")
 @click.option("--steps", type=click.IntRange(1), default=4000, show_default=True)
 @click.option("--batch", type=click.IntRange(1), default=16, show_default=True)
-@click.option("--input-size", type=_size, metavar="HxW", default="256x192", show_default=True)
+@click.option("--input-size", type=parse_size, metavar="HxW", default="256x192", show_default=True)
 @click.option(
     "--learning-rate", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=1.2e-3, show_default=True
 )
@@ -482,7 +361,7 @@ def parse(
     "--validate-every", type=click.IntRange(1), default=200, show_default=True, help="Steps; the state is saved then."
 )
 @click.option("--seed", type=int, default=0, show_default=True)
-@_common
+@common_options
 def train(
     data: tuple[str, ...],
     validation: str | None,
@@ -499,7 +378,7 @@ def train(
     torch = require("torch")
     from .data.lip import LipDataset
     from .distillation.training import Progress, TrainingSpec
-    from .distillation.training import train as run
+    from .distillation.training import train as run_training
     from .terminal import Terminal
 
     if threads:
@@ -516,7 +395,7 @@ def train(
         training = [LipDataset(folder, "train") for folder in data]
         held_out = LipDataset(validation or data[0], "val")
         terminal.stage(f"Training in {output}")
-        best = run(training, held_out, output, spec, initial=initial, on_progress=report)
+        best = run_training(training, held_out, output, spec, initial=initial, on_progress=report)
     score = None if not last else last[0].best
     if as_json:
         terminal.result({"checkpoint": str(best), "mean_iou": score})
@@ -531,7 +410,7 @@ def train(
 @click.option("--val", type=click.IntRange(0), default=50, show_default=True, help="Images.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--video", type=click.Path(path_type=Path), help="Also write the walking figure there (.mp4).")
-@_common
+@common_options
 def synthesize(
     output: Path, train: int, val: int, seed: int, video: Path | None, threads: int, as_json: bool, debug: bool
 ) -> None:
@@ -556,6 +435,18 @@ def synthesize(
         terminal.result({"folder": str(output), "train": train, "val": val, "video": video and str(video)})
     else:
         terminal.out.print(f"{train} train and {val} val images in {output}", markup=False)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line.
+
+    Args:
+        arguments: those of the process where None.
+
+    Raises:
+        SystemExit: the exit code is not 0.
+    """
+    run(cli, arguments)
 
 
 if __name__ == "__main__":
