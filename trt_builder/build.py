@@ -109,10 +109,10 @@ def build_bundle(spec: BuildSpec, dataset: Dataset, output: Path, listener: List
     from ..networks.checkpoint import load_checkpoint, save_checkpoint
     from .export import export_onnx
 
+    checkpoint = load_checkpoint(spec.checkpoint)
+    input_size = spec.input_size or checkpoint.input_size
     with writing(output) as folder:
         listener.stage("Exporting to ONNX")
-        checkpoint = load_checkpoint(spec.checkpoint)
-        input_size = spec.input_size or checkpoint.input_size
         exported = export_onnx(checkpoint.network, input_size, batch=spec.batch, logits=spec.logits)
         graphs = {"fp32": _named("fp32", exported)}
         if spec.precision in ("fp16", "int8"):
