@@ -1,4 +1,4 @@
-"""What every command shares: how errors, Ctrl-C and exit codes reach the terminal, and common options."""
+"""What every command shares: how errors, Ctrl-C and exit codes reach the terminal, reach the terminal."""
 
 from __future__ import annotations
 
@@ -94,49 +94,3 @@ def _fail(message: str, hint: str, code: int, as_json: bool) -> None:
         if hint:
             click.echo(hint, err=True)
     sys.exit(code)
-
-
-def common_options(command: Command) -> Command:
-    for option in (
-        click.option("--debug", is_flag=True, help="Show the traceback of an error."),
-        click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of a table."),
-        click.option("--threads", type=click.IntRange(0), default=0, help="CPU threads; 0 for one per core."),
-    ):
-        command = option(command)
-    return command
-
-
-def engine_options(command: Command) -> Command:
-    for option in (
-        click.option("--precision", type=click.Choice(["fp32", "fp16", "int8"]), help="Default: the bundle's lowest."),
-        click.option(
-            "--target",
-            type=click.Choice(["auto", "cpu", "simulated", "pytorch"]),
-            default="auto",
-            help="cpu: ONNX Runtime; simulated: TensorRT's graph in float arithmetic.",
-        ),
-    ):
-        command = option(command)
-    return command
-
-
-def parse_size(value: str | tuple[int, int]) -> tuple[int, int]:
-    """``HEIGHTxWIDTH``."""
-    if isinstance(value, tuple):
-        return value
-    parts = value.lower().split("x")
-    if len(parts) != 2 or not all(part.isdecimal() for part in parts):
-        raise click.BadParameter(f"{value!r} is not a size such as 256x192 (height x width)")
-    size = (int(parts[0]), int(parts[1]))
-    if not 64 <= min(size) <= max(size) <= 4096:
-        raise click.BadParameter(f"{value}: height and width must lie between 64 and 4096")
-    return size
-
-
-def parse_batch(value: str) -> int | None:
-    """A number of frames, or None for ``dynamic``."""
-    if value == "dynamic":
-        return None
-    if not value.isdecimal() or not 1 <= int(value) <= 256:
-        raise click.BadParameter(f"{value!r} is neither a number from 1 to 256 nor 'dynamic'")
-    return int(value)

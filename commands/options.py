@@ -1,0 +1,80 @@
+"""Options that several commands share, and what they are read as."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from ..errors import UsageError
+
+if TYPE_CHECKING:
+    from ..data.dataset import Dataset
+    from ..data.lip import Purpose, Split
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+DEFAULT_BUNDLE = Path("build/student")
+SYNTHETIC = "synthetic"
+SYNTHETIC_IMAGES = {"calibration": 256, "validation": 64}
+
+
+def common_options(command: Command) -> Command:
+    for option in (
+        click.option("--debug", is_flag=True, help="Show the traceback of an error."),
+        click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of a table."),
+        click.option("--threads", type=click.IntRange(0), default=0, help="CPU threads; 0 for one per core."),
+    ):
+        command = option(command)
+    return command
+
+
+def engine_options(command: Command) -> Command:
+    for option in (
+        click.option("--precision", type=click.Choice(["fp32", "fp16", "int8"]), help="Default: the bundle's lowest."),
+        click.option(
+            "--target",
+            type=click.Choice(["auto", "cpu", "simulated", "pytorch"]),
+            default="auto",
+            help="cpu: ONNX Runtime; simulated: TensorRT's graph in float arithmetic.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def parse_size(value: str | tuple[int, int]) -> tuple[int, int]:
+    """``HEIGHTxWIDTH``."""
+    if isinstance(value, tuple):
+        return value
+    parts = value.lower().split("x")
+    if len(parts) != 2 or not all(part.isdecimal() for part in parts):
+        raise click.BadParameter(f"{value!r} is not a size such as 256x192 (height x width)")
+    size = (int(parts[0]), int(parts[1]))
+    if not 64 <= min(size) <= max(size) <= 4096:
+        raise click.BadParameter(f"{value}: height and width must lie between 64 and 4096")
+    return size
+
+
+def parse_batch(value: str) -> int | None:
+    """A number of frames, or None for ``dynamic``."""
+    if value == "dynamic":
+        return None
+    if not value.isdecimal() or not 1 <= int(value) <= 256:
+        raise click.BadParameter(f"{value!r} is neither a number from 1 to 256 nor 'dynamic'")
+    return int(value)
+
+
+def open_data(data: str | None, split: str | None, purpose: Purpose) -> Dataset:
+    if data is None or data == SYNTHETIC:
+        if split is not None:
+            raise UsageError("--split goes with --data.", "Synthetic people have no splits.")
+        from ..data.synthetic import SyntheticPeople
+
+        # Calibration and validation never share a person.
+        return SyntheticPeople(SYNTHETIC_IMAGES[purpose], seed=0 if purpose == "calibration" else 1)
+    from typing import cast
+
+    return open_dataset(data, cast("Split | None", split), purpose=purpose)
