@@ -77,4 +77,6 @@ def open_data(data: str | None, split: str | None, purpose: Purpose) -> Dataset:
         return SyntheticPeople(SYNTHETIC_IMAGES[purpose], seed=0 if purpose == "calibration" else 1)
     from typing import cast
 
+    from ..data.lip import open_dataset
+
     return open_dataset(data, cast("Split | None", split), purpose=purpose)
