@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 
 from ..networks.checkpoint import load_checkpoint
+from ..networks.network import ParsingNetwork
 from ..networks.preprocessing import normalise
-from ..networks.student import Student
-from .base import Engine, Frames, LabelMaps
+from .base import Engine, Frames, LabelMaps, Logits
 
 
 class PyTorchEngine(Engine):
@@ -21,7 +21,9 @@ class PyTorchEngine(Engine):
         threads: for the CPU; 0 leaves PyTorch's own setting.
     """
 
-    def __init__(self, network: Student, input_size: tuple[int, int], *, threads: int = 0) -> None:
+    gives_logits = True
+
+    def __init__(self, network: ParsingNetwork, input_size: tuple[int, int], *, threads: int = 0) -> None:
         super().__init__()
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._network = network.to(self._device).float().eval()
@@ -35,14 +37,19 @@ class PyTorchEngine(Engine):
     def from_checkpoint(cls, path: Path, input_size: tuple[int, int], *, threads: int = 0) -> PyTorchEngine:
         return cls(load_checkpoint(path).network, input_size, threads=threads)
 
-    @torch.inference_mode()
-    def logits(self, frames: Frames) -> torch.Tensor:
-        """(N, 20, H, W) float32 logits, on the CPU."""
+    def logits(self, frames: Frames) -> Logits:
         self._check(frames)
-        return self._network(normalise(torch.from_numpy(frames).to(self._device))).cpu()  # type: ignore[no-any-return]
+        logits: Logits = self._forward(frames).cpu().numpy()
+        return logits
 
     def _run(self, frames: Frames) -> LabelMaps:
-        return self.logits(frames).argmax(1).to(torch.uint8).numpy()
+        labels: LabelMaps = self._forward(frames).argmax(1).to(torch.uint8).cpu().numpy()
+        return labels
+
+    @torch.inference_mode()
+    def _forward(self, frames: Frames) -> torch.Tensor:
+        logits: torch.Tensor = self._network(normalise(torch.from_numpy(frames).to(self._device)))
+        return logits
 
     def _release(self) -> None:
         del self._network

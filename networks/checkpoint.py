@@ -15,11 +15,13 @@ from pathlib import Path
 import safetensors
 import safetensors.torch
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import UsageError
 from ..files import replace_bytes
-from .student import Student, StudentSpec
+from .efficientnet import EfficientNetLite0
+from .network import AUXILIARY_PREFIX, ParsingNetwork
+from .registry import create_network, recognise
 
 DEFAULT_INPUT_SIZE = (256, 192)
 """(height, width) where a foreign checkpoint does not say."""
@@ -40,12 +42,14 @@ class Checkpoint:
         source: where it came from, for messages.
     """
 
-    network: Student
+    network: ParsingNetwork
     input_size: tuple[int, int]
     source: str
 
 
-def save_checkpoint(network: Student, path: Path, input_size: tuple[int, int], *, lossless: bool = False) -> None:
+def save_checkpoint(
+    network: ParsingNetwork, path: Path, input_size: tuple[int, int], *, lossless: bool = False
+) -> None:
     """Write a checkpoint; auxiliary heads are left out.
 
     The file is written beside its place and renamed.
@@ -57,16 +61,14 @@ def save_checkpoint(network: Student, path: Path, input_size: tuple[int, int], *
         lossless: keep float32 where half precision would change a value.
     """
     tensors = {
-        name: value.detach().cpu().contiguous()
-        for name, value in network.state_dict().items()
-        if not name.startswith("auxiliary_heads.") and not name.endswith("num_batches_tracked")
+        name: value.detach().cpu().contiguous() for name, value in network.state_dict().items() if _belongs(name)
     }
     halves = {name: value.half() for name, value in tensors.items()}
     if not lossless or all(torch.equal(halves[name].to(value.dtype), value) for name, value in tensors.items()):
         tensors = halves
     header = {
         "schema": SCHEMA,
-        "network": "lsfa-r18",
+        "network": network.kind,
         "options": network.spec.to_dict(),
         "input_size": list(input_size),
     }
@@ -74,31 +76,67 @@ def save_checkpoint(network: Student, path: Path, input_size: tuple[int, int], *
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint: our safetensors, or a state dict of the same network in ``.pt``/``.pth``.
+    """Read a checkpoint: our safetensors, or a state dict in ``.pt``, ``.pth`` or a foreign ``.safetensors``.
+
+    A file without our header is taken for the network, with default options, that has most of its tensor names.
 
     Raises:
         UsageError: no such file, not a checkpoint, or a checkpoint of another network.
+    """
+    header, tensors = read_tensors(path)
+    if header:
+        network, input_size = _parse(header, path)
+        what = network.kind
+    else:
+        network, input_size = create_network(recognise(tensors), {}), DEFAULT_INPUT_SIZE
+        what = f"{network.kind} with default options"
+    _fill(network, tensors, path, what)
+    return Checkpoint(network.eval(), input_size, str(path))
+
+
+def load_backbone(network: ParsingNetwork, path: Path) -> None:
+    """Start a network's trunk from a checkpoint of it, such as one trained on ImageNet.
+
+    A ResNet's has torchvision's names, an EfficientNet-Lite0's those of ``efficientnet_lite_pytorch``.
+
+    Raises:
+        UsageError: no such file, not a checkpoint, or one of another trunk.
+    """
+    _, tensors = read_tensors(path)
+    if isinstance(network.backbone, EfficientNetLite0):
+        tensors = network.backbone.adapt(tensors)
+    trunk = {name: value for name, value in tensors.items() if not name.startswith("fc.")}
+    _fill(network.backbone, trunk, path, f"the trunk of {network.kind}")
+
+
+def read_tensors(path: Path) -> tuple[str, dict[str, Tensor]]:
+    """Our header, empty in foreign files, and the tensors by name.
+
+    Raises:
+        UsageError: no such file, or not a checkpoint that can be read without running code from it.
     """
     if not path.is_file():
         raise UsageError(
             f"No checkpoint at {path}.", "Name a .safetensors or .pth file, or leave it out for the weights we ship."
         )
-    header, tensors = _read_safetensors(path) if path.suffix == ".safetensors" else ("", _read_pickle(path))
-    spec, input_size = _parse(header, path) if header else (StudentSpec(), DEFAULT_INPUT_SIZE)
-    network = Student(spec)
-    _fill(network, tensors, path)
-    return Checkpoint(network.eval(), input_size, str(path))
+    return _read_safetensors(path) if path.suffix == ".safetensors" else ("", _read_pickle(path))
 
 
-def _parse(header: str, path: Path) -> tuple[StudentSpec, tuple[int, int]]:
+def _parse(header: str, path: Path) -> tuple[ParsingNetwork, tuple[int, int]]:
     try:
         values = json.loads(header)
         if int(values["schema"]) > SCHEMA:
             raise UsageError(f"{path} was written by a newer version of trtparse.", "Update trtparse.")
-        height, width = values["input_size"]
-        return StudentSpec.from_dict(values["options"]), (int(height), int(width))
+        height, width = (int(size) for size in values["input_size"])
+        kind, options = str(values["network"]), dict(values["options"])
     except (KeyError, TypeError, ValueError) as error:
         raise UsageError(f"The header of {path} is damaged: {error}.", "Get the file again.") from error
+    try:
+        return create_network(kind, options), (height, width)
+    except UsageError as error:
+        raise UsageError(
+            f"{path} holds a network that this trtparse does not know: {error.message}", "Update trtparse."
+        ) from error
 
 
 def _read_safetensors(path: Path) -> tuple[str, dict[str, Tensor]]:
@@ -130,13 +168,14 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def _fill(network: Student, tensors: dict[str, Tensor], path: Path) -> None:
-    wanted = {name: value for name, value in network.state_dict().items() if not name.endswith("num_batches_tracked")}
-    found = {
-        name: value
-        for name, value in tensors.items()
-        if not name.endswith("num_batches_tracked") and not name.startswith("auxiliary_heads.")
-    }
+def _belongs(name: str) -> bool:
+    """Whether a tensor is part of what runs: no training head, no counter."""
+    return not name.startswith(AUXILIARY_PREFIX) and not name.endswith("num_batches_tracked")
+
+
+def _fill(module: nn.Module, tensors: dict[str, Tensor], path: Path, what: str) -> None:
+    wanted = {name: value for name, value in module.state_dict().items() if _belongs(name)}
+    found = {name: value for name, value in tensors.items() if _belongs(name)}
     missing = [name for name in wanted if name not in found]
     extra = [name for name in found if name not in wanted]
     shapes = [name for name in wanted if name in found and found[name].shape != wanted[name].shape]
@@ -144,11 +183,11 @@ def _fill(network: Student, tensors: dict[str, Tensor], path: Path) -> None:
         examples = [f"missing {name}" for name in missing[:2]] + [f"unknown {name}" for name in extra[:2]]
         examples += [f"{name} is {tuple(found[name].shape)}, not {tuple(wanted[name].shape)}" for name in shapes[:2]]
         raise UsageError(
-            f"{path} is a checkpoint of another network than LSFA-R18: {len(missing)} tensors missing, "
+            f"{path} is a checkpoint of another network than {what}: {len(missing)} tensors missing, "
             f"{len(extra)} unknown, {len(shapes)} of another shape ({'; '.join(examples)}).",
-            "Name a checkpoint that trtparse train wrote, or one with LSFA-R18's tensor names.",
+            f"Name a checkpoint that trtparse train wrote, or one with the tensor names of {what}.",
         )
     damaged = [name for name in wanted if not bool(torch.isfinite(found[name]).all())]
     if damaged:
         raise UsageError(f"{path} holds values that are not finite, first in {damaged[0]}.", "Train again.")
-    network.load_state_dict({name: found[name].to(wanted[name].dtype) for name in wanted}, strict=False)
+    module.load_state_dict({name: found[name].to(wanted[name].dtype) for name in wanted}, strict=False)

@@ -143,7 +143,7 @@ def build_bundle(spec: BuildSpec, dataset: Dataset, output: Path, listener: List
         parity = {name: _parity(folder / GRAPHS[name], name, frames, expected, spec, listener) for name in graphs}
         manifest = Manifest(
             task="parsing",
-            network="lsfa-r18",
+            network=checkpoint.network.kind,
             options=checkpoint.network.spec.to_dict(),
             labels=CLASS_NAMES,
             input_size=input_size,

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from .. import __version__
 from ..errors import BuildError
 from ..labels import CLASS_NAMES
+from ..networks.network import ParsingNetwork
 from ..networks.preprocessing import MEAN_RGB, STD_RGB
-from ..networks.student import Student
 
 OPSET = 20
 """At least 19, the first opset whose Q/DQ takes FP16 scales."""
@@ -35,7 +35,7 @@ class ParsingGraph(nn.Module):
     scale: Tensor
     offset: Tensor
 
-    def __init__(self, network: Student, logits: bool = False) -> None:
+    def __init__(self, network: ParsingNetwork, logits: bool = False) -> None:
         super().__init__()
         self.network = copy.deepcopy(network).float().eval()
         self.network.auxiliary_heads = None
@@ -56,7 +56,7 @@ class ParsingGraph(nn.Module):
 
 
 def export_onnx(
-    network: Student, input_size: tuple[int, int], *, batch: int | None = 1, logits: bool = False
+    network: ParsingNetwork, input_size: tuple[int, int], *, batch: int | None = 1, logits: bool = False
 ) -> onnx.ModelProto:
     """Export and simplify.
 
@@ -105,7 +105,7 @@ def _describe(model: onnx.ModelProto, input_size: tuple[int, int]) -> None:
     for node in model.graph.node:
         del node.metadata_props[:]
         node.doc_string = ""
-        if node.op_type == "Conv":
+        if node.op_type in ("Conv", "ConvTranspose"):
             # The layer's name in PyTorch is what reports should show.
             node.name = node.input[1].removeprefix("network.").removesuffix(".weight")
     for value in (*model.graph.value_info, *model.graph.input, *model.graph.output):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -7,8 +8,13 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
+import safetensors  # noqa: E402
+from safetensors import torch as safetensors_torch  # noqa: E402
+
 from trtparse.errors import UsageError  # noqa: E402
-from trtparse.networks.checkpoint import load_checkpoint, save_checkpoint  # noqa: E402
+from trtparse.networks.c_dlinknet import CDLinkNet, CDLinkNetSpec  # noqa: E402
+from trtparse.networks.checkpoint import HEADER, load_backbone, load_checkpoint, save_checkpoint  # noqa: E402
+from trtparse.networks.resnet import ResNet  # noqa: E402
 from trtparse.networks.student import Student, StudentSpec  # noqa: E402
 from trtparse.networks.weights import DEFAULT_WEIGHTS  # noqa: E402
 
@@ -23,6 +29,83 @@ def test_a_checkpoint_comes_back_with_its_options_and_size(tmp_path: Path) -> No
         if not name.endswith("num_batches_tracked"):
             torch.testing.assert_close(loaded.network.state_dict()[name], value, rtol=0, atol=0)
     assert list(tmp_path.iterdir()) == [tmp_path / "a.safetensors"]
+
+
+def test_any_network_comes_back_as_what_it_is(tmp_path: Path) -> None:
+    spec = CDLinkNetSpec(backbone="resnet34", smooth_channels=32, aspp_rates=(6, 12), num_classes=7)
+    network = CDLinkNet(spec, auxiliary=True).eval()
+    save_checkpoint(network, tmp_path / "a.safetensors", (128, 96), lossless=True)
+    loaded = load_checkpoint(tmp_path / "a.safetensors")
+    assert (loaded.network.kind, loaded.network.spec, loaded.input_size) == ("c-dlinknet", spec, (128, 96))
+    assert loaded.network.auxiliary_heads is None
+    image = torch.randn(1, 3, 64, 64)
+    with torch.inference_mode():
+        torch.testing.assert_close(loaded.network(image), network(image), rtol=0, atol=0)
+
+
+def with_header(path: Path, **changes: object) -> Path:
+    """The weights that ship, under a header that differs in one entry or lacks it (None)."""
+    with safetensors.safe_open(DEFAULT_WEIGHTS, "pt") as file:
+        header = {**json.loads(file.metadata()[HEADER]), **changes}
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    header = {name: value for name, value in header.items() if value is not None}
+    safetensors_torch.save_file(tensors, path, {HEADER: json.dumps(header)})
+    return path
+
+
+def test_a_header_from_before_the_ablation_s_options_is_the_default_network(tmp_path: Path) -> None:
+    old = {"num_classes": 20, "finest_stride": 4, "pyramid_bins": [1, 2, 4], "pyramid_channels": 128}
+    assert load_checkpoint(with_header(tmp_path / "a.safetensors", options=old)).network.spec == StudentSpec()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"network": "lsfa-r19"}, "Unknown network 'lsfa-r19'. Did you mean lsfa-r18?"),
+        ({"options": {"contxt": "psp"}}, "Unknown network option 'contxt'"),
+        ({"options": {"context": "pspp"}}, "Did you mean psp?"),
+        ({"network": None}, "damaged: 'network'"),
+        ({"options": 3}, "is damaged"),
+        ({"input_size": [256]}, "is damaged"),
+        ({"input_size": ["a", "b"]}, "is damaged"),
+        ({"schema": 99}, "newer version"),
+    ],
+)
+def test_a_header_that_cannot_be_followed_is_refused_with_the_file_s_name(
+    changes: dict[str, object], said: str, tmp_path: Path
+) -> None:
+    path = with_header(tmp_path / "a.safetensors", **changes)
+    with pytest.raises(UsageError) as caught:
+        load_checkpoint(path)
+    assert said in caught.value.message
+    assert str(path) in caught.value.message
+
+
+def test_a_foreign_c_dlinknet_is_recognised_by_its_tensor_names(tmp_path: Path) -> None:
+    with torch.device("meta"):
+        state = CDLinkNet(auxiliary=True).state_dict()
+    # Expanded from one value each: the file is small, the tensors are not.
+    values = {name: torch.full((), 0.5).expand(value.shape) for name, value in state.items()}
+    torch.save({"state_dict": values}, tmp_path / "a.pth")
+    network = load_checkpoint(tmp_path / "a.pth").network
+    assert network.kind == "c-dlinknet"
+    assert (network.backbone.layer3[22].conv3.weight == 0.5).all()
+    del values["centre.restore.0.0.weight"]
+    torch.save(values, tmp_path / "b.pth")
+    with pytest.raises(UsageError, match=r"than c-dlinknet with default options: 1 tensors missing.*missing centre"):
+        load_checkpoint(tmp_path / "b.pth")
+
+
+def test_a_trunk_starts_from_torchvision_s_checkpoint_whose_classifier_is_left_out(tmp_path: Path) -> None:
+    trained, network = ResNet(18), Student()
+    torch.save(
+        {**trained.state_dict(), "fc.weight": torch.ones(10, 512), "fc.bias": torch.ones(10)}, tmp_path / "a.pth"
+    )
+    load_backbone(network, tmp_path / "a.pth")
+    for name, value in trained.state_dict().items():
+        torch.testing.assert_close(network.backbone.state_dict()[name], value, rtol=0, atol=0)
+    with pytest.raises(UsageError, match="another network than the trunk of c-dlinknet"):
+        load_backbone(CDLinkNet(CDLinkNetSpec(backbone="resnet34")), tmp_path / "a.pth")
 
 
 def test_lossless_keeps_what_half_precision_would_change(tmp_path: Path) -> None:

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -10,15 +13,24 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
+from trtparse.calibration.graph import GraphIndex  # noqa: E402
+from trtparse.calibration.lint import problems_of  # noqa: E402
+from trtparse.data.dataset import Dataset  # noqa: E402
 from trtparse.data.letterbox import Letterbox  # noqa: E402
 from trtparse.data.lip import LipDataset  # noqa: E402
+from trtparse.engines import Bundle  # noqa: E402
 from trtparse.engines.base import Frames  # noqa: E402
 from trtparse.errors import BuildError  # noqa: E402
 from trtparse.labels import CLASS_NAMES  # noqa: E402
-from trtparse.networks.checkpoint import load_checkpoint  # noqa: E402
+from trtparse.networks.checkpoint import load_checkpoint, save_checkpoint  # noqa: E402
+from trtparse.networks.layers import resize_like  # noqa: E402
+from trtparse.networks.network import ParsingNetwork  # noqa: E402
 from trtparse.networks.preprocessing import normalise  # noqa: E402
-from trtparse.networks.student import Student, StudentSpec, resize_like  # noqa: E402
+from trtparse.networks.registry import create_network  # noqa: E402
+from trtparse.networks.resnet import BLOCKS  # noqa: E402
+from trtparse.networks.student import Student, StudentSpec  # noqa: E402
 from trtparse.networks.weights import DEFAULT_WEIGHTS  # noqa: E402
+from trtparse.trt_builder.build import BuildSpec, build_bundle  # noqa: E402
 from trtparse.trt_builder.export import OPSET, export_onnx  # noqa: E402
 
 
@@ -169,3 +181,131 @@ def test_parity_on_fifty_real_photographs(network: Student, model: onnx.ModelPro
     with torch.inference_mode():
         logits = torch.cat([network(normalise(torch.from_numpy(frame[None]))) for frame in frames])
     assert_parity(labels, logits, 0.9995)
+
+
+C_DLINKNET = "C-DLinkNet, odd size"
+VARIANTS: dict[str, tuple[str, dict[str, Any], tuple[int, int]]] = {
+    "head on the deepest level": ("lsfa-r18", {"context": "none", "fusion": "none"}, (64, 64)),
+    "PSP, channel attention": ("lsfa-r18", {"context": "psp", "fusion": "channel_attention"}, (96, 64)),
+    "separable, added": ("lsfa-r18", {"fusion": "add", "separable": True}, (64, 64)),
+    "D-LinkNet": ("c-dlinknet", {"backbone": "resnet34", "aspp": "none", "smooth": False}, (64, 96)),
+    "EfficientNet-Lite0, odd size": ("lsfa-efficientnet-lite0", {}, (97, 70)),
+    C_DLINKNET: ("c-dlinknet", {"backbone": "resnet34", "smooth_level": 4, "smooth_channels": 64}, (97, 70)),
+}
+"""Each other part of a network at least once: kind, options and input size."""
+
+
+@contextmanager
+def short_trunks() -> Iterator[None]:
+    """One block in each layer of a trunk: what stands on it is looked at here, and exports take half the time."""
+    with pytest.MonkeyPatch.context() as patch:
+        for depth, (block, _) in BLOCKS.items():
+            patch.setitem(BLOCKS, depth, (block, (1, 1, 1, 1)))
+        yield
+
+
+def letterboxed(people: Dataset, size: tuple[int, int]) -> Frames:
+    images = [people[index].image for index in range(4)]
+    return np.stack([Letterbox.fit((i.shape[0], i.shape[1]), size).apply(i) for i in images])
+
+
+class Exported:
+    """The variants' networks and graphs, each made once."""
+
+    def __init__(self, people: Dataset) -> None:
+        self.people = people
+        self.made: dict[str, tuple[ParsingNetwork, onnx.ModelProto, Frames]] = {}
+
+    def __getitem__(self, variant: str) -> tuple[ParsingNetwork, onnx.ModelProto, Frames]:
+        if variant not in self.made:
+            kind, options, size = VARIANTS[variant]
+            frames = letterboxed(self.people, size)
+            torch.manual_seed(0)
+            with short_trunks():
+                network = create_network(kind, options, auxiliary=True)
+            with torch.no_grad():
+                # Statistics of real images, so that folding the batch norms changes something.
+                for module in network.modules():
+                    if isinstance(module, torch.nn.BatchNorm2d):
+                        module.momentum = None
+                network.train()(normalise(torch.from_numpy(frames)))
+                if variant == C_DLINKNET:
+                    # An untrained network's classes are a hair apart; three that are not survive INT8.
+                    network.head.weight[:3] *= 100
+                    network.head.bias[3:] = -100
+            self.made[variant] = (network.eval(), export_onnx(network, size, logits=True), frames)
+        return self.made[variant]
+
+
+@pytest.fixture(scope="module")
+def exported(people: Dataset) -> Exported:
+    return Exported(people)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_pytorch_and_onnx_agree_on_every_network(variant: str, exported: Exported) -> None:
+    network, model, frames = exported[variant]
+    labels, logits = run(model, frames[:1])
+    with torch.inference_mode():
+        expected = network(normalise(torch.from_numpy(frames[:1])))
+    assert len(np.unique(labels)) > 1
+    np.testing.assert_allclose(logits, expected.numpy(), atol=1e-3 * float(expected.abs().max()))
+    assert_parity(labels, expected, 0.9995)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_network_s_graph_is_static_folded_and_names_its_layers(variant: str, exported: Exported) -> None:
+    network, model, _ = exported[variant]
+    assert not {node.op_type for node in model.graph.node} & {"Shape", "BatchNormalization", "Identity", "Constant"}
+    names = {node.name for node in model.graph.node if node.op_type in ("Conv", "ConvTranspose")}
+    kinds = (torch.nn.Conv2d, torch.nn.ConvTranspose2d)
+    layers = {name for name, module in network.named_modules() if isinstance(module, kinds)}
+    assert names == {name for name in layers if not name.startswith("auxiliary_heads.")}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_nvidia_s_parser_takes_every_network(variant: str, exported: Exported) -> None:
+    trt = pytest.importorskip("tensorrt_rtx_bindings", reason="TensorRT-RTX is not installed")
+    builder = trt.Builder(trt.Logger(trt.Logger.ERROR))
+    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    parser = trt.OnnxParser(network, trt.Logger(trt.Logger.ERROR))
+    model = exported[variant][1]
+    assert parser.parse(model.SerializeToString()), parser.get_error(0).desc()
+    read = [network.get_layer(number).type for number in range(network.num_layers)]
+    for operator, kind in (("Conv", trt.LayerType.CONVOLUTION), ("ConvTranspose", trt.LayerType.DECONVOLUTION)):
+        assert read.count(kind) == [node.op_type for node in model.graph.node].count(operator)
+
+
+@pytest.fixture(scope="module")
+def c_dlinknet_bundle(exported: Exported, people: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    folder = tmp_path_factory.mktemp("c_dlinknet")
+    network, model, frames = exported[C_DLINKNET]
+    size = (frames.shape[1], frames.shape[2])
+    save_checkpoint(network, folder / "a.safetensors", size, lossless=True)
+    with short_trunks(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr("trtparse.trt_builder.export.export_onnx", lambda *_, **__: model)
+        spec = BuildSpec(folder / "a.safetensors", "int8", calibration_images=4, threads=1)
+        return build_bundle(spec, people, folder / "built")
+
+
+def test_a_c_dlinknet_becomes_an_int8_bundle_that_keeps_the_rules(c_dlinknet_bundle: Bundle) -> None:
+    assert c_dlinknet_bundle.manifest.precisions == ("fp32", "fp16", "int8")
+    assert c_dlinknet_bundle.manifest.parity["int8"]["pixel_agreement"] > 0.8
+    assert c_dlinknet_bundle.manifest.calibration["higher_precision"] == {"head": "it makes the logits"}
+    assert list(problems_of(onnx.load(c_dlinknet_bundle.graph("int8")))) == []
+
+
+def test_its_transposed_convolutions_are_int8_as_well(c_dlinknet_bundle: Bundle) -> None:
+    index = GraphIndex(onnx.load(c_dlinknet_bundle.graph("int8")).graph)
+    transposed = [node for node in index.convolutions() if node.op_type == "ConvTranspose"]
+    assert len(transposed) == 6
+    for node in transposed:
+        makers = [index.producer(node.input[position]) for position in (0, 1)]
+        assert [maker.op_type for maker in makers if maker is not None] == ["DequantizeLinear"] * 2
+
+
+def test_tensorrt_builds_it(c_dlinknet_bundle: Bundle) -> None:
+    pytest.importorskip("tensorrt_rtx_bindings", reason="TensorRT-RTX is not installed")
+    from trtparse.trt_builder.tensorrt_rtx import compile_engine
+
+    assert compile_engine(onnx.load(c_dlinknet_bundle.graph("int8"))).quantise_layers > 50

@@ -1,0 +1,43 @@
+"""The networks by name."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import torch
+
+from .c_dlinknet import CDLinkNet
+from .network import ParsingNetwork, check_choice
+from .student import EfficientStudent, Student
+
+NETWORKS: dict[str, type[ParsingNetwork]] = {
+    network.kind: network for network in (Student, EfficientStudent, CDLinkNet)
+}
+
+
+def create_network(kind: str, options: Mapping[str, Any], auxiliary: bool = False) -> ParsingNetwork:
+    """A network with random weights.
+
+    Args:
+        kind: one of ``NETWORKS``.
+        options: of its spec; those that are left out have their defaults.
+        auxiliary: with auxiliary heads, for training.
+
+    Raises:
+        UsageError: an unknown kind, option or value; the nearest that is allowed is named.
+    """
+    check_choice("network", kind, NETWORKS)
+    network = NETWORKS[kind]
+    return network(network.spec_class.from_dict(options), auxiliary)
+
+
+def recognise(tensors: Collection[str]) -> str:
+    """The kind of network, with default options, that most of these tensor names belong to."""
+
+    def known(kind: str) -> int:
+        with torch.device("meta"):
+            network = create_network(kind, {})
+        return sum(name in tensors for name in network.state_dict())
+
+    return max(NETWORKS, key=known)
