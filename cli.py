@@ -12,9 +12,11 @@ from .command_line import run
 COMMANDS = {
     "build": "Build a bundle from a checkpoint, or engines from a bundle.",
     "validate": "Compare an engine of BUNDLE with PyTorch, class by class.",
+    "compare": "Set bundles or precisions side by side.",
     "demo": "Draw the parsing over VIDEO.",
     "parse": "Write label maps and overlays of photographs.",
-    "train": "Train a student on labelled images.",
+    "train": "Train a network on labelled images.",
+    "distill": "Train a student that follows a teacher.",
     "synthesize": "Render people with label maps into OUTPUT, in LIP's layout.",
 }
 """Every command, in the order of ``trtparse -h``, with its line there."""

@@ -1,7 +1,7 @@
-"""The training loop: labelled photographs in, the best checkpoint by validation mIoU out.
+"""The training loop: photographs in, the best checkpoint by validation mIoU out.
 
-Every random choice is a function of (seed, step), so a run that was killed and resumed sees the batches
-it would have seen. ``state.pt`` holds all that a resumed run needs; ``best.safetensors`` is the product.
+Every random choice is a function of (seed, step), so a run that was killed and resumed sees the batches it would
+have seen. ``state.pt`` holds all that a resumed run needs; ``best.safetensors`` is the product.
 """
 
 from __future__ import annotations
@@ -10,72 +10,42 @@ import io
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..data.augmentation import Augmentation
 from ..data.dataset import Dataset
 from ..data.letterbox import Letterbox
 from ..errors import DataError, TrtparseError, UsageError
 from ..files import check_output_folder, replace_bytes
-from ..labels import IGNORE_LABEL, NUM_CLASSES
-from ..networks.checkpoint import load_checkpoint, save_checkpoint
+from ..labels import CLASS_NAMES, IGNORE_LABEL, NUM_CLASSES
+from ..networks.checkpoint import load_backbone, load_checkpoint, save_checkpoint
+from ..networks.network import ParsingNetwork
 from ..networks.preprocessing import normalise
-from ..networks.student import Student, StudentSpec
-from ..validation.metrics import ConfusionMatrix
+from ..networks.registry import create_network
+from ..validation.metrics import ConfusionMatrix, Scores
+from .loader import UNLABELLED, Batch, Loader, Part, repeat_factors
+from .losses import (
+    class_relation,
+    cross_entropy,
+    downsample_labels,
+    downsample_mask,
+    kl_divergence,
+    lovasz_softmax,
+    on_teacher_grid,
+)
+from .recipe import Distillation, Loss, Optimizer, Recipe, differences
+from .teacher import Teacher
 
-AUXILIARY_WEIGHT = 0.4
-"""Weight of each auxiliary head's loss, as in the CE2P and DIST recipes."""
-
-RARE_WEIGHT = 2.0
-"""Cross-entropy weight of the classes that cover little of a person."""
 RARE_CLASSES = (1, 3, 4, 6, 8, 10, 11, 12)
+"""Classes that cover little of a person: hat, glove, sunglasses, dress, socks, jumpsuits, scarf, skirt."""
 
-
-@dataclass(frozen=True)
-class TrainingSpec:
-    """The recipe.
-
-    Args:
-        steps: optimiser steps in all.
-        batch: images per step.
-        input_size: (height, width).
-        learning_rate: AdamW's, at the end of the warm-up; falls to 0 with (1 - step / steps) ** 0.9.
-        weight_decay: AdamW's, on convolution weights.
-        warm_up: steps of linear warm-up.
-        ema: decay of the averaged weights, which are what is validated and saved.
-        validate_every: steps between two validations; the state is saved then, too.
-        seed: of initialisation, order and augmentation.
-    """
-
-    steps: int = 4000
-    batch: int = 16
-    input_size: tuple[int, int] = (256, 192)
-    learning_rate: float = 1.2e-3
-    weight_decay: float = 0.02
-    warm_up: int = 100
-    ema: float = 0.998
-    validate_every: int = 200
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("steps", "batch", "validate_every"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name} must be at least 1, not {getattr(self, name)}.")
-        if min(self.input_size) < 64:
-            raise UsageError(f"input_size must be 64x64 or more, not {self.input_size[0]}x{self.input_size[1]}.")
-        if not 0 < self.learning_rate < 1:
-            raise UsageError(f"learning_rate must lie between 0 and 1, not {self.learning_rate}.")
+BEST_NAME, STATE_NAME, LOG_NAME = "best.safetensors", "state.pt", "log.jsonl"
 
 
 @dataclass(frozen=True)
@@ -85,8 +55,8 @@ class Progress:
     Args:
         step, steps: where it is.
         loss: of the last step.
-        images_per_second: over the last steps.
-        seconds_left: at that speed, validation included.
+        images_per_second: since the run was started or resumed, validation included.
+        seconds_left: at that speed.
         mean_iou: of the last validation, 0 to 1, or None before the first.
         best: the best so far.
     """
@@ -100,101 +70,182 @@ class Progress:
     best: float | None
 
 
-def train(
-    training: Sequence[Dataset],
-    validation: Dataset,
-    output: Path,
-    spec: TrainingSpec = TrainingSpec(),
-    *,
-    initial: Path | None = None,
-    on_progress: Callable[[Progress], None] | None = None,
-) -> Path:
-    """Train a student, or go on with the run that ``output`` holds.
+@dataclass(frozen=True)
+class Images:
+    """What a run learns from and is judged on.
 
     Args:
-        training: labelled datasets, used as one.
+        training: labelled and unlabelled parts, used as one.
         validation: labelled; the checkpoint that is best on it is kept.
-        output: folder of the run: ``best.safetensors``, ``state.pt``, ``log.jsonl``.
-        spec: the recipe; a resumed run must have the same.
-        initial: checkpoint to start a new run from.
+    """
+
+    training: tuple[Part, ...]
+    validation: Dataset
+
+
+def train(
+    recipe: Recipe,
+    images: Images,
+    output: Path,
+    *,
+    teacher: Teacher | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
+    on_stage: Callable[[str], None] | None = None,
+) -> Path:
+    """Train a network, or go on with the run that ``output`` holds.
+
+    Args:
+        recipe: every value of the run. Its paths are not read here, but for ``network.initial``.
+        images: what the recipe's ``data`` names.
+        output: folder of the run: ``best.safetensors``, ``state.pt``, ``log.jsonl``, TensorBoard's events.
+        teacher: what ``recipe.distillation.teacher`` names.
         on_progress: called after every step.
+        on_stage: told in a few words what takes long before the first step.
 
     Returns:
         The path of the best checkpoint.
 
     Raises:
-        DataError: no labelled image.
+        DataError: no labelled image, or unlabelled ones without a teacher; a file that cannot be read.
         UsageError: the folder holds a run with another recipe, or cannot be written.
         TrtparseError: the loss is not a number; the best checkpoint so far is kept.
     """
-    for dataset in (*training, validation):
-        if not dataset.labelled or len(dataset) == 0:
-            raise DataError(f"{dataset.description} has no labelled images.", "Training needs label maps.")
+    _check(recipe, images, teacher)
     check_output_folder(output)
-    run = _Run(training, validation, output, spec, initial)
+    run = _Run(recipe, images, output, teacher, on_stage or (lambda _: None))
     try:
         run.loop(on_progress)
     finally:
         run.close()
-    return output / "best.safetensors"
+    return output / BEST_NAME
+
+
+def _check(recipe: Recipe, images: Images, teacher: Teacher | None) -> None:
+    labelled = [part for part in images.training if part.labels]
+    for dataset in (*(part.dataset for part in labelled), images.validation):
+        if not dataset.labelled or len(dataset) == 0:
+            raise DataError(
+                f"{dataset.description} has no labelled images.",
+                "Training needs label maps; images without them go into a recipe with labels = false and a teacher.",
+            )
+    if not images.training:
+        raise DataError("The recipe names no images to train on.", "Add [[data.train]], or give --data.")
+    if teacher is None and len(labelled) < len(images.training):
+        raise DataError(
+            "Images without labels teach nothing without a teacher.", "Name one: distillation.teacher, or --teacher."
+        )
+    if (teacher is not None) != bool(recipe.distillation.teacher):
+        raise UsageError("The recipe's distillation.teacher and the teacher that was loaded do not belong together.")
+
+
+class Precision:
+    """Mixed precision for a device.
+
+    Args:
+        name: ``auto``, ``fp32``, ``bf16`` or ``fp16``.
+        device: what the network is on.
+
+    Raises:
+        UsageError: ``fp16`` on a CPU: its gradients underflow there without a scaler that PyTorch has.
+    """
+
+    def __init__(self, name: str, device: torch.device) -> None:
+        if name == "auto":
+            name = _fastest(device)
+        if name == "fp16" and device.type != "cuda":
+            raise UsageError("precision fp16 needs a GPU.", "Use bf16, fp32 or auto on a CPU.")
+        self.name, self.device = name, device
+        self.scaler = torch.amp.GradScaler(device.type, enabled=name == "fp16")
+
+    def autocast(self) -> torch.autocast:
+        dtype = torch.float16 if self.name == "fp16" else torch.bfloat16
+        return torch.autocast(self.device.type, dtype, enabled=self.name != "fp32")
+
+
+def training_device() -> torch.device:
+    """The first GPU, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _fastest(device: torch.device) -> str:
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+    # On a processor without instructions for it, bfloat16 is several times slower than float32.
+    supports = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    return "bf16" if supports() else "fp32"
+
+
+def evaluate(network: ParsingNetwork, dataset: Dataset, input_size: tuple[int, int], precision: Precision) -> Scores:
+    """LIP's scores of a network on a labelled dataset, as ``trtparse validate`` counts them."""
+    device = next(network.parameters()).device
+    matrix = ConfusionMatrix()
+    with torch.inference_mode(), precision.autocast():
+        for index in range(len(dataset)):
+            sample = dataset[index]
+            assert sample.labels is not None
+            box = Letterbox.fit((sample.image.shape[0], sample.image.shape[1]), input_size)
+            frames = torch.from_numpy(box.apply(sample.image)[None]).to(device)
+            prediction = network(normalise(frames)).argmax(1)[0].to(torch.uint8).cpu().numpy()
+            matrix.update(sample.labels, box.restore(prediction))
+    return matrix.scores()
 
 
 class _Run:
     def __init__(
-        self,
-        training: Sequence[Dataset],
-        validation: Dataset,
-        output: Path,
-        spec: TrainingSpec,
-        initial: Path | None,
+        self, recipe: Recipe, images: Images, output: Path, teacher: Teacher | None, on_stage: Callable[[str], None]
     ) -> None:
-        torch.manual_seed(spec.seed)
-        self.validation, self.output, self.spec = validation, output, spec
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        # bfloat16 halves a step on CPUs that have it and needs no loss scaling on a GPU.
-        self.half = self.device.type == "cuda" or torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-        self.network = Student(StudentSpec(), auxiliary=True).to(self.device)
-        if initial is not None:
-            source = load_checkpoint(initial).network.state_dict()
-            self.network.load_state_dict(source, strict=False)
-        self.optimizer = torch.optim.AdamW(self._parameter_groups(), lr=spec.learning_rate)
+        torch.manual_seed(recipe.seed)
+        self.recipe, self.output, self.teacher = recipe, output, teacher
+        self.validation = images.validation
+        self.device = training_device()
+        self.precision = Precision(recipe.precision, self.device)
+        self.network = _network(recipe).to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.criterion = Criterion(recipe.loss, recipe.distillation, self.network.auxiliary_weight, self.device)
+        self.optimizer = _optimizer(self.network, recipe.optimizer)
         self.average = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
         self.step = 0
         self.best: float | None = None
         self.last: float | None = None
-        self.weights = torch.ones(NUM_CLASSES, device=self.device)
-        self.weights[list(RARE_CLASSES)] = RARE_WEIGHT
         self._resume()
-        self.loader = _Loader(training, spec, self.step)
-
-    def _parameter_groups(self) -> list[dict[str, Any]]:
-        decayed = [p for p in self.network.parameters() if p.ndim > 1]
-        plain = [p for p in self.network.parameters() if p.ndim <= 1]
-        return [
-            {"params": decayed, "weight_decay": self.spec.weight_decay},
-            {"params": plain, "weight_decay": 0.0},
-        ]
+        self.events = _Events(output, self.step)
+        if recipe.data.rare_class_share > 0:
+            on_stage("Counting classes")
+        weights = repeat_factors(images.training, recipe.data.rare_class_share)
+        self.loader = Loader(
+            images.training,
+            weights,
+            recipe.augmentation,
+            recipe.batch,
+            recipe.sample_size,
+            recipe.seed,
+            self.step,
+            recipe.steps,
+        )
 
     def _resume(self) -> None:
-        path = self.output / "state.pt"
+        path = self.output / STATE_NAME
         if not path.is_file():
             return
         state = torch.load(path, map_location=self.device, weights_only=True)
-        recipe = json.dumps(asdict(self.spec), sort_keys=True)
-        if state["spec"] != recipe:
+        there = Recipe.from_dict(json.loads(state["recipe"]))
+        if there != self.recipe:
+            changed = "; ".join(differences(there, self.recipe)[:3])
             raise UsageError(
-                f"{self.output} holds a run with another recipe.", "Choose another output folder, or the same options."
+                f"{self.output} holds a run with another recipe: {changed}.",
+                "Choose another output folder, or the same recipe.",
             )
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
+        self.precision.scaler.load_state_dict(state["scaler"])
         self.average = state["average"]
         self.step, self.best, self.last = state["step"], state["best"], state["last"]
 
     def save_state(self) -> None:
         state = {
-            "spec": json.dumps(asdict(self.spec), sort_keys=True),
+            "recipe": json.dumps(self.recipe.to_dict(), sort_keys=True),
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "scaler": self.precision.scaler.state_dict(),
             "average": self.average,
             "step": self.step,
             "best": self.best,
@@ -202,65 +253,56 @@ class _Run:
         }
         buffer = io.BytesIO()
         torch.save(state, buffer)
-        replace_bytes(self.output / "state.pt", buffer.getvalue())
+        replace_bytes(self.output / STATE_NAME, buffer.getvalue())
 
     def loop(self, on_progress: Callable[[Progress], None] | None) -> None:
-        started, first = time.monotonic(), self.step
-        while self.step < self.spec.steps:
+        started, first, steps = time.monotonic(), self.step, self.recipe.steps
+        while self.step < steps:
             loss = self._train_step()
             self.step += 1
-            if self.step % self.spec.validate_every == 0 or self.step == self.spec.steps:
-                self._validate(loss)
+            pace = (time.monotonic() - started) / (self.step - first)
+            if self.step % self.recipe.validate_every == 0 or self.step == steps:
+                self._validate(loss, self.recipe.batch / pace)
                 self.save_state()
             if on_progress is not None:
-                pace = (time.monotonic() - started) / (self.step - first)
-                left = pace * (self.spec.steps - self.step)
-                on_progress(
-                    Progress(self.step, self.spec.steps, loss, self.spec.batch / pace, left, self.last, self.best)
-                )
-
-    def _learning_rate(self) -> float:
-        warm = min(1.0, (self.step + 1) / max(self.spec.warm_up, 1))
-        return self.spec.learning_rate * warm * math.pow(1 - self.step / self.spec.steps, 0.9)
+                speed, left = self.recipe.batch / pace, pace * (steps - self.step)
+                on_progress(Progress(self.step, steps, loss, speed, left, self.last, self.best))
 
     def _train_step(self) -> float:
         self.network.train()
         for group in self.optimizer.param_groups:
-            group["lr"] = self._learning_rate()
-        frames, labels = self.loader.next()
-        images = normalise(torch.from_numpy(frames).to(self.device))
-        targets = torch.from_numpy(labels).to(self.device)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
-            coarse = self.network.forward_coarse(images.contiguous(memory_format=torch.channels_last))
-        loss = self._loss([logits.float() for logits in coarse], targets)
-        if not math.isfinite(float(loss.detach())):
-            raise TrtparseError(
-                f"The loss is {float(loss.detach())} at step {self.step + 1}.",
-                f"The last good checkpoint is in {self.output}; lower the learning rate and start a new run.",
-            )
+            group["lr"] = group["rate"] * learning_rate(self.recipe.optimizer, self.step, self.recipe.steps)
+        batch = self.loader.next()
+        frames = torch.from_numpy(batch.frames).to(self.device)
+        labels = torch.from_numpy(batch.labels).to(self.device)
+        with self.precision.autocast():
+            images = normalise(frames).contiguous(memory_format=torch.channels_last)
+            coarse = self.network.forward_coarse(images)
+            answers = None if self.teacher is None else self.teacher(frames)
+        loss = self.criterion([logits.float() for logits in coarse], labels, answers)
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise self._not_finite(value, batch)
+        scaler = self.precision.scaler
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
-        self.optimizer.step()
+        scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        scaler.unscale_(self.optimizer)
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.optimizer.gradient_clip)
+        scaler.step(self.optimizer)
+        scaler.update()
         self._update_average()
-        return float(loss.detach())
+        return value
 
-    def _loss(self, coarse: list[Tensor], targets: Tensor) -> Tensor:
-        # Half of the input's resolution: a quarter of the memory traffic, and the finest logits are at a quarter.
-        half = targets[:, ::2, ::2].long()
-        main = F.interpolate(coarse[0], size=half.shape[-2:], mode="bilinear", align_corners=False)
-        loss = F.cross_entropy(main, half, self.weights, ignore_index=IGNORE_LABEL)
-        for logits in coarse[1:]:
-            stride = targets.shape[-2] // logits.shape[-2]
-            near = targets[:, stride // 2 :: stride, stride // 2 :: stride][:, : logits.shape[-2], : logits.shape[-1]]
-            logits = logits[:, :, : near.shape[-2], : near.shape[-1]]
-            loss = loss + AUXILIARY_WEIGHT * F.cross_entropy(
-                logits, near.long(), self.weights, ignore_index=IGNORE_LABEL
-            )
-        return loss
+    def _not_finite(self, value: float, batch: Batch) -> TrtparseError:
+        kept = "No checkpoint was good enough to keep" if self.best is None else f"{BEST_NAME} of {self.output} is kept"
+        return TrtparseError(
+            f"The loss is {value} at step {self.step + 1}, of the images {', '.join(batch.names)}.",
+            f"{kept}. Lower optimizer.learning_rate, or look at these images; then start in another folder.",
+        )
 
     def _update_average(self) -> None:
-        decay = min(self.spec.ema, (1 + self.step) / (10 + self.step))
+        # Young averages forget faster, so that the random start does not stay in them.
+        decay = min(self.recipe.optimizer.average, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
             for name, value in self.network.state_dict().items():
                 if value.is_floating_point():
@@ -268,76 +310,165 @@ class _Run:
                 else:
                     self.average[name].copy_(value)
 
-    def _validate(self, loss: float) -> None:
-        averaged = Student(StudentSpec()).to(self.device).eval()
+    def _validate(self, loss: float, speed: float) -> None:
+        averaged = create_network(self.network.kind, self.network.spec.to_dict()).to(self.device).eval()
         averaged.load_state_dict(self.average, strict=False)
-        matrix = ConfusionMatrix()
-        with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
-            for index in range(len(self.validation)):
-                sample = self.validation[index]
-                assert sample.labels is not None
-                box = Letterbox.fit((sample.image.shape[0], sample.image.shape[1]), self.spec.input_size)
-                frame = torch.from_numpy(box.apply(sample.image)[None]).to(self.device)
-                prediction = averaged(normalise(frame)).argmax(1)[0].to(torch.uint8).cpu().numpy()
-                matrix.update(sample.labels, box.restore(prediction))
-        self.last = matrix.scores().mean_iou
-        with (self.output / "log.jsonl").open("a") as log:
-            log.write(json.dumps({"step": self.step, "loss": round(loss, 4), "mean_iou": round(self.last, 5)}) + "\n")
+        scores = evaluate(averaged, self.validation, self.recipe.input_size, self.precision)
+        self.last = scores.mean_iou
+        entry = {"step": self.step, "loss": round(loss, 4), "mean_iou": round(self.last, 5)}
+        with (self.output / LOG_NAME).open("a") as log:
+            log.write(json.dumps(entry) + "\n")
+        self.events.write(self.step, loss, scores, self.optimizer.param_groups[-1]["lr"], speed)
         if self.best is None or self.last >= self.best:
             self.best = self.last
-            save_checkpoint(averaged, self.output / "best.safetensors", self.spec.input_size)
+            save_checkpoint(averaged, self.output / BEST_NAME, self.recipe.input_size)
 
     def close(self) -> None:
         self.loader.close()
+        self.events.close()
 
 
-class _Loader:
-    """Batches in the order that (seed, step) gives, prepared ahead on one thread."""
+class Criterion:
+    """The loss of a batch: what its labels ask for, and what a teacher does.
 
-    ahead = 4
+    Args:
+        loss: weights of the labels' terms.
+        distillation: weights of the teacher's terms.
+        auxiliary_weight: the network's own, for ``loss.auxiliary`` below 0.
+        device: where the logits are.
+    """
 
-    def __init__(self, datasets: Sequence[Dataset], spec: TrainingSpec, step: int) -> None:
-        self.datasets, self.spec = datasets, spec
-        self.augment = Augmentation()
-        self.ends = np.cumsum([len(dataset) for dataset in datasets])
-        self.pool = ThreadPoolExecutor(1, thread_name_prefix="loader")
-        self.steps: Iterator[int] = iter(range(step, spec.steps))
-        self.queue: list[Future[tuple[NDArray[np.uint8], NDArray[np.uint8]]]] = []
-        # One thread here and torch's own in the step: OpenCV's pool on top of both only gets in their way.
-        cv2.setNumThreads(1)
-        for _ in range(self.ahead):
-            self._start()
+    def __init__(
+        self, loss: Loss, distillation: Distillation, auxiliary_weight: float, device: torch.device | str = "cpu"
+    ) -> None:
+        self.loss, self.distillation = loss, distillation
+        self.auxiliary_weight = auxiliary_weight if loss.auxiliary < 0 else loss.auxiliary
+        self.class_weights = torch.ones(NUM_CLASSES, device=device)
+        self.class_weights[list(RARE_CLASSES)] = loss.rare_class_weight
 
-    def _start(self) -> None:
-        step = next(self.steps, None)
-        if step is not None:
-            self.queue.append(self.pool.submit(self._batch, step))
+    def __call__(self, coarse: list[Tensor], labels: Tensor, teacher_logits: Tensor | None = None) -> Tensor:
+        """The sum of all terms.
 
-    def next(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        batch = self.queue.pop(0).result()
-        self._start()
-        return batch
+        Args:
+            coarse: (N, C, h, w) float32 logits of the main head and of each auxiliary head, each at its stride.
+            labels: (N, H, W) uint8 as in :class:`~trtparse.distillation.loader.Batch`.
+            teacher_logits: (N, C, h, w) float32, at the teacher's grid.
 
-    def _batch(self, step: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        frames, labels = [], []
-        for position in range(step * self.spec.batch, (step + 1) * self.spec.batch):
-            rng = np.random.default_rng((self.spec.seed, position))
-            index = self._index(position)
-            part = int(np.searchsorted(self.ends, index, side="right"))
-            offset = int(self.ends[part - 1]) if part else 0
-            frame, label = self.augment(self.datasets[part][index - offset], self.spec.input_size, rng)
-            frames.append(frame)
-            labels.append(label)
-        return np.stack(frames), np.stack(labels)
+        Returns:
+            () float32.
+        """
+        photograph = labels != IGNORE_LABEL
+        labels = torch.where(labels == UNLABELLED, IGNORE_LABEL, labels)
+        total = self._labelled(coarse, labels)
+        if teacher_logits is not None:
+            mask = downsample_mask(photograph, (teacher_logits.shape[-2], teacher_logits.shape[-1]))
+            for number, logits in enumerate(coarse):
+                weight = self.distillation.weight * (1.0 if number == 0 else self.distillation.auxiliary)
+                if weight > 0:
+                    total = total + weight * self._distilled(logits, teacher_logits, mask)
+        return total
 
-    def _index(self, position: int) -> int:
-        """Every image once per epoch, in an order of the epoch's own."""
-        total = int(self.ends[-1])
-        epoch, place = divmod(position, total)
-        if getattr(self, "_epoch", None) != epoch:
-            self._epoch = epoch
-            self._order = np.random.default_rng((self.spec.seed, epoch, 1)).permutation(total)
-        return int(self._order[place])
+    def _labelled(self, coarse: list[Tensor], labels: Tensor) -> Tensor:
+        main, loss = coarse[0], self.loss
+        # Half of the input's resolution: a quarter of the memory traffic, and the finest logits are at a quarter.
+        half = (labels.shape[-2] // 2, labels.shape[-1] // 2)
+        fine = F.interpolate(main, size=half, mode="bilinear", align_corners=False)
+        total = loss.cross_entropy * cross_entropy(fine, downsample_labels(labels, half), self.class_weights)
+        if loss.lovasz > 0:
+            total = total + loss.lovasz * lovasz_softmax(main, downsample_labels(labels, _grid(main)))
+        for logits in coarse[1:]:
+            targets = downsample_labels(labels, _grid(logits))
+            total = total + self.auxiliary_weight * cross_entropy(logits, targets, self.class_weights)
+        return total
+
+    def _distilled(self, logits: Tensor, teacher_logits: Tensor, mask: Tensor) -> Tensor:
+        what = self.distillation
+        student = on_teacher_grid(logits, teacher_logits)
+        total = student.new_zeros(())
+        if what.kl > 0:
+            total = total + what.kl * kl_divergence(student, teacher_logits, mask, what.temperature)
+        if what.inter > 0 or what.intra > 0:
+            total = total + class_relation(
+                student,
+                teacher_logits,
+                mask,
+                inter=what.inter,
+                intra=what.intra,
+                temperature=what.temperature,
+                minimum_std=what.minimum_std,
+            )
+        return total
+
+
+def _grid(logits: Tensor) -> tuple[int, int]:
+    return int(logits.shape[-2]), int(logits.shape[-1])
+
+
+def learning_rate(optimizer: Optimizer, step: int, steps: int) -> float:
+    """Of a step, counted from 0."""
+    warm = min(1.0, (step + 1) / max(optimizer.warm_up, 1))
+    gone = step / steps
+    if optimizer.schedule == "cosine":
+        return optimizer.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * gone))
+    return optimizer.learning_rate * warm * math.pow(1 - gone, optimizer.power)
+
+
+def _network(recipe: Recipe) -> ParsingNetwork:
+    network = create_network(recipe.network.kind, recipe.network.options, auxiliary=True)
+    if network.spec.num_classes != NUM_CLASSES:
+        raise UsageError(
+            f"The recipe's network.options.num_classes is {network.spec.num_classes}; LIP has {NUM_CLASSES} classes.",
+            "Leave it out.",
+        )
+    if recipe.network.initial:
+        initial = load_checkpoint(Path(recipe.network.initial)).network
+        if (initial.kind, initial.spec) != (network.kind, network.spec):
+            raise UsageError(
+                f"network.initial, {recipe.network.initial}, is a {_describe(initial)}; "
+                f"the recipe trains a {_describe(network)}.",
+                "Name a checkpoint of the same network with the same options.",
+            )
+        network.load_state_dict(initial.state_dict(), strict=False)
+    if recipe.network.backbone:
+        load_backbone(network, Path(recipe.network.backbone))
+    return network
+
+
+def _describe(network: ParsingNetwork) -> str:
+    return f"{network.kind} with {network.spec.to_dict()}"
+
+
+def _optimizer(network: ParsingNetwork, recipe: Optimizer) -> torch.optim.Optimizer:
+    groups: list[dict[str, Any]] = []
+    for of_backbone in (True, False):
+        for decays in (True, False):
+            chosen = [
+                parameter
+                for name, parameter in network.named_parameters()
+                if name.startswith("backbone.") == of_backbone and (parameter.ndim > 1) == decays
+            ]
+            decay, rate = (recipe.weight_decay if decays else 0.0), (recipe.backbone_rate if of_backbone else 1.0)
+            groups.append({"params": chosen, "weight_decay": decay, "rate": rate})
+    if recipe.kind == "sgd":
+        return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum)
+    return torch.optim.AdamW(groups, lr=recipe.learning_rate)
+
+
+class _Events:
+    """TensorBoard's log of a run; what a killed run wrote after its last saved state is dropped."""
+
+    def __init__(self, output: Path, step: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._writer: Any = SummaryWriter(str(output / "tensorboard"), purge_step=step + 1)
+
+    def write(self, step: int, loss: float, scores: Scores, rate: float, speed: float) -> None:
+        values = {"loss": loss, "learning_rate": rate, "images_per_second": speed}
+        values |= {"validation/mean_iou": scores.mean_iou, "validation/pixel_accuracy": scores.pixel_accuracy}
+        values |= {f"IoU/{name}": iou for name, iou in zip(CLASS_NAMES, scores.class_iou) if iou is not None}
+        for name, value in values.items():
+            self._writer.add_scalar(name, value, step)
+        self._writer.flush()
 
     def close(self) -> None:
-        self.pool.shutdown(cancel_futures=True)
+        self._writer.close()

@@ -21,7 +21,7 @@ import numpy as np
 import onnx
 import pytest
 
-from trtparse import __version__
+from trtparse import __version__, cli
 from trtparse.cli import main
 from trtparse.data.dataset import Dataset, LabelMap
 from trtparse.engines import Bundle, open_bundle
@@ -30,7 +30,7 @@ from trtparse.engines.bundle import CALIBRATION_NAME, GRAPHS, WEIGHTS_NAME
 from trtparse.errors import UsageError
 from trtparse.terminal import Terminal
 
-COMMANDS = ("build", "validate", "demo", "parse", "train", "synthesize")
+COMMANDS = tuple(cli.COMMANDS)
 CLI = (sys.executable, "-m", "trtparse.cli")
 
 
@@ -332,9 +332,16 @@ TYPED_WRONG: dict[str, tuple[tuple[str, ...], str]] = {
     "fewer than no threads": (("parse", "a.jpg", "--threads", "-1"), "--threads"),
     "two bundles": (("validate", "a", "b"), "unexpected extra argument"),
     "no images named": (("parse",), "Missing argument 'IMAGES...'"),
-    "no training data named": (("train",), "Missing option '--data'"),
-    "no steps": (("train", "--data", ".", "--steps", "0"), "--steps"),
-    "a learning rate of 2": (("train", "--data", ".", "--learning-rate", "2"), "--learning-rate"),
+    "no training data named": (("train",), "names no images to train on"),
+    "no steps": (("train", "--data", ".", "--steps", "0"), "steps is 0; it must be 1 or more"),
+    "a learning rate of 2": (("train", "--data", ".", "--learning-rate", "2"), "optimizer.learning_rate is 2.0"),
+    "a recipe that is not there": (("train", "none.toml"), "There is no recipe none.toml"),
+    "a setting with an unknown key": (("train", "--set", "los.lovasz=1"), "unknown key los"),
+    "no teacher": (("distill", "--data", "."), "no teacher to distil from"),
+    "a kind of student that is none": (
+        ("distill", "--teacher", "t.pth", "--student", "resnet", "--data", "."),
+        "There is no folder",
+    ),
     "no folder named": (("synthesize",), "Missing argument 'OUTPUT'"),
     "a split of synthetic people": (("validate", "{bundle}", "--split", "val"), "--split goes with --data"),
 }
@@ -486,6 +493,14 @@ BAD_INPUT: dict[str, tuple[Request, str]] = {
     "train: a checkpoint of another network": (
         lambda s: ("train", "--data", s.lip, "--output", s.folder, "--initial", s.checkpoint("a.pth")),
         "a checkpoint of another network",
+    ),
+    "distill: a teacher that is not there": (
+        lambda s: ("distill", "--teacher", "none.pth", "--data", s.lip, "--output", s.folder),
+        "none.pth",
+    ),
+    "distill: a student that is not there": (
+        lambda s: ("distill", "--teacher", s.bundle.weights, "--student", "lsfa-r81", "--data", s.lip),
+        "Unknown network 'lsfa-r81'",
     ),
     "synthesize: nothing": (lambda s: ("synthesize", "a", "--train", "0", "--val", "0"), "nothing to render"),
     "synthesize: a video that is none": (lambda s: ("synthesize", "a", "--video", "a.txt"), "a.txt ends in .txt"),
@@ -645,7 +660,7 @@ def spoilt_engine(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_validate_exits_with_4_when_the_engine_loses_more_than_the_tolerance(
     run: Run, pristine_bundle: Bundle, lip: Path
 ) -> None:
-    arguments = ("validate", pristine_bundle.path, "--data", lip, "--reference", "fp32")
+    arguments = ("validate", pristine_bundle.path, "--data", lip, "--reference", "fp32", "--no-report")
     outcome = run(*arguments)
     assert outcome.code == 4
     assert outcome.out.strip().splitlines()[-1].startswith("FAILED: ")
@@ -653,7 +668,7 @@ def test_validate_exits_with_4_when_the_engine_loses_more_than_the_tolerance(
     outcome = run(*arguments, "--json")
     assert outcome.code == 4
     assert outcome.document["passed"] is False
-    assert outcome.document["loss"] > 1
+    assert outcome.document["engines"][0]["loss"]["points"] > 1
     assert run(*arguments, "--tolerance", "100").code == 0
 
 
@@ -742,32 +757,33 @@ def test_a_build_over_a_killed_build_s_leftovers_removes_them(
 def test_validate_with_labels_compares_both_and_ends_with_the_verdict(
     run: Run, pristine_bundle: Bundle, lip: Path
 ) -> None:
-    arguments = ("validate", pristine_bundle.path, "--data", lip, "--precision", "fp32", "--threads", "1")
+    arguments = ("validate", pristine_bundle.path, "--data", lip, "--precision", "fp32", "--threads", "1", "--no-report")
     outcome = run(*arguments)
     assert outcome.code == 0
     assert outcome.out.strip().splitlines()[-1].startswith("PASSED: ")
     outcome = run(*arguments, "--json")
     assert (outcome.code, outcome.err) == (0, "")
     assert outcome.document["passed"] is True
-    assert abs(outcome.document["loss"]) < 0.5
+    assert abs(outcome.document["engines"][0]["loss"]["points"]) < 0.5
     assert outcome.document["reference_run"]["target"] == "pytorch"
 
 
 def test_validate_without_labels_gives_the_agreement_alone(run: Run, pristine_bundle: Bundle, pictures: Path) -> None:
-    arguments = ("validate", pristine_bundle.path, "--data", pictures, "--reference", "fp32")
+    arguments = ("validate", pristine_bundle.path, "--data", pictures, "--reference", "fp32", "--no-report")
     outcome = run(*arguments, "--json")
     assert (outcome.code, outcome.err) == (0, "")
     values = outcome.document
-    assert (values["reference"], values["engine"], values["loss"]) == (None, None, None)
+    engine = values["engines"][0]
+    assert (values["reference"], engine["scores"], engine["loss"]) == (None, None, None)
     assert values["passed"] is True
-    assert 0.5 < values["agreement"]["pixel_accuracy"] <= 1
+    assert 0.5 < engine["agreement"]["pixel_accuracy"] <= 1
     assert "no labels, so no mean IoU to lose" in run(*arguments).out
 
 
 def test_a_bundle_may_be_named_from_inside_or_by_its_manifest(
     run: Run, pristine_bundle: Bundle, pictures: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rest = ("--data", pictures, "--reference", "fp32", "--limit", "1", "--json")
+    rest = ("--data", pictures, "--reference", "fp32", "--limit", "1", "--no-report", "--json")
     assert run("validate", pristine_bundle.path / "bundle.json", *rest).code == 0
     monkeypatch.chdir(pristine_bundle.path)
     assert run("validate", ".", *rest).code == 0
@@ -815,6 +831,22 @@ def test_synthesize_and_train_as_json_are_one_document_each(run: Run, pristine_b
     assert (outcome.code, outcome.err) == (0, "")
     assert outcome.document["checkpoint"] == "run/best.safetensors"
     assert 0 <= outcome.document["mean_iou"] <= 1
+    assert Path("run/best.safetensors").is_file()
+
+
+def test_a_student_is_distilled_from_a_teacher_on_images_with_and_without_labels(
+    run: Run, pristine_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("synthesize", "lip", "--train", "2", "--val", "1")
+    Path("recipe.toml").write_text('steps = 1\nbatch = 4\ninput_size = "64x64"\n[data]\ntrain = [{ path = "lip" }]\n')
+    arguments = ("recipe.toml", "--teacher", pristine_bundle.weights, "--student", pristine_bundle.weights)
+    arguments += ("--unlabelled", "lip", "--set", "distillation.kl=0.5", "--output", "run", "--json")
+    outcome = run("distill", *arguments)
+    assert (outcome.code, outcome.err) == (0, "")
+    recipe = outcome.document["recipe"]
+    assert recipe["distillation"]["kl"] == 0.5
+    assert [source["labels"] for source in recipe["data"]["train"]] == [True, False]
+    assert recipe["network"]["initial"] == str(pristine_bundle.weights)
     assert Path("run/best.safetensors").is_file()
 
 

@@ -1,22 +1,43 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
+from trtparse import files  # noqa: E402
 from trtparse.data.dataset import Dataset, LabelMap, Sample  # noqa: E402
 from trtparse.data.synthetic import SyntheticPeople  # noqa: E402
 from trtparse.distillation import training as module  # noqa: E402
-from trtparse.distillation.training import Progress, TrainingSpec, train  # noqa: E402
-from trtparse.errors import DataError, TrtparseError, UsageError  # noqa: E402
-from trtparse.networks.checkpoint import load_checkpoint  # noqa: E402
+from trtparse.distillation.loader import UNLABELLED, Part  # noqa: E402
+from trtparse.distillation.losses import class_relation, cross_entropy  # noqa: E402
+from trtparse.distillation.recipe import Distillation, Loss, Optimizer, Recipe  # noqa: E402
+from trtparse.distillation.teacher import Teacher, load_teacher  # noqa: E402
+from trtparse.distillation.training import (  # noqa: E402
+    Criterion,
+    Images,
+    Precision,
+    Progress,
+    evaluate,
+    learning_rate,
+    train,
+)
+from trtparse.errors import DataError, MachineError, TrtparseError, UsageError  # noqa: E402
+from trtparse.labels import IGNORE_LABEL  # noqa: E402
+from trtparse.networks.checkpoint import load_checkpoint, save_checkpoint  # noqa: E402
+from trtparse.networks.student import Student, StudentSpec  # noqa: E402
+from trtparse.networks.weights import DEFAULT_WEIGHTS  # noqa: E402
 
-TINY = TrainingSpec(steps=4, batch=2, input_size=(64, 64), warm_up=1, validate_every=2)
+TINY = Recipe(steps=4, batch=2, input_size=(64, 64), validate_every=2, optimizer=Optimizer(warm_up=1))
+
+
+def fit(recipe: Recipe, data: Dataset, output: Path, **options: Any) -> Path:
+    return train(recipe, Images((Part(data),), data), output, **options)
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +49,7 @@ class Killed(Exception):
     pass
 
 
-def kill_at(step: int) -> object:
+def kill_at(step: int) -> Any:
     def report(now: Progress) -> None:
         if now.step == step:
             raise Killed
@@ -38,7 +59,7 @@ def kill_at(step: int) -> object:
 
 def test_a_run_makes_the_best_checkpoint_and_reports_every_step(few: Dataset, tmp_path: Path) -> None:
     seen: list[Progress] = []
-    best = train([few], few, tmp_path, TINY, on_progress=seen.append)
+    best = fit(TINY, few, tmp_path, on_progress=seen.append)
     assert [now.step for now in seen] == [1, 2, 3, 4]
     assert seen[0].mean_iou is None
     assert seen[-1].best is not None
@@ -48,11 +69,11 @@ def test_a_run_makes_the_best_checkpoint_and_reports_every_step(few: Dataset, tm
 
 
 def test_a_killed_run_goes_on_to_the_same_weights(few: Dataset, tmp_path: Path) -> None:
-    whole = train([few], few, tmp_path / "whole", TINY)
+    whole = fit(TINY, few, tmp_path / "whole")
     with pytest.raises(Killed):
-        train([few], few, tmp_path / "killed", TINY, on_progress=kill_at(3))  # type: ignore[arg-type]
+        fit(TINY, few, tmp_path / "killed", on_progress=kill_at(3))
     seen: list[Progress] = []
-    resumed = train([few], few, tmp_path / "killed", TINY, on_progress=seen.append)
+    resumed = fit(TINY, few, tmp_path / "killed", on_progress=seen.append)
     assert [now.step for now in seen] == [3, 4]
     states = [torch.load(path.parent / "state.pt", weights_only=True) for path in (whole, resumed)]
     for name, value in states[0]["network"].items():
@@ -61,84 +82,214 @@ def test_a_killed_run_goes_on_to_the_same_weights(few: Dataset, tmp_path: Path) 
 
 
 def test_a_finished_run_is_left_as_it_is(few: Dataset, tmp_path: Path) -> None:
-    best = train([few], few, tmp_path, TINY)
+    best = fit(TINY, few, tmp_path)
     before = best.read_bytes()
-    assert train([few], few, tmp_path, TINY).read_bytes() == before
+    assert fit(TINY, few, tmp_path).read_bytes() == before
 
 
-def test_another_recipe_does_not_go_on_with_an_old_run(few: Dataset, tmp_path: Path) -> None:
-    train([few], few, tmp_path, TINY)
-    with pytest.raises(UsageError, match="another recipe"):
-        train([few], few, tmp_path, TrainingSpec(**{**vars(TINY), "learning_rate": 1e-4}))
+def test_another_recipe_does_not_go_on_with_an_old_run_and_the_difference_is_named(
+    few: Dataset, tmp_path: Path
+) -> None:
+    fit(TINY, few, tmp_path)
+    with pytest.raises(UsageError, match=r"another recipe: optimizer\.learning_rate \(0\.0012 and 0\.0001\)"):
+        fit(replace(TINY, optimizer=Optimizer(warm_up=1, learning_rate=1e-4)), few, tmp_path)
 
 
 def test_steps_lower_the_loss_on_what_was_seen(few: Dataset, tmp_path: Path) -> None:
     losses: list[float] = []
-    spec = TrainingSpec(steps=20, batch=4, input_size=(64, 64), warm_up=2, validate_every=20)
-    train([few], few, tmp_path, spec, on_progress=lambda now: losses.append(now.loss))
+    recipe = replace(TINY, steps=20, batch=4, validate_every=20)
+    fit(recipe, few, tmp_path, on_progress=lambda now: losses.append(now.loss))
     assert np.mean(losses[-4:]) < 0.8 * np.mean(losses[:4])
 
 
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"optimizer": Optimizer(kind="sgd", schedule="cosine", average=0.0)},
+        {"crop": (96, 64), "loss": Loss(lovasz=1.0, auxiliary=0.0)},
+        {"precision": "fp32"},
+        {
+            "network": module.Recipe.from_dict(
+                {"network": {"kind": "c-dlinknet", "options": {"backbone": "resnet34", "smooth_level": 4}}}
+            ).network
+        },
+    ],
+    ids=["sgd", "crop and Lovász", "fp32", "C-DLinkNet"],
+)
+def test_every_kind_of_recipe_trains(few: Dataset, tmp_path: Path, changed: dict[str, Any]) -> None:
+    seen: list[Progress] = []
+    best = fit(replace(TINY, steps=2, **changed), few, tmp_path, on_progress=seen.append)
+    assert all(np.isfinite(now.loss) for now in seen)
+    assert load_checkpoint(best).input_size == (64, 64)
+
+
 class Unlabelled:
-    description, names, labelled = "a folder", ("a",), False
+    description, names, labelled = "a folder", ("a", "b"), False
 
     def __len__(self) -> int:
-        return 1
+        return 2
 
     def __getitem__(self, index: int) -> Sample:
-        raise IndexError(index)
+        return Sample(self.names[index], np.full((64, 64, 3), 90 * index, np.uint8), None)
 
     def labels(self, index: int) -> LabelMap:
-        raise IndexError(index)
+        raise DataError("no labels", "")
 
 
-def test_images_without_labels_are_refused(few: Dataset, tmp_path: Path) -> None:
-    for parts in ([few, Unlabelled()], [Unlabelled()]):
+def test_images_without_labels_are_refused_where_labels_are_needed(few: Dataset, tmp_path: Path) -> None:
+    for parts, held_out in (((Part(few), Part(Unlabelled())), few), ((Part(few),), Unlabelled())):
         with pytest.raises(DataError, match="no labelled images"):
-            train(parts, few, tmp_path, TINY)
+            train(TINY, Images(parts, held_out), tmp_path)
+    with pytest.raises(DataError, match="without a teacher"):
+        train(TINY, Images((Part(few), Part(Unlabelled(), labels=False)), few), tmp_path)
+    with pytest.raises(DataError, match="no images to train on"):
+        train(TINY, Images((), few), tmp_path)
 
 
-def test_a_loss_that_is_no_number_stops_and_keeps_the_checkpoint(
+def test_a_student_learns_from_its_teacher_on_images_without_labels(few: Dataset, tmp_path: Path) -> None:
+    teacher = load_teacher(DEFAULT_WEIGHTS)
+    distillation = Distillation(teacher=str(DEFAULT_WEIGHTS), kl=1.0, auxiliary=0.5)
+    recipe = replace(TINY, steps=12, validate_every=12, distillation=distillation)
+    bare = Part(SyntheticPeople(3, seed=8), labels=False)
+    losses: list[float] = []
+    train(recipe, Images((bare,), few), tmp_path, teacher=teacher, on_progress=lambda now: losses.append(now.loss))
+    assert np.mean(losses[-3:]) < 0.8 * np.mean(losses[:3])
+
+
+def test_a_teacher_is_not_changed_by_its_student(few: Dataset, tmp_path: Path) -> None:
+    teacher = load_teacher(DEFAULT_WEIGHTS)
+    before = {name: value.clone() for name, value in teacher.network.state_dict().items()}
+    recipe = replace(TINY, steps=2, distillation=Distillation(teacher="given"))
+    fit(recipe, few, tmp_path, teacher=teacher)
+    assert all(torch.equal(value, before[name]) for name, value in teacher.network.state_dict().items())
+
+
+def test_a_recipe_and_a_teacher_that_do_not_belong_together_are_refused(few: Dataset, tmp_path: Path) -> None:
+    teacher = Teacher(Student(), "trtparse")
+    with pytest.raises(UsageError, match="do not belong together"):
+        fit(TINY, few, tmp_path, teacher=teacher)
+    with pytest.raises(UsageError, match="do not belong together"):
+        fit(replace(TINY, distillation=Distillation(teacher="a")), few, tmp_path)
+
+
+def test_a_start_from_another_network_is_refused(few: Dataset, tmp_path: Path) -> None:
+    path = tmp_path / "eighth.safetensors"
+    save_checkpoint(Student(StudentSpec(finest_stride=8)), path, (64, 64))
+    recipe = replace(TINY, network=replace(TINY.network, initial=str(path)))
+    with pytest.raises(UsageError, match=r"network\.initial.*'finest_stride': 8"):
+        fit(recipe, few, tmp_path / "run")
+    with pytest.raises(UsageError, match="num_classes is 7"):
+        fit(replace(TINY, network=replace(TINY.network, options={"num_classes": 7})), few, tmp_path / "run")
+
+
+def test_a_run_starts_from_the_checkpoint_that_it_is_given(few: Dataset, tmp_path: Path) -> None:
+    optimizer = Optimizer(learning_rate=1e-9, average=0.0)
+    network = replace(TINY.network, initial=str(DEFAULT_WEIGHTS))
+    recipe = replace(TINY, steps=1, optimizer=optimizer, network=network, precision="fp32")
+    best = load_checkpoint(fit(recipe, few, tmp_path)).network.state_dict()
+    start = load_checkpoint(DEFAULT_WEIGHTS).network.state_dict()
+    for name in (name for name in start if "running" not in name):
+        torch.testing.assert_close(best[name], start[name], rtol=2e-3, atol=1e-5)
+
+
+def test_a_loss_that_is_no_number_stops_names_the_images_and_keeps_the_checkpoint(
     few: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    best = train([few], few, tmp_path, TrainingSpec(**{**vars(TINY), "steps": 2}))
+    best = fit(replace(TINY, steps=2), few, tmp_path)
     before = best.read_bytes()
     (tmp_path / "state.pt").unlink()
-    monkeypatch.setattr(module.F, "cross_entropy", lambda *_, **__: torch.tensor(float("nan"), requires_grad=True))
+    monkeypatch.setattr(module, "cross_entropy", lambda *_: torch.tensor(float("nan"), requires_grad=True))
     with pytest.raises(TrtparseError, match="step 1") as caught:
-        train([few], few, tmp_path, TINY)
-    assert "learning rate" in caught.value.hint
+        fit(TINY, few, tmp_path)
+    assert any(name in caught.value.message for name in few.names)
+    assert "learning_rate" in caught.value.hint
     assert best.read_bytes() == before
 
 
-@pytest.mark.parametrize(
-    "wrong", [{"steps": 0}, {"batch": 0}, {"input_size": (32, 64)}, {"learning_rate": -1.0}, {"validate_every": 0}]
-)
-def test_an_impossible_recipe_is_refused_by_name(wrong: dict[str, object]) -> None:
-    with pytest.raises(UsageError, match=next(iter(wrong))):
-        TrainingSpec(**wrong)  # type: ignore[arg-type]
+def test_a_full_disk_leaves_the_previous_checkpoint_and_state(
+    few: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(Killed):
+        fit(TINY, few, tmp_path, on_progress=kill_at(2))
+    kept = {name: (tmp_path / name).read_bytes() for name in ("best.safetensors", "state.pt")}
+
+    def full(self: Path, data: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files.Path, "write_bytes", full)
+    with pytest.raises(MachineError, match="No space left"):
+        fit(TINY, few, tmp_path)
+    monkeypatch.undo()
+    assert {name: (tmp_path / name).read_bytes() for name in kept} == kept
+    fit(TINY, few, tmp_path)  # and with space again it goes on
 
 
-def test_every_image_comes_once_per_epoch_in_an_order_of_its_own() -> None:
-    class Counted:
-        labelled, description = True, "counted"
-        seen: Sequence[int]
+def test_the_log_for_tensorboard_has_loss_rate_and_scores(few: Dataset, tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-        def __init__(self) -> None:
-            self.seen = []
+    fit(TINY, few, tmp_path)
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    assert {"loss", "learning_rate", "validation/mean_iou"} <= set(events.Tags()["scalars"])
+    assert [event.step for event in events.Scalars("loss")] == [2, 4]
 
-        def __len__(self) -> int:
-            return 6
 
-        def __getitem__(self, index: int) -> Sample:
-            self.seen = [*self.seen, index]
-            return Sample(str(index), np.zeros((64, 64, 3), np.uint8), np.zeros((64, 64), np.uint8))
+def test_the_learning_rate_warms_up_and_falls_to_nothing() -> None:
+    poly = Optimizer(learning_rate=1.0 - 1e-9, warm_up=10)
+    assert learning_rate(poly, 0, 100) == pytest.approx(0.1)
+    assert learning_rate(poly, 50, 100) == pytest.approx(0.5**0.9)
+    cosine = Optimizer(learning_rate=1.0 - 1e-9, warm_up=0, schedule="cosine")
+    assert learning_rate(cosine, 50, 100) == pytest.approx(0.5)
+    for optimizer in (poly, cosine):
+        rates = [learning_rate(optimizer, step, 100) for step in range(10, 100)]
+        assert rates == sorted(rates, reverse=True)
+        assert rates[-1] < 0.02
 
-    data = Counted()
-    spec = TrainingSpec(steps=4, batch=3, input_size=(64, 64))
-    loader = module._Loader([data], spec, 0)  # type: ignore[list-item]
-    for _ in range(4):
-        loader.next()
-    loader.close()
-    assert sorted(data.seen[:6]) == sorted(data.seen[6:]) == list(range(6))
-    assert data.seen[:6] != data.seen[6:]
+
+def test_half_precision_floats_need_a_gpu() -> None:
+    with pytest.raises(UsageError, match="fp16 needs a GPU"):
+        Precision("fp16", torch.device("cpu"))
+    assert not Precision("fp32", torch.device("cpu")).scaler.is_enabled()
+
+
+def test_the_score_of_a_run_is_the_one_that_validation_counts(people: Dataset) -> None:
+    from trtparse.engines.reference import PyTorchEngine
+    from trtparse.validation.validate import validate
+
+    network = load_checkpoint(DEFAULT_WEIGHTS).network
+    scores = evaluate(network, people, (256, 192), Precision("fp32", torch.device("cpu")))
+    with PyTorchEngine(network, (256, 192)) as one, PyTorchEngine(network, (256, 192)) as other:
+        assert scores.mean_iou == pytest.approx(validate(one, other, people).reference.mean_iou, abs=1e-9)
+
+
+class TestTheLossOfABatch:
+    """Logits of 2x2 cells for labels of 4x4 pixels, so that a cell is two pixels wide and high."""
+
+    generator = torch.Generator().manual_seed(0)
+    coarse = torch.randn(1, 20, 2, 2, generator=generator)
+    answers = torch.randn(1, 20, 2, 2, generator=generator)
+    labels = torch.tensor([[[3, 3, 5, 5], [3, 3, 5, 5], [0, 0, 255, 255], [0, 0, 255, 255]]], dtype=torch.uint8)
+    cells = torch.tensor([[[3, 5], [0, 255]]], dtype=torch.uint8)
+
+    def test_is_the_sum_of_what_labels_and_teacher_ask_for(self) -> None:
+        loss = Loss(cross_entropy=2.0, rare_class_weight=1.0)
+        distillation = Distillation(teacher="t", weight=3.0, inter=0.5, intra=2.0)
+        found = Criterion(loss, distillation, 0.4)([self.coarse, self.coarse], self.labels, self.answers)
+        plain = cross_entropy(self.coarse, self.cells)
+        relation = class_relation(self.coarse, self.answers, self.cells != 255, inter=0.5, intra=2.0)
+        assert found.item() == pytest.approx((2 * plain + 0.4 * plain + 3 * relation).item(), rel=1e-5)
+
+    def test_of_a_photograph_without_labels_is_the_teachers_part_alone(self) -> None:
+        bare = torch.where(self.labels == IGNORE_LABEL, self.labels, torch.tensor(UNLABELLED, dtype=torch.uint8))
+        criterion = Criterion(Loss(lovasz=1.0), Distillation(teacher="t"), 0.4)
+        found = criterion([self.coarse, self.coarse], bare, self.answers)
+        relation = class_relation(self.coarse, self.answers, self.cells != 255)
+        assert found.item() == pytest.approx(relation.item(), rel=1e-5)
+
+    def test_weighs_rare_classes_as_the_recipe_says(self) -> None:
+        heavy = Criterion(Loss(rare_class_weight=5.0), Distillation(), 0.4)
+        weights = torch.ones(20)
+        weights[[1, 3, 4, 6, 8, 10, 11, 12]] = 5
+        assert heavy([self.coarse], self.labels).item() == pytest.approx(
+            cross_entropy(self.coarse, self.cells, weights).item(), rel=1e-5
+        )

@@ -1,0 +1,192 @@
+"""Batches for training: which image comes when, augmented and prepared ahead of the step that needs it.
+
+Every choice is a function of (seed, position), so a run that was killed and resumed sees the batches it would
+have seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ..data.augmentation import Augmentation
+from ..data.dataset import Dataset, Sample
+from ..engines.base import Frames, LabelMaps
+from ..labels import IGNORE_LABEL, NUM_CLASSES
+
+UNLABELLED = IGNORE_LABEL - 1
+"""What :class:`Batch` has for pixels of a photograph without labels, to tell them from those outside of it."""
+
+_RARE_PIXELS = 30
+"""A class with fewer pixels in a label map does not count as being in it."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Images of one source.
+
+    Args:
+        dataset: where they are.
+        weight: how often one of them comes, against one of weight 1.
+        labels: whether their labels are used.
+    """
+
+    dataset: Dataset
+    weight: float = 1.0
+    labels: bool = True
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one step learns from.
+
+    Args:
+        names: of the images, for messages.
+        frames: (N, H, W, 3) uint8, BGR.
+        labels: (N, H, W) uint8: classes, 255 outside of the photograph and where its labels say ignore, and
+            ``UNLABELLED`` where a photograph has no labels.
+    """
+
+    names: tuple[str, ...]
+    frames: Frames
+    labels: LabelMaps
+
+
+class Order:
+    """Which image comes at which position: all in one epoch, as often as their weights say, shuffled.
+
+    With weights of 1 every image comes once per epoch.
+
+    Args:
+        weights: (n,) float, positive.
+        seed: of the order; each epoch has its own.
+    """
+
+    def __init__(self, weights: NDArray[np.float64], seed: int) -> None:
+        # Normalised by the smallest weight: no image is left out of an epoch.
+        self._ends = np.cumsum(weights / weights.min())
+        self._seed = seed
+        self._epoch = -1
+        self._order: NDArray[np.int64] = np.zeros(0, np.int64)
+
+    @property
+    def epoch_length(self) -> int:
+        """Images in an epoch."""
+        return max(round(float(self._ends[-1])), 1)
+
+    def __getitem__(self, position: int) -> int:
+        epoch, place = divmod(position, self.epoch_length)
+        if epoch != self._epoch:
+            rng = np.random.default_rng((self._seed, epoch, 1))
+            # Systematic sampling: each image comes floor or ceil of its share, at the right rate over the epochs.
+            points = (np.arange(self.epoch_length) + rng.random()) * (self._ends[-1] / self.epoch_length)
+            chosen = np.minimum(np.searchsorted(self._ends, points, side="right"), len(self._ends) - 1)
+            self._epoch, self._order = epoch, rng.permutation(chosen)
+        return int(self._order[place])
+
+
+def repeat_factors(
+    parts: Sequence[Part], share: float, progress: Callable[[int, int], None] | None = None
+) -> NDArray[np.float64]:
+    """Weight of every image: its part's, more where it shows a rare class.
+
+    An image's factor is max(1, sqrt(share / f)) over its classes, f being the share of labelled images that show
+    the class (Gupta, Dollár and Girshick, "LVIS", CVPR 2019). Reads every label map, unless ``share`` is 0.
+
+    Returns:
+        (n,) float64, in the order of the parts.
+    """
+    weights = np.concatenate([np.full(len(part.dataset), part.weight) for part in parts])
+    if share <= 0:
+        return weights
+    shown = np.zeros((len(weights), NUM_CLASSES), np.bool_)
+    labelled = np.zeros(len(weights), np.bool_)
+    start = 0
+    for part in parts:
+        for index in range(len(part.dataset) if part.labels else 0):
+            counts = np.bincount(part.dataset.labels(index).ravel(), minlength=256)[:NUM_CLASSES]
+            shown[start + index] = counts >= _RARE_PIXELS
+            labelled[start + index] = True
+            if progress is not None:
+                progress(start + index + 1, len(weights))
+        start += len(part.dataset)
+    frequency = shown[labelled].mean(0)
+    factors = np.sqrt(share / np.maximum(frequency, 1 / max(labelled.sum(), 1)))
+    return weights * np.maximum(np.where(shown, factors, 0).max(1), 1)  # type: ignore[no-any-return]
+
+
+class Loader:
+    """Batches in order, prepared ahead on one thread.
+
+    Args:
+        parts: where the images are.
+        weights: as of :func:`repeat_factors`.
+        batch: images in one.
+        size: (height, width).
+        seed: of order and augmentation.
+        first, last: the steps to prepare batches for, ``last`` excluded.
+    """
+
+    ahead = 4
+
+    def __init__(
+        self,
+        parts: Sequence[Part],
+        weights: NDArray[np.float64],
+        augmentation: Augmentation,
+        batch: int,
+        size: tuple[int, int],
+        seed: int,
+        first: int,
+        last: int,
+    ) -> None:
+        self._parts, self._augment = parts, augmentation
+        self._batch, self._size, self._seed = batch, size, seed
+        self._starts = np.cumsum([0] + [len(part.dataset) for part in parts])
+        self._order = Order(weights, seed)
+        self._steps = iter(range(first, last))
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="loader")
+        self._queue: list[Future[Batch]] = []
+        # One thread here and torch's own in the step: OpenCV's pool on top of both only gets in their way.
+        cv2.setNumThreads(1)
+        for _ in range(self.ahead):
+            self._start()
+
+    def _start(self) -> None:
+        step = next(self._steps, None)
+        if step is not None:
+            self._queue.append(self._pool.submit(self._prepare, step))
+
+    def next(self) -> Batch:
+        """The next step's batch.
+
+        Raises:
+            DataError: an image or a label map cannot be read; the message names the file.
+        """
+        batch = self._queue.pop(0).result()
+        self._start()
+        return batch
+
+    def _prepare(self, step: int) -> Batch:
+        positions = range(step * self._batch, (step + 1) * self._batch)
+        names, frames, labels = zip(*(self._item(position) for position in positions))
+        return Batch(names, np.stack(frames), np.stack(labels))
+
+    def _item(self, position: int) -> tuple[str, NDArray[np.uint8], NDArray[np.uint8]]:
+        index = self._order[position]
+        number = int(np.searchsorted(self._starts, index, side="right")) - 1
+        part = self._parts[number]
+        sample = part.dataset[index - int(self._starts[number])]
+        if not part.labels or sample.labels is None:
+            sample = Sample(sample.name, sample.image, np.full(sample.image.shape[:2], UNLABELLED, np.uint8))
+        rng = np.random.default_rng((self._seed, position))
+        frame, labels = self._augment(sample, self._size, rng)
+        return sample.name, frame, labels
+
+    def close(self) -> None:
+        self._pool.shutdown(cancel_futures=True)

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from trtparse.distillation.recipe import Recipe, Source, differences, load_recipe, override, shipped
+from trtparse.errors import UsageError
+
+
+def test_a_recipe_survives_the_way_through_json() -> None:
+    recipe = Recipe.from_dict(
+        {
+            "steps": 7,
+            "input_size": "96x64",
+            "data": {"train": [{"path": "a", "weight": 2}, {"path": "b", "labels": False}], "rare_class_share": 0.1},
+            "network": {"options": {"fusion": "add"}},
+            "augmentation": {"scale": [0.5, 2]},
+        }
+    )
+    assert recipe.input_size == recipe.sample_size == (96, 64)
+    assert recipe.data.train == (Source("a", weight=2.0), Source("b", labels=False))
+    assert Recipe.from_dict(json.loads(json.dumps(recipe.to_dict()))) == recipe
+
+
+def test_what_is_left_out_has_its_default() -> None:
+    assert Recipe.from_dict({}) == Recipe()
+
+
+@pytest.mark.parametrize(
+    ("values", "key", "nearest"),
+    [
+        ({"stepps": 3}, "stepps", "steps"),
+        ({"optimizer": {"learning_rat": 0.1}}, "optimizer.learning_rat", "optimizer.learning_rate"),
+        ({"data": {"train": [{"path": "a", "wieght": 1}]}}, "data.train.wieght", "data.train.weight"),
+        ({"augmentation": {"rotations": 3}}, "augmentation.rotations", "augmentation.rotation"),
+    ],
+)
+def test_an_unknown_key_is_named_with_the_nearest_one(values: dict[str, object], key: str, nearest: str) -> None:
+    with pytest.raises(UsageError, match=f"unknown key {key}") as caught:
+        Recipe.from_dict(values)
+    assert f"Did you mean {nearest}?" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("values", "key"),
+    [
+        ({"steps": 0}, "steps"),
+        ({"steps": 1.5}, "steps"),
+        ({"steps": True}, "steps"),
+        ({"seed": -1}, "seed"),
+        ({"input_size": "32x64"}, "input_size"),
+        ({"input_size": "big"}, "input_size"),
+        ({"crop": [10, 0]}, "crop"),
+        ({"precision": "bf61"}, "precision"),
+        ({"optimizer": {"learning_rate": -1.0}}, "optimizer.learning_rate"),
+        ({"optimizer": {"learning_rate": float("nan")}}, "optimizer.learning_rate"),
+        ({"optimizer": {"learning_rate": "fast"}}, "optimizer.learning_rate"),
+        ({"optimizer": {"kind": "adam"}}, "optimizer.kind"),
+        ({"optimizer": {"warm_up": -1}}, "optimizer.warm_up"),
+        ({"optimizer": 3}, "optimizer"),
+        ({"loss": {"lovasz": -0.5}}, "loss.lovasz"),
+        ({"distillation": {"temperature": 0}}, "distillation.temperature"),
+        ({"distillation": {"teacher": "t", "inter": 0, "intra": 0}}, "distillation.kl"),
+        ({"data": {"rare_class_share": 1}}, "data.rare_class_share"),
+        ({"data": {"train": [{"path": "a", "weight": 0}]}}, "data.train.weight"),
+        ({"data": {"train": [{"split": "val"}]}}, "data.train.path"),
+        ({"data": {"train": "LIP"}}, "data.train"),
+    ],
+)
+def test_an_impossible_value_is_refused_by_its_name(values: dict[str, object], key: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        Recipe.from_dict(values)
+    assert key in caught.value.message
+
+
+def test_paths_are_relative_to_the_recipe(tmp_path: Path) -> None:
+    path = tmp_path / "my.toml"
+    path.write_text(
+        '[data]\nvalidation = "/v"\n[[data.train]]\npath = "lip"\n[network]\ninitial = "../a.safetensors"\n'
+    )
+    recipe = load_recipe(path)
+    assert recipe.data.train[0].path == str(tmp_path / "lip")
+    assert recipe.data.validation == "/v"
+    assert Path(recipe.network.initial).resolve() == tmp_path.parent / "a.safetensors"
+    assert recipe.distillation.teacher == ""
+
+
+def test_every_value_can_be_overridden(tmp_path: Path) -> None:
+    path = tmp_path / "my.toml"
+    path.write_text("steps = 5\n[optimizer]\nlearning_rate = 0.1\n")
+    recipe = load_recipe(
+        path, ["optimizer.kind=sgd", "steps=9", "augmentation.scale=[0.9, 1.1]", "network.options.finest_stride=8"]
+    )
+    assert (recipe.steps, recipe.optimizer.kind, recipe.optimizer.learning_rate) == (9, "sgd", 0.1)
+    assert recipe.augmentation.scale == (0.9, 1.1)
+    assert recipe.network.options == {"finest_stride": 8}
+
+
+@pytest.mark.parametrize("setting", ["steps", "=3", "steps.more=3"])
+def test_a_setting_that_is_none_is_refused(setting: str) -> None:
+    with pytest.raises(UsageError):
+        override({"steps": 5}, [setting])
+
+
+def test_a_file_that_is_no_recipe_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no recipe") as caught:
+        load_recipe(tmp_path / "none.toml")
+    assert "lsfa-r18-lip" in caught.value.hint
+    (tmp_path / "bad.toml").write_text("steps = = 3")
+    with pytest.raises(UsageError, match=r"bad\.toml is not TOML"):
+        load_recipe(tmp_path / "bad.toml")
+    (tmp_path / "bytes.toml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UsageError, match="cannot be read"):
+        load_recipe(tmp_path / "bytes.toml")
+
+
+def test_differences_name_keys_and_values() -> None:
+    other = Recipe.from_dict({"optimizer": {"learning_rate": 0.5}, "network": {"options": {"fusion": "add"}}})
+    assert differences(Recipe(), Recipe()) == []
+    assert differences(Recipe(), other) == [
+        "network.options.fusion (None and 'add')",
+        "optimizer.learning_rate (0.0012 and 0.5)",
+    ]
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_the_recipes_that_come_along_can_be_read(name: str) -> None:
+    assert load_recipe(shipped()[name]).steps > 0
