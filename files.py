@@ -64,7 +64,7 @@ def write_errors(path: Path) -> Iterator[None]:
         raise write_failed(path, error) from error
 
 
-def write_failed(path: Path, error: OSError) -> TrtparseError:
+def write_failed(path: Path | str, error: OSError) -> TrtparseError:
     """What to tell the user about ``error``, met while writing ``path``."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return MachineError(f"No space left for {path}.", DISK_FULL)

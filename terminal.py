@@ -16,12 +16,10 @@ from rich.table import Column, Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from .demo.parse_images import ParseResult
     from .demo.pipeline import DemoResult
     from .engines import Bundle
-    from .validation.validate import ValidationResult
+    from .validation.result import ValidationResult
 
 
 class Terminal:
@@ -170,20 +168,31 @@ def show_demo(terminal: Terminal, result: DemoResult) -> None:
         terminal.out.print(f"Video: {result.output}", markup=False)
 
 
-def show_parse(terminal: Terminal, result: ParseResult, output: Path) -> None:
+def show_parse(terminal: Terminal, result: ParseResult) -> None:
+    """What was made, what was there, and what was left out."""
     if terminal.as_json:
         terminal.result(result.to_dict())
         return
-    images = "1 image" if len(result.parsed) == 1 else f"{len(result.parsed)} images"
-    terminal.out.print(f"{images} parsed into {output}", markup=False)
-    show_skipped(terminal, [(str(path), reason) for path, reason in result.skipped])
+    made = len(result.parsed) - result.found
+    images = "1 image" if made == 1 else f"{made} images"
+    found = f", {result.found} there already" if result.found else ""
+    terminal.out.print(f"{images} parsed into {result.output}{found}", markup=False)
+    if result.index is not None:
+        terminal.out.print(f"Index: {result.index}", markup=False)
+    skipped = [(str(path), reason) for path, reason in result.skipped]
+    show_skipped(terminal, skipped, result.skipped_images)
 
 
-def show_skipped(terminal: Terminal, skipped: list[tuple[str, str]]) -> None:
-    """Name what was left out; the first few in full."""
+def show_skipped(terminal: Terminal, skipped: list[tuple[str, str]], count: int | None = None) -> None:
+    """Name what was left out; the first few in full.
+
+    Args:
+        count: how many there are, where ``skipped`` does not hold all.
+    """
+    count = len(skipped) if count is None else count
     if skipped:
-        terminal.note(f"{len(skipped)} skipped because unreadable (--strict refuses them):")
+        terminal.note(f"{count} skipped because unreadable (--strict refuses them):")
         for name, reason in skipped[:5]:
             terminal.note(f"  {reason if name in reason else f'{name}: {reason}'}")
-        if len(skipped) > 5:
-            terminal.note(f"  and {len(skipped) - 5} more")
+        if count > 5:
+            terminal.note(f"  and {count - 5} more")

@@ -3,71 +3,74 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import AccuracyError
-from .options import DEFAULT_BUNDLE, common_options, engine_options, open_data
+from ..errors import UsageError
+from .comparison import Comparison, Contender, comparison_options, exit_code, show, typed
+from .options import DEFAULT_BUNDLE, common_options, engine_options
+
+if TYPE_CHECKING:
+    from ..engines import Bundle
+    from ..terminal import Terminal
+    from ..validation.result import ValidationResult
 
 
 @click.command()
 @click.argument("bundle", required=False, type=click.Path(path_type=Path), default=DEFAULT_BUNDLE)
-@click.option("--data", help="LIP's layout, or a folder of images for the agreement alone.  [default: synthetic]")
-@click.option("--split", type=click.Choice(["train", "val", "test"]), help="Of --data.  [default: val, test]")
-@click.option("--tolerance", type=float, default=1.0, show_default=True, help="Largest loss of mIoU, in points.")
-@click.option(
-    "--reference",
-    type=click.Choice(["pytorch", "fp32"]),
-    default="pytorch",
-    show_default=True,
-    help="fp32: the FP32 graph, where PyTorch is not installed.",
-)
-@click.option("--limit", type=click.IntRange(1), help="The first so many images only.")
-@click.option("--strict", is_flag=True, help="Refuse unreadable images instead of skipping them.")
+@comparison_options
+@click.option("--report", type=click.Path(path_type=Path), metavar="DIR", help="Of the report.  [default: the bundle]")
+@click.option("--no-report", is_flag=True, help="Write no report, and leave the bundle as it is.")
 @engine_options
 @common_options
 @click.pass_context
 def validate(
     context: click.Context,
+    /,
     bundle: Path,
-    data: str | None,
-    split: str | None,
-    tolerance: float,
-    reference: str,
-    limit: int | None,
-    strict: bool,
-    target: str,
+    report: Path | None,
+    no_report: bool,
     precision: str | None,
-    threads: int,
     as_json: bool,
     debug: bool,
+    **options: Any,
 ) -> None:
     """Compare an engine of BUNDLE with PyTorch: mIoU by LIP's protocol, class by class.
 
-    Exits with 4 when the engine loses more than the tolerance.
+    Writes a report into the bundle, and the figures into its manifest. Exits with 4 when the engine loses more than
+    the tolerance.
     """
-    from ..engines import open_bundle, open_engine
-    from ..terminal import Terminal, show_validation
-    from ..validation.validate import validate as compare
+    from ..engines import open_bundle
+    from ..terminal import Terminal
 
+    if no_report and report is not None:
+        raise UsageError("--no-report and --report contradict each other.", "Give one of them.")
     with Terminal(as_json=as_json) as terminal:
         opened = open_bundle(bundle)
-        dataset = open_data(data, split, "validation")
-        name, kind = ("pytorch", None) if reference == "pytorch" else ("cpu", "fp32")
-        with (
-            open_engine(opened, name, kind, threads=threads) as expected,
-            open_engine(opened, target, precision, threads=threads) as engine,
-        ):
-            terminal.stage(f"Validating {engine.name}")
-            result = compare(
-                expected,
-                engine,
-                dataset,
-                tolerance=tolerance,
-                strict=strict,
-                limit=limit,
-                progress=terminal.progress,
-            )
-    show_validation(terminal, result)
-    if not result.passed:
-        context.exit(AccuracyError.exit_code)
+        into_bundle = report is None and not no_report
+        folder = opened.path if into_bundle else report
+        if into_bundle:
+            _check_bundle_takes_reports(opened.path)
+        result = Comparison(**options).run(terminal, [Contender(opened, precision)], folder, typed(context))
+        if into_bundle and not result.partial:
+            _note_accuracy(terminal, opened, result)
+    show(terminal, result, folder)
+    context.exit(exit_code(result))
+
+
+def _check_bundle_takes_reports(folder: Path) -> None:
+    from ..validation.report import check_report_folder
+
+    try:
+        check_report_folder(folder)
+    except UsageError as error:
+        raise UsageError(error.message, "Give --report DIR, or --no-report.") from error
+
+
+def _note_accuracy(terminal: Terminal, bundle: Bundle, result: ValidationResult) -> None:
+    from ..engines.bundle import add_accuracy
+    from ..validation.result import measured_accuracy
+
+    if not add_accuracy(bundle, measured_accuracy(result)):
+        terminal.note(f"{bundle.path} was built anew meanwhile: the figures are those of the old one.")

@@ -20,6 +20,9 @@ Frames = NDArray[np.uint8]
 LabelMaps = NDArray[np.uint8]
 """(N, H, W) uint8, ids of LIP-20."""
 
+Logits = NDArray[np.float32]
+"""(N, 20, H, W) float32, before argmax."""
+
 
 Self = TypeVar("Self", bound="Engine")
 
@@ -46,6 +49,7 @@ class Engine(ABC):
         input_size: (height, width) of the frames.
         batch: the number of frames a call must bring, or None where any number goes.
         in_flight: how many requests may be under way.
+        gives_logits: whether :meth:`logits` works.
     """
 
     name: str
@@ -54,6 +58,7 @@ class Engine(ABC):
     input_size: tuple[int, int]
     batch: int | None
     in_flight: int = 2
+    gives_logits: bool = False
 
     def __init__(self) -> None:
         self._worker = ThreadPoolExecutor(1, thread_name_prefix=type(self).__name__)
@@ -80,6 +85,23 @@ class Engine(ABC):
         if self._pending:
             raise UsageError("infer() while requests are in flight.", "Collect every submitted ticket first.")
         return self.collect(self.submit(frames))
+
+    def logits(self, frames: Frames) -> Logits:
+        """What argmax made the label maps of, on the thread that calls; never with requests in flight.
+
+        Args:
+            frames: as ``infer``.
+
+        Returns:
+            (N, 20, H, W) float32; the caller's own.
+
+        Raises:
+            UsageError: as ``infer``, or the engine gives label maps alone.
+        """
+        raise UsageError(
+            f"{self.name} gives label maps alone, and no logits.",
+            "Build the bundle with its logits as a second output: trtparse build --logits",
+        )
 
     def submit(self, frames: Frames) -> Ticket:
         """Start a request. ``frames`` must stay as they are until it is collected.

@@ -22,7 +22,9 @@ from typing import Any
 from ..errors import UsageError
 from ..files import replace_bytes, write_errors
 
-SCHEMA = 1
+SCHEMA = 2
+"""2: with the measured accuracy. Manifests of schema 1 are read as well."""
+
 MANIFEST_NAME = "bundle.json"
 WEIGHTS_NAME = "student.safetensors"
 CALIBRATION_NAME = "calibration.json"
@@ -52,6 +54,7 @@ class Manifest:
         calibration: method, number of images, where from, and the key; empty without INT8.
         versions: of what built it.
         files: relative path to sha256.
+        accuracy: target and precision ("cpu-int8") to what ``trtparse validate`` measured last.
     """
 
     task: str
@@ -66,6 +69,7 @@ class Manifest:
     calibration: dict[str, Any]
     versions: dict[str, str]
     files: dict[str, str] = field(default_factory=dict)
+    accuracy: dict[str, dict[str, Any]] = field(default_factory=dict)
     schema: int = SCHEMA
 
     def to_json(self) -> str:
@@ -92,7 +96,7 @@ class Manifest:
         try:
             for name in ("labels", "input_size", "precisions"):
                 values[name] = tuple(values[name])
-            return cls(**values)
+            return replace(cls(**values), schema=SCHEMA)
         except (KeyError, TypeError) as error:
             raise UsageError(f"{path} lacks or has an unknown field: {error}.", _REBUILD) from error
 
@@ -125,6 +129,11 @@ class Bundle:
     @property
     def weights(self) -> Path:
         return self.path / WEIGHTS_NAME
+
+    @property
+    def digest(self) -> str:
+        """Of all its files: bundles with the same one label every frame alike."""
+        return _digest(self.manifest.files)
 
 
 def open_bundle(path: Path) -> Bundle:
@@ -221,6 +230,31 @@ def add_files(bundle: Bundle, contents: dict[str, bytes]) -> Bundle:
         manifest = replace(bundle.manifest, files=dict(sorted(files.items())))
         replace_bytes(bundle.path / MANIFEST_NAME, manifest.to_json().encode())
     return Bundle(bundle.path, manifest)
+
+
+def add_accuracy(bundle: Bundle, measured: dict[str, dict[str, Any]]) -> bool:
+    """Write into a bundle's manifest how well its engines do; figures of other engines stay.
+
+    Args:
+        bundle: as it was opened, which may be hours ago.
+        measured: target and precision ("cpu-int8") to figures, in JSON's types.
+
+    Returns:
+        Whether they were written: not where the bundle has been built anew since it was opened, as they are
+        the old one's.
+
+    Raises:
+        UsageError: the manifest cannot be read or written.
+    """
+    path = bundle.path / MANIFEST_NAME
+    with write_errors(path):
+        manifest = Manifest.from_json(path.read_text("utf-8"), path)
+        built = [*GRAPHS.values(), WEIGHTS_NAME]
+        if any(manifest.files.get(name) != bundle.manifest.files.get(name) for name in built):
+            return False
+        manifest = replace(manifest, accuracy=dict(sorted({**manifest.accuracy, **measured}.items())))
+        replace_bytes(path, manifest.to_json().encode())
+    return True
 
 
 def sha256(path: Path) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 import onnxruntime
 
 from ..errors import UsageError
-from .base import Engine, Frames, LabelMaps
+from .base import Engine, Frames, LabelMaps, Logits
 
 
 class CpuEngine(Engine):
@@ -49,11 +49,19 @@ class CpuEngine(Engine):
         count, height, width, _ = frames.shape
         self.input_size = (int(height), int(width))
         self.batch = count if isinstance(count, int) else None
+        self.gives_logits = any(output.name == "logits" for output in self._session.get_outputs())
         self.precision = precision
         self.target = "simulated" if simulate else "cpu"
         cores = f"{threads} threads" if threads > 1 else "1 thread" if threads else "all cores"
         kind = "TensorRT's graph simulated by " if simulate else ""
         self.name = f"{kind}ONNX Runtime {onnxruntime.__version__}, {precision}, {cores}"
+
+    def logits(self, frames: Frames) -> Logits:
+        if not self.gives_logits:
+            return super().logits(frames)
+        self._check(frames)
+        logits: Logits = self._session.run(["logits"], {"frames": frames})[0]
+        return np.asarray(logits)
 
     def _run(self, frames: Frames) -> LabelMaps:
         labels: LabelMaps = self._session.run(["labels"], {"frames": frames})[0]

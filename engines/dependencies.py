@@ -14,6 +14,8 @@ _PURPOSE = {
     "safetensors": ("safetensors", "train"),
     "onnxruntime": ("ONNX Runtime", ""),
     "tensorrt_rtx_bindings": ("TensorRT-RTX", "rtx"),
+    "pyarrow": ("PyArrow", "parquet"),
+    "ray": ("Ray", "ray"),
 }
 
 

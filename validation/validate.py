@@ -1,283 +1,169 @@
-"""Run a reference and an engine over a dataset and compare: with the labels, and with each other."""
+"""Run a reference and its engines over a dataset, once, and compare: with the labels, and with each other.
+
+Three things happen at a time: the next images are read, a batch is in inference, and the batch before is scored.
+Of the engines one is at work at a time, so that each has the machine to itself and its latency is its own.
+"""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
+import contextlib
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from ..data.dataset import Dataset, Image, LabelMap
-from ..data.letterbox import Letterbox
-from ..engines.base import Engine, Frames, LabelMaps
+from ..data.dataset import Dataset
+from ..engines.augmented import check_logits, check_scales
+from ..engines.base import Engine
+from ..engines.bundle import Bundle
 from ..errors import DataError, UsageError
-from ..labels import NUM_CLASSES
-from .metrics import ConfusionMatrix, Scores
+from .machine import machine
+from .record import RunRecord
+from .result import ORDERS, Protocol, ValidationResult
+from .run import Run
+from .runner import Runner
+from .tally import confusion
 
-SCHEMA_VERSION = 1
-
-_FREE_BATCH = 8
-"""Images at a time where neither engine asks for a number of its own."""
-
-_ROUNDING = 1e-9
-"""A loss that is the tolerance but for the last bits of a float passes."""
-
-
-@dataclass(frozen=True)
-class EngineRun:
-    """One of the two engines that were compared.
-
-    Args:
-        name: what ran ("ONNX Runtime 1.31.1, 2 threads").
-        target: the word that the command line knows it by.
-        precision: ``fp32``, ``fp16`` or ``int8``.
-        seconds: time spent in inference; no benchmark, as batches are small and nothing overlaps.
-    """
-
-    name: str
-    target: str
-    precision: str
-    seconds: float = 0.0
+_BATCH = 8
+"""Images at a time where no engine asks for a number of its own."""
+_BATCH_OF_LOGITS = 2
+"""The same where logits are handled: those of one image at 473x473 are 18 MB."""
 
 
 @dataclass(frozen=True)
-class ValidationResult:
-    """What :func:`validate` found. Scores are fractions of 1; ``loss`` and ``tolerance`` are points of 100.
+class RecordFile:
+    """Where a run keeps what it has learned, so that a killed one can go on.
 
     Args:
-        dataset: what the images are.
-        images: how many were compared.
-        skipped: name and reason for every image that could not be read.
-        input_size: (height, width) of the networks' input.
-        reference_run, engine_run: what ran.
-        reference, engine: LIP's scores; None where the images have no labels.
-        agreement: the engine scored against the reference's label maps, at the networks' input size, without
-            the borders of the letterbox: ``pixel_accuracy`` is the share of equal pixels.
-        loss: mean IoU of the reference minus that of the engine, in points; None where there are no labels.
-        tolerance: the largest loss that passes.
+        path: the file; its folder exists.
+        resume: go on with what it holds. Without it a file that is there is written anew.
     """
 
-    dataset: str
-    images: int
-    skipped: tuple[tuple[str, str], ...]
-    input_size: tuple[int, int]
-    reference_run: EngineRun
-    engine_run: EngineRun
-    reference: Scores | None
-    engine: Scores | None
-    agreement: Scores
-    loss: float | None
-    tolerance: float
-
-    @property
-    def labelled(self) -> bool:
-        """Whether there were labels to score against. If not, only the agreement is known, and it always passes."""
-        return self.loss is not None
-
-    @property
-    def passed(self) -> bool:
-        """Whether the loss is within the tolerance; True where there are no labels to lose anything on."""
-        return self.loss is None or self.loss <= self.tolerance + _ROUNDING
-
-    def to_dict(self) -> dict[str, Any]:
-        """The result as JSON knows it."""
-        return {
-            "schema": SCHEMA_VERSION,
-            "dataset": self.dataset,
-            "images": self.images,
-            "skipped": [{"name": name, "reason": reason} for name, reason in self.skipped],
-            "input_size": list(self.input_size),
-            "reference_run": vars(self.reference_run).copy(),
-            "engine_run": vars(self.engine_run).copy(),
-            "reference": None if self.reference is None else self.reference.to_dict(),
-            "engine": None if self.engine is None else self.engine.to_dict(),
-            "agreement": self.agreement.to_dict(),
-            "loss": self.loss,
-            "tolerance": self.tolerance,
-            "passed": self.passed,
-        }
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> ValidationResult:
-        """The inverse of :meth:`to_dict`.
-
-        Raises:
-            DataError: ``values`` were written by another version.
-        """
-        if values.get("schema") != SCHEMA_VERSION:
-            raise DataError(
-                f"This validation result has schema {values.get('schema')!r}, not {SCHEMA_VERSION}.",
-                "Run the validation again.",
-            )
-        height, width = values["input_size"]
-        scores = {
-            key: None if values[key] is None else Scores.from_dict(values[key]) for key in ("reference", "engine")
-        }
-        return cls(
-            dataset=values["dataset"],
-            images=values["images"],
-            skipped=tuple((entry["name"], entry["reason"]) for entry in values["skipped"]),
-            input_size=(height, width),
-            reference_run=EngineRun(**values["reference_run"]),
-            engine_run=EngineRun(**values["engine_run"]),
-            reference=scores["reference"],
-            engine=scores["engine"],
-            agreement=Scores.from_dict(values["agreement"]),
-            loss=values["loss"],
-            tolerance=values["tolerance"],
-        )
+    path: Path
+    resume: bool = False
 
 
 def validate(
     reference: Engine,
-    engine: Engine,
+    engines: Engine | Sequence[Engine],
     dataset: Dataset,
     *,
+    protocol: Protocol = Protocol(),
     tolerance: float = 1.0,
     strict: bool = False,
     progress: Callable[[int, int], None] | None = None,
     limit: int | None = None,
+    bundles: Sequence[Bundle] = (),
+    record: RecordFile | None = None,
 ) -> ValidationResult:
-    """Compare an engine with its reference on every image of a dataset.
+    """Compare engines with their reference on every image of a dataset.
 
-    Both see the same letterboxed frames. By LIP's protocol their label maps go back to the size of the image by
-    nearest neighbour, and all images are counted in one confusion matrix (never averaged image by image).
-    What is in memory at a time is one batch.
+    All see the same frames. By LIP's protocol their label maps go back to the size of the image, and all images are
+    counted in one confusion matrix (never averaged image by image). What is in memory at a time are a few batches.
+    Ctrl-C ends the run with the result so far, marked partial.
 
     Args:
         reference: the network to match, usually PyTorch.
-        engine: the engine to judge; ``input_size`` as the reference.
+        engines: one or more to judge; ``input_size`` as the reference.
+        protocol: order of resizing and argmax, and test-time augmentation; for all alike.
         tolerance: the largest loss of mean IoU that passes, in points of 100.
         strict: raise at the first image that cannot be read, instead of leaving it out and saying so.
         progress: called after every batch with the number of images seen and the number there are.
         limit: look at the first so many images only.
+        bundles: of the reference and of each engine, where they come from bundles.
+        record: keep a record while running, or go on with one.
 
     Raises:
-        UsageError: the engines differ in input size, ``tolerance`` or ``limit`` makes no sense, or a label map
-            holds something that is no class.
-        DataError: no image could be read; with ``strict``, one could not.
+        UsageError: the engines differ in input size, one gives no logits and ``protocol`` needs them, an option makes
+            no sense, or an engine returned something else than label maps.
+        DataError: no image could be read; with ``strict``, one could not; or the record is of another run.
+        KeyboardInterrupt: Ctrl-C before the first image was scored.
     """
-    _check(reference, engine, tolerance, limit)
+    engines = (engines,) if isinstance(engines, Engine) else tuple(engines)
+    _check((reference, *engines), protocol, tolerance, limit)
     total = len(dataset) if limit is None else min(limit, len(dataset))
-    step = engine.batch or reference.batch or _FREE_BATCH
-    comparison = _Comparison(reference, engine, dataset.labelled)
-    skipped: list[tuple[str, str]] = []
-    for start in range(0, total, step):
-        stop = min(start + step, total)
-        loaded = (_load(dataset, index, reference.input_size, strict, skipped) for index in range(start, stop))
-        batch = [item for item in loaded if item is not None]
-        if batch:
-            comparison.add(batch)
-        if progress is not None:
-            progress(stop, total)
-    if comparison.agreement.images == 0:
-        first = f" {skipped[0][0]}: {skipped[0][1]}" if skipped else ""
-        raise DataError(f"No usable image in {dataset.description}.{first}", "Check the dataset.")
+    with contextlib.ExitStack() as stack:
+        runners = [stack.enter_context(Runner.open(engine, protocol)) for engine in (reference, *engines)]
+        kept = None
+        if record is not None:
+            key = _key(runners, dataset, total, protocol, bundles)
+            kept = stack.enter_context(RunRecord(record.path, key, resume=record.resume))
+        batch = _BATCH_OF_LOGITS if protocol.augmented or protocol.order == "hrnet" else _BATCH
+        run = Run(runners, dataset, total, protocol.order, batch, strict, kept)
+        partial = run.through(progress)
+        if run.tally.images == 0:
+            if partial:
+                raise KeyboardInterrupt
+            skipped = run.skipped
+            first = f" {skipped[0].name}: {skipped[0].reason}" if skipped else ""
+            raise DataError(f"No usable image in {dataset.description}.{first}", "Check the dataset.")
+        run.tally.fill_pictures(run.picture)
     limited = "" if total == len(dataset) else f", the first {total} of them"
-    return comparison.result(f"{dataset.description}{limited}", tuple(skipped), tolerance)
+    return _result(run, f"{dataset.description}{limited}", partial, protocol, tolerance, bundles)
 
 
-def _check(reference: Engine, engine: Engine, tolerance: float, limit: int | None) -> None:
-    if reference.input_size != engine.input_size:
-        (rh, rw), (eh, ew) = reference.input_size, engine.input_size
-        raise UsageError(
-            f"The engines differ in input size: {reference.name} takes {rh}x{rw} (height x width), "
-            f"{engine.name} takes {eh}x{ew}.",
-            "Compare an engine with the network it was built from.",
-        )
+def _result(
+    run: Run, dataset: str, partial: bool, protocol: Protocol, tolerance: float, bundles: Sequence[Bundle]
+) -> ValidationResult:
+    folders = [str(bundle.path) for bundle in bundles] or [""] * len(run.runners)
+    runs = [runner.run(folder) for runner, folder in zip(run.runners, folders)]
+    tally = run.tally
+    return ValidationResult(
+        dataset=dataset,
+        images=tally.images,
+        total=run.total,
+        partial=partial,
+        skipped=tuple(run.skipped),
+        input_size=run.runners[0].engine.input_size,
+        protocol=protocol,
+        tolerance=tolerance,
+        reference_run=runs[0],
+        reference=tally.reference.scores() if tally.labelled else None,
+        reference_confusion=confusion(tally.reference.counts) if tally.labelled else None,
+        engines=tuple(tally.comparison(number, entry) for number, entry in enumerate(runs[1:])),
+        seconds=run.seconds,
+        machine=machine(),
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    )
+
+
+def _check(engines: Sequence[Engine], protocol: Protocol, tolerance: float, limit: int | None) -> None:
+    reference = engines[0]
+    if len(engines) < 2:
+        raise UsageError("There is no engine to compare.", "Give one or more.")
+    for engine in engines[1:]:
+        if reference.input_size != engine.input_size:
+            (rh, rw), (eh, ew) = reference.input_size, engine.input_size
+            raise UsageError(
+                f"The engines differ in input size: {reference.name} takes {rh}x{rw} (height x width), "
+                f"{engine.name} takes {eh}x{ew}.",
+                "Compare an engine with the network it was built from.",
+            )
     if not tolerance >= 0:
         raise UsageError(f"A tolerance of {tolerance} points makes no sense.", "Give 0 or more, such as 1.0.")
     if limit is not None and limit < 1:
         raise UsageError(f"A limit of {limit} images leaves nothing to compare.", "Give 1 or more.")
+    if protocol.order not in ORDERS:
+        raise UsageError(f"Unknown order {protocol.order!r}.", f"Choose one of {', '.join(ORDERS)}.")
+    check_scales(protocol.scales)
+    if protocol.order == "hrnet":
+        for engine in engines:
+            check_logits(engine, "HRNet's order (hrnet-labels does without)")
 
 
-@dataclass(frozen=True)
-class _Item:
-    """An image on its way through the engines."""
-
-    frame: Image
-    letterbox: Letterbox
-    labels: LabelMap | None
-
-
-def _load(
-    dataset: Dataset, index: int, input_size: tuple[int, int], strict: bool, skipped: list[tuple[str, str]]
-) -> _Item | None:
-    """The frame of one image; None, and a line in ``skipped``, where it cannot be read."""
-    try:
-        sample = dataset[index]
-        labels = sample.labels if dataset.labelled else None
-        if dataset.labelled and (labels is None or labels.shape != sample.image.shape[:2]):
-            raise DataError(f"{sample.name} has no label map of the size of its image.", "Check the dataset.")
-    except DataError as error:
-        if strict:
-            raise
-        skipped.append((dataset.names[index], error.message))
-        return None
-    height, width = sample.image.shape[:2]
-    letterbox = Letterbox.fit((height, width), input_size)
-    return _Item(letterbox.apply(sample.image), letterbox, labels)
-
-
-def _infer(engine: Engine, frames: Frames) -> LabelMaps:
-    """Label maps of any number of frames: a fixed batch is filled up by repeating the last frame."""
-    count, size = len(frames), engine.batch or len(frames)
-    missing = -count % size
-    if missing:
-        frames = np.concatenate([frames, np.repeat(frames[-1:], missing, axis=0)])
-    parts = [engine.infer(frames[start : start + size]) for start in range(0, len(frames), size)]
-    maps = np.concatenate(parts)[:count] if len(parts) > 1 else parts[0][:count]
-    if int(maps.max()) >= NUM_CLASSES:
-        raise UsageError(
-            f"{engine.name} labels pixels {int(maps.max())}; LIP-20 ends at {NUM_CLASSES - 1}.",
-            "Use a network with LIP's 20 classes.",
-        )
-    return maps
-
-
-class _Comparison:
-    """The three confusion matrices, and the time it took to fill them."""
-
-    def __init__(self, reference: Engine, engine: Engine, labelled: bool) -> None:
-        self._engines = (reference, engine)
-        self._seconds = [0.0, 0.0]
-        self._matrices = (ConfusionMatrix(), ConfusionMatrix())
-        self._labelled = labelled
-        self.agreement = ConfusionMatrix()
-
-    def add(self, batch: list[_Item]) -> None:
-        frames = np.stack([item.frame for item in batch])
-        maps: list[LabelMaps] = []
-        for number, engine in enumerate(self._engines):
-            started = time.perf_counter()
-            maps.append(_infer(engine, frames))
-            self._seconds[number] += time.perf_counter() - started
-        for item, expected, found in zip(batch, *maps):
-            box = item.letterbox
-            inside = np.s_[box.top : box.top + box.height, box.left : box.left + box.width]
-            self.agreement.update(expected[inside], found[inside])
-            if item.labels is not None:
-                for matrix, labels in zip(self._matrices, (expected, found)):
-                    matrix.update(item.labels, box.restore(labels))
-
-    def result(self, dataset: str, skipped: tuple[tuple[str, str], ...], tolerance: float) -> ValidationResult:
-        reference, engine = (matrix.scores() if self._labelled else None for matrix in self._matrices)
-        runs = [
-            EngineRun(engine.name, engine.target, engine.precision, seconds)
-            for engine, seconds in zip(self._engines, self._seconds)
-        ]
-        return ValidationResult(
-            dataset=dataset,
-            images=self.agreement.images,
-            skipped=skipped,
-            input_size=self._engines[0].input_size,
-            reference_run=runs[0],
-            engine_run=runs[1],
-            reference=reference,
-            engine=engine,
-            agreement=self.agreement.scores(),
-            loss=None if reference is None or engine is None else 100 * (reference.mean_iou - engine.mean_iou),
-            tolerance=tolerance,
-        )
+def _key(
+    runners: Sequence[Runner], dataset: Dataset, total: int, protocol: Protocol, bundles: Sequence[Bundle]
+) -> dict[str, Any]:
+    """What a record is about: a run that differs in any of it cannot go on with it."""
+    names = "\n".join(dataset.names[:total]).encode("utf-8", "surrogateescape")
+    return {
+        "bundles": [bundle.digest for bundle in bundles],
+        "engines": [[runner.engine.name, runner.engine.target, runner.engine.precision] for runner in runners],
+        "input_size": list(runners[0].engine.input_size),
+        "dataset": dataset.description,
+        "images": [total, hashlib.sha256(names).hexdigest()],
+        "protocol": json.loads(json.dumps(asdict(protocol))),
+    }

@@ -1,0 +1,248 @@
+"""What ``validate`` and ``compare`` share: the options, and the way from engines to reports and an exit code."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shlex
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from ..command_line import INTERRUPTED
+from ..errors import AccuracyError, UsageError
+from ..files import check_output_file
+from .options import open_data
+
+if TYPE_CHECKING:
+    from ..engines import Bundle, Engine
+    from ..terminal import Terminal
+    from ..validation.result import ValidationResult
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+RECORD_NAME = "validation.partial.jsonl"
+"""Beside the report while a run is on; it goes when the report is written."""
+
+
+def parse_scales(value: str | tuple[float, ...]) -> tuple[float, ...]:
+    """``0.75,1,1.25``."""
+    if isinstance(value, tuple):
+        return value
+    try:
+        return tuple(float(part) for part in value.split(","))
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is no list of scales such as 0.75,1,1.25") from None
+
+
+def comparison_options(command: Command) -> Command:
+    """Options of :class:`Comparison`."""
+    for option in (
+        click.option("--strict", is_flag=True, help="Refuse unreadable images instead of skipping them."),
+        click.option("--limit", type=click.IntRange(1), help="The first so many images only."),
+        click.option("--resume", is_flag=True, help="Go on with a run that was killed or interrupted."),
+        click.option("--junit", type=click.Path(path_type=Path), metavar="FILE", help="Write the gates as JUnit XML."),
+        click.option(
+            "--scales",
+            type=parse_scales,
+            metavar="S,S,...",
+            default="1",
+            help="Average the logits over scales, e.g. 0.75,1,1.25.",
+        ),
+        click.option("--flip", is_flag=True, help="Average the logits with those of the mirror image."),
+        click.option(
+            "--order",
+            type=click.Choice(["ce2p", "hrnet", "hrnet-labels"]),
+            default="ce2p",
+            show_default=True,
+            help="Of resizing and argmax. ce2p: letterbox, argmax, labels back to the image; hrnet: squash, logits "
+            "back, argmax; hrnet-labels: squash, argmax, labels back.",
+        ),
+        click.option(
+            "--reference",
+            type=click.Choice(["pytorch", "fp32"]),
+            default="pytorch",
+            show_default=True,
+            help="fp32: the FP32 graph, where PyTorch is not installed.",
+        ),
+        click.option(
+            "--tolerance", type=float, default=1.0, show_default=True, help="Largest loss of mIoU, in points."
+        ),
+        click.option("--split", type=click.Choice(["train", "val", "test"]), help="Of --data.  [default: val, test]"),
+        click.option(
+            "--data", help="LIP's layout, or a folder of images for the agreement alone.  [default: synthetic]"
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+@dataclass(frozen=True)
+class Contender:
+    """An engine to be: of which bundle, and in which precision."""
+
+    bundle: Bundle
+    precision: str | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A request to compare engines with a reference; the fields are the options."""
+
+    data: str | None
+    split: str | None
+    tolerance: float
+    reference: str
+    order: str
+    flip: bool
+    scales: tuple[float, ...]
+    junit: Path | None
+    resume: bool
+    limit: int | None
+    strict: bool
+    target: str
+    threads: int
+
+    def run(
+        self, terminal: Terminal, contenders: Sequence[Contender], folder: Path | None, command: str
+    ) -> ValidationResult:
+        """Compare, and write what there is to write.
+
+        Args:
+            terminal: entered.
+            contenders: the reference is the first one's.
+            folder: of the report; None for none.
+            command: what was typed, for the report.
+        """
+        from ..engines import open_engine
+        from ..validation.result import Protocol
+        from ..validation.validate import RecordFile, validate
+
+        self._check(folder)
+        dataset = open_data(self.data, self.split, "validation")
+        record = None if folder is None else RecordFile(folder / RECORD_NAME, self.resume)
+        if record is not None and not self.resume:
+            _tell_of_record(terminal, record.path)
+        first = contenders[0].bundle
+        target, precision = ("pytorch", None) if self.reference == "pytorch" else ("cpu", "fp32")
+        with contextlib.ExitStack() as stack:
+
+            def opened(bundle: Bundle, target: str, precision: str | None) -> Engine:
+                return stack.enter_context(open_engine(bundle, target, precision, threads=self.threads))
+
+            reference = opened(first, target, precision)
+            engines = [opened(one.bundle, self.target, one.precision) for one in contenders]
+            terminal.stage("Validating " + ", ".join(engine.name for engine in engines))
+            result = validate(
+                reference,
+                engines,
+                dataset,
+                protocol=Protocol(self.order, self.flip, self.scales),
+                tolerance=self.tolerance,
+                strict=self.strict,
+                limit=self.limit,
+                progress=_with_rate(terminal),
+                bundles=[first, *(one.bundle for one in contenders)],
+                record=record,
+            )
+        if folder is not None:
+            _write_report(terminal, result, first, folder, command)
+        if self.junit is not None:
+            from ..validation.junit import write_junit
+
+            write_junit(result, self.junit)
+        return result
+
+    def _check(self, folder: Path | None) -> None:
+        """What can be refused is refused before any work is done."""
+        if self.resume and folder is None:
+            raise UsageError("--resume needs the record that lies beside a report.", "Give --report DIR as well.")
+        if self.junit is not None:
+            check_output_file(self.junit)
+        if folder is not None:
+            from ..validation.report import check_report_folder
+
+            check_report_folder(folder)
+
+
+def typed(context: click.Context) -> str:
+    """The command line, but for how its result is shown and whether it goes on."""
+    words = context.command_path.split()
+    for parameter in context.command.params:
+        name = str(parameter.name)
+        given = context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+        if not given or name in ("as_json", "debug", "resume"):
+            continue
+        value = context.params[name]
+        if isinstance(parameter, click.Option):
+            words.append(parameter.opts[0])
+        if isinstance(value, tuple):
+            values = [f"{one:g}" if isinstance(one, float) else str(one) for one in value]
+            words += [",".join(values)] if isinstance(parameter, click.Option) else values
+        elif value is not True:
+            words.append(str(value))
+    return shlex.join(words)
+
+
+def _write_report(terminal: Terminal, result: ValidationResult, bundle: Bundle, folder: Path, command: str) -> None:
+    from ..validation.report import write_report
+
+    terminal.stage("Writing the report")
+    paths = write_report(result, folder, ranges=_ranges(bundle), command=command)
+    if not result.partial:
+        (folder / RECORD_NAME).unlink(missing_ok=True)
+    terminal.note(f"Report: {paths[0]}")
+
+
+def exit_code(result: ValidationResult) -> int:
+    """0, 4 where an engine loses more than the tolerance, or the shell's code for a run that Ctrl-C ended."""
+    if result.partial:
+        return INTERRUPTED
+    return 0 if result.passed else AccuracyError.exit_code
+
+
+def show(terminal: Terminal, result: ValidationResult, folder: Path | None) -> None:
+    """The result, and after Ctrl-C how to go on."""
+    from ..terminal import show_validation
+
+    show_validation(terminal, result)
+    if result.partial:
+        more = "; the same command with --resume goes on" if folder is not None else ""
+        terminal.note(f"Interrupted after {result.images} of {result.total} images{more}.")
+
+
+def _ranges(bundle: Bundle) -> dict[str, tuple[float, float]] | None:
+    """The calibrated ranges of a bundle, for the report; None where it has none."""
+    from ..engines.bundle import CALIBRATION_NAME
+
+    if CALIBRATION_NAME not in bundle.manifest.files:
+        return None
+    values = json.loads((bundle.path / CALIBRATION_NAME).read_text("utf-8"))
+    return {name: (float(low), float(high)) for name, (low, high) in values["ranges"].items()}
+
+
+def _tell_of_record(terminal: Terminal, path: Path) -> None:
+    from ..validation.record import images_recorded
+
+    images = images_recorded(path)
+    if images:
+        terminal.note(f"A run that ended after {images} images is begun anew; --resume would have gone on with it.")
+
+
+def _with_rate(terminal: Terminal) -> Callable[[int, int], None]:
+    """Progress with images per second; those of an earlier run, told of first, do not count."""
+    before: tuple[int, float] | None = None
+
+    def report(done: int, total: int) -> None:
+        nonlocal before
+        now = time.monotonic()
+        if before is None:
+            before = done, now
+        rate = (done - before[0]) / max(now - before[1], 1e-3)
+        terminal.progress(done, total, f"{rate:.1f} images/s" if rate else "")
+
+    return report

@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from trtparse.errors import DataError
+from trtparse.validation.result import (
+    ORDERS,
+    ClassLoss,
+    EngineRun,
+    Protocol,
+    ValidationResult,
+    measured_accuracy,
+)
+
+MadeUp = Callable[..., ValidationResult]
+
+SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "report.schema.json").read_text("utf-8"))
+PUBLISHED = jsonschema.Draft202012Validator(SCHEMA)
+
+
+def through_json(result: ValidationResult) -> dict[str, Any]:
+    values = json.loads(json.dumps(result.to_dict(), allow_nan=False))
+    assert isinstance(values, dict)
+    return values
+
+
+def refusals(values: dict[str, Any]) -> list[str]:
+    """What the published schema has against a document."""
+    return sorted("/".join(str(part) for part in error.absolute_path) for error in PUBLISHED.iter_errors(values))
+
+
+VARIANTS = {
+    "one engine": {},
+    "three engines": {"losses": (0.1, -0.2, 2.5)},
+    "no labels": {"labelled": False},
+    "interrupted": {"partial": True, "skipped": (("a.jpg", "is cut off"), ("b", "ü"))},
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+class TestJson:
+    def test_a_result_comes_back_from_it_but_for_the_pictures(self, variant: str, made_up: MadeUp) -> None:
+        result = made_up(**VARIANTS[variant], size=(64, 48))
+        read = ValidationResult.from_dict(through_json(result))
+        assert read == result
+        assert all(image.picture is None for engine in read.engines for image in engine.worst)
+        assert through_json(read) == through_json(result)
+
+    def test_it_is_as_the_published_schema_says(self, variant: str, made_up: MadeUp) -> None:
+        assert refusals(through_json(made_up(**VARIANTS[variant], pictures=False))) == []
+
+
+def test_the_schema_is_one() -> None:
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("schema", 1),
+        ("images", 0),
+        ("tolerance", -1),
+        ("protocol/order", "jppnet"),
+        ("reference/mean_iou", 1.2),
+        ("reference/class_iou", [0.5] * 19),
+        ("reference_confusion", [[1] * 20] * 19),
+        ("engines", []),
+        ("engines/0/loss/points", None),
+        ("engines/0/run/latency/counts", [-1]),
+        ("engines/0/worst/0/disagreement", "much"),
+        ("machine", {"cores": 2}),
+    ],
+)
+def test_the_schema_refuses_what_is_not_so(path: str, value: object, made_up: MadeUp) -> None:
+    values = through_json(made_up(pictures=False))
+    assert refusals(values) == []
+    place: Any = values
+    *parents, last = path.split("/")
+    for part in parents:
+        place = place[int(part) if part.isdecimal() else part]
+    assert last in place
+    place[last] = value
+    assert len(refusals(values)) == 1
+
+
+def test_the_schema_knows_every_value_and_wants_it(made_up: MadeUp) -> None:
+    def without_each(values: Any) -> list[Any]:
+        """The document with one key, anywhere in it, left out; of lists in the first entry."""
+        if isinstance(values, dict):
+            shorter = [{k: v for k, v in values.items() if k != key} for key in values]
+            deeper = [{**values, key: less} for key, value in values.items() for less in without_each(value)]
+            return shorter + deeper
+        return [[less, *values[1:]] for less in without_each(values[0])] if isinstance(values, list) and values else []
+
+    values = through_json(made_up(skipped=(("a", "b"),), pictures=False))
+    free = values.pop("machine")
+    documents = [{**less, "machine": free} for less in without_each(values)]
+    assert len(documents) > 80
+    assert [document for document in documents if PUBLISHED.is_valid(document)] == []
+    assert refusals({**values, "machine": free, "more": 1}) == [""]
+
+
+class TestReading:
+    @pytest.mark.parametrize("schema", [1, 3, 99, None, "2"])
+    def test_another_version_is_refused(self, schema: object, made_up: MadeUp) -> None:
+        with pytest.raises(DataError, match="has schema"):
+            ValidationResult.from_dict({**made_up(pictures=False).to_dict(), "schema": schema})
+
+    @pytest.mark.parametrize("key", ["images", "engines", "protocol", "reference"])
+    def test_a_result_that_lacks_something_is_refused_by_name(self, key: str, made_up: MadeUp) -> None:
+        values = made_up(pictures=False).to_dict()
+        del values[key]
+        with pytest.raises(DataError, match=key):
+            ValidationResult.from_dict(values)
+
+    @pytest.mark.parametrize("values", [[], "text", None, {}])
+    def test_what_is_no_result_is_refused(self, values: Any) -> None:
+        with pytest.raises(DataError, match="has schema None"):
+            ValidationResult.from_dict(values)
+
+
+class TestVerdict:
+    def test_every_engine_must_be_within_the_tolerance(self, made_up: MadeUp) -> None:
+        result = made_up(losses=(0.9, 1.1), pictures=False)
+        assert [engine.passes(result.tolerance) for engine in result.engines] == [True, False]
+        assert not result.passed
+        values = result.to_dict()
+        assert ([engine["passed"] for engine in values["engines"]], values["passed"]) == ([True, False], False)
+        assert dataclasses.replace(result, tolerance=1.1).passed
+
+    def test_the_tolerance_itself_passes_but_for_the_last_bits(self, made_up: MadeUp) -> None:
+        result = made_up(losses=(0.1 + 0.2,), pictures=False)
+        assert dataclasses.replace(result, tolerance=0.3).passed
+        assert not dataclasses.replace(result, tolerance=0.2999).passed
+
+    def test_without_labels_there_is_nothing_to_lose(self, made_up: MadeUp) -> None:
+        result = made_up(labelled=False, pictures=False)
+        assert (result.labelled, result.passed) == (False, True)
+
+    @pytest.mark.parametrize(
+        ("low", "high", "significant"), [(-0.1, 0.5, False), (0.1, 0.5, True), (-0.5, -0.1, True), (0.0, 0.0, False)]
+    )
+    def test_a_loss_whose_interval_holds_0_is_noise(self, low: float, high: float, significant: bool) -> None:
+        assert ClassLoss(0.2, low, high).significant is significant
+
+
+class TestProtocol:
+    @pytest.mark.parametrize("order", ORDERS)
+    def test_says_what_it_is(self, order: str) -> None:
+        assert Protocol(order).description == f"{ORDERS[order]}; no flip, one scale"
+        assert Protocol(order, True, (0.75, 1.0, 1.25)).description.endswith("; flipped as well, scales 0.75, 1, 1.25")
+
+    def test_is_augmented_where_it_looks_more_than_once(self) -> None:
+        assert not Protocol().augmented
+        assert Protocol(flip=True).augmented
+        assert Protocol(scales=(0.75,)).augmented
+
+
+def test_the_figures_for_a_bundle_are_by_target_and_precision(made_up: MadeUp) -> None:
+    result = made_up(losses=(0.5, 0.1), pictures=False)
+    figures = json.loads(json.dumps(measured_accuracy(result), allow_nan=False))
+    assert list(figures) == ["cpu-int8", "cpu-fp16"]
+    assert result.reference is not None
+    assert figures["cpu-int8"]["reference_mean_iou"] == result.reference.mean_iou
+    assert figures["cpu-fp16"]["loss"][0] == 0.1
+    assert figures["cpu-int8"]["images"] == 10_000
+    assert len(figures["cpu-int8"]["class_iou"]) == 20
+    unlabelled = measured_accuracy(made_up(labelled=False, pictures=False))["cpu-int8"]
+    assert (unlabelled["mean_iou"], unlabelled["loss"]) == (None, None)
+    assert unlabelled["agreement"] > 0.5
+
+
+def test_an_engine_may_have_no_bundle_and_no_latency() -> None:
+    assert EngineRun("somewhere", "cpu", "int8") == EngineRun("somewhere", "cpu", "int8", 0.0, None, "")

@@ -1,0 +1,106 @@
+"""One engine of a validation: run as the protocol wants it, what it returns checked, its calls timed."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..engines.augmented import AugmentedEngine
+from ..engines.base import Engine, Frames, LabelMaps
+from ..errors import UsageError
+from ..labels import NUM_CLASSES
+from .result import EngineRun, Protocol
+from .scoring import Prediction
+from .statistics import latency
+
+
+@dataclass(frozen=True)
+class Call:
+    """What it took to look at some frames: ``seconds`` for ``frames``, those that fill up a batch included."""
+
+    seconds: float
+    frames: int
+
+
+class Runner:
+    """An engine and what its calls took.
+
+    Args:
+        engine: open; not owned.
+        wants_logits: the protocol resizes logits, so predictions carry them.
+
+    Attributes:
+        calls: those that count; whoever uses the predictions adds them.
+    """
+
+    def __init__(self, engine: Engine, wants_logits: bool) -> None:
+        self.engine, self._wants_logits = engine, wants_logits
+        self.calls: list[Call] = []
+
+    @classmethod
+    @contextlib.contextmanager
+    def open(cls, engine: Engine, protocol: Protocol) -> Iterator[Runner]:
+        """The runner of an engine; what it needs for test-time augmentation goes with the block."""
+        wants_logits = protocol.order == "hrnet"
+        if not protocol.augmented:
+            yield cls(engine, wants_logits)
+            return
+        with AugmentedEngine(engine, flip=protocol.flip, scales=protocol.scales) as augmented:
+            yield cls(augmented, wants_logits)
+
+    def predict(self, frames: Frames) -> tuple[list[Prediction], Call]:
+        """What the engine finds in any number of frames.
+
+        A fixed batch is filled up by repeating the last frame, and its predictions are dropped again.
+        """
+        count, size = len(frames), self.engine.batch or len(frames)
+        missing = -count % size
+        if missing:
+            frames = np.concatenate([frames, np.repeat(frames[-1:], missing, axis=0)])
+        predictions: list[Prediction] = []
+        started = time.perf_counter()
+        for start in range(0, len(frames), size):
+            predictions += self._call(frames[start : start + size])
+        return predictions[:count], Call(time.perf_counter() - started, len(frames))
+
+    def run(self, bundle: str) -> EngineRun:
+        """The engine and its times, for the result."""
+        engine = self.engine
+        seconds = sum(call.seconds for call in self.calls)
+        timed = latency([call.seconds / call.frames for call in self.calls], self._batch)
+        return EngineRun(engine.name, engine.target, engine.precision, seconds, timed, bundle)
+
+    @property
+    def _batch(self) -> int:
+        """Frames per call; where any number goes, that of the first."""
+        return self.engine.batch or (self.calls[0].frames if self.calls else 1)
+
+    def _call(self, frames: Frames) -> list[Prediction]:
+        if not self._wants_logits:
+            return [Prediction(labels) for labels in self._checked(self.engine.infer(frames), frames)]
+        logits = self.engine.logits(frames)
+        expected = (len(frames), NUM_CLASSES, *frames.shape[1:3])
+        if logits.shape != expected:
+            raise self._wrong(logits, f"{expected} float32 logits")
+        labels = logits.argmax(axis=1).astype(np.uint8)
+        return [Prediction(one, scores) for one, scores in zip(labels, logits)]
+
+    def _checked(self, maps: LabelMaps, frames: Frames) -> LabelMaps:
+        if not isinstance(maps, np.ndarray) or maps.shape != frames.shape[:3] or maps.dtype != np.uint8:
+            raise self._wrong(maps, f"{frames.shape[:3]} uint8 label maps")
+        if int(maps.max()) >= NUM_CLASSES:
+            raise UsageError(
+                f"{self.engine.name} labels pixels {int(maps.max())}; LIP-20 ends at {NUM_CLASSES - 1}.",
+                "Use a network with LIP's 20 classes.",
+            )
+        return maps
+
+    def _wrong(self, found: object, expected: str) -> UsageError:
+        what = f"{found.shape} {found.dtype}" if isinstance(found, np.ndarray) else type(found).__name__
+        return UsageError(
+            f"{self.engine.name} returned {what} instead of {expected}.", "Use a graph that trtparse build wrote."
+        )
