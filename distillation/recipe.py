@@ -170,6 +170,7 @@ class Distillation:
         temperature: divides both logits.
         minimum_std: the intra-class term leaves out classes whose teacher column varies less than this.
         auxiliary: weight of the same terms for the auxiliary heads, against the teacher's final logits.
+        hints: weight of the difference between the features of the two trunks (FitNets); for a teacher of ours.
     """
 
     teacher: str = ""
@@ -182,13 +183,14 @@ class Distillation:
     temperature: float = 1.0
     minimum_std: float = 0.0
     auxiliary: float = 0.0
+    hints: float = 0.0
 
     def __post_init__(self) -> None:
-        _at_least_zero(self, "distillation.", "weight", "kl", "inter", "intra", "minimum_std", "auxiliary")
+        _at_least_zero(self, "distillation.", "weight", "kl", "inter", "intra", "minimum_std", "auxiliary", "hints")
         _above(self, "distillation.", temperature=0)
-        if self.teacher and self.kl + self.inter + self.intra == 0:
+        if self.teacher and self.kl + self.inter + self.intra + self.hints == 0:
             raise UsageError(
-                "distillation.kl, distillation.inter and distillation.intra are all 0: the teacher would have no say.",
+                "distillation.kl, .inter, .intra and .hints are all 0: the teacher would have no say.",
                 "Give one of them a weight, or leave the teacher out.",
             )
 

@@ -6,6 +6,7 @@ have seen. ``state.pt`` holds all that a resumed run needs; ``best.safetensors``
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import math
@@ -29,6 +30,7 @@ from ..networks.network import ParsingNetwork
 from ..networks.preprocessing import normalise
 from ..networks.registry import create_network
 from ..validation.metrics import ConfusionMatrix, Scores
+from .hints import Hints, captured_levels
 from .loader import UNLABELLED, Batch, Loader, Part, repeat_factors
 from .losses import (
     class_relation,
@@ -201,7 +203,8 @@ class _Run:
         self.precision = Precision(recipe.precision, self.device)
         self.network = _network(recipe).to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.criterion = Criterion(recipe.loss, recipe.distillation, self.network.auxiliary_weight, self.device)
-        self.optimizer = _optimizer(self.network, recipe.optimizer)
+        self.hints = _hints(recipe.distillation, self.network, teacher)
+        self.optimizer = _optimizer(self.network, self.hints, recipe.optimizer)
         self.average = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
         self.step = 0
         self.best: float | None = None
@@ -235,6 +238,8 @@ class _Run:
                 "Choose another output folder, or the same recipe.",
             )
         self.network.load_state_dict(state["network"])
+        if self.hints is not None:
+            self.hints.load_state_dict(state["hints"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.precision.scaler.load_state_dict(state["scaler"])
         self.average = state["average"]
@@ -244,6 +249,7 @@ class _Run:
         state = {
             "recipe": json.dumps(self.recipe.to_dict(), sort_keys=True),
             "network": self.network.state_dict(),
+            "hints": None if self.hints is None else self.hints.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.precision.scaler.state_dict(),
             "average": self.average,
@@ -275,11 +281,7 @@ class _Run:
         batch = self.loader.next()
         frames = torch.from_numpy(batch.frames).to(self.device)
         labels = torch.from_numpy(batch.labels).to(self.device)
-        with self.precision.autocast():
-            images = normalise(frames).contiguous(memory_format=torch.channels_last)
-            coarse = self.network.forward_coarse(images)
-            answers = None if self.teacher is None else self.teacher(frames)
-        loss = self.criterion([logits.float() for logits in coarse], labels, answers)
+        loss = self._loss(frames, labels)
         value = float(loss.detach())
         if not math.isfinite(value):
             raise self._not_finite(value, batch)
@@ -292,6 +294,22 @@ class _Run:
         scaler.update()
         self._update_average()
         return value
+
+    def _loss(self, frames: Tensor, labels: Tensor) -> Tensor:
+        with contextlib.ExitStack() as stack:
+            student: list[Tensor] = []
+            taught: list[Tensor] = []
+            if self.hints is not None and self.teacher is not None:
+                student = stack.enter_context(captured_levels(self.network))
+                taught = stack.enter_context(captured_levels(self.teacher.network))  # type: ignore[arg-type]
+            with self.precision.autocast():
+                images = normalise(frames).contiguous(memory_format=torch.channels_last)
+                coarse = self.network.forward_coarse(images)
+                answers = None if self.teacher is None else self.teacher(frames)
+        loss = self.criterion([logits.float() for logits in coarse], labels, answers)
+        if self.hints is not None:
+            loss = loss + self.recipe.distillation.hints * self.hints(student, taught)
+        return loss
 
     def _not_finite(self, value: float, batch: Batch) -> TrtparseError:
         kept = "No checkpoint was good enough to keep" if self.best is None else f"{BEST_NAME} of {self.output} is kept"
@@ -438,7 +456,19 @@ def _describe(network: ParsingNetwork) -> str:
     return f"{network.kind} with {network.spec.to_dict()}"
 
 
-def _optimizer(network: ParsingNetwork, recipe: Optimizer) -> torch.optim.Optimizer:
+def _hints(recipe: Distillation, network: ParsingNetwork, teacher: Teacher | None) -> Hints | None:
+    if teacher is None or recipe.hints == 0:
+        return None
+    if not isinstance(teacher.network, ParsingNetwork):
+        raise UsageError(
+            f"distillation.hints needs a teacher of ours, not of {teacher.family}: its trunk has other levels.",
+            "Leave it at 0.",
+        )
+    hints = Hints(network.backbone.channels, teacher.network.backbone.channels)
+    return hints.to(next(network.parameters()).device)
+
+
+def _optimizer(network: ParsingNetwork, hints: Hints | None, recipe: Optimizer) -> torch.optim.Optimizer:
     groups: list[dict[str, Any]] = []
     for of_backbone in (True, False):
         for decays in (True, False):
@@ -449,6 +479,8 @@ def _optimizer(network: ParsingNetwork, recipe: Optimizer) -> torch.optim.Optimi
             ]
             decay, rate = (recipe.weight_decay if decays else 0.0), (recipe.backbone_rate if of_backbone else 1.0)
             groups.append({"params": chosen, "weight_decay": decay, "rate": rate})
+    if hints is not None:
+        groups.append({"params": list(hints.parameters()), "weight_decay": 0.0, "rate": 1.0})
     if recipe.kind == "sgd":
         return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum)
     return torch.optim.AdamW(groups, lr=recipe.learning_rate)

@@ -156,6 +156,23 @@ def test_a_student_learns_from_its_teacher_on_images_without_labels(few: Dataset
     assert np.mean(losses[-3:]) < 0.8 * np.mean(losses[:3])
 
 
+def test_a_run_with_hints_goes_on_after_a_kill_to_the_same_weights(few: Dataset, tmp_path: Path) -> None:
+    teacher = load_teacher(DEFAULT_WEIGHTS)
+    distillation = Distillation(teacher="given", inter=0.0, intra=0.0, hints=1.0)
+    recipe = replace(TINY, steps=3, validate_every=2, distillation=distillation)
+    whole = fit(recipe, few, tmp_path / "whole", teacher=teacher)
+    with pytest.raises(Killed):
+        fit(recipe, few, tmp_path / "killed", teacher=teacher, on_progress=kill_at(2))
+    assert fit(recipe, few, tmp_path / "killed", teacher=teacher).read_bytes() == whole.read_bytes()
+
+
+def test_hints_need_a_teacher_with_the_levels_of_ours(few: Dataset, tmp_path: Path) -> None:
+    foreign = Teacher(Student(), "schp")
+    foreign.network = torch.nn.Identity()
+    with pytest.raises(UsageError, match="not of schp"):
+        fit(replace(TINY, distillation=Distillation(teacher="given", hints=1.0)), few, tmp_path, teacher=foreign)
+
+
 def test_a_teacher_is_not_changed_by_its_student(few: Dataset, tmp_path: Path) -> None:
     teacher = load_teacher(DEFAULT_WEIGHTS)
     before = {name: value.clone() for name, value in teacher.network.state_dict().items()}
