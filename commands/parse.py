@@ -1,25 +1,68 @@
-"""``trtparse parse``: label maps and overlays of photographs."""
+"""``trtparse parse``: label maps and overlays of photographs, a few or very many."""
 
 from __future__ import annotations
 
+import time
+from collections import deque
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from ..errors import UsageError
 from .options import DEFAULT_BUNDLE, common_options, engine_options
+
+if TYPE_CHECKING:
+    from ..demo.parse_images import ParseResult, Progress
+    from ..demo.parser import ParseSpec
+    from ..demo.provenance import MadeBy
+    from ..engines import Engine
+    from ..terminal import Terminal
+
+_RATE_SECONDS = 10.0
+
+
+def _parse_shard(context: click.Context, option: click.Parameter, value: str | None) -> tuple[int, int] | None:
+    """``NUMBER/OF``."""
+    if value is None:
+        return None
+    parts = value.split("/")
+    if len(parts) != 2 or not all(part.isdecimal() for part in parts):
+        raise click.BadParameter(f"{value!r} is not a shard such as 2/8: the second of eight")
+    number, of = int(parts[0]), int(parts[1])
+    if not 1 <= number <= of:
+        raise click.BadParameter(f"{value}: the first number must lie between 1 and the second")
+    return number, of
 
 
 @click.command()
-@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("images", nargs=-1, required=True, type=click.Path())
 @click.option("--bundle", type=click.Path(path_type=Path), default=DEFAULT_BUNDLE, show_default=True)
-@click.option("--output", type=click.Path(path_type=Path), default=Path("parsed"), show_default=True)
+@click.option("--output", type=click.Path(), default="parsed", show_default=True, help="A folder.")
+@click.option("--recursive", is_flag=True, help="Take subfolders as well; the results keep their layout.")
+@click.option("--no-overlay", is_flag=True, help="Write label maps alone.")
+@click.option(
+    "--index", type=click.Path(), help="Also write the pixels of each class, one row per image: .csv or .parquet."
+)
+@click.option("--overwrite", is_flag=True, help="Make results again that are there already.")
+@click.option("--shard", callback=_parse_shard, metavar="K/N", help="The K-th of N parts, for one of N machines.")
+@click.option("--ray", "address", metavar="ADDRESS", help="Parse on a Ray cluster; 'local' starts one here.")
+@click.option("--workers", type=click.IntRange(1), help="With --ray: engines, of --threads each.")
 @click.option("--strict", is_flag=True, help="Refuse unreadable images instead of skipping them.")
 @engine_options
 @common_options
 def parse(
-    images: tuple[Path, ...],
+    images: tuple[str, ...],
     bundle: Path,
-    output: Path,
+    output: str,
+    recursive: bool,
+    no_overlay: bool,
+    index: str | None,
+    overwrite: bool,
+    shard: tuple[int, int] | None,
+    address: str | None,
+    workers: int | None,
     strict: bool,
     target: str,
     precision: str | None,
@@ -27,15 +70,88 @@ def parse(
     as_json: bool,
     debug: bool,
 ) -> None:
-    """Write a label PNG (LIP's palette) and an overlay for each of IMAGES, files or folders."""
-    from ..demo.parse_images import parse_images
-    from ..engines import open_engine
+    """Write a label PNG (LIP's palette) and an overlay for each of IMAGES, files or folders.
+
+    What is there already is not made again, so the same command goes on where it was ended.
+    """
+    from ..demo.index import index_place
+    from ..demo.parser import ParseSpec
     from ..terminal import Terminal, show_parse
 
-    with (
-        Terminal(as_json=as_json) as terminal,
-        open_engine(bundle, target, precision, threads=threads) as engine,
-    ):
+    spec = ParseSpec(recursive, shard, not no_overlay, overwrite, strict, index)
+    if index is not None:
+        index_place(index, shard)
+    if address is None and workers is not None:
+        raise UsageError("--workers goes with --ray.", "Give both, or neither; --threads is for this machine alone.")
+    with Terminal(as_json=as_json) as terminal:
+        if address is None:
+            result = _parse_here(terminal, images, bundle, output, spec, target, precision, threads)
+        else:
+            from ..demo.ray_parse import parse_on_ray
+
+            terminal.stage(f"Parsing on Ray, {address}")
+            result = parse_on_ray(
+                images,
+                partial(_open, bundle.absolute(), target, precision, max(threads, 1)),
+                output,
+                spec,
+                address=address,
+                workers=workers,
+                threads=max(threads, 1),
+                progress=_with_rate(terminal),
+            )
+    show_parse(terminal, result)
+
+
+def _parse_here(
+    terminal: Terminal,
+    images: tuple[str, ...],
+    bundle: Path,
+    output: str,
+    spec: ParseSpec,
+    target: str,
+    precision: str | None,
+    threads: int,
+) -> ParseResult:
+    from ..demo.parse_images import parse_images
+    from ..demo.storage import is_uri
+
+    for path in (*images, output):
+        if is_uri(path):
+            raise UsageError(f"{path} is not on this machine's disks.", "Give --ray local: Ray Data opens URIs.")
+    engine, made_by = _open(bundle, target, precision, threads)
+    with engine:
         terminal.stage(f"Parsing with {engine.name}")
-        result = parse_images(images, engine, output, strict=strict, progress=terminal.progress)
-    show_parse(terminal, result, output)
+        return parse_images(
+            [Path(path) for path in images],
+            engine,
+            Path(output),
+            spec,
+            made_by=made_by,
+            progress=_with_rate(terminal),
+        )
+
+
+def _open(bundle: Path, target: str, precision: str | None, threads: int) -> tuple[Engine, MadeBy]:
+    from ..demo.provenance import MadeBy
+    from ..engines import open_bundle, open_engine
+
+    opened = open_bundle(bundle)
+    engine = open_engine(opened, target, precision, threads=threads)
+    return engine, MadeBy.of(opened, engine)
+
+
+def _with_rate(terminal: Terminal) -> Progress:
+    """Images per second of the last seconds: those that were there already pass faster."""
+    seen = deque([(time.monotonic(), 0)])
+
+    def report(done: int, total: int) -> None:
+        now = time.monotonic()
+        if now - seen[-1][0] > _RATE_SECONDS / 100:
+            seen.append((now, done))
+        while len(seen) > 2 and now - seen[0][0] > _RATE_SECONDS:
+            seen.popleft()
+        seconds = max(now - seen[0][0], 1e-3)
+        terminal.progress(done, total, f"{(done - seen[0][1]) / seconds:.1f} images/s")
+
+    return report

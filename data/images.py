@@ -55,7 +55,19 @@ def read_image(path: str | os.PathLike[str], *, upright: bool = False) -> Image:
     Raises:
         DataError: the file is missing, empty, cut off or not an image.
     """
-    data = _read_bytes(path)
+    return decode_image(read_bytes(path), path, upright=upright)
+
+
+def decode_image(data: bytes, path: str | os.PathLike[str], *, upright: bool = False) -> Image:
+    """The pixels of a photograph whose bytes are at hand; everything else as in :func:`read_image`.
+
+    Args:
+        data: the whole file.
+        path: for messages.
+        upright: see :func:`read_image`.
+    """
+    if not data:
+        raise DataError(f"{path} is empty.", _COPY_AGAIN)
     _check_complete(data, path)
     flags = cv2.IMREAD_COLOR if upright else cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     return _decode(data, flags, path)
@@ -74,7 +86,9 @@ def read_label_map(path: str | os.PathLike[str]) -> LabelMap:
         DataError: as :func:`read_image`; or the file is no PNG, is a coloured rendering of a label map, or
             holds a value that is no class.
     """
-    data = _read_bytes(path)
+    data = read_bytes(path)
+    if not data:
+        raise DataError(f"{path} is empty.", _COPY_AGAIN)
     if not data.startswith(_PNG_SIGNATURE):
         raise DataError(
             f"{path} is not a PNG, so it cannot be a label map.",
@@ -121,18 +135,26 @@ def write_png(path: str | os.PathLike[str], array: NDArray[np.uint8]) -> None:
     replace_bytes(Path(path), encoded.tobytes())
 
 
-def _read_bytes(path: str | os.PathLike[str]) -> bytes:
+def read_bytes(path: str | os.PathLike[str]) -> bytes:
+    """A whole file.
+
+    Raises:
+        DataError: it is missing, is no file, or cannot be read.
+    """
     try:
-        data = Path(path).read_bytes()
-    except FileNotFoundError as error:
-        raise DataError(f"{path} does not exist.", "Check the path.") from error
-    except (IsADirectoryError, NotADirectoryError) as error:
-        raise DataError(f"{path} is not a file.", "Name one image file.") from error
+        return Path(path).read_bytes()
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}.", "Check its permissions.") from error
-    if not data:
-        raise DataError(f"{path} is empty.", _COPY_AGAIN)
-    return data
+        raise read_failed(path, error) from error
+
+
+def read_failed(path: str | os.PathLike[str], error: OSError) -> DataError:
+    """What to tell the user about ``error``, met while reading ``path``."""
+    if isinstance(error, FileNotFoundError):
+        return DataError(f"{path} does not exist.", "Check the path.")
+    if isinstance(error, (IsADirectoryError, NotADirectoryError)):
+        return DataError(f"{path} is not a file.", "Name one image file.")
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    return DataError(f"{path} cannot be read: {reason}.", "Check its permissions.")
 
 
 def _decode(data: bytes, flags: int, path: str | os.PathLike[str]) -> NDArray[np.uint8]:
@@ -154,7 +176,7 @@ def _check_complete(data: bytes, path: str | os.PathLike[str]) -> None:
     if data.startswith(_JPEG_SIGNATURE):
         complete = _jpeg_ends(data)
     elif data.startswith(_PNG_SIGNATURE):
-        complete = any(kind == b"IEND" for kind, _ in _png_chunks(data, path))
+        complete = any(kind == b"IEND" for kind, _ in png_chunks(data, path))
     else:
         return
     if not complete:
@@ -181,7 +203,7 @@ def _jpeg_ends(data: bytes) -> bool:
         position += int.from_bytes(data[position : position + 2], "big")
 
 
-def _png_chunks(data: bytes, path: str | os.PathLike[str]) -> Iterator[tuple[bytes, bytes]]:
+def png_chunks(data: bytes, path: str | os.PathLike[str]) -> Iterator[tuple[bytes, bytes]]:
     """The chunks of a PNG up to IEND, as far as they are whole (PNG specification, section 5.3).
 
     Raises:
@@ -213,7 +235,7 @@ def _as_grey_png(data: bytes, path: str | os.PathLike[str]) -> tuple[bytes, int]
     """
     parts: list[tuple[bytes, bytes]] = []
     factor = 1
-    for kind, body in _png_chunks(data, path):
+    for kind, body in png_chunks(data, path):
         if kind == b"IHDR" and len(body) == 13 and body[9] == _PNG_PALETTE:
             factor = 255 // ((1 << body[8]) - 1) if body[8] in (1, 2, 4) else 1
             body = body[:9] + b"\x00" + body[10:]

@@ -215,9 +215,7 @@ def _paste(frame: Image, panel: Panel | None, corner: tuple[bool, bool]) -> None
 
 
 def write_label_png(path: Path, labels: LabelMap) -> None:
-    """Write a label map as a PNG of 8-bit palette indices: viewers show LIP's colours, the values are the ids.
-
-    OpenCV writes no palettes, and the format needs only four chunks (https://www.w3.org/TR/png-3/#11PLTE).
+    """Write a label map as :func:`encode_label_png` makes it.
 
     Args:
         path: where to; replaced in one step.
@@ -228,18 +226,35 @@ def write_label_png(path: Path, labels: LabelMap) -> None:
         UsageError: the folder is missing or cannot be written to.
         MachineError: the disk is full.
     """
+    replace_bytes(path, encode_label_png(labels))
+
+
+def encode_label_png(labels: LabelMap, text: bytes = b"") -> bytes:
+    """A label map as a PNG of 8-bit palette indices: viewers show LIP's colours, the values are the ids.
+
+    OpenCV writes no palettes, and the format needs only four chunks (https://www.w3.org/TR/png-3/#11PLTE).
+
+    Args:
+        labels: (H, W) uint8.
+        text: a keyword, NUL and a text in Latin-1, for a tEXt chunk before the pixels; none where empty.
+
+    Raises:
+        ValueError: another dtype or shape.
+    """
     if labels.ndim != 2 or labels.dtype != np.uint8 or labels.size == 0:
         raise ValueError(f"expected (H, W) uint8, got {labels.dtype} of {labels.shape}")
     height, width = labels.shape
     lines = np.zeros((height, width + 1), np.uint8)  # each line begins with its filter: 0, none
     lines[:, 1:] = labels
-    chunks = (
+    chunks = [
         (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0)),  # 8 bits, palette, not interlaced
         (b"PLTE", _PALETTE[:, ::-1].tobytes()),
         (b"IDAT", zlib.compress(lines.tobytes(), 6)),
         (b"IEND", b""),
-    )
-    replace_bytes(path, b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(kind, data) for kind, data in chunks))
+    ]
+    if text:
+        chunks.insert(2, (b"tEXt", text))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(kind, data) for kind, data in chunks)
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:

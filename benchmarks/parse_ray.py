@@ -1,0 +1,96 @@
+"""Claim: two Ray workers of one thread each parse at least 0.9 times as many images per second as one process of two.
+
+The start of Ray and of its workers is told apart from the rate: images per second are those after the first results.
+One process of one thread is measured as well, for what a second worker brings. Every run writes label maps and
+overlays anew; the bytes of all three are compared.
+
+python benchmarks/parse_ray.py [BUNDLE [IMAGES]]
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import cv2
+from measure import machine
+
+from trtparse.data.synthetic import write_lip_layout
+from trtparse.demo.parse_images import Progress, parse_images
+from trtparse.demo.provenance import MadeBy
+from trtparse.demo.ray_parse import parse_on_ray
+from trtparse.engines import Engine, open_bundle, open_engine
+
+IMAGES = 400
+WARM_UP = 0.25  # of the images, before the rate is taken
+CLAIM = 0.9
+
+
+def opened(bundle: Path, threads: int) -> tuple[Engine, MadeBy]:
+    whole = open_bundle(bundle)
+    engine = open_engine(whole, threads=threads)
+    return engine, MadeBy.of(whole, engine)
+
+
+def plain(photos: Path, bundle: Path, output: Path, threads: int, progress: Progress) -> None:
+    cv2.setNumThreads(threads)
+    engine, made_by = opened(bundle, threads)
+    with engine:
+        parse_images([photos], engine, output, made_by=made_by, progress=progress)
+
+
+def on_ray(photos: Path, bundle: Path, output: Path, progress: Progress) -> None:
+    make = partial(opened, bundle.absolute(), 1)
+    parse_on_ray([str(photos)], make, str(output), address="local", workers=2, threads=1, progress=progress)
+
+
+def measured(run: Callable[[Progress], None]) -> dict[str, float]:
+    """Seconds until the first result, and images per second from a quarter of them on."""
+    started = time.perf_counter()
+    times: list[float] = []
+    run(lambda done, total: times.append(time.perf_counter()))
+    first = int(len(times) * WARM_UP)
+    rate = (len(times) - 1 - first) / (times[-1] - times[first])
+    return {"seconds_to_first": round(times[0] - started, 2), "images_per_second": round(rate, 2)}
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def main() -> None:
+    bundle = Path(sys.argv[1] if len(sys.argv) > 1 else "build/student")
+    images = int(sys.argv[2]) if len(sys.argv) > 2 else IMAGES
+    if importlib.util.find_spec("ray") is None:
+        print(json.dumps({"benchmark": "parse_ray", "skipped": "Ray is not installed: pip install '.[ray]'"}))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        write_lip_layout(root / "lip", 0, images, seed=1)
+        photos = root / "lip" / "TrainVal_images" / "val_images"
+        one = measured(partial(plain, photos, bundle, root / "one", 1))
+        two = measured(partial(plain, photos, bundle, root / "two", 2))
+        ray = measured(partial(on_ray, photos, bundle, root / "ray"))
+        result = {
+            "benchmark": "parse_ray",
+            "images": images,
+            "plain_1_thread": one,
+            "plain_2_threads": two,
+            "ray_2_workers_of_1_thread": ray,
+            "ratio": round(ray["images_per_second"] / two["images_per_second"], 3),
+            "ratio_to_1_thread": round(ray["images_per_second"] / one["images_per_second"], 3),
+            "claim": CLAIM,
+            "same_bytes": content(root / "one") == content(root / "two") == content(root / "ray"),
+            "machine": machine(),
+        }
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()

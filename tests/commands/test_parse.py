@@ -1,0 +1,133 @@
+"""The command line of ``trtparse parse``, over an engine that needs no network."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from trtparse.cli import main
+from trtparse.demo.provenance import MadeBy
+from trtparse.engines.base import Engine, Frames, LabelMaps
+from trtparse.terminal import Terminal
+
+
+class GreyEngine(Engine):
+    """Everything bright is Face."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.name, self.target, self.precision = "grey", "fake", "fp32"
+        self.input_size, self.batch = (48, 32), 1
+
+    def _run(self, frames: Frames) -> LabelMaps:
+        return np.where(frames[..., 1] > 99, 13, 0).astype(np.uint8)
+
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Parse in a folder with ``photos/{a,b}.png`` and ``photos/more/c.png``; exit code, stdout, stderr."""
+    monkeypatch.chdir(tmp_path)
+    Path("photos/more").mkdir(parents=True)
+    for number, name in enumerate(("a", "b", "more/c")):
+        cv2.imwrite(f"photos/{name}.png", np.full((20, 30, 3), 80 + 30 * number, np.uint8))
+    made_by = MadeBy("ab" * 32, "fake", "fp32", (48, 32))
+    monkeypatch.setattr("trtparse.commands.parse._open", lambda *_: (GreyEngine(), made_by))
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        code = 0
+        try:
+            main(["parse", *arguments])
+        except SystemExit as error:
+            code = int(error.code or 0)
+        told = capsys.readouterr()
+        return code, told.out, told.err
+
+    return call
+
+
+def files(folder: str) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in Path(folder).rglob("*") if path.is_file())
+
+
+def test_the_same_command_again_makes_nothing_again(run: Run) -> None:
+    assert run("photos")[1] == "2 images parsed into parsed\n"
+    assert files("parsed") == ["a.png", "a_overlay.jpg", "b.png", "b_overlay.jpg"]
+    assert run("photos")[1] == "0 images parsed into parsed, 2 there already\n"
+    assert run("photos", "--overwrite")[1] == "2 images parsed into parsed\n"
+
+
+def test_every_option_reaches_the_work(run: Run) -> None:
+    code, out, _ = run("photos", "--recursive", "--no-overlay", "--output", "out", "--index", "index.csv")
+    assert (code, out) == (0, "3 images parsed into out\nIndex: index.csv\n")
+    assert files("out") == ["a.png", "b.png", "more/c.png"]
+    assert len(Path("index.csv").read_text().splitlines()) == 4
+
+
+def test_shards_are_parts_with_an_index_each(run: Run) -> None:
+    for number in (1, 2):
+        assert run("photos", "--recursive", "--shard", f"{number}/2", "--index", "i.csv")[0] == 0
+    rows = [row for number in (1, 2) for row in Path(f"i.{number}-of-2.csv").read_text().splitlines()[1:]]
+    assert sorted(row.split(",")[0] for row in rows) == ["photos/a.png", "photos/b.png", "photos/more/c.png"]
+    document = json.loads(run("photos", "--recursive", "--json")[1])
+    assert (document["found"], len(document["parsed"]), document["index"]) == (3, 3, None)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--shard", "0/2"), "first number must lie between 1"),
+        (("--shard", "3/2"), "first number must lie between 1"),
+        (("--shard", "half"), "'half' is not a shard such as 2/8"),
+        (("--index", "index.txt"), "ends in neither .csv nor .parquet"),
+        (("--index", "no/index.csv"), "no does not exist"),
+        (("--workers", "2"), "--workers goes with --ray"),
+        (("--output", "s3://bucket/out"), "s3://bucket/out is not on this machine's disks"),
+        (("s3://bucket/photos",), "s3://bucket/photos is not on this machine's disks"),
+        (("--output", "photos"), "would go among the images of photos"),
+        (("--output", "photos/a.png"), "is not a folder"),
+    ],
+)
+def test_what_cannot_be_met_is_a_usage_error_and_nothing_is_parsed(
+    run: Run, arguments: tuple[str, ...], told: str
+) -> None:
+    code, out, err = run("photos", *arguments)
+    assert (code, out) == (2, "")
+    assert told in err
+    assert files("photos") == ["a.png", "b.png", "more/c.png"]
+    assert not Path("parsed").exists() or files("parsed") == []
+
+
+def test_results_of_another_network_are_refused_with_the_way_out(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    run("photos")
+    other = MadeBy("cd" * 32, "fake", "fp32", (48, 32))
+    monkeypatch.setattr("trtparse.commands.parse._open", lambda *_: (GreyEngine(), other))
+    code, _, err = run("photos")
+    assert code == 2
+    assert "parsed/a.png was made with another graph: abababababab, not cdcdcdcdcdcd." in err
+    assert "--overwrite" in err
+
+
+def test_progress_tells_images_per_second(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    notes: list[Any] = []
+    monkeypatch.setattr(Terminal, "progress", lambda self, *told: notes.append(told))
+    run("photos")
+    assert [told[:2] for told in notes] == [(1, 2), (2, 2)]
+    assert all(told[2].endswith(" images/s") for told in notes)
+
+
+def test_ray_that_is_not_installed_is_an_error_with_the_line_to_type(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    code, _, err = run("photos", "--ray", "local")
+    assert code == 3
+    assert "Ray is not installed." in err
+    assert "pip install 'trtparse[ray]'" in err
