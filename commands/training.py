@@ -113,7 +113,11 @@ def _recipe(name: str | None, settings: tuple[str, ...], given: Mapping[str, Any
 def _set_student(values: dict[str, Any], student: str | None) -> None:
     if student is None:
         return
+    from ..networks.network import check_choice
+    from ..networks.registry import NETWORKS
+
     if not Path(student).is_file():
+        check_choice("network", student, NETWORKS)
         values.setdefault("network", {})["kind"] = student
         return
     from ..networks.checkpoint import load_checkpoint

@@ -340,7 +340,7 @@ TYPED_WRONG: dict[str, tuple[tuple[str, ...], str]] = {
     "no teacher": (("distill", "--data", "."), "no teacher to distil from"),
     "a kind of student that is none": (
         ("distill", "--teacher", "t.pth", "--student", "resnet", "--data", "."),
-        "There is no folder",
+        "Unknown network 'resnet'",
     ),
     "no folder named": (("synthesize",), "Missing argument 'OUTPUT'"),
     "a split of synthetic people": (("validate", "{bundle}", "--split", "val"), "--split goes with --data"),

@@ -41,14 +41,14 @@ class BatchRecord:
 
     scores: tuple[ImageScore, ...]
     skipped: tuple[tuple[int, SkippedImage], ...]
-    calls: tuple[Call, ...]
+    calls: tuple[tuple[Call, ...], ...]
     wall: float
 
     def to_line(self) -> str:
         values = {
             "scores": [_score_values(score) for score in self.scores],
             "skipped": [[index, image.name, image.reason] for index, image in self.skipped],
-            "calls": [[call.seconds, call.frames] for call in self.calls],
+            "calls": [[[call.seconds, call.frames] for call in calls] for calls in self.calls],
             "wall": self.wall,
         }
         return json.dumps(values, separators=(",", ":")) + "\n"
@@ -59,7 +59,7 @@ class BatchRecord:
         return cls(
             tuple(_score_from(score) for score in values["scores"]),
             tuple((index, SkippedImage(name, reason)) for index, name, reason in values["skipped"]),
-            tuple(Call(seconds, frames) for seconds, frames in values["calls"]),
+            tuple(tuple(Call(seconds, frames) for seconds, frames in calls) for calls in values["calls"]),
             values["wall"],
         )
 

@@ -32,7 +32,7 @@ class _Batch:
     unreadable: tuple[Unreadable, ...]
 
 
-_Predictions = tuple[list[list[Prediction]], list[Call]]
+_Predictions = tuple[list[list[Prediction]], list[tuple[Call, ...]]]
 """Per engine, the reference first: predictions of a batch's frames, and what it took."""
 
 
@@ -44,7 +44,7 @@ class Run:
         dataset: of which the first ``total`` images are looked at.
         total: how many.
         order: of resizing and argmax.
-        batch: images at a time where no engine asks for a number of its own.
+        batch: images at a time, or the next multiple of the largest batch that an engine asks for.
         strict: raise at the first image that cannot be read.
         record: where to keep every batch; what it holds already is not looked at again.
 
@@ -139,7 +139,10 @@ class Run:
 
     def _batches(self) -> Generator[_Batch, None, None]:
         """Full batches, and a last one with what remains."""
-        size = max((runner.engine.batch or 0 for runner in self.runners), default=0) or self._batch
+        # Engines of batch 1 get several calls in a row as well: the threads of a runtime go on spinning for a while
+        # after a call, and an engine that is called next has the processors to itself only after that.
+        largest = max((runner.engine.batch or 1 for runner in self.runners), default=1)
+        size = -(-self._batch // largest) * largest
         indices = [index for index in range(self.total) if index not in self._seen]
         frames: list[Frame] = []
         unreadable: list[Unreadable] = []
@@ -184,8 +187,8 @@ class Run:
     def _take(self, learned: BatchRecord, sights: Sequence[_Sight] | None) -> None:
         """Add a batch to what is known; ``sights`` of its images where they are at hand."""
         self.seconds += learned.wall
-        for runner, call in zip(self.runners, learned.calls):
-            runner.calls.append(call)
+        for runner, calls in zip(self.runners, learned.calls):
+            runner.calls += calls
         self._skipped.update(learned.skipped)
         self._seen.update(index for index, _ in learned.skipped)
         for position, score in enumerate(learned.scores):

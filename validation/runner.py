@@ -52,7 +52,7 @@ class Runner:
         with AugmentedEngine(engine, flip=protocol.flip, scales=protocol.scales) as augmented:
             yield cls(augmented, wants_logits)
 
-    def predict(self, frames: Frames) -> tuple[list[Prediction], Call]:
+    def predict(self, frames: Frames) -> tuple[list[Prediction], tuple[Call, ...]]:
         """What the engine finds in any number of frames.
 
         A fixed batch is filled up by repeating the last frame, and its predictions are dropped again.
@@ -62,10 +62,12 @@ class Runner:
         if missing:
             frames = np.concatenate([frames, np.repeat(frames[-1:], missing, axis=0)])
         predictions: list[Prediction] = []
-        started = time.perf_counter()
+        calls = []
         for start in range(0, len(frames), size):
+            started = time.perf_counter()
             predictions += self._call(frames[start : start + size])
-        return predictions[:count], Call(time.perf_counter() - started, len(frames))
+            calls.append(Call(time.perf_counter() - started, size))
+        return predictions[:count], tuple(calls)
 
     def run(self, bundle: str) -> EngineRun:
         """The engine and its times, for the result."""

@@ -31,6 +31,12 @@ REPORT = ["report.html", "report.json", "report.md"]
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "report.schema.json").read_text("utf-8"))
 
 
+@pytest.fixture(autouse=True)
+def short_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As few images at a time as the engines allow: a handful of images then makes several batches."""
+    monkeypatch.setattr("trtparse.validation.validate._BATCH", 1)
+
+
 @dataclass(frozen=True)
 class Outcome:
     code: int

@@ -35,7 +35,9 @@ def batch(seed: int, labelled: bool = True) -> BatchRecord:
         )
         for number in range(seed % 4)
     )
-    return BatchRecord(scores, ((seed, SkippedImage("a", "is broken")),), (Call(0.25, 8), Call(0.5, 4)), 1.5)
+    return BatchRecord(
+        scores, ((seed, SkippedImage("a", "is broken")),), ((Call(0.25, 8), Call(0.5, 4)), (Call(0.125, 12),)), 1.5
+    )
 
 
 def same(one: BatchRecord, other: BatchRecord) -> bool:

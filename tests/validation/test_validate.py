@@ -26,6 +26,12 @@ INPUT_SIZE = (64, 48)
 Change = Callable[[LabelMaps], LabelMaps]
 
 
+@pytest.fixture
+def short_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As few images at a time as the engines allow: a handful of images then makes several batches."""
+    monkeypatch.setattr("trtparse.validation.validate._BATCH", 1)
+
+
 class BlueEngine(Engine):
     """Labels a pixel with its blue value divided by 10; ``change`` spoils the label maps."""
 
@@ -187,12 +193,26 @@ class TestBatches:
         assert [len(frames) for frames in engine.seen] == [4, 4]
         np.testing.assert_array_equal(engine.seen[1][2:], engine.seen[1][[1, 1]])
 
+    def test_an_engine_gets_several_calls_in_a_row(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("trtparse.validation.validate._BATCH", 5)
+        order: list[str] = []
+
+        class Told(BlueEngine):
+            def infer(self, frames: Frames) -> LabelMaps:
+                order.append(f"{self.batch}")
+                return super().infer(frames)
+
+        with Told(batch=1) as reference, Told(batch=2) as engine:
+            validate(reference, engine, Blocks(8))
+        assert order == ["1"] * 6 + ["2"] * 3 + ["1"] * 2 + ["2"]
+
     def test_what_is_held_does_not_grow_with_the_number_of_images(self) -> None:
         reference, engine = BlueEngine(batch=2), BlueEngine(batch=2)
         with reference, engine:
             validate(reference, engine, Blocks(20))
         assert {len(frames) for frames in reference.seen + engine.seen} == {2}
 
+    @pytest.mark.usefixtures("short_batches")
     def test_progress_ends_at_the_number_of_images(self) -> None:
         calls: list[tuple[int, int]] = []
         with BlueEngine(batch=2) as reference, BlueEngine(batch=2) as engine:
@@ -498,6 +518,7 @@ class TestAugmentation:
         assert len(reference.seen) == 1
 
 
+@pytest.mark.usefixtures("short_batches")
 class TestInterruptions:
     @staticmethod
     def interrupted(at: int) -> Callable[[int, int], None]:
@@ -546,6 +567,7 @@ class TestInterruptions:
         assert threads() == set()
 
 
+@pytest.mark.usefixtures("short_batches")
 class TestResume:
     """A run that is killed leaves its record; another one goes on with it."""
 
