@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import csv
 import resource
 import sys
@@ -21,13 +22,15 @@ ROWS = (
 )
 
 
-@pytest.fixture
+@contextlib.contextmanager
 def small_files() -> Iterator[None]:
-    """No file may grow past 2 kB."""
+    """No file may grow past 2 kB; no fixture, as pytest's own output may be a file, too."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2048, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def write(place: Path, rows: tuple[ImageResult, ...] = ROWS) -> None:
@@ -107,10 +110,10 @@ def test_rows_are_on_the_disk_by_whole_lines_while_the_index_grows(tmp_path: Pat
 
 
 @pytest.mark.parametrize("name", ["index.csv", "index.parquet"])
-def test_a_full_disk_is_the_machine_s_error(tmp_path: Path, small_files: None, name: str) -> None:
+def test_a_full_disk_is_the_machine_s_error(tmp_path: Path, name: str) -> None:
     if name.endswith("parquet"):
         pytest.importorskip("pyarrow", reason="PyArrow is not installed")
-    with pytest.raises(MachineError, match=f"No space left for .*{name}"):
+    with small_files(), pytest.raises(MachineError, match=f"No space left for .*{name}"):
         write(tmp_path / name, ROWS * 40)
     assert list(tmp_path.iterdir()) == []
 
