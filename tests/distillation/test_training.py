@@ -276,7 +276,10 @@ def test_the_score_of_a_run_is_the_one_that_validation_counts(people: Dataset) -
     network = load_checkpoint(DEFAULT_WEIGHTS).network
     scores = evaluate(network, people, (256, 192), Precision("fp32", torch.device("cpu")))
     with PyTorchEngine(network, (256, 192)) as one, PyTorchEngine(network, (256, 192)) as other:
-        assert scores.mean_iou == pytest.approx(validate(one, other, people).reference.mean_iou, abs=1e-9)
+        counted = validate(one, other, people).reference
+    # Not to the last bit: a batch of 12 is summed in another order than 12 images, and a near-tie may turn.
+    assert counted is not None
+    assert scores.mean_iou == pytest.approx(counted.mean_iou, abs=1e-4)
 
 
 class TestTheLossOfABatch:
