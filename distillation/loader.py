@@ -6,7 +6,7 @@ have seen.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -90,9 +90,7 @@ class Order:
         return int(self._order[place])
 
 
-def repeat_factors(
-    parts: Sequence[Part], share: float, progress: Callable[[int, int], None] | None = None
-) -> NDArray[np.float64]:
+def repeat_factors(parts: Sequence[Part], share: float) -> NDArray[np.float64]:
     """Weight of every image: its part's, more where it shows a rare class.
 
     An image's factor is max(1, sqrt(share / f)) over its classes, f being the share of labelled images that show
@@ -112,8 +110,6 @@ def repeat_factors(
             counts = np.bincount(part.dataset.labels(index).ravel(), minlength=256)[:NUM_CLASSES]
             shown[start + index] = counts >= _RARE_PIXELS
             labelled[start + index] = True
-            if progress is not None:
-                progress(start + index + 1, len(weights))
         start += len(part.dataset)
     frequency = shown[labelled].mean(0)
     factors = np.sqrt(share / np.maximum(frequency, 1 / max(labelled.sum(), 1)))

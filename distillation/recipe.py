@@ -15,7 +15,7 @@ import difflib
 import math
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -360,9 +360,9 @@ def _from_table(cls: type[Table], values: Any, prefix: str) -> Table:
             near = difflib.get_close_matches(str(key), names, 1, 0.4)
             hint = f"Did you mean {prefix}{near[0]}?" if near else f"There are {', '.join(prefix + n for n in names)}."
             raise UsageError(f"The recipe has an unknown key {prefix}{key}.", hint)
-    required = [item.name for item in fields(cls) if item.name == "path" and item.name not in values]  # type: ignore[arg-type]
-    if required:
-        raise UsageError(f"The recipe lacks {prefix}{required[0]}.", "Add it.")
+    for item in fields(cls):  # type: ignore[arg-type]
+        if item.name not in values and item.default is MISSING and item.default_factory is MISSING:
+            raise UsageError(f"The recipe lacks {prefix}{item.name}.", "Add it.")
     try:
         return cls(**{key: _coerce(hints[key], value, prefix + key) for key, value in values.items()})
     except ValueError as error:

@@ -28,7 +28,7 @@ from torch.nn import functional as F
 from ..errors import UsageError
 from ..labels import NUM_CLASSES, flip_table
 from ..networks.ce2p import CE2P, read_released, recognise
-from ..networks.checkpoint import load_checkpoint, read_tensors
+from ..networks.checkpoint import parse_checkpoint, read_tensors
 from ..networks.network import ParsingNetwork, check_choice
 from ..networks.preprocessing import MEAN_RGB, STD_RGB, normalise
 
@@ -104,7 +104,7 @@ def load_teacher(
         UsageError: no such file, not a checkpoint, not of that family, or of another number of classes.
     """
     check_choice("family of teachers", family, ("auto", *FAMILIES))
-    _, tensors = read_tensors(path)
+    header, tensors = read_tensors(path)
     released = recognise(tensors)
     found: TeacherFamily = released or "trtparse"
     if family not in ("auto", found):
@@ -114,7 +114,7 @@ def load_teacher(
         )
     network: ParsingNetwork | CE2P
     if released is None:
-        network = load_checkpoint(path).network
+        network = parse_checkpoint(header, tensors, path).network
         num_classes = network.spec.num_classes
     else:
         network = read_released(tensors, str(path))

@@ -19,7 +19,6 @@ from torch import Tensor, nn
 
 from ..errors import UsageError
 from ..files import replace_bytes
-from .efficientnet import EfficientNetLite0
 from .network import AUXILIARY_PREFIX, ParsingNetwork
 from .registry import create_network, recognise
 
@@ -83,7 +82,11 @@ def load_checkpoint(path: Path) -> Checkpoint:
     Raises:
         UsageError: no such file, not a checkpoint, or a checkpoint of another network.
     """
-    header, tensors = read_tensors(path)
+    return parse_checkpoint(*read_tensors(path), path)
+
+
+def parse_checkpoint(header: str, tensors: dict[str, Tensor], path: Path) -> Checkpoint:
+    """The checkpoint of a file that was read already; see :func:`load_checkpoint`."""
     if header:
         network, input_size = _parse(header, path)
         what = network.kind
@@ -103,10 +106,7 @@ def load_backbone(network: ParsingNetwork, path: Path) -> None:
         UsageError: no such file, not a checkpoint, or one of another trunk.
     """
     _, tensors = read_tensors(path)
-    if isinstance(network.backbone, EfficientNetLite0):
-        tensors = network.backbone.adapt(tensors)
-    trunk = {name: value for name, value in tensors.items() if not name.startswith("fc.")}
-    _fill(network.backbone, trunk, path, f"the trunk of {network.kind}")
+    _fill(network.backbone, network.backbone.adapt(tensors), path, f"the trunk of {network.kind}")
 
 
 def read_tensors(path: Path) -> tuple[str, dict[str, Tensor]]:

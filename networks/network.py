@@ -99,7 +99,8 @@ def check_minimum(name: str, value: int, least: int) -> None:
 
 
 Backbone: TypeAlias = ResNet | EfficientNetLite0
-"""A trunk: ``conv1`` comes first, ``channels`` has the width of each of the five levels that it returns."""
+"""A trunk: ``conv1`` comes first, ``channels`` has the width of each of the five levels that it returns, and ``adapt``
+turns a checkpoint of it alone, as others released it, into its tensors."""
 
 
 class ParsingNetwork(nn.Module):

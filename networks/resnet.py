@@ -6,6 +6,8 @@ Image Recognition" (CVPR 2016); the stride of a bottleneck is on its 3x3 convolu
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from torch import Tensor, nn
 
 
@@ -96,6 +98,11 @@ class ResNet(nn.Module):
         self.layer2 = _layer(block, self.channels[1], 128, counts[1], 2)
         self.layer3 = _layer(block, self.channels[2], 256, counts[2], 2)
         self.layer4 = _layer(block, self.channels[3], 512, counts[3], *last)
+
+    @staticmethod
+    def adapt(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """torchvision's checkpoint without its classifier."""
+        return {name: value for name, value in tensors.items() if not name.startswith("fc.")}
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """(N, 3, H, W) float to the levels at strides 2 (before the max pool), 4, 8, 16 and ``output_stride``.
