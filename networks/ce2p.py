@@ -38,6 +38,7 @@ from torch.nn import functional as F
 
 from ..errors import UsageError
 from ..labels import NUM_CLASSES
+from .checkpoint import find_mismatch, first_not_finite
 from .resnet import Bottleneck
 
 Family = Literal["schp", "ce2p", "cdgnet"]
@@ -353,17 +354,13 @@ def _counters(state: Mapping[str, Tensor]) -> list[str]:
 
 
 def _check(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], family: Family, source: str) -> None:
-    missing = [name for name in wanted if name not in found]
-    unknown = [name for name in found if name not in wanted]
-    shapes = [name for name in wanted if name in found and found[name].shape != wanted[name].shape]
-    if missing or unknown or shapes:
-        examples = [f"missing {name}" for name in missing[:2]] + [f"unknown {name}" for name in unknown[:2]]
-        examples += [f"{name} is {tuple(found[name].shape)}, not {tuple(wanted[name].shape)}" for name in shapes[:2]]
+    mismatch = find_mismatch(found, wanted)
+    if mismatch is not None:
         raise UsageError(
-            f"{source} looks like a checkpoint of {family}, but {len(missing)} tensors are missing, {len(unknown)} "
-            f"unknown and {len(shapes)} of another shape ({'; '.join(examples)}).",
+            f"{source} looks like a checkpoint of {family}, but {mismatch.missing} tensors are missing, "
+            f"{mismatch.unknown} unknown and {mismatch.reshaped} of another shape ({mismatch.examples}).",
             "The repository has published more than one form of the network; get the checkpoint of the other one.",
         )
-    damaged = next((name for name in wanted if not bool(torch.isfinite(found[name]).all())), None)
+    damaged = first_not_finite({name: found[name] for name in wanted})
     if damaged is not None:
         raise UsageError(f"{source} holds values that are not finite, first in {damaged}.", "Get the file again.")

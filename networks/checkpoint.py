@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -173,21 +174,44 @@ def _belongs(name: str) -> bool:
     return not name.startswith(AUXILIARY_PREFIX) and not name.endswith("num_batches_tracked")
 
 
+@dataclass(frozen=True)
+class Mismatch:
+    """How the tensors of a file differ from those of a network: how many, and the first of each kind in words."""
+
+    missing: int
+    unknown: int
+    reshaped: int
+    examples: str
+
+
+def find_mismatch(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> Mismatch | None:
+    """Compare names and shapes; None where they are the same."""
+    missing = [name for name in wanted if name not in found]
+    unknown = [name for name in found if name not in wanted]
+    shapes = [name for name in wanted if name in found and found[name].shape != wanted[name].shape]
+    if not (missing or unknown or shapes):
+        return None
+    examples = [f"missing {name}" for name in missing[:2]] + [f"unknown {name}" for name in unknown[:2]]
+    examples += [f"{name} is {tuple(found[name].shape)}, not {tuple(wanted[name].shape)}" for name in shapes[:2]]
+    return Mismatch(len(missing), len(unknown), len(shapes), "; ".join(examples))
+
+
+def first_not_finite(tensors: Mapping[str, Tensor]) -> str | None:
+    """The name of the first tensor with a value that is infinite or not a number."""
+    return next((name for name, value in tensors.items() if not bool(torch.isfinite(value).all())), None)
+
+
 def _fill(module: nn.Module, tensors: dict[str, Tensor], path: Path, what: str) -> None:
     wanted = {name: value for name, value in module.state_dict().items() if _belongs(name)}
     found = {name: value for name, value in tensors.items() if _belongs(name)}
-    missing = [name for name in wanted if name not in found]
-    extra = [name for name in found if name not in wanted]
-    shapes = [name for name in wanted if name in found and found[name].shape != wanted[name].shape]
-    if missing or extra or shapes:
-        examples = [f"missing {name}" for name in missing[:2]] + [f"unknown {name}" for name in extra[:2]]
-        examples += [f"{name} is {tuple(found[name].shape)}, not {tuple(wanted[name].shape)}" for name in shapes[:2]]
+    mismatch = find_mismatch(found, wanted)
+    if mismatch is not None:
         raise UsageError(
-            f"{path} is a checkpoint of another network than {what}: {len(missing)} tensors missing, "
-            f"{len(extra)} unknown, {len(shapes)} of another shape ({'; '.join(examples)}).",
+            f"{path} is a checkpoint of another network than {what}: {mismatch.missing} tensors missing, "
+            f"{mismatch.unknown} unknown, {mismatch.reshaped} of another shape ({mismatch.examples}).",
             f"Name a checkpoint that trtparse train wrote, or one with the tensor names of {what}.",
         )
-    damaged = [name for name in wanted if not bool(torch.isfinite(found[name]).all())]
-    if damaged:
-        raise UsageError(f"{path} holds values that are not finite, first in {damaged[0]}.", "Train again.")
+    damaged = first_not_finite({name: found[name] for name in wanted})
+    if damaged is not None:
+        raise UsageError(f"{path} holds values that are not finite, first in {damaged}.", "Train again.")
     module.load_state_dict({name: found[name].to(wanted[name].dtype) for name in wanted}, strict=False)
