@@ -7,6 +7,7 @@ addition fuse. What decides the label of a pixel at the end stays float.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import onnx
@@ -22,10 +23,11 @@ _TAIL = frozenset({"Resize", "Softmax", "LogSoftmax", "Sigmoid", "ArgMax", "Cast
 
 @dataclass(frozen=True)
 class WeightSite:
-    """A convolution's weight, quantised per channel along ``axis``."""
+    """A weight, quantised per channel along ``axis``, and the names of the convolutions that read it so."""
 
     tensor: str
     axis: int
+    layers: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,11 @@ class Placement:
     weights: tuple[WeightSite, ...]
     higher_precision: dict[str, str]
     shared: tuple[frozenset[str], ...]
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The names of the nodes that read a quantised activation, in the graph's order of first use."""
+        return tuple(dict.fromkeys(name for sites in self.activations.values() for name, _ in sites))
 
 
 def place(model: onnx.ModelProto) -> Placement:
@@ -62,7 +69,9 @@ def place(model: onnx.ModelProto) -> Placement:
             kept[node.name] = reason
             continue
         _use(uses, node, 0)
-        weights[node.input[1]] = WeightSite(node.input[1], 0 if node.op_type == "Conv" else 1)
+        tensor = node.input[1]
+        readers = weights[tensor].layers if tensor in weights else ()
+        weights[tensor] = WeightSite(tensor, 0 if node.op_type == "Conv" else 1, (*readers, node.name))
     for node in index.nodes:
         if node.op_type == "MaxPool" or (node.op_type == "Resize" and _is_fed_by_convolution(node, index, kept)):
             _use(uses, node, 0)
@@ -72,6 +81,28 @@ def place(model: onnx.ModelProto) -> Placement:
                 _use(uses, node, shortcut)
     activations = {tensor: tuple(sites) for tensor, sites in uses.items()}
     return Placement(activations, tuple(weights.values()), kept, _concat_groups(index, set(activations)))
+
+
+def restrict(placement: Placement, layers: Collection[str], reason: str = "kept in float") -> Placement:
+    """The placement in which only the named nodes read quantised values.
+
+    Args:
+        layers: names of nodes of ``placement``; all others go back to float.
+        reason: recorded for each convolution that goes back.
+    """
+    wanted = frozenset(layers)
+    activations = {
+        tensor: kept
+        for tensor, sites in placement.activations.items()
+        if (kept := tuple(site for site in sites if site[0] in wanted))
+    }
+    returned = {name: reason for site in placement.weights for name in site.layers if name not in wanted}
+    return Placement(
+        activations,
+        tuple(site for site in placement.weights if wanted.intersection(site.layers)),
+        {**placement.higher_precision, **returned},
+        tuple(group for old in placement.shared if len(group := old & activations.keys()) > 1),
+    )
 
 
 def _use(uses: dict[str, list[tuple[str, int]]], node: onnx.NodeProto, position: int) -> None:

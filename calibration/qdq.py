@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from ..errors import BuildError
-from .graph import CONVOLUTIONS, GraphIndex, fresh_graph_copy
+from .graph import GraphIndex, fresh_graph_copy
 from .placement import Placement, WeightSite
 from .ranges import Ranges, scale_of
 
@@ -46,7 +46,7 @@ def quantise(model: onnx.ModelProto, placement: Placement, ranges: Ranges) -> on
         users = [
             node
             for node, position in index.consumers(site.tensor)
-            if position == 1 and node.op_type in CONVOLUTIONS and node.name not in placement.higher_precision
+            if position == 1 and node.name in site.layers
         ]
         before.setdefault(min(order[node.name] for node in users), []).extend(pair)
         for node in users:

@@ -27,7 +27,7 @@ class TestConvolutions:
         new.conv(new.relu(new.conv(new.image(), "first", (3, 16))), "second", (16, 32))
         placement = place(new.labels(new.relu("second"), 32))
         assert tensors_read(placement, "second") == {("first.relu", 0)}
-        assert WeightSite("second.weight", 0) in placement.weights
+        assert WeightSite("second.weight", 0, ("second",)) in placement.weights
 
     def test_outputs_and_biases_stay_float(self, new_graph: NewGraph) -> None:
         new = new_graph()
@@ -64,7 +64,7 @@ class TestConvolutions:
         new.conv(new.conv(new.image(), "first", (3, 32)), "grouped", (32, 32), group=group)
         placement = place(new.labels("grouped", 32))
         assert tensors_read(placement, "grouped") == {("first", 0)}
-        assert WeightSite("grouped.weight", 0) in placement.weights
+        assert WeightSite("grouped.weight", 0, ("grouped",)) in placement.weights
 
     @pytest.mark.parametrize("group", [1, 2])
     def test_a_transposed_one_is_quantised_along_axis_1(self, group: int, new_graph: NewGraph) -> None:
@@ -72,7 +72,7 @@ class TestConvolutions:
         new.transposed_conv(new.conv(new.image(), "first", (3, 16)), "up", (16, 32), group)
         placement = place(new.labels("up", 32))
         assert tensors_read(placement, "up") == {("first", 0)}
-        assert WeightSite("up.weight", 1) in placement.weights
+        assert WeightSite("up.weight", 1, ("up",)) in placement.weights
 
     def test_a_transposed_one_to_few_channels_stays_float(self, new_graph: NewGraph) -> None:
         new = new_graph()

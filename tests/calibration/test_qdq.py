@@ -95,7 +95,7 @@ class TestWeights:
         rng = np.random.default_rng(1)
         weight = (rng.normal(size=(8, 8, 3, 3)) * magnitude).astype(np.float32)
         weight *= rng.uniform(0.01, 1, size=(8, 8, 1, 1)).astype(np.float32)
-        scale = weight_scales(weight, WeightSite("w", axis))
+        scale = weight_scales(weight, WeightSite("w", axis, ("layer",)))
         shape = [1] * 4
         shape[axis] = 8
         error = np.abs(round_trip(weight, scale, axis) - weight)
@@ -104,12 +104,12 @@ class TestWeights:
     def test_each_channel_has_the_scale_of_its_own_largest_weight(self) -> None:
         weight = np.zeros((4, 2, 1, 1), np.float32)
         weight[:, 0, 0, 0] = [127, -254, 0.127, 0]
-        np.testing.assert_allclose(weight_scales(weight, WeightSite("w", 0)), [1, 2, 0.001, 1], rtol=2**-10)
+        np.testing.assert_allclose(weight_scales(weight, WeightSite("w", 0, ("layer",))), [1, 2, 0.001, 1], rtol=2**-10)
 
     def test_a_dead_channel_stays_zero(self) -> None:
         weight = np.zeros((2, 3, 1, 1), np.float32)
         weight[0] = 0.5
-        scale = weight_scales(weight, WeightSite("w", 0))
+        scale = weight_scales(weight, WeightSite("w", 0, ("layer",)))
         assert (round_trip(weight, scale, 0)[1] == 0).all()
 
     @pytest.mark.parametrize("value", [np.nan, np.inf, 1e7])
@@ -117,7 +117,7 @@ class TestWeights:
         weight = np.ones((2, 3, 1, 1), np.float32)
         weight[1, 2] = value
         with pytest.raises(BuildError, match=r"layer\.weight"):
-            weight_scales(weight, WeightSite("layer.weight", 0))
+            weight_scales(weight, WeightSite("layer.weight", 0, ("layer",)))
 
     def test_the_channel_axis_is_in_the_graph(self, quantised_ladder: onnx.ModelProto) -> None:
         axes = {

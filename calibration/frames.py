@@ -1,0 +1,42 @@
+"""From a dataset's images to the frames that a network sees, one at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from ..data.dataset import Dataset, Image
+from ..data.letterbox import Letterbox
+from ..errors import DataError
+
+
+def letterboxed(
+    dataset: Dataset,
+    indices: Iterable[int],
+    input_size: tuple[int, int],
+    *,
+    strict: bool = False,
+    skipped: list[tuple[str, str]] | None = None,
+) -> Iterator[tuple[str, Image]]:
+    """(name, (H, W, 3) uint8 BGR frame) of each image, letterboxed as for inference.
+
+    Args:
+        dataset: raw images.
+        indices: of the images, in the order wanted.
+        input_size: (height, width) of the frames.
+        strict: an unreadable image is an error.
+        skipped: gets (name, reason) of each image that cannot be read, where it is not.
+
+    Raises:
+        DataError: an unreadable image with ``strict``.
+    """
+    for index in indices:
+        try:
+            sample = dataset[index]
+        except DataError as error:
+            if strict:
+                raise
+            if skipped is not None:
+                skipped.append((dataset.names[index], error.message))
+            continue
+        box = Letterbox.fit((sample.image.shape[0], sample.image.shape[1]), input_size)
+        yield sample.name, box.apply(sample.image)
