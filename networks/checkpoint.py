@@ -101,7 +101,7 @@ def parse_checkpoint(header: str, tensors: dict[str, Tensor], path: Path) -> Che
 def load_backbone(network: ParsingNetwork, path: Path) -> None:
     """Start a network's trunk from a checkpoint of it, such as one trained on ImageNet.
 
-    A ResNet's has torchvision's names, an EfficientNet-Lite0's those of ``efficientnet_lite_pytorch``.
+    A ResNet's has torchvision's names, an EfficientNet-Lite's those of ``efficientnet_lite_pytorch``.
 
     Raises:
         UsageError: no such file, not a checkpoint, or one of another trunk.

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0: a trunk for teachers, small and good after little training on few images.
+"""EfficientNet-Lite: a trunk for teachers, small and good after little training on few images.
 
 Tan and Le, "EfficientNet" (ICML 2019), in the Lite form of the TensorFlow TPU repository: no squeeze and
 excitation, ReLU6, stem and last stage of fixed width. As a teacher's trunk it starts from ImageNet weights.
@@ -6,6 +6,7 @@ excitation, ReLU6, stem and last stage of fixed width. As a teacher's trunk it s
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 
@@ -15,7 +16,7 @@ from torch.nn import functional as F
 from .preprocessing import MEAN_RGB, STD_RGB
 
 STAGES = (
-    # (blocks, kernel, stride, expansion, channels out)
+    # (blocks, kernel, stride, expansion, channels out) of Lite0
     (1, 3, 1, 1, 16),
     (2, 3, 2, 6, 24),
     (2, 5, 2, 6, 40),
@@ -24,8 +25,8 @@ STAGES = (
     (4, 5, 2, 6, 192),
     (1, 3, 1, 6, 320),
 )
-LEVELS = (0, 2, 4, 10, 15)
-"""The blocks whose outputs are the levels at strides 2, 4, 8, 16 and 32."""
+_LEVEL_STAGES = (0, 1, 2, 4, 6)
+"""The stages whose outputs are the levels at strides 2, 4, 8, 16 and 32."""
 
 _EPSILON = 1e-3  # of the batch norms, as in TensorFlow
 
@@ -40,22 +41,35 @@ _RELEASED_NAMES = (
 """The names of ``efficientnet_lite_pytorch``'s checkpoints, and ours."""
 
 
-class EfficientNetLite0(nn.Module):
-    """The trunk: 2,958,848 parameters."""
+class EfficientNetLite(nn.Module):
+    """The trunk: 2,958,848 parameters as Lite0, 4,357,952 as Lite2.
 
-    channels = (16, 24, 40, 112, 320)
+    Args:
+        width, depth: factors on Lite0's channels and on its blocks per stage: 1.0 and 1.0, or 1.1 and 1.2 for Lite2.
+            Stem, first and last stage keep their number of blocks, the stem its channels.
+    """
+
+    channels: tuple[int, ...]
     """Width of each level that ``forward`` returns."""
 
-    def __init__(self) -> None:
+    def __init__(self, width: float = 1.0, depth: float = 1.0) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(3, 32, 3, 2, bias=False)
         self.bn1 = nn.BatchNorm2d(32, _EPSILON)
         blocks: list[nn.Module] = []
-        channels = 32
-        for count, kernel, stride, expansion, channels_out in STAGES:
+        self._levels: list[int] = []
+        channels, widths = 32, []
+        for stage, (count, kernel, stride, expansion, base) in enumerate(STAGES):
+            channels_out = _widened(base, width)
+            if 0 < stage < len(STAGES) - 1:
+                count = math.ceil(count * depth)
             for number in range(count):
                 blocks.append(InvertedResidual(channels, channels_out, kernel, 1 if number else stride, expansion))
                 channels = channels_out
+            if stage in _LEVEL_STAGES:
+                self._levels.append(len(blocks) - 1)
+                widths.append(channels)
+        self.channels = tuple(widths)
         self.blocks = nn.ModuleList(blocks)
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
@@ -64,7 +78,7 @@ class EfficientNetLite0(nn.Module):
         levels = []
         for number, block in enumerate(self.blocks):
             x = block(x)
-            if number in LEVELS:
+            if number in self._levels:
                 levels.append(x)
         return tuple(levels)
 
@@ -114,6 +128,13 @@ class InvertedResidual(nn.Module):
             y = _pad(y, self.kernel)
         y = self.project(F.relu6(self.depthwise(y)))
         return x + y if self.residual else y  # type: ignore[no-any-return]
+
+
+def _widened(channels: int, width: float) -> int:
+    """To the nearest multiple of 8, and not below nine tenths of what was asked for: EfficientNet's rule."""
+    wanted = channels * width
+    rounded = max(8, int(wanted + 4) // 8 * 8)
+    return rounded + 8 if rounded < 0.9 * wanted else rounded
 
 
 def _conv_bn(conv: nn.Conv2d) -> nn.Sequential:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..errors import UsageError
 from ..labels import NUM_CLASSES
-from .efficientnet import EfficientNetLite0
+from .efficientnet import EfficientNetLite
 from .layers import resize_like
 from .resnet import ResNet
 
@@ -98,7 +98,7 @@ def check_minimum(name: str, value: int, least: int) -> None:
         raise UsageError(f"{name} must be at least {least}, not {value}.")
 
 
-Backbone: TypeAlias = ResNet | EfficientNetLite0
+Backbone: TypeAlias = ResNet | EfficientNetLite
 """A trunk: ``conv1`` comes first, ``channels`` has the width of each of the five levels that it returns, and ``adapt``
 turns a checkpoint of it alone, as others released it, into its tensors."""
 

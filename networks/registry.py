@@ -9,10 +9,10 @@ import torch
 
 from .c_dlinknet import CDLinkNet
 from .network import ParsingNetwork, check_choice
-from .student import EfficientStudent, Student
+from .student import EfficientStudent, EfficientStudent2, Student
 
 NETWORKS: dict[str, type[ParsingNetwork]] = {
-    network.kind: network for network in (Student, EfficientStudent, CDLinkNet)
+    network.kind: network for network in (Student, EfficientStudent, EfficientStudent2, CDLinkNet)
 }
 
 

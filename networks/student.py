@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from .efficientnet import EfficientNetLite0
+from .efficientnet import EfficientNetLite
 from .fusion import AddFusion, ChannelAttentionFusion, SpatialAttentionFusion
 from .layers import SegmentationHead, conv_bn_relu, initialise
 from .network import Backbone, NetworkSpec, ParsingNetwork, check_choice, check_minimum
@@ -140,7 +140,17 @@ class EfficientStudent(Student):
 
     @staticmethod
     def make_backbone() -> Backbone:
-        return EfficientNetLite0()
+        return EfficientNetLite()
+
+
+class EfficientStudent2(EfficientStudent):
+    """The same on an EfficientNet-Lite2, wider and deeper: 5,631,040 parameters."""
+
+    kind = "lsfa-efficientnet-lite2"
+
+    @staticmethod
+    def make_backbone() -> Backbone:
+        return EfficientNetLite(width=1.1, depth=1.2)
 
 
 def _context(spec: StudentSpec, channels: int) -> nn.Module | None:

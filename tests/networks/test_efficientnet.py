@@ -8,13 +8,13 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
 from trtparse.errors import UsageError  # noqa: E402
 from trtparse.networks.checkpoint import load_backbone  # noqa: E402
-from trtparse.networks.efficientnet import EfficientNetLite0, InvertedResidual  # noqa: E402
+from trtparse.networks.efficientnet import EfficientNetLite, InvertedResidual  # noqa: E402
 from trtparse.networks.preprocessing import MEAN_RGB, STD_RGB  # noqa: E402
 from trtparse.networks.registry import create_network  # noqa: E402
 from trtparse.networks.student import Student  # noqa: E402
 
 
-def released(trunk: EfficientNetLite0) -> dict[str, torch.Tensor]:
+def released(trunk: EfficientNetLite) -> dict[str, torch.Tensor]:
     """A trunk's tensors in the names of efficientnet_lite_pytorch, with a classifier."""
     norms = {"expand": "_bn0", "depthwise": "_bn1", "project": "_bn2"}
     tensors = {"_fc.weight": torch.zeros(2, 2), "_conv_head.weight": torch.zeros(2), "_bn1.weight": torch.zeros(2)}
@@ -31,16 +31,18 @@ def released(trunk: EfficientNetLite0) -> dict[str, torch.Tensor]:
     return tensors
 
 
-def test_the_trunk_and_the_teacher_have_as_many_parameters_as_they_say() -> None:
+def test_the_trunks_and_the_teacher_have_as_many_parameters_as_they_say() -> None:
     with torch.device("meta"):
-        trunk, network = EfficientNetLite0(), create_network("lsfa-efficientnet-lite0", {})
-    assert sum(p.numel() for p in trunk.parameters()) == 2_958_848
+        trunks = EfficientNetLite(), EfficientNetLite(1.1, 1.2)
+        network = create_network("lsfa-efficientnet-lite0", {})
+    assert [sum(p.numel() for p in trunk.parameters()) for trunk in trunks] == [2_958_848, 4_357_952]
     assert sum(p.numel() for p in network.parameters()) == 4_166_656
 
 
+@pytest.mark.parametrize("factors", [(1.0, 1.0), (1.1, 1.2)])
 @pytest.mark.parametrize("size", [(256, 192), (97, 70)])
-def test_the_levels_are_at_strides_2_to_32(size: tuple[int, int]) -> None:
-    trunk = EfficientNetLite0().eval()
+def test_the_levels_are_at_strides_2_to_32(size: tuple[int, int], factors: tuple[float, float]) -> None:
+    trunk = EfficientNetLite(*factors).eval()
     with torch.inference_mode():
         levels = trunk(torch.zeros(1, 3, *size))
     for level, channels, stride in zip(levels, trunk.channels, (2, 4, 8, 16, 32), strict=True):
@@ -59,7 +61,7 @@ def test_a_block_adds_its_input_where_it_keeps_size_and_width() -> None:
 
 def test_a_released_checkpoint_answers_as_with_its_own_normalisation(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    theirs = EfficientNetLite0().eval()
+    theirs = EfficientNetLite().eval()
     for name, value in theirs.state_dict().items():
         if name.endswith("running_mean"):
             value.normal_(0, 0.1)
@@ -79,6 +81,6 @@ def test_a_released_checkpoint_answers_as_with_its_own_normalisation(tmp_path: P
 
 
 def test_a_trunk_of_another_kind_is_refused(tmp_path: Path) -> None:
-    torch.save(released(EfficientNetLite0()), tmp_path / "lite0.pth")
+    torch.save(released(EfficientNetLite()), tmp_path / "lite0.pth")
     with pytest.raises(UsageError, match="another network than the trunk of lsfa-r18"):
         load_backbone(Student(), tmp_path / "lite0.pth")
