@@ -17,6 +17,7 @@ COMMANDS = {
     "parse": "Write label maps and overlays of photographs.",
     "train": "Train a network on labelled images.",
     "distill": "Train a student that follows a teacher.",
+    "inspect": "Say what BUNDLE holds.",
     "synthesize": "Render people with label maps into OUTPUT, in LIP's layout.",
 }
 """Every command, in the order of ``trtparse -h``, with its line there."""
@@ -31,7 +32,8 @@ class _Commands(click.Group):
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
             return None
-        command = getattr(import_module(f".commands.{name}", __package__), name)
+        module = name.replace("-", "_")
+        command = getattr(import_module(f".commands.{module}", __package__), module)
         assert isinstance(command, click.Command)
         return command
 

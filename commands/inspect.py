@@ -1,0 +1,82 @@
+"""``trtparse inspect``: what a bundle is, without running it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .options import DEFAULT_BUNDLE
+
+if TYPE_CHECKING:
+    from ..engines import Bundle
+
+
+@click.command()
+@click.argument("bundle", required=False, type=click.Path(path_type=Path), default=DEFAULT_BUNDLE)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of a table.")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def inspect(bundle: Path, as_json: bool, debug: bool) -> None:
+    """Say what BUNDLE holds: network, graphs, calibration and its key, measured accuracy, engines.
+
+    Every file's hash is checked on the way.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from ..engines import open_bundle
+    from ..terminal import Terminal
+
+    with Terminal(as_json=as_json) as terminal:
+        opened = open_bundle(bundle)
+        manifest = json.loads(opened.manifest.to_json())
+        engines = _engines(opened)
+        if as_json:
+            terminal.result({"bundle": str(opened.path), "manifest": manifest, "engines": engines})
+            return
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True, style="bold")
+    table.add_column(overflow="fold")
+    for name, value in _rows(opened, manifest, engines):
+        table.add_row(name, value)
+    Console(highlight=False, markup=False).print(table)
+
+
+def _rows(bundle: Bundle, manifest: dict[str, Any], engines: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
+    height, width = manifest["input_size"]
+    options = ", ".join(f"{name} {value}" for name, value in manifest["options"].items())
+    batch = "any number of" if manifest["batch"] is None else manifest["batch"]
+    yield "bundle", str(bundle.path)
+    yield "network", manifest["network"] + (f" ({options})" if options else "")
+    yield "frames", f"{batch} × {height}×{width} (height × width), {len(manifest['labels'])} classes"
+    yield "precisions", ", ".join(manifest["precisions"])
+    for name, parity in manifest["parity"].items():
+        yield f"parity {name}", f"{100 * parity['pixel_agreement']:.2f} % of the pixels as in PyTorch"
+    yield from _calibration_rows(manifest["calibration"])
+    for name, figures in manifest["accuracy"].items():
+        yield f"accuracy {name}", ", ".join(f"{key} {value}" for key, value in figures.items() if value is not None)
+    for engine in engines:
+        facts = [f"{key} {value}" for key, value in engine.items() if key != "engine" and not isinstance(value, dict)]
+        yield f"engine {engine['engine']}", ", ".join(facts)
+    yield "built with", ", ".join(f"{name} {version}" for name, version in manifest["versions"].items())
+    yield "files", f"{len(manifest['files'])}, all as bundle.json has them"
+
+
+def _calibration_rows(calibration: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    for name, value in calibration.items():
+        if name == "key":
+            for field, part in value.items():
+                yield f"key: {field}", str(part)
+        elif name == "higher_precision":
+            layers = "; ".join(f"{layer}: {reason}" for layer, reason in value.items())
+            yield "in higher precision", layers or "none"
+        else:
+            yield f"calibration {name.replace('_', ' ')}", str(value)
+
+
+def _engines(bundle: Bundle) -> list[dict[str, Any]]:
+    files = sorted(name for name in bundle.manifest.files if name.startswith("engines/") and name.endswith(".json"))
+    return [json.loads((bundle.path / name).read_text("utf-8")) for name in files]
