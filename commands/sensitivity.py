@@ -1,0 +1,170 @@
+"""``trtparse sensitivity``: which layers INT8 hurts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import click
+
+from ..errors import DataError
+from .options import DEFAULT_BUNDLE, common_options, open_data
+
+if TYPE_CHECKING:
+    from ..calibration.ranges import Ranges
+    from ..calibration.sensitivity import Measure, Sensitivity
+    from ..data.dataset import Dataset
+    from ..engines import Bundle
+    from ..terminal import Terminal
+
+SHOWN = 20
+"""Layers in the table; --json and --plot have all."""
+
+
+@click.command()
+@click.argument("bundle", required=False, type=click.Path(path_type=Path), default=DEFAULT_BUNDLE)
+@click.option("--data", help="LIP's layout, or a folder of images for the agreement alone.  [default: synthetic]")
+@click.option("--split", type=click.Choice(["train", "val", "test"]), help="Of --data.  [default: val, test]")
+@click.option("--images", type=click.IntRange(1), default=64, show_default=True, help="To judge on.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the choice of images.")
+@click.option(
+    "--by",
+    "measure",
+    type=click.Choice(["agreement", "miou", "sqnr"]),
+    default="agreement",
+    show_default=True,
+    help="Rank by loss of agreement or mIoU, or by the SQNR of the logits.",
+)
+@click.option("--top", type=click.IntRange(1), default=SHOWN, show_default=True, help="Layers in the table.")
+@click.option("--plot", type=click.Path(path_type=Path), metavar="FILE", help="Draw all layers, as SVG.")
+@click.option(
+    "--record", type=click.Path(path_type=Path), metavar="FILE", help="Keep every score there, and go on with it."
+)
+@common_options
+def sensitivity(
+    bundle: Path,
+    data: str | None,
+    split: str | None,
+    images: int,
+    seed: int,
+    measure: str,
+    top: int,
+    plot: Path | None,
+    record: Path | None,
+    threads: int,
+    as_json: bool,
+    debug: bool,
+) -> None:
+    """Put each layer of BUNDLE alone into INT8, and rank the layers by what they lose.
+
+    The reference is the FP32 graph, which agrees with PyTorch. Images that calibrated the bundle are left out.
+    """
+    from ..engines import open_bundle
+    from ..files import check_output_file, replace_bytes
+    from ..terminal import Terminal
+
+    for file in (plot, record):
+        if file is not None:
+            check_output_file(file)
+    with Terminal(as_json=as_json) as terminal:
+        opened = open_bundle(bundle)
+        ranges = _calibration(opened)
+        dataset = open_data(data, split, "validation")
+        indices = _held_out(dataset, ranges, images, seed)
+        found = _measure(terminal, opened, ranges, dataset, indices, cast("Measure", measure), record, threads)
+        if plot is not None:
+            from ..validation.contract_charts import sensitivity_chart
+
+            replace_bytes(plot, f"{sensitivity_chart(found)}\n".encode())
+        if as_json:
+            terminal.result({"bundle": str(opened.path), "dataset": dataset.description, **found.to_dict()})
+            return
+    _show(found, top)
+    if plot is not None:
+        terminal.note(f"Plot: {plot}")
+
+
+def _calibration(bundle: Bundle) -> Ranges:
+    from ..calibration.ranges import read_ranges
+    from ..engines.bundle import CALIBRATION_NAME
+
+    bundle.graph("int8")  # Refuses a bundle without INT8, and says how to build one.
+    return read_ranges(bundle.path / CALIBRATION_NAME)
+
+
+def _held_out(dataset: Dataset, ranges: Ranges, count: int, seed: int) -> list[int]:
+    """Images to judge on, none of which calibrated: a seeded choice in the dataset's order."""
+    import numpy as np
+
+    taken = frozenset(ranges.images)
+    rest = [index for index, name in enumerate(dataset.names) if name not in taken]
+    if not rest:
+        raise DataError(
+            f"All images of {dataset.description} calibrated the bundle, and the set that judges must be another.",
+            "Give --data other images, or --split another split.",
+        )
+    chosen = np.random.default_rng((seed, 11)).permutation(len(rest))[:count]
+    return [rest[int(place)] for place in np.sort(chosen)]
+
+
+def _measure(
+    terminal: Terminal,
+    bundle: Bundle,
+    ranges: Ranges,
+    dataset: Dataset,
+    indices: list[int],
+    measure: Measure,
+    record: Path | None,
+    threads: int,
+) -> Sensitivity:
+    import onnx
+
+    from ..calibration.judged import JudgedGraphs
+    from ..calibration.placement import place
+    from ..calibration.sensitivity import measure_sensitivity
+    from ..validation.judge import GraphJudge, open_graph
+
+    model = onnx.load(bundle.graph("fp32"))
+    terminal.stage("Labelling the held-out images")
+    with open_graph(model, threads=threads, logits=True) as reference:
+        judge = GraphJudge(dataset, indices, reference, threads=threads, logits=True, progress=terminal.progress)
+    from ..terminal import show_skipped
+
+    if not terminal.as_json:
+        show_skipped(terminal, judge.skipped)
+    terminal.stage("Judging each layer alone in INT8")
+    about = {"images": judge.key}
+    with JudgedGraphs(model, place(model), ranges, judge, record=record, about=about) as graphs:
+        return measure_sensitivity(graphs, measure, terminal.progress)
+
+
+def _show(found: Sensitivity, top: int) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from ..calibration.score import Score
+    from ..validation.verdict import NOTHING, signed
+
+    console = Console(highlight=False, soft_wrap=True)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("layer", "what it is", "multiply-adds", "agreement lost", "mIoU lost", "SQNR"):
+        words = column in ("layer", "what it is")
+        table.add_column(column, justify="left" if words else "right", no_wrap=words)
+
+    def values(score: Score) -> tuple[str, str, str]:
+        return (
+            f"{100 - score.agreement:.2f}",
+            NOTHING if score.loss is None else signed(score.loss),
+            NOTHING if score.logits_sqnr is None else f"{score.logits_sqnr:.1f} dB",
+        )
+
+    for entry in found.layers[:top]:
+        table.add_row(entry.layer, entry.description, f"{100 * entry.multiply_adds:.1f} %", *values(entry.score))
+    if len(found.layers) > top:
+        table.add_row(f"and {len(found.layers) - top} more", "", "", "", "", "")
+    table.add_section()
+    table.add_row("all of them", "", "", *values(found.whole))
+    console.print(table)
+    console.print(
+        f"Each layer alone in INT8, on {found.whole.images} held-out images; losses in points of 100", style="dim"
+    )
