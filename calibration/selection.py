@@ -1,23 +1,85 @@
-"""Which images calibrate: a seeded choice that covers the classes where labels exist."""
+"""Which images calibrate: a seeded choice that covers what a camera may see, and no image twice."""
 
 from __future__ import annotations
 
-import itertools
-from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
+import json
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ..data.dataset import Dataset
+from .. import __version__
+from ..data.dataset import Dataset, Image, LabelMap, Sample
+from ..data.letterbox import Letterbox
+from ..engines.base import Engine
 from ..errors import DataError
-from ..labels import NUM_CLASSES
+from ..files import replace_bytes
+from ..labels import CLASS_NAMES, NUM_CLASSES
+from .near_duplicates import Fingerprint, NearDuplicates, fingerprint, thumbnail
 
-PER_CLASS = 8
-"""Images that each class is looked for in; fewer only where the dataset has no more."""
+SCHEMA = 1
 
 LOOKED_AT = 4
-"""Label maps read, as a multiple of the images wanted: LIP's 30,462 need not all be opened."""
+"""Images looked at, as a multiple of the images wanted: LIP's 30,462 need not all be opened."""
+
+LOOKED_AT_PREDICTING = 2
+"""The same where the classes are predicted: a forward pass each, as many again as calibrating takes."""
+
+LEAST_LOOKED_AT = 400
+
+LEAST_SHARE = 1 / 2000
+"""Of an image's pixels, that a class must have to be there: 25 of 256x192. Fewer are a prediction's noise."""
+
+_RARITY = 0.01  # decides between classes that are covered alike
+_EVENNESS = 0.25  # between as often as they occur (0.5) and all alike (0), see _weights
+_LAST = 1e6
+
+Predict = Callable[[Image], LabelMap]
+"""From a raw image, (H, W, 3) uint8 BGR, to a label map of it; of any size."""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A property of images that the choice spreads over.
+
+    Args:
+        name: of the property.
+        meaning: what is measured.
+        edges: between its intervals, rising.
+    """
+
+    name: str
+    meaning: str
+    edges: tuple[float, ...]
+
+    def __len__(self) -> int:
+        return len(self.edges) + 1
+
+    @property
+    def title(self) -> str:
+        return f"{self.name}: {self.meaning}"
+
+    @property
+    def intervals(self) -> tuple[str, ...]:
+        """What each interval is called."""
+        inner = (f"{low:g}–{high:g}" for low, high in zip(self.edges, self.edges[1:]))
+        return (f"< {self.edges[0]:g}", *inner, f"≥ {self.edges[-1]:g}")
+
+    def interval(self, value: float) -> int:
+        """In which interval a value lies; an edge belongs to the one above it."""
+        return bisect_right(self.edges, value)
+
+
+SPREADS = (
+    Spread("size", "root of the area, pixels", (64, 96, 128, 192, 256, 384, 512)),
+    Spread("aspect", "height / width", (0.5, 0.75, 1, 1.5, 2, 3, 4)),
+    Spread("brightness", "mean grey level", (32, 64, 96, 128, 160, 192, 224)),
+)
+"""Small images come blurred into the network, flat ones with wide black borders."""
 
 
 @dataclass(frozen=True)
@@ -26,56 +88,270 @@ class Selection:
 
     Args:
         indices: into the dataset, in the order of use.
-        classes: class id to the number of chosen images it occurs in; empty without labels.
+        classes: class id to the number of chosen images it occurs in; empty where nothing tells.
         seed: of the choice.
+        classes_from: "label maps", "predictions", or empty.
+        spread: of each property, the number of chosen images in each interval that has any.
+        looked_at: images that the choice was made from.
+        near_duplicates: (name, name of the chosen image that it resembles) of each image that was looked at and
+            put last for it; it is not among the chosen ones unless there was nothing else.
+        unreadable: (name, reason) of each image that was looked at and could not be read; put last as well, so
+            that whoever reads the chosen ones meets them where all there is was asked for.
     """
 
     indices: tuple[int, ...]
     classes: dict[int, int]
     seed: int
+    classes_from: str = ""
+    spread: dict[str, dict[str, int]] = field(default_factory=dict)
+    looked_at: int = 0
+    near_duplicates: tuple[tuple[str, str], ...] = ()
+    unreadable: tuple[tuple[str, str], ...] = ()
+
+    def to_dict(self, dataset: Dataset) -> dict[str, Any]:
+        """The document of ``calibration-set.json``; images are told by their names, unreadable ones left out."""
+        unreadable = {name for name, _ in self.unreadable}
+        names = [dataset.names[index] for index in self.indices]
+        return {
+            "schema": SCHEMA,
+            "trtparse": __version__,
+            "dataset": dataset.description,
+            "seed": self.seed,
+            "looked_at": self.looked_at,
+            "classes_from": self.classes_from,
+            "images": [name for name in names if name not in unreadable],
+            "classes": {CLASS_NAMES[label]: count for label, count in self.classes.items()},
+            "spread": self.spread,
+            "near_duplicates": [list(pair) for pair in self.near_duplicates],
+            "unreadable": [list(pair) for pair in self.unreadable],
+        }
 
 
 def select(
-    dataset: Dataset, count: int, seed: int = 0, progress: Callable[[int, int], None] | None = None
+    dataset: Dataset,
+    count: int,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+    *,
+    predict: Predict | None = None,
+    strict: bool = False,
 ) -> Selection:
     """Choose ``count`` images, or all where there are fewer.
 
-    With labels, images of classes that are still short come first: every class once, rarest class first, then
-    every class twice, and so on; the rest is random.
-    A label map that cannot be read gives no classes; reading the image is where it is reported.
+    A random sample of the dataset is looked at. From it, one image after the other is taken: the one that adds most
+    to the weighted sum of the square roots of how many chosen images have each class and lie in each interval of
+    size, aspect and brightness. That sum is monotone and submodular, so the greedy choice reaches at least 1 - 1/e of
+    the best one (Nemhauser, Wolsey and Fisher, 1978). Near-duplicates of what is chosen already, and unreadable
+    images, come last.
+
+    Args:
+        dataset: classes are taken from its label maps, where it has them. One that cannot be read gives none;
+            reading the image is where it is reported.
+        count: of images.
+        seed: of the sample, and of the choice between equals.
+        progress: called with (done, total) images looked at.
+        predict: tells the classes where there are no label maps; see :func:`predictions_of`.
+        strict: an unreadable image is an error.
+
+    Raises:
+        DataError: an unreadable image with ``strict``.
     """
     order = [int(index) for index in np.random.default_rng((seed, 7)).permutation(len(dataset))]
-    if not dataset.labelled:
-        return Selection(tuple(order[:count]), {}, seed)
-    pool = order[: max(count * LOOKED_AT, 400)]
-    present: dict[int, frozenset[int]] = {}
-    for done, index in enumerate(pool, 1):
-        present[index] = _classes(dataset, index)
+    multiple = LOOKED_AT if dataset.labelled or predict is None else LOOKED_AT_PREDICTING
+    sample = order[: max(count * multiple, LEAST_LOOKED_AT)]
+    looks: list[_Look] = []
+    unreadable: dict[int, str] = {}
+    for done, index in enumerate(sample, 1):
+        try:
+            looks.append(_look(dataset, index, predict))
+        except DataError as error:
+            if strict:
+                raise
+            unreadable[index] = error.message
         if progress is not None:
-            progress(done, len(pool))
-    frequency = Counter(label for labels in present.values() for label in labels)
-    chosen: dict[int, None] = {}
-    covered: Counter[int] = Counter()
-    rarest_first = sorted(frequency, key=lambda label: (frequency[label], label))
-    for wanted, label in itertools.product(range(1, PER_CLASS + 1), rarest_first):
-        for index in pool:
-            if covered[label] >= wanted or len(chosen) >= count:
-                break
-            if label in present[index] and index not in chosen:
-                chosen[index] = None
-                covered.update(present[index])
-    for index in pool:
-        if len(chosen) >= count:
-            break
-        if index not in chosen:
-            chosen[index] = None
-            covered.update(present[index])
-    return Selection(tuple(chosen), {label: covered[label] for label in sorted(covered)}, seed)
+            progress(done, len(sample))
+    chosen, resembles = _choose(dataset.names, looks, count)
+    taken = np.sum([looks[position].properties for position in chosen], axis=0, dtype=int) if chosen else _NONE
+    return Selection(
+        indices=(*(looks[position].index for position in chosen), *list(unreadable)[: max(count - len(chosen), 0)]),
+        classes={label: int(taken[label]) for label in range(NUM_CLASSES) if taken[label]},
+        seed=seed,
+        classes_from="label maps" if dataset.labelled else "" if predict is None else "predictions",
+        spread=_spread(taken),
+        looked_at=len(sample),
+        near_duplicates=tuple(
+            (dataset.names[looks[position].index], dataset.names[looks[like].index])
+            for position, like in resembles.items()
+        ),
+        unreadable=tuple((dataset.names[index], reason) for index, reason in unreadable.items()),
+    )
 
 
-def _classes(dataset: Dataset, index: int) -> frozenset[int]:
+def predictions_of(engine: Engine) -> Predict:
+    """What an engine sees in an image, at the engine's input size and without the letterbox's borders."""
+
+    def predict(image: Image) -> LabelMap:
+        box = Letterbox.fit((image.shape[0], image.shape[1]), engine.input_size)
+        frames = np.repeat(box.apply(image)[None], engine.batch or 1, axis=0)
+        labels: LabelMap = engine.infer(frames)[0]
+        return labels[box.top : box.top + box.height, box.left : box.left + box.width]
+
+    return predict
+
+
+def write_selection(path: Path, selection: Selection, dataset: Dataset) -> dict[str, Any]:
+    """Write a selection as JSON, and return what was written.
+
+    Raises:
+        UsageError: the folder is missing or cannot be written to.
+        MachineError: the disk is full.
+    """
+    document = selection.to_dict(dataset)
+    replace_bytes(path, (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode())
+    return document
+
+
+def read_selection(path: Path, dataset: Dataset) -> Selection:
+    """A selection that :func:`write_selection` wrote, for the dataset that it was made from.
+
+    Raises:
+        DataError: the file is missing or is no such file, or names an image that the dataset does not hold.
+    """
+    document = _read_document(path)
+    known = {name: index for index, name in enumerate(dataset.names)}
+    missing = [name for name in document["images"] if name not in known]
+    if missing:
+        raise DataError(
+            f"{path} names {len(missing)} of {len(document['images'])} images that {dataset.description} does not "
+            f"hold: {', '.join(missing[:3])}{' …' if len(missing) > 3 else ''}.",
+            f"It was made from {document.get('dataset', 'another dataset')}: give that one, and its split.",
+        )
+    identifiers = {name: label for label, name in enumerate(CLASS_NAMES)}
+    return Selection(
+        indices=tuple(known[name] for name in document["images"]),
+        classes={identifiers[name]: n for name, n in document["classes"].items() if name in identifiers},
+        seed=document["seed"],
+        classes_from=document["classes_from"],
+        spread=document["spread"],
+        looked_at=document["looked_at"],
+        near_duplicates=tuple((name, like) for name, like in document["near_duplicates"]),
+        unreadable=tuple((name, reason) for name, reason in document["unreadable"]),
+    )
+
+
+def _read_document(path: Path) -> dict[str, Any]:
+    """The JSON of a selection, seen to be one."""
+    hint = "Choose the images again: trtparse calibration-set DATA."
     try:
-        values = np.unique(dataset.labels(index))
-    except DataError:
-        return frozenset()
-    return frozenset(int(value) for value in values if value < NUM_CLASSES)
+        document = json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}.", "Check the path.") from error
+    except ValueError as error:
+        raise DataError(f"{path} is no JSON: {error}.", hint) from error
+    if not isinstance(document, dict):
+        raise DataError(f"{path} is no calibration set: it holds {type(document).__name__}, not an object.", hint)
+    if document.get("schema") != SCHEMA:
+        raise DataError(f"{path} has schema {document.get('schema')!r}; this version reads {SCHEMA}.", hint)
+    kinds = {"seed": int, "looked_at": int, "classes_from": str, "images": list, "classes": dict, "spread": dict}
+    for key, kind in {**kinds, "near_duplicates": list, "unreadable": list}.items():
+        if not isinstance(document.get(key), kind):
+            raise DataError(f"{path} is no calibration set: its {key!r} is missing or is no {kind.__name__}.", hint)
+    images = document["images"]
+    if not images or not all(isinstance(name, str) for name in images):
+        raise DataError(f"{path} names no images.", hint)
+    for key in ("near_duplicates", "unreadable"):
+        if not all(isinstance(pair, list) and len(pair) == 2 for pair in document[key]):
+            raise DataError(f"{path} is no calibration set: its {key!r} are no pairs.", hint)
+    if len(set(images)) < len(images):
+        twice = next(name for position, name in enumerate(images) if name in images[:position])
+        raise DataError(f"{path} names {twice} twice.", "Name every image once.")
+    return document
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What one look at an image tells: its properties, a class or an interval each, and its fingerprint."""
+
+    index: int
+    properties: NDArray[np.bool_]
+    fingerprint: Fingerprint
+
+
+_NONE: NDArray[np.int64] = np.zeros(NUM_CLASSES + sum(len(spread) for spread in SPREADS), np.int64)
+
+
+def _look(dataset: Dataset, index: int, predict: Predict | None) -> _Look:
+    sample = dataset[index]
+    grey = thumbnail(sample.image)
+    height, width = sample.image.shape[:2]
+    properties = np.zeros(len(_NONE), bool)
+    properties[list(_classes(dataset, index, sample, predict))] = True
+    start = NUM_CLASSES
+    for spread, value in zip(SPREADS, ((height * width) ** 0.5, height / width, float(grey.mean()))):
+        properties[start + spread.interval(value)] = True
+        start += len(spread)
+    return _Look(index, properties, fingerprint(grey))
+
+
+def _classes(dataset: Dataset, index: int, sample: Sample, predict: Predict | None) -> list[int]:
+    labels = sample.labels
+    if labels is None and dataset.labelled:
+        try:
+            labels = dataset.labels(index)
+        except DataError:
+            return []
+    if labels is None and predict is not None:
+        labels = predict(sample.image)
+    if labels is None:
+        return []
+    counts = np.bincount(labels.ravel(), minlength=NUM_CLASSES)[:NUM_CLASSES]
+    return [int(label) for label in np.flatnonzero(counts >= max(LEAST_SHARE * labels.size, 1))]
+
+
+def _choose(names: Sequence[str], looks: list[_Look], count: int) -> tuple[list[int], dict[int, int]]:
+    """Positions of the chosen images among ``looks``; and of each near-duplicate, with the chosen one that it is of."""
+    if not looks:
+        return [], {}
+    properties = np.array([look.properties for look in looks])
+    duplicates = NearDuplicates([names[look.index] for look in looks], [look.fingerprint for look in looks])
+    weighted = properties * _weights(properties)
+    taken = np.zeros(properties.shape[1])
+    handicap = np.zeros(len(looks))
+    chosen: list[int] = []
+    resembles: dict[int, int] = {}
+    for _ in range(min(count, len(looks))):
+        # Rounded, so that equals are equal however the product is summed; of equals, argmax takes the first.
+        gain = np.round(weighted @ (np.sqrt(taken + 1) - np.sqrt(taken)), 9)
+        best = int(np.argmax(gain - handicap))
+        taken += properties[best]
+        chosen.append(best)
+        for other in np.flatnonzero(duplicates.of(best) & (handicap == 0)).tolist():
+            if other != best:
+                resembles[other] = best
+                handicap[other] = _LAST
+        handicap[best] = np.inf
+    return chosen, resembles
+
+
+def _weights(properties: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """How much each property counts.
+
+    The sum of w sqrt(n) over intervals is largest where n goes with the square of w. So classes, of the weight 1, are
+    chosen as evenly as the images allow; intervals, of a power of their frequency, in proportion to its square root:
+    more evenly than at random, without making the odd image the rule.
+    """
+    frequency = properties.mean(axis=0)
+    weights = frequency**_EVENNESS
+    weights[:NUM_CLASSES] = 1 + _RARITY * (1 - frequency[:NUM_CLASSES])
+    return np.asarray(weights)
+
+
+def _spread(taken: NDArray[np.int64]) -> dict[str, dict[str, int]]:
+    """Counts of each property's intervals, those that have any."""
+    result: dict[str, dict[str, int]] = {}
+    start = NUM_CLASSES
+    for spread in SPREADS:
+        counts = zip(spread.intervals, taken[start : start + len(spread)])
+        result[spread.name] = {name: int(number) for name, number in counts if number}
+        start += len(spread)
+    return result

@@ -1,0 +1,185 @@
+"""``trtparse calibration-set``: choose the images that calibrate, and show them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..errors import DataError
+from .options import common_options, open_data
+
+if TYPE_CHECKING:
+    from ..calibration.selection import Predict, Selection
+    from ..data.dataset import Dataset, Image
+    from ..demo.contact_sheet import Tally
+    from ..engines.base import Engine
+    from ..terminal import Terminal
+
+DEFAULT_OUTPUT = Path("build/calibration-set")
+FILE_NAME = "calibration-set.json"
+SHEET_NAME = "contact-sheet.png"
+
+_BAR = 24
+
+
+@click.command(name="calibration-set")
+@click.argument("data")
+@click.option("--size", type=click.IntRange(1), default=512, show_default=True, help="Images.")
+@click.option("--split", type=click.Choice(["train", "val", "test"]), help="Of DATA.  [default: train, test, val]")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--output", type=click.Path(path_type=Path), default=DEFAULT_OUTPUT, show_default=True, help="A folder.")
+@click.option(
+    "--bundle",
+    type=click.Path(path_type=Path),
+    help="Whose predictions tell the classes where DATA has no label maps.  [default: the weights that come along]",
+)
+@click.option("--strict", is_flag=True, help="Refuse unreadable images instead of passing them over.")
+@common_options
+def calibration_set(
+    data: str,
+    size: int,
+    split: str | None,
+    seed: int,
+    output: Path,
+    bundle: Path | None,
+    strict: bool,
+    threads: int,
+    as_json: bool,
+    debug: bool,
+) -> None:
+    """Choose the images of DATA that INT8 is to be calibrated on.
+
+    DATA is LIP in any of its layouts, a folder of images, or 'synthetic'. The choice covers the classes, spreads over
+    size, aspect and brightness, and takes no image twice. calibration-set.json names the images; contact-sheet.png
+    shows them.
+    """
+    from ..calibration.selection import select, write_selection
+    from ..data.images import write_png
+    from ..files import check_output_folder
+    from ..terminal import Terminal
+
+    dataset = open_data(data, split, "calibration")
+    check_output_folder(output)
+    with Terminal(as_json=as_json) as terminal:
+        with _predictor(terminal, dataset, bundle, threads) as predict:
+            terminal.stage("Choosing images")
+            selection = select(dataset, size, seed, terminal.progress, predict=predict, strict=strict)
+        if len(selection.unreadable) == selection.looked_at:
+            raise DataError(f"No image of {dataset.description} can be read.", selection.unreadable[0][1])
+        terminal.stage("Drawing the contact sheet")
+        write_png(output / SHEET_NAME, _sheet(terminal, selection, dataset))
+        document = write_selection(output / FILE_NAME, selection, dataset)
+    files = {"file": str(output / FILE_NAME), "contact_sheet": str(output / SHEET_NAME)}
+    if as_json:
+        terminal.result({**files, **document})
+    else:
+        _show(terminal, selection, document, files)
+
+
+@contextlib.contextmanager
+def _predictor(terminal: Terminal, dataset: Dataset, bundle: Path | None, threads: int) -> Iterator[Predict | None]:
+    """What tells the classes of an image; None where label maps do."""
+    if dataset.labelled:
+        yield None
+        return
+    from ..calibration.selection import predictions_of
+
+    terminal.stage("Opening the network")
+    with _open(bundle, threads) as engine:
+        yield predictions_of(engine)
+
+
+def _open(bundle: Path | None, threads: int) -> Engine:
+    from ..engines import open_engine
+    from ..engines.dependencies import require
+
+    if bundle is not None:
+        return open_engine(bundle, threads=threads)
+    require("torch")
+    from ..engines.reference import PyTorchEngine
+    from ..networks.checkpoint import load_checkpoint
+    from ..networks.weights import DEFAULT_WEIGHTS
+
+    checkpoint = load_checkpoint(DEFAULT_WEIGHTS)
+    return PyTorchEngine(checkpoint.network, checkpoint.input_size, threads=threads)
+
+
+def _sheet(terminal: Terminal, selection: Selection, dataset: Dataset) -> Image:
+    from ..demo.contact_sheet import MOST, contact_sheet
+
+    unreadable = {name for name, _ in selection.unreadable}
+    indices = [index for index in selection.indices if dataset.names[index] not in unreadable]
+
+    def images() -> Iterator[Image]:
+        for done, index in enumerate(indices[:MOST], 1):
+            yield dataset[index].image
+            terminal.progress(done, min(len(indices), MOST))
+
+    shown = f", the first {MOST:,} shown" if len(indices) > MOST else ""
+    lines = [
+        dataset.description,
+        f"{len(indices):,} chosen of {selection.looked_at:,} looked at, seed {selection.seed}{shown}",
+    ]
+    return contact_sheet("Calibration set", lines, _tallies(selection), images(), len(indices))
+
+
+def _tallies(selection: Selection) -> list[Tally]:
+    from ..calibration.selection import SPREADS
+    from ..demo.contact_sheet import Tally
+    from ..labels import CLASS_NAMES, PALETTE_RGB
+
+    columns = []
+    if selection.classes_from:
+        rows = [
+            (name, selection.classes.get(label, 0), PALETTE_RGB[label][::-1]) for label, name in enumerate(CLASS_NAMES)
+        ]
+        titles = (f"classes, from {selection.classes_from}", "", "")
+        columns = [Tally(title, tuple(rows[7 * part : 7 * part + 7])) for part, title in enumerate(titles)]
+    for spread in SPREADS:
+        counts = selection.spread[spread.name]
+        columns.append(Tally(spread.title, tuple((name, counts.get(name, 0), None) for name in spread.intervals)))
+    return columns
+
+
+def _show(terminal: Terminal, selection: Selection, document: dict[str, Any], files: dict[str, str]) -> None:
+    """The table: classes first, then each spread; what was left out; where the files are."""
+    from rich.table import Table
+
+    from ..calibration.selection import SPREADS
+    from ..labels import CLASS_NAMES
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column(selection.classes_from and f"class, from {selection.classes_from}", no_wrap=True)
+    table.add_column("images", justify="right")
+    table.add_column("")
+    total = len(document["images"])
+    if selection.classes_from:
+        for label, name in enumerate(CLASS_NAMES):
+            _add_row(table, name, selection.classes.get(label, 0), total)
+    for spread in SPREADS:
+        table.add_row(f"[bold]{spread.title}[/bold]", "", "")
+        for name in spread.intervals:
+            _add_row(table, name, selection.spread[spread.name].get(name, 0), total)
+    terminal.out.print(table)
+    terminal.out.print()
+    from ..terminal import show_skipped
+
+    chosen = set(document["images"])
+    duplicates = [name for name, _ in selection.near_duplicates]
+    repeated = sum(name in chosen for name in duplicates)
+    lines = [f"Chosen:    {total:,} images of {selection.looked_at:,} looked at ({document['dataset']})"]
+    lines.append(f"Left out:  {len(duplicates) - repeated:,} near-duplicates of these")
+    if repeated:
+        lines.append(f"Taken:     {repeated:,} near-duplicates, as nothing else is left")
+    lines += [f"Written:   {files['file']}", f"           {files['contact_sheet']}"]
+    terminal.out.print("\n".join(lines), markup=False)
+    show_skipped(terminal, list(selection.unreadable))
+
+
+def _add_row(table: Any, name: str, count: int, total: int) -> None:
+    style = "" if count else "dim"
+    table.add_row(name, f"{count:,}", "█" * round(_BAR * count / total) or ("▏" if count else ""), style=style)
