@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import errno
 import json
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,12 +15,13 @@ from trtparse.calibration.ranges import METHOD
 from trtparse.data.dataset import Dataset, Image, LabelMap, Sample
 from trtparse.engines import Bundle, open_bundle
 from trtparse.engines.bundle import CALIBRATION_NAME, GRAPHS, Manifest, finish, writing
-from trtparse.errors import BuildError, DataError, MachineError, UsageError
+from trtparse.errors import BuildError, DataError, MachineError
 from trtparse.labels import CLASS_NAMES
 from trtparse.networks.weights import DEFAULT_WEIGHTS
 from trtparse.trt_builder import build as builds
-from trtparse.trt_builder.build import BuildSpec, Listener, build_bundle, build_engines
-from trtparse.trt_builder.tensorrt_rtx import CompiledEngine
+from trtparse.trt_builder.build import BuildSpec, Listener, build_bundle
+from trtparse.trt_builder.int8 import Int8Spec
+from trtparse.trt_builder.parity import PARITY_NAME
 
 SIZE = (64, 64)
 
@@ -55,11 +55,14 @@ def images(people: Dataset) -> list[Image]:
     return [people[index].image for index in range(8)]
 
 
+def small_int8() -> BuildSpec:
+    return BuildSpec(DEFAULT_WEIGHTS, "int8", SIZE, calibration_images=4, int8=Int8Spec("max"), threads=1)
+
+
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory, images: list[Image]) -> Bundle:
     """An INT8 bundle of a small input, exported for real."""
-    spec = BuildSpec(DEFAULT_WEIGHTS, "int8", SIZE, calibration_images=4, threads=1)
-    return build_bundle(spec, Photographs(images), tmp_path_factory.mktemp("exported") / "student")
+    return build_bundle(small_int8(), Photographs(images), tmp_path_factory.mktemp("exported") / "student").bundle
 
 
 @pytest.fixture
@@ -69,7 +72,9 @@ def quick_export(exported: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def spec(precision: str = "fp32", **options: object) -> BuildSpec:
-    return BuildSpec(DEFAULT_WEIGHTS, precision, SIZE, **{"calibration_images": 2, "threads": 1, **options})  # type: ignore[arg-type]
+    """Quick: one calibration method, nothing measured."""
+    quick = {"calibration_images": 2, "int8": Int8Spec("max"), "validate": False, "threads": 1}
+    return BuildSpec(DEFAULT_WEIGHTS, precision, SIZE, **{**quick, **options})  # type: ignore[arg-type]
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -91,7 +96,7 @@ def test_a_bundle_says_what_it_holds(exported: Bundle) -> None:
     assert (manifest.task, manifest.network, manifest.labels) == ("parsing", "lsfa-r18", CLASS_NAMES)
     assert (manifest.input_size, manifest.batch, manifest.precisions) == (SIZE, 1, ("fp32", "fp16", "int8"))
     assert set(manifest.parity) == set(GRAPHS)
-    assert set(manifest.files) == {*GRAPHS.values(), CALIBRATION_NAME, "student.safetensors"}
+    assert set(manifest.files) == {*GRAPHS.values(), CALIBRATION_NAME, PARITY_NAME, "student.safetensors"}
     assert manifest.calibration["method"] == METHOD
     assert (manifest.calibration["images"], manifest.calibration["skipped"]) == (4, 0)
     assert {"trtparse", "torch", "onnx", "onnxruntime"} <= set(manifest.versions)
@@ -104,11 +109,7 @@ def test_every_graph_carries_its_precision(exported: Bundle) -> None:
 
 
 def test_the_same_request_gives_the_same_bytes(exported: Bundle, images: list[Image], tmp_path: Path) -> None:
-    build_bundle(
-        BuildSpec(DEFAULT_WEIGHTS, "int8", SIZE, calibration_images=4, threads=1),
-        Photographs(images),
-        tmp_path / "again",
-    )
+    build_bundle(small_int8(), Photographs(images), tmp_path / "again")
     assert contents(tmp_path / "again") == contents(exported.path)
 
 
@@ -120,7 +121,7 @@ def test_the_same_request_gives_the_same_bytes(exported: Bundle, images: list[Im
 def test_a_precision_includes_those_before_it_and_nothing_is_calibrated_in_vain(
     precision: str, graphs: set[str], precisions: tuple[str, ...], images: list[Image], tmp_path: Path
 ) -> None:
-    manifest = build_bundle(spec(precision), Photographs(images), tmp_path / "a").manifest
+    manifest = build_bundle(spec(precision), Photographs(images), tmp_path / "a").bundle.manifest
     assert set(manifest.parity) == graphs
     assert manifest.precisions == precisions
     assert manifest.calibration == {}
@@ -139,28 +140,23 @@ def test_without_int8_no_label_map_is_read(images: list[Image], tmp_path: Path) 
 
 @pytest.mark.usefixtures("quick_export")
 def test_graphs_are_compared_on_images_that_were_not_calibrated_on(images: list[Image], tmp_path: Path) -> None:
-    asked: list[int] = []
-
-    class Watched(Photographs):
-        def __getitem__(self, index: int) -> Sample:
-            asked.append(index)
-            return super().__getitem__(index)
-
-    bundle = build_bundle(spec("int8", calibration_images=4), Watched(images), tmp_path / "a")
-    assert len(set(asked)) == len(asked) == len(images)
+    bundle = build_bundle(spec("int8", calibration_images=4), Photographs(images), tmp_path / "a").bundle
+    assert bundle.manifest.calibration["images"] == 4
     assert bundle.manifest.parity["int8"]["images"] == len(images) - 4
 
 
 @pytest.mark.usefixtures("quick_export")
 def test_where_all_images_calibrate_they_are_compared_on_as_well(images: list[Image], tmp_path: Path) -> None:
-    bundle = build_bundle(spec("int8", calibration_images=99), Photographs(images, count=2), tmp_path / "a")
+    bundle = build_bundle(spec("int8", calibration_images=99), Photographs(images, count=2), tmp_path / "a").bundle
     assert bundle.manifest.calibration["images"] == 2
     assert bundle.manifest.parity["int8"]["images"] == 2
 
 
 @pytest.mark.usefixtures("quick_export")
 def test_unreadable_images_are_counted_and_listed_with_the_reason(images: list[Image], tmp_path: Path) -> None:
-    bundle = build_bundle(spec("int8", calibration_images=12), Photographs(images, broken=[3, 6]), tmp_path / "a")
+    bundle = build_bundle(
+        spec("int8", calibration_images=12), Photographs(images, broken=[3, 6]), tmp_path / "a"
+    ).bundle
     assert (bundle.manifest.calibration["images"], bundle.manifest.calibration["skipped"]) == (6, 2)
     skipped = json.loads((bundle.path / CALIBRATION_NAME).read_text())["skipped"]
     assert sorted(skipped) == [["photo-3", "photo-3 is cut off."], ["photo-6", "photo-6 is cut off."]]
@@ -228,7 +224,7 @@ def test_whichever_file_no_longer_fits_on_the_disk_the_old_bundle_stays(
 @pytest.mark.usefixtures("quick_export")
 def test_a_listener_hears_of_every_stage_and_of_how_far_it_is(images: list[Image], tmp_path: Path) -> None:
     heard: list[object] = []
-    listener = Listener(heard.append, lambda done, total: heard.append((done, total)))
+    listener = Listener(heard.append, lambda done, total, note="": heard.append((done, total)))
     build_bundle(spec("int8"), Photographs(images), tmp_path / "a", listener)
     stages = [word for word in heard if isinstance(word, str)]
     assert stages == [
@@ -240,37 +236,3 @@ def test_a_listener_hears_of_every_stage_and_of_how_far_it_is(images: list[Image
     ]
     assert heard[heard.index("Calibrating") + 1 :][:2] == [(1, 2), (2, 2)]
     assert heard[-1] == (6, 6)
-
-
-def engine_with(quantise_layers: int) -> CompiledEngine:
-    return CompiledEngine(b"engine", "8.6", "1.7.0", 200, quantise_layers, 1.0)
-
-
-@pytest.mark.parametrize(("precision", "layers"), [("int8", 0), ("fp16", 5)])
-def test_an_engine_of_another_precision_than_asked_for_is_refused(
-    precision: str, layers: int, exported: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    before = contents(exported.path)
-    monkeypatch.setattr(builds, "compile_engine", lambda *_: engine_with(layers))
-    with pytest.raises(BuildError, match=f"Asked for {precision}.* {layers} quantise layers"):
-        build_engines(exported, precision, ("8.6",))
-    assert contents(exported.path) == before
-
-
-def test_engines_join_the_bundle_one_per_gpu_generation(
-    exported: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    shutil.copytree(exported.path, tmp_path / "a")
-    monkeypatch.setattr(builds, "compile_engine", lambda *_: engine_with(40))
-    bundle, facts = build_engines(open_bundle(tmp_path / "a"), "int8", ("8.6", "12.0"))
-    assert [fact["compute_capability"] for fact in facts] == ["8.6", "12.0"]
-    reopened = open_bundle(bundle.path)
-    for fact in facts:
-        assert (reopened.path / fact["engine"]).read_bytes() == b"engine"
-        assert fact["graph_sha256"] == reopened.manifest.files[fact["graph"]]
-
-
-def test_an_engine_cannot_be_built_from_a_graph_that_the_bundle_lacks(tmp_path: Path) -> None:
-    old_bundle(tmp_path / "a")
-    with pytest.raises(UsageError, match="no INT8 graph"):
-        build_engines(open_bundle(tmp_path / "a"), "int8", ("8.6",))

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -12,38 +16,83 @@ from onnx import TensorProto, helper
 pytest.importorskip("tensorrt_rtx_bindings", reason="TensorRT-RTX is not installed: pip install 'trtparse[rtx]'")
 
 from trtparse.engines import Bundle, open_bundle
+from trtparse.engines.manifest import engine_manifests
 from trtparse.errors import BuildError, UsageError
-from trtparse.trt_builder.build import build_engines
+from trtparse.trt_builder.compile import build_engines
+from trtparse.trt_builder.engine_spec import EngineSpec
+from trtparse.trt_builder.onnx_source import bundle_of_onnx
+from trtparse.trt_builder.tensorrt_api import TensorRT
 from trtparse.trt_builder.tensorrt_rtx import COMPUTE_CAPABILITIES, compile_engine, version
+
+RTX = "tensorrt-rtx"
+
+
+def test_nvidia_s_parser_takes_every_graph_of_the_student_and_the_engine_has_its_precision(bundle: Bundle) -> None:
+    sizes = {}
+    for precision in ("int8", "fp16", "fp32"):
+        bundle, (facts,) = build_engines(bundle, EngineSpec(precision, RTX, ("8.6",)))
+        engine = bundle.path / facts["engine"]
+        short = ".".join(version().split(".")[:2])
+        assert facts["engine"] == f"engines/tensorrt-rtx-{short}-sm86-{precision}.engine"
+        assert facts["inspection"]["judged_by"] == "network"
+        assert facts["inspection"]["convolutions"][precision] >= 30
+        sizes[precision] = engine.stat().st_size
+        assert sizes[precision] == facts["bytes"]
+    assert 10_000_000 < sizes["int8"] < sizes["fp16"] < sizes["fp32"]
+    reopened = open_bundle(bundle.path)
+    assert {manifest.precision for manifest in engine_manifests(reopened)} == {"int8", "fp16", "fp32"}
+
+
+def test_a_foreign_graph_is_built_without_pytorch(small: SimpleNamespace, tmp_path: Path) -> None:
+    onnx.save(small.model(half=True, quantised=True), tmp_path / "small.onnx")
+    script = (
+        "import sys; sys.modules['torch'] = None\n"
+        "from pathlib import Path\n"
+        "from trtparse.trt_builder.compile import build_engines\n"
+        "from trtparse.trt_builder.engine_spec import EngineSpec\n"
+        "from trtparse.trt_builder.onnx_source import bundle_of_onnx\n"
+        "bundle = bundle_of_onnx(Path('small.onnx'), Path('bundle'))\n"
+        "build_engines(bundle, EngineSpec('int8', 'tensorrt-rtx', ('8.6', '12.0')))\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=tmp_path)
+    manifests = engine_manifests(open_bundle(tmp_path / "bundle"))
+    assert {manifest.compute_capability for manifest in manifests} == {"8.6", "12.0"}
+    assert all(manifest.inspection["convolutions"] == {"fp16": 1, "int8": 2} for manifest in manifests)
+
+
+@pytest.mark.parametrize("capability", COMPUTE_CAPABILITIES)
+def test_the_same_graph_serves_every_gpu_generation_it_can_build_for(capability: str, small: SimpleNamespace) -> None:
+    engine = compile_engine(small.model(half=True, quantised=True), capability)
+    assert engine.compute_capability == capability
+    assert engine.quantise_layers == 4
+    assert engine.content
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
-def test_nvidia_s_parser_takes_every_graph_and_the_engine_has_its_precision(precision: str, bundle: Bundle) -> None:
-    bundle, (facts,) = build_engines(bundle, precision, ("8.6",))
-    engine = bundle.path / facts["engine"]
-    assert facts["engine"] == f"engines/tensorrt-rtx-{version()}-sm86-{precision}.engine"
-    assert engine.stat().st_size == facts["bytes"] > 10_000_000
-    assert (facts["quantise_layers"] > 0) == (precision == "int8")
-    assert json.loads(engine.with_suffix(".json").read_text()) == facts
-    assert open_bundle(bundle.path).manifest.files[facts["engine"]]
+def test_every_option_that_it_has_is_taken(precision: str, small: SimpleNamespace) -> None:
+    model = small.model(half=precision != "fp32", quantised=precision == "int8", batch=None)
+    spec = EngineSpec(precision, RTX, ("8.9",), (1, 2, 4), 64, 5, sparsity=True)
+    built = TensorRT.load(RTX).build(model, spec, "8.9")
+    assert built.content
+    assert {layer.name: layer.precision for layer in built.layers if layer.kind == "CONVOLUTION"} == {
+        "first": precision,
+        "second": precision,
+        "head": "fp16" if precision == "int8" else precision,
+    }
 
 
-def test_int8_engines_are_smaller_than_fp16_and_fp16_than_fp32(pristine_bundle: Bundle) -> None:
-    sizes = [len(compile_engine(onnx.load(pristine_bundle.graph(name))).content) for name in ("int8", "fp16", "fp32")]
-    assert sizes == sorted(sizes)
+def test_the_recorded_names_are_those_of_the_installed_bindings() -> None:
+    folder = Path(__file__).with_name("declared")
+    recorded = json.loads((folder / "tensorrt-rtx-1.7.1.json").read_text())
+    if recorded["version"] != version():
+        pytest.skip(f"recorded from {recorded['version']}, and {version()} is installed")
+    script = [sys.executable, str(folder / "record.py"), "tensorrt_rtx_bindings"]
+    assert json.loads(subprocess.run(script, check=True, capture_output=True, text=True).stdout) == recorded
 
 
-def test_the_same_graph_serves_every_gpu_generation_it_can_build_for(pristine_bundle: Bundle) -> None:
-    model = onnx.load(pristine_bundle.graph("int8"))
-    for capability in COMPUTE_CAPABILITIES:
-        engine = compile_engine(model, capability)
-        assert engine.compute_capability == capability
-        assert engine.quantise_layers >= 38
-
-
-def test_another_compute_capability_is_refused_with_the_ones_there_are(pristine_bundle: Bundle) -> None:
+def test_another_compute_capability_is_refused_with_the_ones_there_are(small: SimpleNamespace) -> None:
     with pytest.raises(UsageError, match=r"compute capability 5\.3") as caught:
-        compile_engine(onnx.load(pristine_bundle.graph("fp16")), "5.3")
+        compile_engine(small.model(half=True), "5.3")
     assert "8.6" in caught.value.hint
 
 
@@ -71,12 +120,14 @@ def test_a_transpose_of_uint8_is_refused_which_is_why_the_cast_comes_first() -> 
         compile_engine(model)
 
 
-def test_a_graph_without_q_dq_is_not_delivered_as_int8(bundle: Bundle) -> None:
-    # The INT8 graph's place is taken by the FP16 one, as a careless script might do it.
-    (bundle.path / "student.int8.onnx").write_bytes((bundle.path / "student.fp16.onnx").read_bytes())
-    with pytest.raises(BuildError, match="0 quantise layers"):
-        build_engines(bundle, "int8", ("8.6",))
-    assert not list(bundle.path.glob("engines/*.engine"))
+def test_a_graph_without_q_dq_is_not_delivered_as_int8(small: SimpleNamespace, tmp_path: Path) -> None:
+    onnx.save(small.model(half=True, quantised=True), tmp_path / "small.onnx")
+    bundle = bundle_of_onnx(tmp_path / "small.onnx", tmp_path / "bundle")
+    # The INT8 graph's place is taken by an FP16 one, as a careless script might do it.
+    onnx.save(small.model(half=True), bundle.graph("int8"))
+    with pytest.raises(BuildError, match=r"Asked for int8.*convolutions 3 in fp16"):
+        build_engines(bundle, EngineSpec("int8", RTX))
+    assert not list(bundle.path.glob("engines/*"))
 
 
 def test_types_that_do_not_fit_are_refused_by_the_parser() -> None:

@@ -1,0 +1,271 @@
+"""What an engine says of itself, in a JSON file beside it, and whether it fits the machine that is to run it.
+
+TensorRT's engines are bound to a version of TensorRT and to a kind of GPU, and their bytes say neither in a way that
+a person could read. So both are written down when an engine is built, and compared before one is loaded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import shlex
+from dataclasses import asdict, dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from ..errors import MachineError, UsageError
+from .bundle import Bundle, inside
+
+SCHEMA = 1
+
+FOLDER = "engines"
+"""Of a bundle: every ``<name>.engine`` with its ``<name>.json``."""
+
+_LOWEST_FIRST = ("int8", "fp16", "fp32")
+
+
+@dataclass(frozen=True)
+class EngineManifest:
+    """What an engine was built from, with and for.
+
+    Args:
+        engine: its file, by its path in the bundle.
+        engine_sha256, bytes: of that file.
+        target: ``tensorrt`` or ``tensorrt-rtx``.
+        precision: ``fp32``, ``fp16`` or ``int8``, as asked for and as inspected.
+        graph, graph_sha256: what it was built from.
+        input_size: (height, width) of the frames.
+        batch: the fewest, the most likely and the most frames of a call; three times the same where it is fixed.
+        logits: whether they are a second output.
+        tensorrt: version of the library that built it.
+        compute_capability: of the GPU that it is for ("8.7").
+        platform: system and processor ("Linux aarch64").
+        gpu: name of the GPU that it was tuned on; None where it was built without one.
+        cuda, driver, l4t, jetpack, power_mode: of the machine that built it, where they are known; for a reader.
+        version_compatible: later versions of the same major version run it too.
+        hardware_compatible: Ampere GPUs and later ones run it too.
+        rebuild: the words after ``trtparse build BUNDLE`` that build it again.
+        settings: every option of the build; for a reader.
+        inspection: its layers, as TensorRT's inspector lists them; for a reader.
+        parity: how well it agrees with PyTorch's stored answers; empty where it was not run.
+        seconds: that the build took.
+        built: when, in UTC ("2026-01-31T12:00:00Z").
+    """
+
+    engine: str
+    engine_sha256: str
+    bytes: int
+    target: str
+    precision: str
+    graph: str
+    graph_sha256: str
+    input_size: tuple[int, int]
+    batch: tuple[int, int, int]
+    tensorrt: str
+    compute_capability: str
+    logits: bool = False
+    platform: str = field(default_factory=lambda: this_platform())
+    gpu: str | None = None
+    cuda: str | None = None
+    driver: str | None = None
+    l4t: str | None = None
+    jetpack: str | None = None
+    power_mode: str | None = None
+    version_compatible: bool = False
+    hardware_compatible: bool = False
+    rebuild: tuple[str, ...] = ()
+    settings: dict[str, Any] = field(default_factory=dict)
+    inspection: dict[str, Any] = field(default_factory=dict)
+    parity: dict[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+    built: str = ""
+    schema: int = SCHEMA
+
+    def to_json(self) -> str:
+        values = asdict(self)
+        values["digest"] = _digest(values)
+        return json.dumps(values, indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, path: Path) -> EngineManifest:
+        """Read a manifest.
+
+        Raises:
+            UsageError: not a manifest, of another schema, or changed since it was written.
+        """
+        try:
+            values = json.loads(text)
+            schema, digest = int(values["schema"]), values.pop("digest")
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UsageError(f"{path} is not an engine's manifest: {error}.", _build_again(path)) from error
+        if schema != SCHEMA:
+            raise UsageError(f"{path} has schema {schema}; this trtparse reads {SCHEMA}.", _build_again(path))
+        if digest != _digest(values):
+            raise UsageError(f"{path} was changed after it was written.", _build_again(path))
+        try:
+            for name in ("input_size", "batch", "rebuild"):
+                values[name] = tuple(values[name])
+            return cls(**values)
+        except (KeyError, TypeError) as error:
+            raise UsageError(f"{path} lacks or has an unknown field: {error}.", _build_again(path)) from error
+
+    def is_of(self, bundle: Bundle) -> bool:
+        """Whether the bundle's graph is still the one that the engine was built from."""
+        return bundle.manifest.files.get(self.graph) == self.graph_sha256
+
+    def rebuild_command(self, bundle: Path) -> str:
+        """The line to type that builds this engine for the machine it is typed on."""
+        words = self.rebuild or (f"--{self.precision}", "--target", self.target)
+        return shlex.join(["trtparse", "build", str(bundle), *words])
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """What would run an engine.
+
+    Args:
+        target: ``tensorrt`` or ``tensorrt-rtx``.
+        tensorrt: the library's version.
+        compute_capability, gpu: of the GPU.
+        platform: system and processor.
+    """
+
+    target: str
+    tensorrt: str
+    compute_capability: str
+    gpu: str
+    platform: str = field(default_factory=lambda: this_platform())
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """A field of a manifest that is not as this machine has it."""
+
+    field: str
+    built: str
+    here: str
+
+    def __str__(self) -> str:
+        return f"{self.field.replace('_', ' ')} {self.built}, and here it is {self.here}"
+
+
+def this_platform() -> str:
+    return f"{platform.system()} {platform.machine()}"
+
+
+def engine_names(bundle: Bundle) -> list[str]:
+    """The files of a bundle's engines, by their paths in it."""
+    names = map(PurePosixPath, bundle.manifest.files)
+    return [str(name) for name in names if name.parent == PurePosixPath(FOLDER) and name.suffix == ".engine"]
+
+
+def engine_manifests(bundle: Bundle, precision: str | None = None) -> list[EngineManifest]:
+    """Manifests of a bundle's engines, the lowest precision first.
+
+    Args:
+        precision: of the engines wanted; None for all.
+
+    Raises:
+        UsageError: an engine without its manifest, or a manifest that cannot be read.
+    """
+    manifests = [read_manifest(bundle, name) for name in engine_names(bundle)]
+    found = [manifest for manifest in manifests if precision in (None, manifest.precision)]
+    # TensorRT proper before TensorRT-RTX, which no Jetson has.
+    return sorted(found, key=lambda manifest: (_LOWEST_FIRST.index(manifest.precision), manifest.target))
+
+
+def read_manifest(bundle: Bundle, engine: str) -> EngineManifest:
+    """The manifest of an engine, by the engine's path in its bundle.
+
+    Raises:
+        UsageError: there is none, it cannot be read, or it is another engine's.
+    """
+    name = str(PurePosixPath(engine).with_suffix(".json"))
+    path = inside(bundle.path, name)
+    if name not in bundle.manifest.files:
+        raise UsageError(f"{bundle.path / engine} has no manifest: {path.name} is missing.", _build_again(path))
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"Cannot read {path}: {error}.", _build_again(path)) from error
+    manifest = EngineManifest.from_json(text, path)
+    if manifest.engine != engine or manifest.precision not in _LOWEST_FIRST:
+        raise UsageError(
+            f"{path} is the manifest of {manifest.engine} ({manifest.precision}), not of {engine}.", _build_again(path)
+        )
+    return manifest
+
+
+def mismatches(manifest: EngineManifest, here: Runtime) -> list[Mismatch]:
+    """What of a machine is not as an engine needs it; empty where it fits."""
+    found = []
+    if manifest.target != here.target:
+        found.append(Mismatch("target", manifest.target, here.target))
+    if manifest.platform != here.platform:
+        found.append(Mismatch("platform", manifest.platform, here.platform))
+    if not _version_fits(manifest, here.tensorrt):
+        found.append(Mismatch("tensorrt", manifest.tensorrt, here.tensorrt))
+    if manifest.hardware_compatible:
+        if _numbers(here.compute_capability) < (8, 0):
+            found.append(Mismatch("compute_capability", "8.0 or later", here.compute_capability))
+    elif manifest.compute_capability != here.compute_capability:
+        found.append(Mismatch("compute_capability", manifest.compute_capability, here.compute_capability))
+    elif manifest.gpu not in (None, here.gpu):
+        # The kernels were timed on another GPU of that generation: TensorRT calls the outcome undefined.
+        found.append(Mismatch("gpu", str(manifest.gpu), here.gpu))
+    return found
+
+
+def check_fits(bundle: Bundle, manifest: EngineManifest, here: Runtime) -> None:
+    """See that an engine can run here, before its bytes are read.
+
+    Raises:
+        UsageError: the bundle's graph is no longer the one that the engine was built from.
+        MachineError: the engine was built for another machine; names the field, and the hint rebuilds it.
+    """
+    hint = f"Build it again on this machine: {manifest.rebuild_command(bundle.path)}"
+    file = bundle.path / manifest.engine
+    found = mismatches(manifest, here)
+    if found:
+        raise MachineError(f"{file} was built for {'; for '.join(map(str, found))}.", hint)
+    if not manifest.is_of(bundle):
+        raise UsageError(f"{file} was built from another {manifest.graph} than the bundle's (graph_sha256).", hint)
+
+
+def read_engine(bundle: Bundle, manifest: EngineManifest) -> bytes:
+    """An engine's bytes, as they were written.
+
+    Raises:
+        UsageError: the file is missing, cut short or changed.
+    """
+    file = inside(bundle.path, manifest.engine)
+    hint = f"Build it again: {manifest.rebuild_command(bundle.path)}"
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise UsageError(f"Cannot read {file}: {error.strerror or error}.", hint) from error
+    if len(content) != manifest.bytes:
+        raise UsageError(f"{file} has {len(content)} bytes, and was written with {manifest.bytes}.", hint)
+    if hashlib.sha256(content).hexdigest() != manifest.engine_sha256:
+        raise UsageError(f"{file} is damaged: its hash is not the one in its manifest (engine_sha256).", hint)
+    return content
+
+
+def _version_fits(manifest: EngineManifest, here: str) -> bool:
+    if not manifest.version_compatible:
+        return manifest.tensorrt == here
+    built, version = _numbers(manifest.tensorrt), _numbers(here)
+    return built[:1] == version[:1] and built <= version
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".") if part.isdecimal())
+
+
+def _build_again(path: Path) -> str:
+    return f"Build the engine again: trtparse build {shlex.quote(str(path.parent.parent))} --int8 --target tensorrt"
+
+
+def _digest(values: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -1,0 +1,232 @@
+"""From a bundle to engines in it: what is written down, and what never gets in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from trtparse.engines import Bundle, open_bundle, tensorrt
+from trtparse.engines.base import Engine, Frames, LabelMaps
+from trtparse.engines.gpu import Driver, Gpu
+from trtparse.engines.jetson import Jetson
+from trtparse.engines.machine import Machine, Memory
+from trtparse.engines.manifest import engine_manifests
+from trtparse.engines.probe import Answer, Probe
+from trtparse.errors import BuildError, MachineError, UsageError
+from trtparse.trt_builder import compile as compiling
+from trtparse.trt_builder import timing_cache
+from trtparse.trt_builder.compile import build_engines, choose_target, workspace_mb
+from trtparse.trt_builder.engine_spec import EngineSpec
+from trtparse.trt_builder.onnx_source import bundle_of_onnx
+from trtparse.trt_builder.parity import save_parity
+from trtparse.trt_builder.tensorrt_api import TensorRT
+
+ORIN = Machine(
+    processor="Cortex-A78AE",
+    cores=6,
+    memory=Memory(total=8 << 30, available=3 << 30, swap=0),
+    system="Ubuntu 22.04",
+    kernel="5.15.148-tegra",
+    python="3.10",
+    environment=None,
+    container=False,
+    gpus=(Gpu("Orin", "8.7", 8 << 30, True),),
+    nvidia_device=True,
+    driver=Driver("540.4.0", "12.6", None),
+    cuda="12.6",
+    nvcc=None,
+    jetson=Jetson("Jetson Orin Nano", "36.4.3", "6.2", "MAXN_SUPER", (), None),
+)
+NO_GPU = replace(ORIN, gpus=(), driver=None, jetson=None)
+
+
+@pytest.fixture
+def bundle(tmp_path: Path, small: SimpleNamespace) -> Callable[..., Bundle]:
+    """A small bundle; with PyTorch's answers, all background, where they are asked for."""
+    import onnx
+
+    from trtparse.engines.bundle import finish
+
+    def make(answers: bool = False, **options: Any) -> Bundle:
+        onnx.save(small.model(**options), tmp_path / "small.onnx")
+        made = bundle_of_onnx(tmp_path / "small.onnx", tmp_path / "built" / "student")
+        if answers:
+            frames = np.random.default_rng(0).integers(0, 256, (4, 16, 24, 3), np.uint8)
+            save_parity(made.path, frames, np.zeros((4, 16, 24), np.uint8))
+            finish(made.path, made.manifest)
+        return open_bundle(made.path)
+
+    return make
+
+
+@pytest.fixture
+def jetson(declared: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch) -> Any:
+    """TensorRT 10.3 of a Jetson, built with in this process."""
+    library = declared("tensorrt-10.3.0")
+    library.inspector = inspector("Int8")
+    adapter = TensorRT(library, "tensorrt")
+    monkeypatch.setattr(TensorRT, "load", classmethod(lambda cls, target: adapter))
+
+    def build(graph: Path, spec: EngineSpec, capability: Any = None, timing_cache: Any = None, *, inspect: bool) -> Any:
+        import onnx
+
+        return adapter.build(onnx.load(graph), spec, capability, timing_cache, inspect=inspect)
+
+    monkeypatch.setattr(compiling, "build_in_process", build)
+    return library
+
+
+def inspector(read: str) -> str:
+    types = {"first": read, "second": read, "head": "Half"}
+    layers = [
+        {"Name": name, "LayerType": "CaskConvolution", "Inputs": [{"Format/Datatype": told}]}
+        for name, told in types.items()
+    ]
+    return json.dumps({"Layers": [*layers, {"Name": "copy", "LayerType": "Reformat"}]})
+
+
+class Constant(Engine):
+    """Labels every pixel alike."""
+
+    def __init__(self, label: int) -> None:
+        super().__init__()
+        self.name, self.target, self.precision, self.input_size, self.batch = "a", "tensorrt", "int8", (16, 24), 1
+        self._label = label
+
+    def _run(self, frames: Frames) -> LabelMaps:
+        return np.full(frames.shape[:3], self._label, np.uint8)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_an_engine_joins_its_bundle_with_all_that_is_known_of_it(bundle: Callable[..., Bundle], jetson: Any) -> None:
+    spec = EngineSpec("int8", sparsity=True)
+    stages: list[str] = []
+    made, (facts,) = build_engines(bundle(half=True, quantised=True), spec, stages.append, machine=ORIN)
+    assert stages == ["Compiling int8 for compute capability 8.7 with TensorRT 10.3.0"]
+    assert facts["engine"] == "engines/tensorrt-10.3-sm87-int8.engine"
+    reopened = open_bundle(made.path)
+    (manifest,) = engine_manifests(reopened)
+    assert (reopened.path / manifest.engine).read_bytes() == b"engine"
+    assert (manifest.tensorrt, manifest.compute_capability, manifest.gpu) == ("10.3.0", "8.7", "Orin")
+    assert (manifest.cuda, manifest.driver) == ("12.6", "540.4.0")
+    assert (manifest.l4t, manifest.jetpack, manifest.power_mode) == ("36.4.3", "6.2", "MAXN_SUPER")
+    assert manifest.graph_sha256 == reopened.manifest.files[manifest.graph]
+    assert manifest.batch == (1, 1, 1)
+    assert manifest.rebuild == ("--int8", "--target", "tensorrt", "--sparsity")
+    assert manifest.settings["workspace_mb"] == 1536
+    assert manifest.inspection["judged_by"] == "engine"
+    assert manifest.inspection["reformat_layers"] == 1
+    assert manifest.inspection["convolutions"] == {"fp16": 1, "int8": 2}
+    assert manifest.parity == {}
+    assert timing_cache.read(made.path.parent / "timing" / "tensorrt-10.3.0-sm87.cache") == b"measured"
+
+
+@pytest.mark.parametrize("read", ["Float", "Half"])
+def test_int8_that_came_out_higher_never_gets_in(read: str, bundle: Callable[..., Bundle], jetson: Any) -> None:
+    made = bundle(half=True, quantised=True)
+    before, jetson.inspector = contents(made.path), inspector(read)
+    with pytest.raises(BuildError, match="Asked for int8"):
+        build_engines(made, EngineSpec("int8"), machine=ORIN)
+    assert contents(made.path) == before
+
+
+@pytest.mark.parametrize(("label", "fits"), [(0, True), (7, False)])
+def test_an_engine_is_held_to_pytorch_s_answers_before_it_gets_in(
+    label: int, fits: bool, bundle: Callable[..., Bundle], jetson: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = bundle(answers=True, half=True, quantised=True)
+    before = contents(made.path)
+
+    def opened(staged: Bundle, manifest: Any) -> Engine:
+        assert (staged.path / manifest.engine).read_bytes() == b"engine"
+        assert staged.path != made.path
+        return Constant(label)
+
+    monkeypatch.setattr(tensorrt, "open_tensorrt", opened)
+    if fits:
+        _, (facts,) = build_engines(made, EngineSpec("int8"), machine=ORIN)
+        assert facts["parity"] == {"pixel_agreement": 1.0, "worst_image": 1.0, "images": 4}
+    else:
+        with pytest.raises(BuildError, match=r"agrees with PyTorch on 0\.00 %"):
+            build_engines(made, EngineSpec("int8"), machine=ORIN)
+        assert contents(made.path) == before
+
+
+def test_the_cache_of_one_build_reaches_the_next(bundle: Callable[..., Bundle], jetson: Any, tmp_path: Path) -> None:
+    made = bundle(half=True, quantised=True)
+    path = tmp_path / "elsewhere" / "a.cache"
+    for _ in range(2):
+        made, _ = build_engines(made, EngineSpec("int8", timing_cache=path), machine=ORIN)
+    assert jetson.did("IBuilderConfig", "create_timing_cache") == [(b"",), (b"measured",)]
+    assert not (made.path.parent / "timing").exists()
+
+
+def test_without_a_gpu_tensorrt_is_not_even_started(bundle: Callable[..., Bundle], jetson: Any) -> None:
+    with pytest.raises(MachineError, match="CUDA finds none here") as caught:
+        build_engines(bundle(half=True), EngineSpec("fp16"), machine=NO_GPU)
+    assert "tensorrt-rtx" in caught.value.hint
+    assert not jetson.calls
+
+
+def test_an_engine_cannot_be_built_from_a_graph_that_the_bundle_lacks(bundle: Callable[..., Bundle]) -> None:
+    with pytest.raises(UsageError, match="no INT8 graph"):
+        build_engines(bundle(half=True), EngineSpec("int8", "tensorrt-rtx"), machine=NO_GPU)
+
+
+def test_a_profile_reaches_the_manifest(bundle: Callable[..., Bundle], jetson: Any) -> None:
+    jetson.inspector = inspector("Half")
+    made = bundle(half=True, batch=None)
+    _, (plain,) = build_engines(made, EngineSpec("fp16"), machine=ORIN)
+    _, (asked,) = build_engines(made, EngineSpec("fp16", batch=(2, 4, 16)), machine=ORIN)
+    assert (plain["batch"], asked["batch"]) == ((1, 1, 8), (2, 4, 16))
+
+
+def test_a_profile_for_fixed_graphs_is_refused_before_any_work(bundle: Callable[..., Bundle], jetson: Any) -> None:
+    with pytest.raises(UsageError, match="take 1 frames per call"):
+        build_engines(bundle(half=True), EngineSpec("fp16", batch=(1, 2, 4)), machine=ORIN)
+    assert not jetson.calls
+
+
+def test_an_accelerator_s_engine_has_a_name_of_its_own(bundle: Callable[..., Bundle], jetson: Any) -> None:
+    jetson.dla_cores = 2
+    _, (facts,) = build_engines(bundle(half=True, quantised=True), EngineSpec("int8", dla_core=1), machine=ORIN)
+    assert facts["engine"] == "engines/tensorrt-10.3-sm87-int8-dla1.engine"
+    assert facts["settings"]["dla_core"] == 1
+    assert "tensors have an INT8 range" in facts["settings"]["notes"][0]
+
+
+def test_the_workspace_is_half_of_what_is_free() -> None:
+    assert workspace_mb(ORIN) == 1536
+    assert workspace_mb(replace(ORIN, memory=None)) is None
+    assert workspace_mb(replace(ORIN, memory=Memory(64 << 30, 60 << 30, 0))) == 4096
+    discrete = replace(ORIN, gpus=(Gpu("RTX 3060", "8.6", 12 << 30, False),))
+    assert workspace_mb(discrete, Probe(run=lambda _: Answer(0, "5000\n", ""))) == 2500
+    # An nvidia-smi that does not tell: half of all.
+    assert workspace_mb(discrete, Probe(run=lambda _: Answer(0, "[N/A]\n", ""))) == 4096
+
+
+def test_auto_takes_tensorrt_where_it_can_build(
+    monkeypatch: pytest.MonkeyPatch, declared: Callable[[str], Any]
+) -> None:
+    def load(cls: type, target: str) -> TensorRT:
+        return TensorRT(declared("tensorrt-10.3.0"), target)
+
+    def missing(cls: type, target: str) -> TensorRT:
+        raise MachineError("TensorRT is not installed.", "")
+
+    monkeypatch.setattr(TensorRT, "load", classmethod(load))
+    assert choose_target(ORIN) == "tensorrt"
+    assert choose_target(NO_GPU) == "cpu"
+    assert choose_target(replace(ORIN, driver=Driver("540.4.0", None, "CUDA_ERROR_NO_DEVICE"))) == "cpu"
+    monkeypatch.setattr(TensorRT, "load", classmethod(missing))
+    assert choose_target(ORIN) == "cpu"
