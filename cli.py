@@ -17,7 +17,10 @@ COMMANDS = {
     "parse": "Write label maps and overlays of photographs.",
     "train": "Train a network on labelled images.",
     "distill": "Train a student that follows a teacher.",
+    "calibration-set": "Choose the images that calibrate, and show them.",
+    "sensitivity": "Rank the layers by what INT8 costs each.",
     "inspect": "Say what BUNDLE holds.",
+    "doctor": "Say what this machine is, and what to type for what does not work.",
     "synthesize": "Render people with label maps into OUTPUT, in LIP's layout.",
 }
 """Every command, in the order of ``trtparse -h``, with its line there."""

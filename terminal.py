@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .demo.parse_images import ParseResult
     from .demo.pipeline import DemoResult
     from .engines import Bundle
+    from .engines.bundle import Manifest
     from .validation.result import ValidationResult
 
 
@@ -121,20 +122,59 @@ def show_build(terminal: Terminal, bundle: Bundle, engines: list[dict[str, Any]]
         simulated = " (simulated)" if name == "int8" else ""
         table.add_row(GRAPHS[name], f"{size:.1f} MB", f"{100 * parity['pixel_agreement']:.2f} %{simulated}")
     for engine in engines:
-        table.add_row(engine["engine"], f"{engine['bytes'] / 1e6:.1f} MB", "not run here")
+        agreement = engine["parity"].get("pixel_agreement")
+        seen = "not run here" if agreement is None else f"{100 * agreement:.2f} %"
+        table.add_row(engine["engine"], f"{engine['bytes'] / 1e6:.1f} MB", seen)
     terminal.out.print(table)
-    calibration = manifest.calibration
+    for engine in engines:
+        for note in engine["settings"].get("notes", ()):
+            terminal.out.print(f"Note:       {note}", markup=False)
     terminal.out.print()
-    if calibration:
-        skipped = f", {calibration['skipped']} unreadable ones skipped" if calibration["skipped"] else ""
-        terminal.out.print(
-            f"Calibrated: on {calibration['images']} images ({calibration['dataset']}{skipped})\n"
-            f"In INT8:    {calibration['quantised_weights']} convolutions, "
-            f"{len(calibration['higher_precision'])} in higher precision",
-            markup=False,
-        )
+    if manifest.calibration:
+        _show_calibration(terminal, manifest.calibration)
+        _show_accuracy(terminal, manifest)
     path = shlex.quote(str(bundle.path))
     terminal.out.print(f"Bundle:     {bundle.path}\nNext:       trtparse validate {path}", markup=False)
+
+
+def _show_calibration(terminal: Terminal, calibration: dict[str, Any]) -> None:
+    skipped = f", {calibration['skipped']} unreadable ones skipped" if calibration["skipped"] else ""
+    terminal.out.print(
+        f"Calibrated: by {calibration['method']}, on {calibration['images']} images "
+        f"({calibration['dataset']}{skipped})",
+        markup=False,
+    )
+    if len(calibration["methods"]) > 1:
+        tried = ", ".join(f"{name} {score['agreement']:.2f}" for name, score in calibration["methods"].items())
+        terminal.out.print(f"Tried:      agreement mIoU of {tried}", markup=False)
+    returned = calibration.get("search", {}).get("given_back", [])
+    budget = f", {len(returned)} of them for the budget" if returned else ""
+    terminal.out.print(
+        f"In INT8:    {calibration['quantised_weights']} convolutions, "
+        f"{len(calibration['higher_precision'])} in higher precision{budget}",
+        markup=False,
+    )
+    for warning in calibration["warnings"]:
+        terminal.out.print(f"Warning:    {warning}", markup=False)
+
+
+def _show_accuracy(terminal: Terminal, manifest: Manifest) -> None:
+    """Loss and agreement on the held-out images; or that nobody measured them."""
+    if not manifest.calibration["validated"]:
+        terminal.out.print("Measured:   nothing (--no-validate); trtparse validate does it")
+        return
+    for name, figures in manifest.accuracy.items():
+        target = name.removesuffix("-int8")
+        loss = (
+            "no label maps"
+            if figures["loss"] is None
+            else "loses {:+.2f} mIoU ({:+.2f} to {:+.2f})".format(*figures["loss"])
+        )
+        terminal.out.print(
+            f"Measured:   INT8 ({target}) {loss}, {100 * figures['agreement']:.2f} % of the pixels as in "
+            f"{figures['reference'].partition(',')[0]}; {figures['images']} held-out images",
+            markup=False,
+        )
 
 
 def show_validation(terminal: Terminal, result: ValidationResult) -> None:

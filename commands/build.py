@@ -1,4 +1,4 @@
-"""``trtparse build``: build a bundle from a checkpoint, or engines from a bundle."""
+"""``trtparse build``: build a bundle from a checkpoint or a graph, and engines from a bundle."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import UsageError
-from .options import DEFAULT_BUNDLE, common_options, open_data, parse_batch, parse_size
+from .comparison import ranges_of, typed
+from .options import DEFAULT_BUNDLE, SYNTHETIC, common_options, open_data, parse_batch, parse_size
+from .tensorrt_options import ENGINE_OPTIONS, engine_spec, tensorrt_options
 
 if TYPE_CHECKING:
+    from ..data.dataset import Dataset
     from ..engines import Bundle
     from ..terminal import Terminal
+    from ..validation.result import ValidationResult
 
-# As in trt_builder.tensorrt_rtx, which takes long to import; a test holds them together.
-COMPUTE_CAPABILITIES = ("7.5", "8.0", "8.6", "8.9", "12.0", "12.1")
+_INT8_OPTIONS = ("calibration", "calibration_set", "ranges", "held_out", "max_drop", "no_validate")
 
 
 @click.command()
@@ -28,6 +31,31 @@ COMPUTE_CAPABILITIES = ("7.5", "8.0", "8.6", "8.9", "12.0", "12.1")
 @click.option("--data", help="Calibration images: LIP's layout, a folder of images, or 'synthetic'.")
 @click.option("--split", type=click.Choice(["train", "val", "test"]), help="Of --data.  [default: train, test, val]")
 @click.option("--calibration-images", type=click.IntRange(1), default=256, show_default=True)
+@click.option(
+    "--calibration-set", type=click.Path(path_type=Path), metavar="FILE", help="Those of trtparse calibration-set."
+)
+@click.option(
+    "--calibration",
+    metavar="METHOD",
+    default="auto",
+    show_default=True,
+    help="max, percentile:99.99, entropy or mse; auto tries all on held-out images and keeps the best.",
+)
+@click.option(
+    "--ranges", type=click.Path(path_type=Path), metavar="FILE", help="Take a calibration.json; refused if it is stale."
+)
+@click.option(
+    "--max-drop",
+    type=float,
+    metavar="POINTS",
+    help="Largest loss of mIoU; layers go back to FP16 until it is met, else exit 4.",
+)
+@click.option(
+    "--held-out",
+    metavar="DATA",
+    help="Images to judge INT8 on.  [default: --data's val split, else a fifth of its images]",
+)
+@click.option("--no-validate", is_flag=True, help="Do not measure INT8; the bundle says so.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the choice of calibration images.")
 @click.option(
     "--input-size", type=parse_size, metavar="HxW", help="Height x width, e.g. 473x473.  [default: the checkpoint's]"
@@ -41,19 +69,7 @@ COMPUTE_CAPABILITIES = ("7.5", "8.0", "8.6", "8.9", "12.0", "12.1")
     help="Frames per call.",
 )
 @click.option("--logits", is_flag=True, help="Give the graphs the logits as a second output.")
-@click.option(
-    "--target",
-    type=click.Choice(["auto", "cpu", "tensorrt-rtx"]),
-    default="auto",
-    help="tensorrt-rtx also compiles engines; no GPU needed.  [default: auto, the graphs for the CPU]",
-)
-@click.option(
-    "--compute-capability",
-    "capabilities",
-    type=click.Choice(COMPUTE_CAPABILITIES),
-    multiple=True,
-    help="GPU generation to compile for; may be repeated.  [default: 8.6]",
-)
+@tensorrt_options
 @click.option("--strict", is_flag=True, help="Refuse unreadable images instead of skipping them.")
 @common_options
 @click.pass_context
@@ -63,66 +79,71 @@ def build(
     source: Path | None,
     precision: str | None,
     output: Path | None,
-    data: str | None,
-    split: str | None,
     target: str,
-    capabilities: tuple[str, ...],
     as_json: bool,
     debug: bool,
     **options: Any,
 ) -> None:
-    """Build a bundle from a checkpoint, or engines from a bundle.
+    """Build a bundle from a checkpoint or a graph, and engines from a bundle.
 
-    SOURCE is a checkpoint (.safetensors, .pth), or a bundle to compile engines from, which needs no
-    PyTorch. Without it, the weights that come with trtparse.
+    SOURCE is a checkpoint (.safetensors, .pth); an ONNX graph, or a bundle to compile engines from, neither of which
+    needs PyTorch. Without it, the weights that come with trtparse.
     """
     from ..engines import open_bundle
     from ..engines.bundle import recover
-    from ..engines.dependencies import require
     from ..terminal import Terminal, show_build, show_skipped
 
-    # What can be refused is refused before any work is done.
-    if target == "tensorrt-rtx":
-        require("tensorrt_rtx_bindings")
-    elif capabilities:
-        raise UsageError("--compute-capability goes with --target tensorrt-rtx.", "Give both, or neither.")
     if source is not None:
         recover(source)
-    if source is not None and not source.exists():
-        raise UsageError(f"There is no file {source}.", "SOURCE is a checkpoint (.safetensors, .pth) or a bundle.")
-    precision = precision or "fp16"
+        if not source.exists():
+            raise UsageError(
+                f"There is no file {source}.", "SOURCE is a checkpoint (.safetensors, .pth), an ONNX file or a bundle."
+            )
+    # What can be refused is refused before any work is done.
+    engine = engine_spec(precision or "fp16", target, options)
+    if engine is not None and engine.target == "tensorrt-rtx":
+        from ..engines.dependencies import require
+
+        require("tensorrt_rtx_bindings")
+    result: ValidationResult | None = None
     with Terminal(as_json=as_json) as terminal:
         if source is not None and (source.is_dir() or source.name == "bundle.json"):
             _refuse_checkpoint_options(context)
             bundle = open_bundle(source)
-            bundle.graph(precision)
+            bundle.graph(precision or "fp16")
         else:
-            if source is not None and data is None and precision == "int8":
-                raise UsageError(
-                    "INT8 for a checkpoint of your own needs calibration images.",
-                    "Give --data a folder in LIP's layout or of images; --data synthetic takes the rendered people.",
-                )
-            bundle, skipped = _build_bundle(terminal, source, precision, output, data, split, options)
+            if precision != "int8":
+                _refuse_int8_options(context)
+            bundle, result, skipped = _build_bundle(terminal, source, precision, output, options)
             show_skipped(terminal, skipped)
         engines: list[dict[str, Any]] = []
-        if target == "tensorrt-rtx":
-            from ..trt_builder.build import Listener, build_engines
+        if engine is not None:
+            from ..trt_builder.compile import build_engines
 
-            bundle, engines = build_engines(
-                bundle, precision, capabilities or ("8.6",), Listener(terminal.stage, terminal.progress)
-            )
+            bundle, engines = build_engines(bundle, engine, terminal.stage)
+        if result is not None:
+            from ..validation.report import write_report
+
+            terminal.stage("Writing the report")
+            write_report(result, bundle.path, ranges=ranges_of(bundle), command=typed(context))
     show_build(terminal, bundle, engines)
 
 
-def _refuse_checkpoint_options(context: click.Context) -> None:
-    about_engines = {"precision", "target", "capabilities", "threads", "as_json", "debug"}
-    given = [
+def _given(context: click.Context, names: frozenset[str] | None = None) -> list[str]:
+    """The options that were typed, of ``names`` or of all."""
+    return [
         option.opts[0]
         for option in context.command.params
         if isinstance(option, click.Option)
-        and option.name not in about_engines
+        and (names is None or option.name in names)
         and context.get_parameter_source(str(option.name)) is click.core.ParameterSource.COMMANDLINE
     ]
+
+
+def _refuse_checkpoint_options(context: click.Context) -> None:
+    about_engines = {"precision", "target", "threads", "as_json", "debug", *ENGINE_OPTIONS}
+    names = frozenset(str(parameter.name) for parameter in context.command.params) - about_engines
+    given = _given(context, names)
     if given:
         raise UsageError(
             f"A bundle's graphs are built already: {', '.join(given)} cannot change them.",
@@ -130,26 +151,71 @@ def _refuse_checkpoint_options(context: click.Context) -> None:
         )
 
 
-def _build_bundle(
-    terminal: Terminal,
-    source: Path | None,
-    precision: str,
-    output: Path | None,
-    data: str | None,
-    split: str | None,
-    options: dict[str, Any],
-) -> tuple[Bundle, list[tuple[str, str]]]:
-    from ..engines.dependencies import require
+def _refuse_int8_options(context: click.Context) -> None:
+    given = _given(context, frozenset(_INT8_OPTIONS))
+    if given:
+        raise UsageError(f"{', '.join(given)} is about INT8, and none is built.", "Give --int8 as well.")
 
-    terminal.stage("Loading PyTorch")
-    require("torch")
+
+def _build_bundle(
+    terminal: Terminal, source: Path | None, precision: str | None, output: Path | None, options: dict[str, Any]
+) -> tuple[Bundle, ValidationResult | None, list[tuple[str, str]]]:
+    """A new bundle, what its INT8 reached, and the images that could not be read."""
     from ..engines.bundle import CALIBRATION_NAME
+
+    output = output or DEFAULT_BUNDLE
+    graph = source is not None and source.suffix.lower() == ".onnx"
+    if graph and source is not None:
+        from ..trt_builder.onnx_source import bundle_of_onnx, graph_precision, read_onnx
+
+        own = graph_precision(read_onnx(source))
+        if own != "fp32":
+            return bundle_of_onnx(source, output, precision), None, []
+    else:
+        from ..engines.dependencies import require
+
+        terminal.stage("Loading PyTorch")
+        require("torch")
     from ..networks.weights import DEFAULT_WEIGHTS
     from ..trt_builder.build import BuildSpec, Listener, build_bundle
+    from ..trt_builder.int8 import Int8Spec
 
-    dataset = open_data(data, split, "calibration")
-    spec = BuildSpec(checkpoint=source or DEFAULT_WEIGHTS, precision=precision, **options)
-    bundle = build_bundle(spec, dataset, output or DEFAULT_BUNDLE, Listener(terminal.stage, terminal.progress))
-    calibration = bundle.path / CALIBRATION_NAME
+    precision = precision or "fp16"
+    if source is not None and options["data"] is None and precision == "int8":
+        raise UsageError(
+            "INT8 for a network of your own needs calibration images.",
+            "Give --data a folder in LIP's layout or of images; --data synthetic takes the rendered people.",
+        )
+    dataset = open_data(options["data"], options["split"], "calibration")
+    spec = BuildSpec(
+        source=source or DEFAULT_WEIGHTS,
+        precision=precision,
+        input_size=options["input_size"],
+        batch=options["batch"],
+        logits=options["logits"],
+        calibration_images=options["calibration_images"],
+        calibration_set=options["calibration_set"],
+        seed=options["seed"],
+        int8=Int8Spec(options["calibration"], options["max_drop"], options["ranges"]),
+        validate=not options["no_validate"],
+        threads=options["threads"],
+        strict=options["strict"],
+    )
+    held_out = _held_out(options, dataset) if precision == "int8" and spec.validate else None
+    listener = Listener(terminal.stage, terminal.progress)
+    built = build_bundle(spec, dataset, output, listener, held_out)
+    calibration = built.bundle.path / CALIBRATION_NAME
     skipped = json.loads(calibration.read_text())["skipped"] if calibration.is_file() else []
-    return bundle, [(name, reason) for name, reason in skipped]
+    return built.bundle, built.result, [(name, reason) for name, reason in skipped]
+
+
+def _held_out(options: dict[str, Any], dataset: Dataset) -> Dataset | None:
+    """The images to judge on; None has some of the calibration images kept from calibrating."""
+    data = options["held_out"]
+    if data is not None:
+        return open_data(data, None, "validation")
+    data = options["data"]
+    if data is None or data == SYNTHETIC:
+        return open_data(None, None, "validation")
+    other = open_data(data, None, "validation")
+    return other if other.labelled and other.description != dataset.description else None

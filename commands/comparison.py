@@ -192,7 +192,7 @@ def _write_report(terminal: Terminal, result: ValidationResult, bundle: Bundle, 
     from ..validation.report import write_report
 
     terminal.stage("Writing the report")
-    paths = write_report(result, folder, ranges=_ranges(bundle), command=command)
+    paths = write_report(result, folder, ranges=ranges_of(bundle), command=command)
     if not result.partial:
         (folder / RECORD_NAME).unlink(missing_ok=True)
     terminal.note(f"Report: {paths[0]}")
@@ -215,7 +215,7 @@ def show(terminal: Terminal, result: ValidationResult, folder: Path | None) -> N
         terminal.note(f"Interrupted after {result.images} of {result.total} images{more}.")
 
 
-def _ranges(bundle: Bundle) -> dict[str, tuple[float, float]] | None:
+def ranges_of(bundle: Bundle) -> dict[str, tuple[float, float]] | None:
     """The calibrated ranges of a bundle, for the report; None where it has none."""
     from ..engines.bundle import CALIBRATION_NAME
 

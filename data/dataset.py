@@ -59,3 +59,32 @@ class Dataset(Protocol):
             DataError: there is no label map, or it cannot be read.
         """
         ...
+
+
+@dataclass(frozen=True)
+class Subset:
+    """Some images of a dataset, in the order of ``indices``."""
+
+    dataset: Dataset
+    indices: tuple[int, ...]
+
+    @property
+    def description(self) -> str:
+        return f"{self.dataset.description}, {len(self.indices)} of {len(self.dataset)}"
+
+    @property
+    def names(self) -> Sequence[str]:
+        return [self.dataset.names[index] for index in self.indices]
+
+    @property
+    def labelled(self) -> bool:
+        return self.dataset.labelled
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self.dataset[self.indices[index]]
+
+    def labels(self, index: int) -> LabelMap:
+        return self.dataset.labels(self.indices[index])

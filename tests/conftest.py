@@ -44,9 +44,19 @@ def pristine_bundle(people: Dataset, tmp_path_factory: pytest.TempPathFactory) -
     pytest.importorskip("torch", reason="PyTorch is not installed")
     from trtparse.networks.weights import DEFAULT_WEIGHTS
     from trtparse.trt_builder.build import BuildSpec, build_bundle
+    from trtparse.trt_builder.int8 import Int8Spec
 
-    spec = BuildSpec(DEFAULT_WEIGHTS, "int8", (256, 192), batch=None, logits=True, calibration_images=8)
-    return build_bundle(spec, people, tmp_path_factory.mktemp("built") / "student")
+    spec = BuildSpec(
+        DEFAULT_WEIGHTS,
+        "int8",
+        (256, 192),
+        batch=None,
+        logits=True,
+        calibration_images=8,
+        int8=Int8Spec("max"),
+        validate=False,
+    )
+    return build_bundle(spec, people, tmp_path_factory.mktemp("built") / "student").bundle
 
 
 @pytest.fixture

@@ -1,54 +1,43 @@
-"""Build: checkpoint to bundle, bundle to engine."""
+"""Build: a checkpoint or an FP32 graph to a bundle whose INT8 was measured on images that did not calibrate it."""
 
 from __future__ import annotations
 
 import json
-import platform
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as package_version
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import onnx
 
 from .. import __version__
-from ..calibration.calibrate import calibrate
-from ..calibration.cpu import quantise_for_cpu
-from ..calibration.lint import check
-from ..calibration.placement import Placement, place
-from ..calibration.qdq import quantise
-from ..calibration.ranges import METHOD, Ranges
-from ..calibration.selection import Selection, select
-from ..data.dataset import Dataset
+from ..calibration.ranges import Ranges
+from ..calibration.selection import Selection, read_selection, select
+from ..data.dataset import Dataset, Subset
 from ..data.letterbox import Letterbox
-from ..engines.base import Frames, LabelMaps
-from ..engines.bundle import (
-    CALIBRATION_NAME,
-    GRAPHS,
-    SCHEMA,
-    WEIGHTS_NAME,
-    Bundle,
-    Manifest,
-    add_files,
-    finish,
-    sha256,
-    writing,
-)
+from ..engines.base import Engine, Frames, LabelMaps
+from ..engines.bundle import CALIBRATION_NAME, GRAPHS, Bundle, Manifest, finish, writing
 from ..engines.cpu import CpuEngine
-from ..engines.dependencies import require
-from ..errors import BuildError, DataError
+from ..errors import DataError
 from ..files import replace_bytes
 from ..labels import CLASS_NAMES
+from ..validation.judge import GraphJudge
+from ..validation.result import ValidationResult, measured_accuracy
+from ..validation.validate import validate
 from .half import to_half
-from .tensorrt_rtx import compile_engine
+from .int8 import Int8, Int8Builder, Int8Spec, Records
+from .parity import PARITY_IMAGES, compare, save_parity
+from .source import open_source
 
-PARITY_IMAGES = 16
-MINIMUM_AGREEMENT = {"fp32": 0.9995, "fp16": 0.98, "int8": 0.80, "int8-cpu": 0.80}
-"""Share of pixels that must agree with PyTorch; below it a graph is broken, not merely less accurate."""
+HELD_OUT_IMAGES = 64
+"""Images that methods are compared on, and that the INT8 graphs are measured on; where a budget is set, all."""
+
+RESERVED = 5
+"""One image in so many is held out of the calibration images where no other images are given to judge on."""
 
 
 @dataclass(frozen=True)
@@ -56,179 +45,211 @@ class BuildSpec:
     """What to build.
 
     Args:
-        checkpoint: ours or a state dict of the same network.
+        source: a checkpoint, ours or a state dict of the same network; or an FP32 graph (.onnx).
         precision: ``fp32``, ``fp16`` or ``int8``; each includes those before it.
         input_size: (height, width); None takes the checkpoint's.
         batch: frames per call, None for any number.
         logits: give the graphs a second output.
         calibration_images: how many to use of the dataset.
+        calibration_set: a ``calibration-set.json`` that names them instead.
         seed: of their choice.
+        int8: how INT8 is made.
+        validate: measure INT8 on held-out images; without it the bundle says that nobody did.
         threads: of the CPU runtime; 0 for one per core.
         strict: an unreadable image is an error.
     """
 
-    checkpoint: Path
+    source: Path
     precision: str = "int8"
     input_size: tuple[int, int] | None = None
     batch: int | None = 1
     logits: bool = False
     calibration_images: int = 256
+    calibration_set: Path | None = None
     seed: int = 0
+    int8: Int8Spec = field(default_factory=Int8Spec)
+    validate: bool = True
     threads: int = 0
     strict: bool = False
 
 
+class Progress(Protocol):
+    """How far a stage is, and a word on what it has found."""
+
+    def __call__(self, done: int, total: int | None, note: str = "") -> None: ...
+
+
+def _silent(done: int, total: int | None, note: str = "") -> None:
+    pass
+
+
 @dataclass(frozen=True)
 class Listener:
-    """Whom a build tells how far it is: ``stage`` at the start of each, ``progress`` with (done, total)."""
+    """Whom a build tells how far it is: ``stage`` at the start of each, ``progress`` within it."""
 
     stage: Callable[[str], None] = lambda _: None
-    progress: Callable[[int, int], None] = lambda _, __: None
+    progress: Progress = _silent
 
 
-def build_bundle(spec: BuildSpec, dataset: Dataset, output: Path, listener: Listener = Listener()) -> Bundle:
-    """Export, calibrate, quantise, check against PyTorch and write a bundle.
+@dataclass(frozen=True)
+class Built:
+    """A bundle, and what its INT8 reached on the held-out images; None where nothing was measured."""
+
+    bundle: Bundle
+    result: ValidationResult | None
+
+
+def build_bundle(
+    spec: BuildSpec,
+    dataset: Dataset,
+    output: Path,
+    listener: Listener = Listener(),
+    held_out: Dataset | None = None,
+) -> Built:
+    """Export, calibrate, quantise, compare with the reference, measure and write a bundle.
 
     Args:
         spec: what.
-        dataset: images to calibrate on and to compare the graphs with PyTorch on; labels are not needed.
+        dataset: images to calibrate on and to compare the graphs with the reference on; labels are not needed.
         output: the bundle's folder; an older bundle there is replaced when the new one is whole.
         listener: of the progress.
+        held_out: other images to judge INT8 on; by default some of ``dataset`` are kept from calibrating.
 
     Raises:
-        DataError: no readable image.
-        BuildError: a graph that cannot be built, breaks a rule or does not agree with PyTorch.
-        UsageError: the checkpoint or the output folder.
-        MachineError: PyTorch is not installed.
+        DataError: no readable image, or none to judge on.
+        BuildError: a graph that cannot be built, breaks a rule or does not agree with the reference.
+        AccuracyError: no graph stays within the budget.
+        UsageError: the source or the output folder.
+        MachineError: PyTorch is not installed and the source is a checkpoint.
     """
     if len(dataset) == 0:
         raise DataError(f"{dataset.description} holds no image.", "Give --data a folder with images.")
-    for package in ("torch", "safetensors", "onnxslim"):
-        require(package)
-    from ..engines.reference import PyTorchEngine
-    from ..networks.checkpoint import load_checkpoint, save_checkpoint
-    from .export import export_onnx
-
-    checkpoint = load_checkpoint(spec.checkpoint)
-    input_size = spec.input_size or checkpoint.input_size
+    records = Records.beside(output)
     with writing(output) as folder:
         listener.stage("Exporting to ONNX")
-        exported = export_onnx(checkpoint.network, input_size, batch=spec.batch, logits=spec.logits)
-        graphs = {"fp32": _named("fp32", exported)}
+        source = open_source(spec.source, spec.input_size, spec.batch, logits=spec.logits)
+        graphs = {"fp32": _named("fp32", source.model)}
         if spec.precision in ("fp16", "int8"):
             graphs["fp16"] = _named("fp16", to_half(graphs["fp32"]))
-        ranges, placement = None, place(graphs["fp32"])
         listener.stage("Choosing images")
-        selection, held_out = _choose(spec, dataset, listener)
-        if spec.precision == "int8":
-            listener.stage("Calibrating")
-            ranges = calibrate(
-                graphs["fp32"],
-                dataset,
-                selection,
-                threads=spec.threads,
-                strict=spec.strict,
-                progress=listener.progress,
-            )
-            listener.stage("Writing the INT8 graphs")
-            graphs |= _int8_graphs(graphs["fp32"], placement, ranges)
-            replace_bytes(folder / CALIBRATION_NAME, (json.dumps(ranges.to_dict(), indent=1) + "\n").encode())
-        for name, graph in graphs.items():
-            replace_bytes(folder / GRAPHS[name], graph.SerializeToString(deterministic=True))
-        save_checkpoint(checkpoint.network, folder / WEIGHTS_NAME, checkpoint.input_size, lossless=True)
-        listener.stage("Comparing with PyTorch")
-        with PyTorchEngine(checkpoint.network, input_size, threads=spec.threads) as reference:
-            frames = _parity_frames(dataset, held_out, input_size)
-            expected = reference.infer(frames)
-        parity = {name: _parity(folder / GRAPHS[name], name, frames, expected, spec, listener) for name in graphs}
+        selection, judged, spare = _choose(spec, dataset, held_out, listener)
+        made = None
+        with source.open_reference(spec.threads) as reference:
+            if spec.precision == "int8":
+                judge = _judge(spec, judged, reference, listener)
+                builder = Int8Builder(graphs["fp32"], spec.int8, judge, listener.stage, listener.progress, spec.threads)
+                made = builder.build(dataset, selection, records, strict=spec.strict)
+                graphs |= {name: _named(name, graph) for name, graph in made.graphs.items()}
+                content = json.dumps(made.ranges.to_dict(), indent=1) + "\n"
+                replace_bytes(folder / CALIBRATION_NAME, content.encode())
+            for name, graph in graphs.items():
+                replace_bytes(folder / GRAPHS[name], graph.SerializeToString(deterministic=True))
+            source.save_weights(folder)
+            listener.stage(f"Comparing with {source.reference}")
+            frames = _parity_frames(dataset, spare, source.input_size)
+            expected = _in_batches(reference, frames)
+            save_parity(folder, frames, expected)
+            parity = {name: _parity(folder / GRAPHS[name], name, frames, expected, spec, listener) for name in graphs}
+            result = None
+            if judged is not None and made is not None:
+                listener.stage(f"Measuring INT8 on {len(judged)} held-out images")
+                result = _measure(folder, reference, judged, spec, listener)
         manifest = Manifest(
             task="parsing",
-            network=checkpoint.network.kind,
-            options=checkpoint.network.spec.to_dict(),
+            network=source.network,
+            options=source.options,
             labels=CLASS_NAMES,
-            input_size=input_size,
-            batch=spec.batch,
+            input_size=source.input_size,
+            batch=source.batch,
             precisions=tuple(name for name in ("fp32", "fp16", "int8") if name in graphs),
-            preprocessing=json.loads(_property(graphs["fp32"], "preprocessing")),
+            preprocessing=json.loads(_property(graphs["fp32"], "preprocessing") or '{"where": "in the graph"}'),
             parity=parity,
-            calibration={} if ranges is None else _calibration_summary(ranges, placement),
+            calibration={} if made is None else _calibration_summary(made, validated=result is not None),
             versions=_versions(),
+            accuracy={} if result is None else _accuracy(result),
         )
         manifest = finish(folder, manifest)
-    return Bundle(output, manifest)
+    records.remove()
+    return Built(Bundle(output, manifest), result)
 
 
-def build_engines(
-    bundle: Bundle, precision: str, compute_capabilities: tuple[str, ...], listener: Listener = Listener()
-) -> tuple[Bundle, list[dict[str, Any]]]:
-    """Compile TensorRT-RTX engines from a bundle's graph and put them into the bundle.
-
-    Needs neither PyTorch nor a GPU.
-
-    Args:
-        bundle: holds the graph of ``precision``.
-        precision: ``fp32``, ``fp16`` or ``int8``.
-        compute_capabilities: one engine each.
-
-    Returns:
-        The bundle with its new files, and each engine's manifest.
-
-    Raises:
-        BuildError: the parser or the builder refuses, or an INT8 engine has no quantised layer.
-    """
-    model = onnx.load(bundle.graph(precision))
-    manifests = []
-    for capability in compute_capabilities:
-        listener.stage(f"Compiling {precision} for compute capability {capability} with TensorRT-RTX")
-        engine = compile_engine(model, capability)
-        if (precision == "int8") != (engine.quantise_layers > 0):
-            raise BuildError(
-                f"Asked for {precision}, and the network that TensorRT-RTX read has "
-                f"{engine.quantise_layers} quantise layers."
-            )
-        stem = f"engines/tensorrt-rtx-{engine.version}-sm{capability.replace('.', '')}-{precision}"
-        facts = {
-            "schema": SCHEMA,
-            "engine": f"{stem}.engine",
-            "target": "tensorrt-rtx",
-            "precision": precision,
-            "tensorrt_rtx": engine.version,
-            "compute_capability": capability,
-            "graph": GRAPHS[precision],
-            "graph_sha256": sha256(bundle.graph(precision)),
-            "bytes": len(engine.content),
-            "layers_parsed": engine.layers,
-            "quantise_layers": engine.quantise_layers,
-            "seconds": round(engine.seconds, 3),
-            "host": platform.platform(),
-        }
-        bundle = add_files(
-            bundle, {f"{stem}.engine": engine.content, f"{stem}.json": (json.dumps(facts, indent=2) + "\n").encode()}
-        )
-        manifests.append(facts)
-    return bundle, manifests
-
-
-def _choose(spec: BuildSpec, dataset: Dataset, listener: Listener) -> tuple[Selection, list[int]]:
-    """Calibration images, none where nothing is calibrated; and others for parity where there are any left."""
-    if spec.precision == "int8":
-        selection = select(dataset, spec.calibration_images, spec.seed, listener.progress)
-    else:
-        selection = Selection((), {}, spec.seed)
+def _choose(
+    spec: BuildSpec, dataset: Dataset, held_out: Dataset | None, listener: Listener
+) -> tuple[Selection, Dataset | None, list[int]]:
+    """Images to calibrate on, to judge on, and to compare the graphs on: the last two never calibrate, if possible."""
+    calibrates = spec.precision == "int8"
+    judges = calibrates and spec.validate
+    selection = Selection((), {}, spec.seed)
+    if calibrates and spec.calibration_set is not None:
+        selection = read_selection(spec.calibration_set, dataset)
+    elif calibrates:
+        count = spec.calibration_images
+        if judges and held_out is None:
+            if len(dataset) < 2:
+                raise DataError(
+                    f"{dataset.description} is one image, and INT8 is judged on others than it is calibrated on.",
+                    "Give --data more images, --held-out others, or --no-validate.",
+                )
+            count = min(count, len(dataset) - max(1, len(dataset) // RESERVED))
+        selection = select(dataset, count, spec.seed, listener.progress)
     taken = set(selection.indices)
-    rest = [index for index in range(len(dataset)) if index not in taken] or list(selection.indices)
-    steps = np.linspace(0, len(rest) - 1, min(PARITY_IMAGES, len(rest)))
-    return selection, [rest[int(step)] for step in steps]
+    rest = [index for index in range(len(dataset)) if index not in taken]
+    judged: Dataset | None = None
+    if judges:
+        judged = _judged(spec, held_out or Subset(dataset, tuple(rest)), [dataset.names[index] for index in taken])
+    return selection, judged, _spaced(rest or list(selection.indices), PARITY_IMAGES)
 
 
-def _int8_graphs(model: onnx.ModelProto, placement: Placement, ranges: Ranges) -> dict[str, onnx.ModelProto]:
-    quantised = quantise(model, placement, ranges)
-    check(quantised)
-    typed = to_half(quantised)
-    check(typed)
+def _judged(spec: BuildSpec, candidates: Dataset, taken: list[str]) -> Dataset:
+    """The images to judge on, spaced evenly; all of them where a budget is set."""
+    used = set(taken)
+    free = [index for index, name in enumerate(candidates.names) if name not in used]
+    if not free:
+        raise DataError(
+            f"Every image of {candidates.description} calibrates, and none is left to judge INT8 on.",
+            "Give --held-out other images, or fewer --calibration-images; --no-validate builds unmeasured.",
+        )
+    indices = free if spec.int8.max_drop is not None else _spaced(free, HELD_OUT_IMAGES)
+    return Subset(candidates, tuple(indices))
+
+
+def _spaced(indices: list[int], count: int) -> list[int]:
+    steps = np.linspace(0, len(indices) - 1, min(count, len(indices)))
+    return [indices[int(step)] for step in steps]
+
+
+def _judge(spec: BuildSpec, judged: Dataset | None, reference: Engine, listener: Listener) -> GraphJudge | None:
+    if judged is None or (spec.int8.method != "auto" and spec.int8.max_drop is None):
+        return None
+    listener.stage("Labelling the held-out images")
+    return GraphJudge(
+        judged,
+        range(len(judged)),
+        reference,
+        threads=spec.threads,
+        strict=spec.strict,
+        progress=listener.progress,
+    )
+
+
+def _measure(folder: Path, reference: Engine, judged: Dataset, spec: BuildSpec, listener: Listener) -> ValidationResult:
+    """INT8 in both forms, against the reference, by LIP's protocol."""
+    with (
+        CpuEngine(folder / GRAPHS["int8"], "int8", threads=spec.threads, simulate=True) as simulated,
+        CpuEngine(folder / GRAPHS["int8-cpu"], "int8", threads=spec.threads) as native,
+    ):
+        result = validate(reference, [simulated, native], judged, strict=spec.strict, progress=listener.progress)
+    if result.partial:
+        # Ctrl-C: a validation ends with what it has, a build without a bundle.
+        raise KeyboardInterrupt
+    return result
+
+
+def _accuracy(result: ValidationResult) -> dict[str, dict[str, Any]]:
+    """For the manifest; without the time of day, so that the same build gives the same bytes."""
     return {
-        "int8": _named("int8", typed),
-        "int8-cpu": _named("int8-cpu", quantise_for_cpu(model, placement, ranges)),
+        name: {key: value for key, value in figures.items() if key != "created"}
+        for name, figures in measured_accuracy(result).items()
     }
 
 
@@ -247,37 +268,36 @@ def _parity_frames(dataset: Dataset, indices: list[int], input_size: tuple[int, 
     return np.stack(frames)
 
 
+def _in_batches(engine: Engine, frames: Frames) -> LabelMaps:
+    size = engine.batch or 1
+    return np.concatenate([engine.infer(np.repeat(frame[None], size, axis=0))[:1] for frame in frames])
+
+
 def _parity(
     graph: Path, name: str, frames: Frames, expected: LabelMaps, spec: BuildSpec, listener: Listener
 ) -> dict[str, float]:
-    """Share of pixels on which a graph and PyTorch give the same label."""
-    same = 0
+    """Share of pixels on which a graph and the reference give the same label."""
     with CpuEngine(graph, name.split("-")[0], threads=spec.threads, simulate=name == "int8") as engine:
-        for done, (frame, labels) in enumerate(zip(frames, expected), 1):
-            batch = np.repeat(frame[None], engine.batch or 1, axis=0)
-            same += int((engine.infer(batch)[0] == labels).sum())
-            listener.progress(done, len(frames))
-    agreement = same / expected.size
-    if agreement < MINIMUM_AGREEMENT[name]:
-        raise BuildError(
-            f"The {name} graph agrees with PyTorch on {100 * agreement:.2f} % of the pixels of {len(frames)} images; "
-            f"{100 * MINIMUM_AGREEMENT[name]:.2f} % is the least.",
-            "Is the checkpoint trained? INT8 needs calibration images like those it will see (--data).",
-        )
-    return {"pixel_agreement": round(agreement, 6), "images": len(frames)}
+        agreement = compare(engine, frames, expected, listener.progress)
+    agreement.check(name)
+    return agreement.to_dict()
 
 
-def _calibration_summary(ranges: Ranges, placement: Placement) -> dict[str, Any]:
+def _calibration_summary(made: Int8, *, validated: bool) -> dict[str, Any]:
+    ranges: Ranges = made.ranges
     return {
-        "method": METHOD,
+        "method": ranges.key.method,
         "images": len(ranges.images),
         "skipped": len(ranges.skipped),
         "dataset": ranges.dataset,
         "seed": ranges.seed,
         "key": asdict(ranges.key),
-        "quantised_activations": len(placement.activations),
-        "quantised_weights": len(placement.weights),
-        "higher_precision": placement.higher_precision,
+        "warnings": list(ranges.warnings),
+        "quantised_activations": len(made.placement.activations),
+        "quantised_weights": len(made.placement.weights),
+        "higher_precision": made.placement.higher_precision,
+        "validated": validated,
+        **made.summary(),
     }
 
 
@@ -300,4 +320,4 @@ def _named(name: str, model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _property(model: onnx.ModelProto, key: str) -> str:
-    return str(next(prop.value for prop in model.metadata_props if prop.key == key))
+    return next((str(prop.value) for prop in model.metadata_props if prop.key == key), "")

@@ -1,0 +1,221 @@
+"""The INT8 graphs of a build: by the calibration that agrees best, and within a budget where there is one."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from ..calibration.calibrate import Statistics, collect, expected_key, ranges_of
+from ..calibration.cpu import quantise_for_cpu
+from ..calibration.key import check_key
+from ..calibration.lint import check
+from ..calibration.methods import METHODS, Method
+from ..calibration.placement import Placement, place
+from ..calibration.qdq import quantise
+from ..calibration.ranges import Ranges, read_ranges
+from ..calibration.score import Score
+from ..calibration.search import Outcome, meet_budget
+from ..calibration.selection import Selection
+from ..data.dataset import Dataset
+from ..errors import DataError
+from ..validation.judge import GraphJudge
+from .half import to_half
+
+AUTO = "auto"
+
+UNJUDGED = Method("mse")
+"""What ``auto`` takes where no image was held out to compare methods on: the best of them on photographs."""
+
+
+@dataclass(frozen=True)
+class Int8Spec:
+    """How INT8 is made.
+
+    Args:
+        method: ``auto`` tries every method and keeps the one that agrees best with the reference; or one of them, as
+            ``percentile:99.99``.
+        max_drop: largest loss of mean IoU, in points; layers go back to FP16 until it is met. None for no budget.
+        ranges: a ``calibration.json`` to take the ranges from instead of calibrating.
+    """
+
+    method: str = AUTO
+    max_drop: float | None = None
+    ranges: Path | None = None
+
+    @property
+    def methods(self) -> tuple[Method, ...]:
+        """The methods to try.
+
+        Raises:
+            UsageError: an unknown one.
+        """
+        return tuple(map(Method, METHODS)) if self.method == AUTO else (Method.parse(self.method),)
+
+
+@dataclass(frozen=True)
+class Records:
+    """Files from which a killed build goes on; they lie beside the bundle and go when it is whole.
+
+    Args:
+        calibration: of the passes over the calibration images.
+        search: of the graphs that were judged for a budget: log and resume point.
+    """
+
+    calibration: Path
+    search: Path
+
+    @classmethod
+    def beside(cls, bundle: Path) -> Records:
+        place = bundle.resolve()
+        return cls(*(place.parent / f".{place.name}.{name}" for name in ("calibration.npz", "search.jsonl")))
+
+    def remove(self) -> None:
+        for path in (self.calibration, self.search):
+            path.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class Int8:
+    """INT8 in both forms, and how it came to be.
+
+    Args:
+        graphs: ``int8``, TensorRT's, typed in FP16; ``int8-cpu``, ONNX Runtime's.
+        ranges: of the activations.
+        placement: what is in INT8.
+        trials: calibration method to its score on the held-out images; empty where none was held out.
+        outcome: of the search for a budget.
+    """
+
+    graphs: dict[str, onnx.ModelProto]
+    ranges: Ranges
+    placement: Placement
+    trials: dict[str, Score] = field(default_factory=dict)
+    outcome: Outcome | None = None
+
+    def summary(self) -> dict[str, Any]:
+        """For the manifest, in JSON's types."""
+        searched = {} if self.outcome is None else {"search": self.outcome.to_dict()}
+        return {"methods": {name: score.to_dict() for name, score in self.trials.items()}, **searched}
+
+
+@dataclass(frozen=True)
+class Int8Builder:
+    """Makes the INT8 graphs of one FP32 graph.
+
+    Args:
+        model: FP32.
+        spec: how.
+        judge: on held-out images, None where there are none.
+        stage: told what begins.
+        progress: called with (done, total).
+        threads: of the CPU runtime; 0 for one per core.
+    """
+
+    model: onnx.ModelProto
+    spec: Int8Spec
+    judge: GraphJudge | None
+    stage: Callable[[str], None]
+    progress: Callable[[int, int], None]
+    threads: int = 0
+
+    def build(self, dataset: Dataset, selection: Selection, records: Records, *, strict: bool = False) -> Int8:
+        """Calibrate, choose, search and check.
+
+        Args:
+            dataset: to calibrate on.
+            selection: of its images.
+            records: where a killed build goes on from.
+            strict: an unreadable image is an error.
+
+        Raises:
+            DataError: no readable image.
+            UsageError: ranges of something else, or a graph that is quantised already.
+            BuildError: a graph that breaks a rule.
+            AccuracyError: nothing stays within the budget.
+        """
+        placement = place(self.model)
+        if self.spec.ranges is not None:
+            candidates = [self._read_ranges(self.spec.ranges, dataset, selection)]
+        else:
+            statistics = self._collect(dataset, selection, records, strict)
+            methods = self.spec.methods if self.judge is not None or self.spec.method != AUTO else (UNJUDGED,)
+            candidates = [ranges_of(statistics, method) for method in methods]
+        ranges, trials = self._best(candidates, placement)
+        outcome = None
+        if self.spec.max_drop is not None:
+            outcome = self._search(placement, ranges, self.spec.max_drop, records.search)
+            placement = outcome.placement
+        self.stage("Writing the INT8 graphs")
+        graph = quantise(self.model, placement, ranges)
+        check(graph)
+        typed = to_half(graph)
+        check(typed)
+        graphs = {"int8": typed, "int8-cpu": quantise_for_cpu(self.model, placement, ranges)}
+        return Int8(graphs, ranges, placement, trials, outcome)
+
+    def _collect(self, dataset: Dataset, selection: Selection, records: Records, strict: bool) -> Statistics:
+        self.stage("Calibrating")
+        return collect(
+            self.model,
+            dataset,
+            selection,
+            histograms=self.spec.method != "max",
+            threads=self.threads,
+            strict=strict,
+            progress=self.progress,
+            record=records.calibration,
+        )
+
+    def _read_ranges(self, path: Path, dataset: Dataset, selection: Selection) -> Ranges:
+        """Ranges that were collected before, refused where they belong to something else."""
+        self.stage(f"Checking {path}")
+        ranges = read_ranges(path)
+        wanted = self.spec.method if self.spec.method != AUTO else ranges.key.method
+        check_key(ranges.key, expected_key(self.model, dataset, selection, Method.parse(wanted)), path)
+        return ranges
+
+    def _best(self, candidates: list[Ranges], placement: Placement) -> tuple[Ranges, dict[str, Score]]:
+        """The ranges whose graph agrees best with the reference, and every method's score."""
+        if self.judge is None:
+            return candidates[0], {}
+        self.stage("Comparing calibration methods" if len(candidates) > 1 else "Judging the calibration")
+        scores = {}
+        for done, ranges in enumerate(candidates, 1):
+            scores[ranges.key.method] = self.judge(quantise(self.model, placement, ranges))
+            self.progress(done, len(candidates))
+        return max(candidates, key=lambda ranges: scores[ranges.key.method].agreement), scores
+
+    def _search(self, placement: Placement, ranges: Ranges, max_drop: float, record: Path) -> Outcome:
+        if self.judge is None:
+            raise DataError("A budget needs held-out images to judge on.", "Leave --no-validate out.")
+        self.stage(f"Searching for a graph that loses at most {max_drop:g} points")
+
+        def graph_of(model: onnx.ModelProto, placement: Placement, ranges: Ranges) -> onnx.ModelProto:
+            return to_half(quantise(model, placement, ranges) if placement.activations else model)
+
+        def search() -> Outcome:
+            assert self.judge is not None
+            return meet_budget(
+                self.model,
+                placement,
+                ranges,
+                self.judge,
+                max_drop,
+                record,
+                self.progress,
+                quantise=graph_of,
+                about={"images": self.judge.key},
+            )
+
+        try:
+            return search()
+        except DataError:
+            # The record is of a build that was killed and asked for something else.
+            with contextlib.suppress(FileNotFoundError):
+                record.unlink()
+            return search()
