@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 from numpy.typing import NDArray
-from onnx import TensorProto, helper
 
-from ..errors import BuildError, DataError
-from .graph import GraphIndex, fresh_graph_copy
-from .placement import ends_the_graph
+from ..errors import BuildError, DataError, UsageError
+from .key import METHOD, SCHEMA, CalibrationKey
+from .observation import Observer, float_activations
 
-SCHEMA = 1
-METHOD = "absolute-maximum"
+__all__ = ["METHOD", "CalibrationKey", "RangeCollector", "Ranges", "no_images", "read_ranges", "scale_of"]
 
 _STATISTICS = ("ReduceMin", "ReduceMax", "ReduceSum")
 """Smallest and largest value make the range. The sum is there for NaN, which the runtime's minimum and maximum
@@ -29,36 +26,18 @@ _HALF_MAXIMUM = float(np.finfo(np.float16).max)
 
 
 @dataclass(frozen=True)
-class CalibrationKey:
-    """What a set of ranges was collected from; ranges serve only a build with the same key.
-
-    Args:
-        model: sha256 of the FP32 graph, as its file in the bundle has it.
-        images: sha256 over the letterboxed frames' names and bytes, in order.
-        preprocessing: as the graph's metadata states it.
-        method: how ranges follow from values.
-        schema: of the file.
-    """
-
-    model: str
-    images: str
-    preprocessing: str
-    method: str = METHOD
-    schema: int = SCHEMA
-
-
-@dataclass(frozen=True)
 class Ranges:
-    """Smallest and largest value of each activation over a calibration set.
+    """Smallest and largest value of each activation that int8 shall hold, from a calibration set.
 
     Args:
         limits: tensor name to (low, high).
-        images: names of the images, in the order used.
-        skipped: (name, reason) of images that could not be read.
+        images: names of the images, sorted.
+        skipped: (name, reason) of images that could not be read, sorted.
         dataset: where the images came from.
         seed: of the choice of images.
         classes: class id to the number of chosen images it occurs in; empty without labels.
         key: what the ranges belong to.
+        warnings: what a person should know before trusting them.
     """
 
     limits: dict[str, tuple[float, float]]
@@ -68,6 +47,7 @@ class Ranges:
     seed: int
     classes: dict[int, int]
     key: CalibrationKey
+    warnings: tuple[str, ...] = ()
 
     def absolute_maximum(self, tensor: str) -> float:
         low, high = self.limits[tensor]
@@ -75,41 +55,79 @@ class Ranges:
 
     def to_dict(self) -> dict[str, Any]:
         return {
-            "key": vars(self.key),
+            "key": asdict(self.key),
             "dataset": self.dataset,
             "seed": self.seed,
             "images": list(self.images),
             "skipped": [list(pair) for pair in self.skipped],
             "classes": {str(key): value for key, value in self.classes.items()},
+            "warnings": list(self.warnings),
             "ranges": {name: list(limits) for name, limits in self.limits.items()},
         }
 
+    @classmethod
+    def from_dict(cls, read: dict[str, Any]) -> Ranges:
+        """What :meth:`to_dict` gave.
 
-@dataclass
+        Raises:
+            KeyError, TypeError, ValueError: it is something else.
+        """
+        ranges = cls(
+            limits={str(name): (float(low), float(high)) for name, (low, high) in read["ranges"].items()},
+            images=tuple(str(name) for name in read["images"]),
+            skipped=tuple((str(name), str(reason)) for name, reason in read["skipped"]),
+            dataset=str(read["dataset"]),
+            seed=int(read["seed"]),
+            classes={int(label): int(count) for label, count in read["classes"].items()},
+            key=CalibrationKey(**{field.name: read["key"][field.name] for field in fields(CalibrationKey)}),
+            warnings=tuple(str(warning) for warning in read["warnings"]),
+        )
+        for name, (low, high) in ranges.limits.items():
+            if not -math.inf < low <= high < math.inf:
+                raise ValueError(f"{name} ranges from {low} to {high}")
+        return ranges
+
+
+def read_ranges(path: Path) -> Ranges:
+    """The ranges of a calibration file; whether they fit is :func:`~trtparse.calibration.key.check_key`'s question.
+
+    Raises:
+        UsageError: the file is missing, was written by another version of the program or is damaged.
+    """
+    again = "Calibrate again: trtparse build --int8 --data FOLDER."
+    try:
+        read = json.loads(path.read_text("utf-8"))
+        schema = read["key"]["schema"]
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}.", again) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{path} is no calibration file.", again) from error
+    if schema != SCHEMA:
+        raise UsageError(f"{path} has schema {schema}, and this version of trtparse reads {SCHEMA}.", again)
+    try:
+        return Ranges.from_dict(read)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(f"{path} is damaged: {error}.", again) from error
+
+
 class RangeCollector:
     """Runs frames through a graph that outputs three numbers per activation, and keeps two.
 
     Args:
-        model: FP32, ``frames`` (N, H, W, 3) uint8 in.
+        model: FP32, ``frames`` (N, H, W, 3) uint8 in; its batch does not matter.
         threads: of the CPU runtime; 0 for one per core.
     """
 
-    model: onnx.ModelProto
-    threads: int = 0
-    frames_seen: int = 0
-    _names: list[str] = field(default_factory=list)
+    def __init__(self, model: onnx.ModelProto, threads: int = 0) -> None:
+        self.names = float_activations(model)
+        self.frames_seen = 0
+        self.low = np.full(len(self.names), np.inf)
+        self.high = np.full(len(self.names), -np.inf)
+        self._observer = Observer(model, self.names, _STATISTICS, threads)
 
-    def __post_init__(self) -> None:
-        observed, self._names = _with_extremes(self.model)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = self.threads
-        options.log_severity_level = 3
-        self._session = onnxruntime.InferenceSession(
-            observed.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
-        self._low = np.full(len(self._names), np.inf)
-        self._high = np.full(len(self._names), -np.inf)
-        self._digest = hashlib.sha256()
+    def go_on_from(self, low: NDArray[np.float64], high: NDArray[np.float64], frames_seen: int) -> None:
+        """Take over what another collector of the same graph has seen: its ``low``, ``high`` and ``frames_seen``."""
+        self.low[:], self.high[:], self.frames_seen = low, high, frames_seen
 
     def update(self, name: str, frames: NDArray[np.uint8]) -> None:
         """Widen the ranges.
@@ -121,17 +139,17 @@ class RangeCollector:
         Raises:
             BuildError: an activation is not finite.
         """
-        outputs = [float(value) for value in self._session.run(None, {"frames": frames})]
-        values = np.array(outputs).reshape(len(_STATISTICS), len(self._names))
-        finite = np.isfinite(values).all(axis=0)
-        if not finite.all():
-            worst = self._names[int(np.argmin(finite))]
-            raise BuildError(f"Activation {worst} is not finite on {name}.", "The checkpoint is damaged; train again.")
-        np.minimum(self._low, values[0], out=self._low)
-        np.maximum(self._high, values[1], out=self._high)
-        self._digest.update(name.encode())
-        self._digest.update(frames.tobytes())
-        self.frames_seen += len(frames)
+        for frame in frames:
+            values = self._observer.numbers(frame)
+            finite = np.isfinite(values).all(axis=0)
+            if not finite.all():
+                worst = self.names[int(np.argmin(finite))]
+                raise BuildError(
+                    f"Activation {worst} is not finite on {name}.", "The checkpoint is damaged; train again."
+                )
+            np.minimum(self.low, values[0], out=self.low)
+            np.maximum(self.high, values[1], out=self.high)
+            self.frames_seen += 1
 
     def limits(self) -> dict[str, tuple[float, float]]:
         """The ranges so far.
@@ -140,50 +158,13 @@ class RangeCollector:
             DataError: nothing was seen: INT8 without data is refused.
         """
         if self.frames_seen == 0:
-            raise DataError(
-                "INT8 needs calibration images, and there are none.",
-                "Give --data a folder in LIP's layout or a folder of images.",
-            )
-        return {name: (float(low), float(high)) for name, low, high in zip(self._names, self._low, self._high)}
-
-    def key(self) -> CalibrationKey:
-        properties = {prop.key: prop.value for prop in self.model.metadata_props}
-        return CalibrationKey(
-            model=hashlib.sha256(self.model.SerializeToString(deterministic=True)).hexdigest(),
-            images=self._digest.hexdigest(),
-            preprocessing=json.dumps(json.loads(properties.get("preprocessing", "{}")), sort_keys=True),
-        )
+            raise no_images("there are none")
+        return {name: (float(low), float(high)) for name, low, high in zip(self.names, self.low, self.high)}
 
 
-def _with_extremes(model: onnx.ModelProto) -> tuple[onnx.ModelProto, list[str]]:
-    """The graph with the statistics of each float activation as its only outputs, and the activations' names."""
-    observed = fresh_graph_copy(model)
-    graph = observed.graph
-    index = GraphIndex(graph)
-    names = _float_activations(observed, index)
-    del graph.output[:]
-    for operator in _STATISTICS:
-        for position, name in enumerate(names):
-            output = f"{operator}_{position}"
-            graph.node.append(helper.make_node(operator, [name], [output], output, keepdims=0))
-            graph.output.append(helper.make_tensor_value_info(output, TensorProto.FLOAT, []))
-    return observed, names
-
-
-def _float_activations(model: onnx.ModelProto, index: GraphIndex) -> list[str]:
-    """Float tensors that a node computes, up to the logits: past them nothing is quantised."""
-    inferred = onnx.shape_inference.infer_shapes(model)
-    floats = {
-        value.name
-        for value in (*inferred.graph.value_info, *inferred.graph.output)
-        if value.type.tensor_type.elem_type == TensorProto.FLOAT
-    }
-    return [
-        name
-        for node in index.nodes
-        for name in node.output
-        if name in floats and not index.is_constant(name) and not ends_the_graph(node, index)
-    ]
+def no_images(state: str, hint: str = "Give --data a folder in LIP's layout or a folder of images.") -> DataError:
+    """The refusal of INT8 without data."""
+    return DataError(f"INT8 needs calibration images, and {state}.", hint)
 
 
 def scale_of(maximum: float, tensor: str) -> float:
