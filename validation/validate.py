@@ -19,8 +19,8 @@ from ..data.dataset import Dataset
 from ..engines.augmented import check_logits, check_scales
 from ..engines.base import Engine
 from ..engines.bundle import Bundle
+from ..engines.machine import machine_facts
 from ..errors import DataError, UsageError
-from .machine import machine
 from .record import RunRecord
 from .result import ORDERS, Protocol, ValidationResult
 from .run import Run
@@ -125,7 +125,7 @@ def _result(
         reference_confusion=confusion(tally.reference.counts) if tally.labelled else None,
         engines=tuple(tally.comparison(number, entry) for number, entry in enumerate(runs[1:])),
         seconds=run.seconds,
-        machine=machine(),
+        machine=machine_facts(),
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
     )
 
