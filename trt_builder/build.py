@@ -191,7 +191,7 @@ def _choose(
                     "Give --data more images, --held-out others, or --no-validate.",
                 )
             count = min(count, len(dataset) - max(1, len(dataset) // RESERVED))
-        selection = select(dataset, count, spec.seed, listener.progress)
+        selection = select(dataset, count, spec.seed, listener.progress, strict=spec.strict)
     taken = set(selection.indices)
     rest = [index for index in range(len(dataset)) if index not in taken]
     judged: Dataset | None = None
