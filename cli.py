@@ -13,6 +13,7 @@ COMMANDS = {
     "build": "Build a bundle from a checkpoint, or engines from a bundle.",
     "validate": "Compare an engine of BUNDLE with PyTorch, class by class.",
     "compare": "Set bundles or precisions side by side.",
+    "bench": "Time BUNDLE's engines against PyTorch and each other.",
     "demo": "Draw the parsing over VIDEO.",
     "parse": "Write label maps and overlays of photographs.",
     "train": "Train a network on labelled images.",

@@ -138,8 +138,8 @@ def _write_document(
         "cross-entropy. mIoU, pixel and mean accuracy in % by LIP's protocol, no test-time augmentation. "
         f"Machine: {machine()}.",
         "",
-        "| | parameters | CCP val mIoU | pixel | mean | LIP-50 mIoU | pixel | minutes |",
-        "|---|---|---|---|---|---|---|---|",
+        "| | parameters | CCP val mIoU | pixel | mean | LIP-50 mIoU | pixel |",
+        "|---|---|---|---|---|---|---|",
     ]
     for row in ROWS:
         entries = [entry for entry in done if entry["row"] == asdict(row) and entry["steps"] == base.steps]
@@ -148,12 +148,11 @@ def _write_document(
         network = create_network("lsfa-r18", {"context": row.context, "fusion": row.fusion})
         size = sum(parameter.numel() for parameter in network.parameters())
         cells = [_cell([entry["scores"][data][key] for entry in entries]) for data, key in COLUMNS]  # type: ignore[index]
-        minutes = mean(float(entry["minutes"]) for entry in entries)  # type: ignore[arg-type]
-        lines.append(f"| {row.name} | {size / 1e6:.2f} M | {' | '.join(cells)} | {minutes:.1f} |")
+        lines.append(f"| {row.name} | {size / 1e6:.2f} M | {' | '.join(cells)} |")
     cells = [f"{teacher[data][key]:.2f}" for data, key in COLUMNS]
     lines += [
         f"| *teacher: the weights that come along, adapted to {base.input_size[0]}×{base.input_size[1]}* | 12.94 M | "
-        f"{' | '.join(cells)} | |",
+        f"{' | '.join(cells)} |",
         "",
     ]
     DOCUMENT.parent.mkdir(exist_ok=True)

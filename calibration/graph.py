@@ -12,6 +12,10 @@ from onnx import numpy_helper
 CONVOLUTIONS = ("Conv", "ConvTranspose")
 
 
+_QUANTISED = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "ConvInteger", "MatMulInteger")
+_QUANTISED_PREFIX = "QLinear"  # QLinearConv, QLinearMatMul and ONNX Runtime's own
+
+
 class GraphIndex:
     """Look-ups over one graph; build it anew after the graph has changed."""
 
@@ -42,6 +46,11 @@ class GraphIndex:
 
     def convolutions(self) -> Iterator[onnx.NodeProto]:
         return (node for node in self.nodes if node.op_type in CONVOLUTIONS)
+
+
+def quantised_nodes(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
+    """The nodes that make, read or compute with integers in place of floats."""
+    return [node for node in graph.node if node.op_type in _QUANTISED or node.op_type.startswith(_QUANTISED_PREFIX)]
 
 
 def fresh_graph_copy(model: onnx.ModelProto) -> onnx.ModelProto:

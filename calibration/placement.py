@@ -2,7 +2,8 @@
 
 The rules are those of NVIDIA's own quantisation tool: on the *inputs* of convolutions, max pools, resizes
 that a convolution feeds, and residual additions; never on outputs, so that convolution, bias, ReLU and the
-addition fuse. What decides the label of a pixel at the end stays float.
+addition fuse. What decides the label of a pixel at the end stays float, and so does pointwise arithmetic, which that
+tool quantises besides: it fuses into no INT8 kernel and costs accuracy (``benchmarks/placement_modelopt.py``).
 """
 
 from __future__ import annotations
@@ -12,10 +13,14 @@ from dataclasses import dataclass
 
 import onnx
 
-from .graph import CONVOLUTIONS, GraphIndex
+from ..errors import UsageError
+from .graph import CONVOLUTIONS, GraphIndex, quantised_nodes
 
 MINIMUM_CHANNELS = 16
 """Convolutions with fewer channels on either side are slower in INT8 than in FP16; the first layer apart."""
+
+_ACTIVATIONS = ("Relu", "Clip")
+"""What TensorRT fuses into the convolution before it; Clip is how ReLU6 is exported."""
 
 _TAIL = frozenset({"Resize", "Softmax", "LogSoftmax", "Sigmoid", "ArgMax", "Cast", "Identity", "Transpose", "Reshape"})
 """What may stand between the logit convolution and the end of the graph."""
@@ -57,7 +62,11 @@ def place(model: onnx.ModelProto) -> Placement:
 
     Args:
         model: FP32, batch norms folded; node names are unique.
+
+    Raises:
+        UsageError: the graph is quantised already.
     """
+    _refuse_quantised(model)
     index = GraphIndex(model.graph)
     uses: dict[str, list[tuple[str, int]]] = {}
     weights: dict[str, WeightSite] = {}
@@ -74,6 +83,9 @@ def place(model: onnx.ModelProto) -> Placement:
         weights[tensor] = WeightSite(tensor, 0 if node.op_type == "Conv" else 1, (*readers, node.name))
     for node in index.nodes:
         if node.op_type == "MaxPool" or (node.op_type == "Resize" and _is_fed_by_convolution(node, index, kept)):
+            _use(uses, node, 0)
+        elif node.op_type == "AveragePool" and node.input[0] in uses:
+            # Convolutions read it in int8 anyway: with the pool doing so, too, its maker need not write it twice.
             _use(uses, node, 0)
         elif node.op_type == "Add":
             shortcut = _shortcut(node, index)
@@ -103,6 +115,16 @@ def restrict(placement: Placement, layers: Collection[str], reason: str = "kept 
         {**placement.higher_precision, **returned},
         tuple(group for old in placement.shared if len(group := old & activations.keys()) > 1),
     )
+
+
+def _refuse_quantised(model: onnx.ModelProto) -> None:
+    found = quantised_nodes(model.graph)
+    if found:
+        raise UsageError(
+            f"The graph {model.graph.name} is quantised already: it holds {found[0].op_type} "
+            f"{found[0].name or found[0].output[0]} and {len(found) - 1} more nodes of the kind.",
+            "Quantise the FP32 graph that it was made from; in a bundle that is student.fp32.onnx.",
+        )
 
 
 def _use(uses: dict[str, list[tuple[str, int]]], node: onnx.NodeProto, position: int) -> None:
@@ -142,7 +164,7 @@ def ends_the_graph(node: onnx.NodeProto, index: GraphIndex) -> bool:
 
 def _is_fed_by_convolution(node: onnx.NodeProto, index: GraphIndex, kept: dict[str, str]) -> bool:
     maker = index.producer(node.input[0])
-    if maker is not None and maker.op_type == "Relu":
+    if maker is not None and maker.op_type in _ACTIVATIONS:
         maker = index.producer(maker.input[0])
     return maker is not None and maker.op_type in CONVOLUTIONS and maker.name not in kept
 

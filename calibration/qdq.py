@@ -43,11 +43,7 @@ def quantise(model: onnx.ModelProto, placement: Placement, ranges: Ranges) -> on
     for site in placement.weights:
         scale = weight_scales(index.array(site.tensor), site)
         pair, output = _pair(graph, site.tensor, scale, site.axis)
-        users = [
-            node
-            for node, position in index.consumers(site.tensor)
-            if position == 1 and node.name in site.layers
-        ]
+        users = [node for node, position in index.consumers(site.tensor) if position == 1 and node.name in site.layers]
         before.setdefault(min(order[node.name] for node in users), []).extend(pair)
         for node in users:
             node.input[1] = output

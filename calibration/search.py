@@ -1,8 +1,8 @@
 """INT8 with a contract: the cheapest graph that loses no more than a budget allows.
 
 Full INT8 first. Where that loses too much, every layer is judged alone in INT8, and those that harm most for the
-time they save go back to FP16: as few as the budget asks for, found by bisection. Of these, layers without which
-the budget holds as well return to INT8, the most expensive first. Every graph on the way is a point of the curve of
+time they save go back to FP16: as few as the budget asks for, found by bisection. Of these, each that the budget can
+bear returns to INT8, the most expensive first. Every graph on the way is a point of the curve of
 loss against INT8's share, and a line of the record from which a killed search goes on.
 """
 
@@ -22,7 +22,10 @@ from .placement import Placement, restrict
 from .qdq import quantise as quantise_plainly
 from .ranges import Ranges
 from .score import Judge, Score
-from .sensitivity import LayerSensitivity, measure_sensitivity
+from .sensitivity import Measure, harm_of, measure_sensitivity
+
+_MOST_DECIBELS = 60
+"""Steps of less and less harm: past it, hardly a layer is left in INT8."""
 
 Progress = Callable[[int, int], None]
 """Called with the graphs judged so far, and how many there will be as far as can be told."""
@@ -141,8 +144,8 @@ class _Search:
     def run(self) -> Outcome:
         if self._fits(()):
             return self._outcome(())
-        # FP16, each layer alone with the two graphs they are held against, the last of the prefixes, the bisection.
-        self._total += 1 + len(self._layers) + 2 + 1 + len(self._layers).bit_length()
+        # FP16, each layer alone with the two graphs they are held against, and the bisection.
+        self._total += 1 + len(self._layers) + 2 + 1 + _MOST_DECIBELS.bit_length()
         floor = self._graphs.score(())
         self._tell()
         if floor.drop > self._max_drop:
@@ -151,12 +154,12 @@ class _Search:
                 f"{self._max_drop:g}.",
                 f"Allow more than {floor.drop:.2f}, or judge on more images.",
             )
-        given_back = self._enough(self._order())
+        given_back = self._enough(self._candidates())
         self._total = self._done + len(given_back)
         return self._outcome(self._without_needless(given_back))
 
-    def _order(self) -> list[str]:
-        """Layers by what they harm for the time that they save, the worst bargain first.
+    def _candidates(self) -> list[list[str]]:
+        """What to give back, from little to much: for one decibel less of harm after the other, what costs least.
 
         Harm is the power of the logits' error where the judge compares logits. A layer alone moves the mean IoU by
         less than its noise, and the errors of layers add up in power, not in labels: on a depthwise trunk, twelve
@@ -165,37 +168,60 @@ class _Search:
         """
         found = measure_sensitivity(self._graphs, progress=lambda _, __: self._tell())
         measured = all(entry.score.logits_sqnr is not None for entry in found.layers)
+        measure: Measure = "sqnr" if measured else "agreement"
+        floor = harm_of(found.none, measure)
+        harms = {entry.layer: max(entry.harm(measure) - floor, 0.0) for entry in found.layers}
+        order = sorted(harms, key=lambda layer: -harms[layer] / max(self._costs[layer], 1e-9))
+        last = max((place for place, layer in enumerate(order) if layer in self._convolutions), default=0)
+        total = sum(harms.values())
+        candidates: list[list[str]] = []
+        for decibels in range(1, _MOST_DECIBELS):
+            given_back = self._cheapest(order, harms, total * 10 ** (-decibels / 10))
+            if self._convolutions <= frozenset(given_back):
+                break
+            if given_back not in candidates:
+                candidates.append(given_back)
+        return [*candidates, order[:last]]
 
-        def bargain(entry: LayerSensitivity) -> float:
-            return entry.harm("sqnr" if measured else "agreement") / max(self._costs[entry.layer], 1e-9)
+    def _cheapest(self, order: list[str], harms: Mapping[str, float], target: float) -> list[str]:
+        """Layers that leave no more harm than ``target``: the worst bargains, less those that need not go then."""
+        given_back: list[str] = []
+        left = sum(harms.values())
+        for layer in order:
+            if left <= target:
+                break
+            given_back.append(layer)
+            left -= harms[layer]
+        for layer in sorted(given_back, key=lambda name: -self._costs[name]):
+            if left + harms[layer] <= target:
+                given_back.remove(layer)
+                left += harms[layer]
+        return given_back
 
-        return [entry.layer for entry in sorted(found.layers, key=bargain, reverse=True)]
+    def _enough(self, candidates: list[list[str]]) -> list[str]:
+        """The first of the candidates without which the graph fits.
 
-    def _enough(self, order: list[str]) -> list[str]:
-        """Layers without which the graph fits: as few as need be, from the first of ``order``.
-
-        Bisection takes it that more layers in FP16 lose less. Where that fails it still ends with a graph that fits,
+        Bisection takes it that the later ones lose less. Where that fails it still ends with a graph that fits,
         though perhaps not with the cheapest.
 
         Raises:
             AccuracyError: there is no such graph with a convolution in INT8.
         """
-        last = max((place for place, layer in enumerate(order) if layer in self._convolutions), default=0)
-        if not self._fits(order[:last]):
-            return self._all_but_one(order)
-        too_few, enough = 0, last
-        while enough - too_few > 1:
-            middle = (too_few + enough) // 2
-            if self._fits(order[:middle]):
+        if not self._fits(candidates[-1]):
+            return self._all_but_one()
+        too_little, enough = -1, len(candidates) - 1
+        while enough - too_little > 1:
+            middle = (too_little + enough) // 2
+            if self._fits(candidates[middle]):
                 enough = middle
             else:
-                too_few = middle
-        return order[:enough]
+                too_little = middle
+        return candidates[enough]
 
-    def _all_but_one(self, order: list[str]) -> list[str]:
+    def _all_but_one(self) -> list[str]:
         """All layers but one convolution: of those that fit alone, the one that saves most."""
         for layer in sorted(self._convolutions, key=lambda name: (-self._costs[name], name)):
-            others = [name for name in order if name != layer]
+            others = [name for name in self._layers if name != layer]
             if self._fits(others):
                 return others
         raise self._nothing_fits()

@@ -33,15 +33,20 @@ class LayerSensitivity:
     score: Score
 
     def harm(self, measure: Measure) -> float:
-        """How much this layer hurts, by one measure; larger is worse.
+        """How much this layer hurts; see :func:`harm_of`."""
+        return harm_of(self.score, measure)
 
-        In points of 100, or for the SQNR as the power of the logits' error against the logits'.
-        """
-        if measure == "miou":
-            return self.score.drop
-        if measure == "sqnr" and self.score.logits_sqnr is not None:
-            return float(10 ** (-self.score.logits_sqnr / 10))
-        return 100 - self.score.agreement
+
+def harm_of(score: Score, measure: Measure) -> float:
+    """How much a graph is hurt, by one measure; larger is worse.
+
+    In points of 100, or for the SQNR as the power of the logits' error against the logits'.
+    """
+    if measure == "miou":
+        return score.drop
+    if measure == "sqnr" and score.logits_sqnr is not None:
+        return float(10 ** (-score.logits_sqnr / 10))
+    return 100 - score.agreement
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import click
 from ..command_line import INTERRUPTED
 from ..errors import AccuracyError, UsageError
 from ..files import check_output_file
-from .options import open_data
+from .options import open_data, rebuild
 
 if TYPE_CHECKING:
     from ..engines import Bundle, Engine
@@ -105,6 +105,7 @@ class Comparison:
     limit: int | None
     strict: bool
     target: str
+    auto_rebuild: bool
     threads: int
 
     def run(
@@ -132,7 +133,10 @@ class Comparison:
         with contextlib.ExitStack() as stack:
 
             def opened(bundle: Bundle, target: str, precision: str | None) -> Engine:
-                return stack.enter_context(open_engine(bundle, target, precision, threads=self.threads))
+                building = rebuild(self.auto_rebuild, terminal.stage)
+                return stack.enter_context(
+                    open_engine(bundle, target, precision, threads=self.threads, rebuild=building)
+                )
 
             reference = opened(first, target, precision)
             engines = [opened(one.bundle, self.target, one.precision) for one in contenders]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import DEFAULT_BUNDLE, common_options, engine_options
+from .options import DEFAULT_BUNDLE, common_options, engine_options, rebuild
 
 if TYPE_CHECKING:
     from ..terminal import Terminal
@@ -30,6 +30,7 @@ def demo(
     show: bool,
     target: str,
     precision: str | None,
+    auto_rebuild: bool,
     threads: int,
     as_json: bool,
     debug: bool,
@@ -43,7 +44,9 @@ def demo(
 
     with contextlib.ExitStack() as stack:
         terminal = stack.enter_context(Terminal(as_json=as_json))
-        engine = stack.enter_context(open_engine(bundle, target, precision, threads=threads))
+        engine = stack.enter_context(
+            open_engine(bundle, target, precision, threads=threads, rebuild=rebuild(auto_rebuild, terminal.stage))
+        )
         if video is None:
             from ..data.synthetic import WalkingFigure
 

@@ -13,6 +13,9 @@ from ..errors import UsageError
 if TYPE_CHECKING:
     from ..data.dataset import Dataset
     from ..data.lip import Purpose, Split
+    from ..engines import Bundle
+    from ..engines.manifest import EngineManifest
+    from ..engines.open import Rebuild
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -36,13 +39,37 @@ def engine_options(command: Command) -> Command:
         click.option("--precision", type=click.Choice(["fp32", "fp16", "int8"]), help="Default: the bundle's lowest."),
         click.option(
             "--target",
-            type=click.Choice(["auto", "cpu", "simulated", "pytorch"]),
+            type=click.Choice(["auto", "tensorrt", "cpu", "simulated", "pytorch"]),
             default="auto",
-            help="cpu: ONNX Runtime; simulated: TensorRT's graph in float arithmetic.",
+            help="auto: a TensorRT engine of the bundle that fits this machine, else cpu; cpu: ONNX Runtime; "
+            "simulated: TensorRT's graph in float arithmetic.",
+        ),
+        click.option(
+            "--auto-rebuild", is_flag=True, help="Build the TensorRT engine where the bundle has none for this machine."
         ),
     ):
         command = option(command)
     return command
+
+
+def rebuild(wanted: bool, stage: Callable[[str], None]) -> Rebuild | None:
+    """What ``--auto-rebuild`` lets :func:`~trtparse.engines.open_engine` call; None where it was not given.
+
+    Args:
+        wanted: whether it was given.
+        stage: told at the start of each step of a build.
+    """
+    if not wanted:
+        return None
+
+    def build(bundle: Bundle, precision: str, manifest: EngineManifest | None) -> Bundle:
+        from ..trt_builder.compile import build_engines
+        from ..trt_builder.engine_spec import EngineSpec
+
+        spec = EngineSpec(precision) if manifest is None else EngineSpec.from_settings(manifest.settings)
+        return build_engines(bundle, spec, stage)[0]
+
+    return build
 
 
 def parse_size(value: str | tuple[int, int]) -> tuple[int, int]:

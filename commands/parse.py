@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,13 +12,14 @@ from typing import TYPE_CHECKING
 import click
 
 from ..errors import UsageError
-from .options import DEFAULT_BUNDLE, common_options, engine_options
+from .options import DEFAULT_BUNDLE, common_options, engine_options, rebuild
 
 if TYPE_CHECKING:
     from ..demo.parse_images import ParseResult, Progress
     from ..demo.parser import ParseSpec
     from ..demo.provenance import MadeBy
     from ..engines import Engine
+    from ..engines.open import Rebuild
     from ..terminal import Terminal
 
 _RATE_SECONDS = 10.0
@@ -66,6 +68,7 @@ def parse(
     strict: bool,
     target: str,
     precision: str | None,
+    auto_rebuild: bool,
     threads: int,
     as_json: bool,
     debug: bool,
@@ -83,9 +86,13 @@ def parse(
         index_place(index, shard)
     if address is None and workers is not None:
         raise UsageError("--workers goes with --ray.", "Give both, or neither; --threads is for this machine alone.")
+    if address is not None and auto_rebuild:
+        raise UsageError("--auto-rebuild builds on this machine, not on Ray's workers.", "Build the engine first.")
     with Terminal(as_json=as_json) as terminal:
         if address is None:
-            result = _parse_here(terminal, images, bundle, output, spec, target, precision, threads)
+            building = rebuild(auto_rebuild, terminal.stage)
+            opened = partial(_open, bundle, target, precision, threads, building)
+            result = _parse_here(terminal, images, output, spec, opened)
         else:
             from ..demo.ray_parse import parse_on_ray
 
@@ -106,12 +113,9 @@ def parse(
 def _parse_here(
     terminal: Terminal,
     images: tuple[str, ...],
-    bundle: Path,
     output: str,
     spec: ParseSpec,
-    target: str,
-    precision: str | None,
-    threads: int,
+    open_parser: Callable[[], tuple[Engine, MadeBy]],
 ) -> ParseResult:
     from ..demo.parse_images import parse_images
     from ..demo.storage import is_uri
@@ -119,7 +123,7 @@ def _parse_here(
     for path in (*images, output):
         if is_uri(path):
             raise UsageError(f"{path} is not on this machine's disks.", "Give --ray local: Ray Data opens URIs.")
-    engine, made_by = _open(bundle, target, precision, threads)
+    engine, made_by = open_parser()
     with engine:
         terminal.stage(f"Parsing with {engine.name}")
         return parse_images(
@@ -132,12 +136,14 @@ def _parse_here(
         )
 
 
-def _open(bundle: Path, target: str, precision: str | None, threads: int) -> tuple[Engine, MadeBy]:
+def _open(
+    bundle: Path, target: str, precision: str | None, threads: int, building: Rebuild | None = None
+) -> tuple[Engine, MadeBy]:
     from ..demo.provenance import MadeBy
     from ..engines import open_bundle, open_engine
 
     opened = open_bundle(bundle)
-    engine = open_engine(opened, target, precision, threads=threads)
+    engine = open_engine(opened, target, precision, threads=threads, rebuild=building)
     return engine, MadeBy.of(opened, engine)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, TypeVar
@@ -62,13 +63,17 @@ class Engine(ABC):
 
     def __init__(self) -> None:
         self._worker = ThreadPoolExecutor(1, thread_name_prefix=type(self).__name__)
-        self._pending: deque[tuple[Ticket, Future[LabelMaps]]] = deque()
+        self._pending: deque[tuple[Ticket, Callable[[], LabelMaps]]] = deque()
         self._issued = 0
         self._closed = False
 
     @abstractmethod
     def _run(self, frames: Frames) -> LabelMaps:
         """One forward pass of checked frames, on the worker's thread."""
+
+    def _start(self, frames: Frames) -> Callable[[], LabelMaps]:
+        """Start a request of checked frames; what it returns waits for the label maps."""
+        return self._worker.submit(self._run, frames).result
 
     def infer(self, frames: Frames) -> LabelMaps:
         """Label maps of a batch of frames.
@@ -116,7 +121,7 @@ class Engine(ABC):
             )
         self._issued += 1
         ticket = Ticket(self._issued)
-        self._pending.append((ticket, self._worker.submit(self._run, frames)))
+        self._pending.append((ticket, self._start(frames)))
         return ticket
 
     def collect(self, ticket: Ticket) -> LabelMaps:
@@ -134,8 +139,8 @@ class Engine(ABC):
                 else f"Ticket {ticket.number} is not in flight.",
                 "Collect tickets once each, in the order in which they were submitted.",
             )
-        _, future = self._pending.popleft()
-        return future.result()
+        _, finish = self._pending.popleft()
+        return finish()
 
     def close(self) -> None:
         """Wait for what is in flight and free everything. Closing twice is fine."""

@@ -2,31 +2,50 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
-from ..errors import UsageError
+from ..errors import MachineError, TrtparseError, UsageError
 from .base import Engine
 from .bundle import Bundle, open_bundle
 from .dependencies import require
+from .manifest import EngineManifest, check_fits, engine_manifests, engine_names, mismatches
 
-TARGETS = ("auto", "cpu", "simulated", "pytorch")
-"""``cpu``: ONNX Runtime. ``simulated``: TensorRT's INT8 graph in float arithmetic. ``pytorch``: the reference."""
+TARGETS = ("auto", "tensorrt", "cpu", "simulated", "pytorch")
+"""``tensorrt``: an engine of the bundle, TensorRT-RTX's included. ``cpu``: ONNX Runtime. ``simulated``: TensorRT's
+INT8 graph in float arithmetic. ``pytorch``: the reference."""
+
+Rebuild = Callable[[Bundle, str, EngineManifest | None], Bundle]
+"""Builds a TensorRT engine of a precision for this machine, as the manifest of one that does not fit has it (None
+where there was none), and gives the bundle with it in."""
 
 
 def open_engine(
-    bundle: Bundle | Path, target: str = "auto", precision: str | None = None, *, threads: int = 0
+    bundle: Bundle | Path,
+    target: str = "auto",
+    precision: str | None = None,
+    *,
+    threads: int = 0,
+    slots: int = 2,
+    cuda_graph: bool = False,
+    rebuild: Rebuild | None = None,
 ) -> Engine:
     """Open an engine of a bundle; its ``name`` says what was chosen.
 
     Args:
         bundle: an opened bundle, or its folder.
-        target: one of ``TARGETS``; ``auto`` takes the CPU runtime.
-        precision: ``fp32``, ``fp16`` or ``int8``; by default the bundle's INT8 where it has it, else FP32.
+        target: one of ``TARGETS``; ``auto`` takes a TensorRT engine of the bundle that fits this machine, else the
+            CPU runtime.
+        precision: ``fp32``, ``fp16`` or ``int8``; by default the lowest that there is.
         threads: of the CPU runtime; 0 for one per core.
+        slots: requests that TensorRT has in flight.
+        cuda_graph: let TensorRT replay each request as one recorded graph.
+        rebuild: called where this machine could run TensorRT and the bundle has no engine that fits it.
 
     Raises:
         UsageError: an unknown target or precision, or one that the bundle was not built with.
-        MachineError: the package that the target needs is not installed.
+        MachineError: the package or the GPU that the target needs is missing, or the engine was built for another
+            machine; the hint is the line that builds it again.
     """
     if isinstance(bundle, Path):
         bundle = open_bundle(bundle)
@@ -39,12 +58,96 @@ def open_engine(
         from .reference import PyTorchEngine
 
         return PyTorchEngine.from_checkpoint(bundle.weights, bundle.manifest.input_size, threads=threads)
-    if precision is None:
-        precision = "int8" if "int8" in bundle.manifest.precisions else "fp32"
-    if precision not in ("fp32", "fp16", "int8"):
+    if precision not in (None, "fp32", "fp16", "int8"):
         raise UsageError(f"Unknown precision {precision!r}.", "Choose fp32, fp16 or int8.")
+    note = ""
+    if target == "tensorrt" or (target == "auto" and _could_run_tensorrt(bundle, rebuild)):
+        from .tensorrt import open_tensorrt
+
+        try:
+            bundle, manifest = _fitting(bundle, precision, rebuild)
+        except TrtparseError:
+            if target == "tensorrt" or rebuild is not None:
+                raise
+            note = " (no TensorRT engine of the bundle fits this machine)"
+        else:
+            return open_tensorrt(bundle, manifest, slots=slots, cuda_graph=cuda_graph)
     from .cpu import CpuEngine
 
+    if precision is None:
+        precision = "int8" if "int8" in bundle.manifest.precisions else "fp32"
     simulate = target == "simulated"
     graph = "int8-cpu" if precision == "int8" and not simulate else precision
-    return CpuEngine(bundle.graph(graph), precision, threads=threads, simulate=simulate)
+    engine = CpuEngine(bundle.graph(graph), precision, threads=threads, simulate=simulate)
+    engine.name += note
+    return engine
+
+
+def _could_run_tensorrt(bundle: Bundle, rebuild: Rebuild | None) -> bool:
+    """Whether this machine has a GPU and TensorRT; not asked where the bundle has no engine that they could run."""
+    if rebuild is None and not engine_names(bundle):
+        return False
+    from .cuda import open_cuda
+    from .tensorrt import LIBRARIES
+
+    try:
+        open_cuda()
+    except MachineError:
+        return False
+    return any(_is_there(module) for module in LIBRARIES.values())
+
+
+def _is_there(module: str) -> bool:
+    try:
+        require(module)
+    except MachineError:
+        return False
+    return True
+
+
+def _fitting(bundle: Bundle, precision: str | None, rebuild: Rebuild | None) -> tuple[Bundle, EngineManifest]:
+    """An engine that this machine can run, built where need be and allowed."""
+    manifest, error = _choose(bundle, precision)
+    if error is not None and rebuild is not None:
+        wanted = precision or ("int8" if "int8" in bundle.manifest.precisions else "fp16")
+        bundle = rebuild(bundle, manifest.precision if manifest is not None else wanted, manifest)
+        manifest, error = _choose(bundle, precision)
+    if error is not None:
+        raise error
+    assert manifest is not None
+    return bundle, manifest
+
+
+def _choose(bundle: Bundle, precision: str | None) -> tuple[EngineManifest | None, TrtparseError | None]:
+    """The engine of the lowest precision that fits; where none does, the first, and why not.
+
+    Raises:
+        MachineError: no GPU, or no TensorRT.
+    """
+    from .cuda import open_cuda
+    from .tensorrt import LIBRARIES, this_runtime
+
+    cuda = open_cuda()
+    try:
+        manifests = engine_manifests(bundle, precision)
+    except UsageError as error:
+        return None, error
+    if not manifests:
+        kind = f"{precision.upper()} engine" if precision else "engine"
+        words = f"--{precision or 'int8'} --target tensorrt"
+        return None, UsageError(
+            f"The bundle {bundle.path} has no TensorRT {kind}.", f"Build it: trtparse build {bundle.path} {words}"
+        )
+    installed = {target for target, module in LIBRARIES.items() if _is_there(module)}
+    if not installed & {manifest.target for manifest in manifests}:
+        require(LIBRARIES[manifests[0].target])
+    candidates = [manifest for manifest in manifests if manifest.target in installed]
+    for manifest in candidates:
+        if not mismatches(manifest, this_runtime(manifest.target, cuda)) and manifest.is_of(bundle):
+            return manifest, None
+    first = candidates[0]
+    try:
+        check_fits(bundle, first, this_runtime(first.target, cuda))
+    except TrtparseError as error:
+        return first, error
+    raise AssertionError("an engine that fits was not chosen")

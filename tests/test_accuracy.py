@@ -30,7 +30,9 @@ def photographs() -> Path:
 def calibrated(photographs: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """Calibrated on LIP's unlabelled test images."""
     dataset = open_dataset(photographs / "lip", purpose="calibration")
-    return build_bundle(BuildSpec(DEFAULT_WEIGHTS, validate=False), dataset, tmp_path_factory.mktemp("real") / "student").bundle
+    return build_bundle(
+        BuildSpec(DEFAULT_WEIGHTS, validate=False), dataset, tmp_path_factory.mktemp("real") / "student"
+    ).bundle
 
 
 def compared(bundle: Bundle, target: str, data: Path) -> ValidationResult:

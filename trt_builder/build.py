@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Collection
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as package_version
 from pathlib import Path
@@ -183,27 +183,41 @@ def _choose(
     if calibrates and spec.calibration_set is not None:
         selection = read_selection(spec.calibration_set, dataset)
     elif calibrates:
-        count = spec.calibration_images
+        selection = select(dataset, spec.calibration_images, spec.seed, listener.progress, strict=spec.strict)
         if judges and held_out is None:
-            if len(dataset) < 2:
-                raise DataError(
-                    f"{dataset.description} is one image, and INT8 is judged on others than it is calibrated on.",
-                    "Give --data more images, --held-out others, or --no-validate.",
-                )
-            count = min(count, len(dataset) - max(1, len(dataset) // RESERVED))
-        selection = select(dataset, count, spec.seed, listener.progress, strict=spec.strict)
-    taken = set(selection.indices)
-    rest = [index for index in range(len(dataset)) if index not in taken]
+            selection = _with_some_left(selection, dataset)
+    taken = {dataset.names[index] for index in (*selection.indices, *_unreadable(selection, dataset))}
+    rest = [index for index, name in enumerate(dataset.names) if name not in taken]
     judged: Dataset | None = None
     if judges:
-        judged = _judged(spec, held_out or Subset(dataset, tuple(rest)), [dataset.names[index] for index in taken])
+        judged = _judged(spec, held_out or Subset(dataset, tuple(rest)), taken)
     return selection, judged, _spaced(rest or list(selection.indices), PARITY_IMAGES)
 
 
-def _judged(spec: BuildSpec, candidates: Dataset, taken: list[str]) -> Dataset:
+def _unreadable(selection: Selection, dataset: Dataset) -> set[int]:
+    broken = {name for name, _ in selection.unreadable}
+    return {index for index, name in enumerate(dataset.names) if name in broken}
+
+
+def _with_some_left(selection: Selection, dataset: Dataset) -> Selection:
+    """The selection without the images that add least to it, where it would leave none to judge on."""
+    broken = _unreadable(selection, dataset)
+    if set(range(len(dataset))) - set(selection.indices) - broken:
+        return selection
+    readable = [index for index in selection.indices if index not in broken]
+    if len(readable) < 2:
+        raise DataError(
+            f"{dataset.description} holds no second image that can be read, and INT8 is judged on others than it is "
+            "calibrated on.",
+            "Give --data more images, --held-out others, or --no-validate.",
+        )
+    given_up = set(readable[-max(1, len(readable) // RESERVED) :])
+    return replace(selection, indices=tuple(index for index in selection.indices if index not in given_up))
+
+
+def _judged(spec: BuildSpec, candidates: Dataset, taken: Collection[str]) -> Dataset:
     """The images to judge on, spaced evenly; all of them where a budget is set."""
-    used = set(taken)
-    free = [index for index, name in enumerate(candidates.names) if name not in used]
+    free = [index for index, name in enumerate(candidates.names) if name not in taken]
     if not free:
         raise DataError(
             f"Every image of {candidates.description} calibrates, and none is left to judge INT8 on.",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -140,15 +141,24 @@ class EngineSpec:
         return {**asdict(self), "timing_cache": None if self.timing_cache is None else str(self.timing_cache)}
 
     def to_json(self) -> str:
-        return json.dumps(
-            {**asdict(self), "timing_cache": None if self.timing_cache is None else str(self.timing_cache)}
-        )
+        return json.dumps(self.to_dict())
 
     @classmethod
     def from_json(cls, text: str) -> EngineSpec:
-        values = json.loads(text)
+        return cls._from_dict(json.loads(text))
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, Any]) -> EngineSpec:
+        """The same choices for another machine, of an engine's manifest; what depends on the machine is left open."""
+        kept = {field.name for field in fields(cls)} - {"compute_capabilities", "workspace_mb", "timing_cache"}
+        values = {name: value for name, value in settings.items() if name in kept}
+        return cls._from_dict(values)
+
+    @classmethod
+    def _from_dict(cls, values: dict[str, Any]) -> EngineSpec:
         for name in ("compute_capabilities", "batch"):
-            values[name] = None if values[name] is None else tuple(values[name])
-        if values["timing_cache"] is not None:
+            if values.get(name) is not None:
+                values[name] = tuple(values[name])
+        if values.get("timing_cache") is not None:
             values["timing_cache"] = Path(values["timing_cache"])
         return cls(**values)

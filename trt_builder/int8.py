@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +146,8 @@ class Int8Builder:
             methods = self.spec.methods if self.judge is not None or self.spec.method != AUTO else (UNJUDGED,)
             candidates = [ranges_of(statistics, method) for method in methods]
         ranges, trials = self._best(candidates, placement)
+        # What could not be read when the images were chosen is told as well.
+        ranges = replace(ranges, skipped=tuple(sorted({*ranges.skipped, *selection.unreadable})))
         outcome = None
         if self.spec.max_drop is not None:
             outcome = self._search(placement, ranges, self.spec.max_drop, records.search)

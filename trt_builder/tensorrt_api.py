@@ -253,6 +253,8 @@ class TensorRT:
             sources = trt.TacticSource
             kept = (sources.EDGE_MASK_CONVOLUTIONS, sources.JIT_CONVOLUTIONS)
             config.set_tactic_sources(sum(1 << int(source) for source in kept))
+            # Two contexts of one engine, a slot each, may use one profile at a time; 10 needs no word for it.
+            config.set_preview_feature(trt.PreviewFeature.PROFILE_SHARING_0806, True)
 
     def _use_accelerator(self, work: _Construction, core: int) -> None:
         cores = int(work.builder.num_DLA_cores)

@@ -19,7 +19,7 @@ _WIDTH = 880
 _ROW = 20
 
 _STYLE = Markup(
-    "<style>.contract{font:12px system-ui,sans-serif;max-width:880px}"
+    "<style>.contract{font:12px system-ui,sans-serif;max-width:100%;height:auto}"
     ".contract text{fill:var(--text,#1b1f24);font-size:12px}.contract .quiet{fill:var(--muted,#565f6b)}"
     ".contract .title{font-size:15px;font-weight:650}.contract .page{fill:var(--page,#fff)}"
     ".contract .bar,.contract .dot{fill:var(--accent,#1f62c4)}.contract .track{fill:var(--track,#e9edf1)}"
@@ -83,8 +83,11 @@ def pareto_chart(outcome: Outcome, *, saved: bool = False) -> Markup:
     points = outcome.points
     low, high, ticks = axis(min([0.0, *_drops(points)]), max([outcome.max_drop, *_drops(points)]))
 
-    def across(point: Point) -> float:
-        return left + (right - left) * (point.saved if saved else point.share)
+    shares = {point: 100 * (point.saved if saved else point.share) for point in points}
+    first, last, percents = axis(min([80.0, *shares.values()]), 100)
+
+    def across(percent: float) -> float:
+        return left + (right - left) * (percent - first) / (last - first)
 
     def down(drop: float) -> float:
         return bottom - (bottom - top) * (drop - low) / (high - low)
@@ -98,19 +101,17 @@ def pareto_chart(outcome: Outcome, *, saved: bool = False) -> Markup:
         y = down(tick)
         parts.append(_line("grid", left, y, right, y))
         parts.append(_text(left - 8, y + 4, f"{tick:g}".replace("-", "−"), "quiet", "end"))
-    for percent in range(0, 101, 20):
-        x = left + (right - left) * percent / 100
-        parts.append(_text(x, bottom + 18, f"{percent} %", "quiet", "middle"))
+    parts += [_text(across(percent), bottom + 18, f"{percent:g} %", "quiet", "middle") for percent in percents]
     parts.append(_line("axis", left, down(0.0), right, down(0.0)))
     y = down(outcome.max_drop)
     parts.append(_line("budget", left, y, right, y))
     parts.append(_text(left + 6, y - 6, f"budget: {outcome.max_drop:g} points", "quiet"))
     best = pareto(points)
-    line = " ".join(f"{across(point):.1f},{down(point.score.drop):.1f}" for point in best)
+    line = " ".join(f"{across(shares[point]):.1f},{down(point.score.drop):.1f}" for point in best)
     parts.append(Markup('<polyline class="front" points="{}"/>').format(line))
     found = frozenset(outcome.placement.layers)
     for point in points:
-        x, y = across(point), down(point.score.drop)
+        x, y = across(shares[point]), down(point.score.drop)
         title = (
             f"{len(point.int8)} layers, {100 * point.share:.1f} % of the multiply-adds in INT8: "
             f"{signed(point.score.drop)} points, agreement {point.score.agreement:.2f}"
@@ -132,8 +133,8 @@ def _drops(points: Sequence[Point]) -> list[float]:
 
 def _svg(height: int, title: str, parts: Sequence[Markup]) -> Markup:
     return Markup(
-        '<svg xmlns="http://www.w3.org/2000/svg" class="contract" viewBox="0 0 {} {}" role="img" focusable="false">'
-        '<title>{}</title>{}<rect class="page" width="100%" height="100%"/>{}</svg>'
+        '<svg xmlns="http://www.w3.org/2000/svg" class="contract" width="{0}" height="{1}" viewBox="0 0 {0} {1}" '
+        'role="img" focusable="false"><title>{2}</title>{3}<rect class="page" width="100%" height="100%"/>{4}</svg>'
     ).format(_WIDTH, height, title, _STYLE, Markup("").join(parts))
 
 

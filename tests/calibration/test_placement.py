@@ -7,6 +7,7 @@ import onnx
 import pytest
 
 from trtparse.calibration.placement import Placement, WeightSite, place
+from trtparse.errors import UsageError
 
 NewGraph = Callable[..., Any]
 
@@ -157,11 +158,26 @@ class TestPoolsAndResizes:
         new.node("MaxPool", [new.conv(new.image(), "first", (3, 16))], "pool", kernel_shape=[2, 2])
         assert tensors_read(place(new.labels("pool", 16)), "pool") == {("first", 0)}
 
-    @pytest.mark.parametrize("rectified", [False, True])
-    def test_a_resize_that_a_convolution_feeds_reads_quantised(self, rectified: bool, new_graph: NewGraph) -> None:
+    @pytest.mark.parametrize("beside_a_convolution", [False, True])
+    def test_an_average_pool_reads_quantised_what_a_convolution_does_and_nothing_else(
+        self, beside_a_convolution: bool, new_graph: NewGraph
+    ) -> None:
         new = new_graph()
-        first = new.conv(new.image(), "first", (3, 16))
-        tensor = new.relu(first) if rectified else first
+        first = new.relu(new.conv(new.image(), "first", (3, 16)))
+        pooled = new.node("AveragePool", [first], "pool", kernel_shape=[1, 1])
+        other = new.conv(first, "second", (16, 16)) if beside_a_convolution else first
+        placement = place(new.labels(new.node("Mul", [pooled, other], "product"), 16))
+        assert tensors_read(placement, "pool") == ({("first.relu", 0)} if beside_a_convolution else set())
+
+    @pytest.mark.parametrize("activation", [None, "Relu", "Clip"])
+    def test_a_resize_that_a_convolution_feeds_reads_quantised(
+        self, activation: str | None, new_graph: NewGraph
+    ) -> None:
+        new = new_graph()
+        tensor = first = new.conv(new.image(), "first", (3, 16))
+        if activation is not None:
+            bounds = [new.constant(name, value) for name, value in (("low", 0), ("high", 6))]
+            tensor = new.node(activation, [first, *(bounds if activation == "Clip" else [])], "active")
         new.conv(new.resize(tensor, "resize"), "second", (16, 16))
         assert tensors_read(place(new.labels("second", 16)), "resize") == {(tensor, 0)}
 
@@ -216,6 +232,26 @@ class TestConcats:
         first = new.conv(new.image(), "first", (3, 16))
         both = new.node("Concat", [new.node("Neg", [first], "negative"), first], "concat", axis=1)
         assert place(new.labels(both, 32)).shared == ()
+
+
+class TestQuantisedGraphs:
+    def test_one_with_pairs_is_refused_and_the_first_of_them_is_named(self, quantised_ladder: onnx.ModelProto) -> None:
+        pairs = [node.name for node in quantised_ladder.graph.node if node.op_type.endswith("uantizeLinear")]
+        with pytest.raises(UsageError) as caught:
+            place(quantised_ladder)
+        wanted = f"small_int8 is quantised already: it holds QuantizeLinear {pairs[0]} and {len(pairs) - 1} more"
+        assert wanted in caught.value.message
+        assert "FP32 graph" in caught.value.hint
+
+    @pytest.mark.parametrize("operator", ["DynamicQuantizeLinear", "QLinearConv", "ConvInteger"])
+    def test_one_with_integer_operators_is_refused(
+        self, operator: str, new_ladder: Callable[..., onnx.ModelProto]
+    ) -> None:
+        model = new_ladder()
+        place(model)
+        next(node for node in model.graph.node if node.name == "mix").op_type = operator
+        with pytest.raises(UsageError, match=f"holds {operator} mix and 0 more"):
+            place(model)
 
 
 class TestStudent:

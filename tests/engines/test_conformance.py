@@ -12,13 +12,23 @@ from trtparse.engines import Bundle, Engine, Ticket, open_engine
 from trtparse.engines.base import Frames
 from trtparse.errors import UsageError
 
-KINDS = ["pytorch-fp32", "cpu-fp32", "cpu-fp16", "cpu-int8", "simulated-int8"]
+KINDS = [
+    *("pytorch-fp32", "cpu-fp32", "cpu-fp16", "cpu-int8", "simulated-int8"),
+    *(pytest.param(f"tensorrt-{precision}", marks=pytest.mark.gpu) for precision in ("fp32", "fp16", "int8")),
+]
+
+
+def _bundle(kind: str, request: pytest.FixtureRequest) -> Bundle:
+    """TensorRT's engines come from where PyTorch may be missing, so they are in a bundle that was made before."""
+    bundle = request.getfixturevalue("gpu_bundle" if kind.startswith("tensorrt") else "pristine_bundle")
+    assert isinstance(bundle, Bundle)
+    return bundle
 
 
 @pytest.fixture(scope="module", params=KINDS)
-def engine(request: pytest.FixtureRequest, pristine_bundle: Bundle) -> Iterator[Engine]:
+def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
     target, precision = request.param.split("-")
-    with open_engine(pristine_bundle, target, precision, threads=2) as opened:
+    with open_engine(_bundle(request.param, request), target, precision, threads=2) as opened:
         yield opened
 
 
@@ -26,7 +36,7 @@ def test_it_says_what_it_is(engine: Engine) -> None:
     assert engine.input_size == (256, 192)
     assert engine.batch is None
     assert engine.precision in engine.name
-    assert engine.target in ("pytorch", "cpu", "simulated")
+    assert engine.target in ("pytorch", "cpu", "simulated", "tensorrt")
 
 
 def test_label_maps_have_the_frames_size_and_only_classes(engine: Engine, frames: Frames) -> None:
@@ -100,10 +110,12 @@ def test_a_view_of_a_larger_array_is_read_as_it_looks(engine: Engine, frames: Fr
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_closed_engine_refuses_and_leaves_no_thread(kind: str, pristine_bundle: Bundle, frames: Frames) -> None:
+def test_a_closed_engine_refuses_and_leaves_no_thread(
+    kind: str, request: pytest.FixtureRequest, frames: Frames
+) -> None:
     before = {thread for thread in threading.enumerate() if "Engine" in thread.name}
     target, precision = kind.split("-")
-    engine = open_engine(pristine_bundle, target, precision, threads=1)
+    engine = open_engine(_bundle(kind, request), target, precision, threads=1)
     engine.infer(frames[:1])
     engine.submit(frames[:1])
     engine.close()

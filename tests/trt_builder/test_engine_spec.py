@@ -133,3 +133,9 @@ def test_a_profile_that_is_none_is_refused(profile: str) -> None:
     done = CliRunner().invoke(command, ["--batch-profile", profile], obj=[])
     assert done.exit_code == 2
     assert profile in done.output
+
+
+def test_the_same_choices_for_another_machine_leave_open_what_is_the_machine_s() -> None:
+    spec = EngineSpec("int8", "tensorrt", batch=(1, 2, 4), workspace_mb=512, sparsity=True)
+    again = EngineSpec.from_settings({**spec.to_dict(), "notes": ["a note"]})
+    assert again == EngineSpec("int8", "tensorrt", batch=(1, 2, 4), sparsity=True)

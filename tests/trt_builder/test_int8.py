@@ -84,7 +84,7 @@ def test_images_that_calibrate_never_judge(people: Dataset, build: Build) -> Non
     with pytest.raises(DataError, match="none is left to judge") as caught:
         build(some, some, validate=True)
     assert "--held-out" in caught.value.hint
-    with pytest.raises(DataError, match="is one image"):
+    with pytest.raises(DataError, match="no second image"):
         build(Subset(people, (0,)), validate=True)
 
 

@@ -101,14 +101,14 @@ def test_frames_that_do_not_fit_into_memory_are_read_again(
     people: Dataset, graphs: dict[str, onnx.ModelProto], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scores = []
-    for memory in (judge_module.FRAMES_KEPT, 500_000, 0):
+    for memory in (judge_module.FRAMES_KEPT, 500_000):
         monkeypatch.setattr(judge_module, "FRAMES_KEPT", memory)
         part = Part(people)
         with open_graph(graphs["fp32"], threads=1) as reference:
             judge = GraphJudge(part, range(len(CHOSEN)), reference, threads=1)
         part.broken = () if memory < 1_000_000 else tuple(range(len(CHOSEN)))
         scores.append(judge(graphs["int8"]))
-    assert scores[0] == scores[1] == scores[2]
+    assert scores[0] == scores[1]
 
 
 @pytest.mark.parametrize("batch", [2, 8])

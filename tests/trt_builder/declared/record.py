@@ -43,6 +43,7 @@ NAMES = [
     "ComputeCapability",
     "DeviceType",
     "OnnxParserFlag",
+    "PreviewFeature",
     "DataType",
     "TensorIOMode",
 ]

@@ -1,0 +1,347 @@
+"""Claim: of all INT8 graphs of one student, ours agree best with PyTorch, from a calibration that needs less.
+
+Ahead of ONNX Runtime's quantize_static, NVIDIA ModelOpt and NNCF in agreement mIoU on photographs with labels
+(CCP's val split) and without (LIP's test images); no more than 0.1 mIoU lost; at most a quarter of the memory of
+ONNX Runtime's entropy calibration, which does not grow with the images; in no more time than that takes.
+
+    python benchmarks/calibration_peers.py CCP LIP [--modelopt PYTHON] [--nncf PYTHON] [--work FOLDER]
+
+All quantise the same FP32 graph over the same letterboxed frames, which ``trtparse build`` chose from a pool of
+LIP's images, on the same cores. Nobody is judged on an image of that pool. Graphs for TensorRT are simulated, graphs
+for a CPU runtime run on it. What is not INT8 is FP32 in all of them but the build's own for TensorRT, where it is FP16.
+ModelOpt and NNCF live in environments of their own, as they are no dependencies:
+
+    python -m venv modelopt && modelopt/bin/pip install "nvidia-modelopt[onnx]" torch
+    python -m venv nncf && nncf/bin/pip install nncf openvino onnx onnxruntime
+
+With ``--work`` what is done is kept in that folder, and a second run goes on from there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from measure import machine, run
+from numpy.typing import NDArray
+
+from trtparse.data.dataset import Dataset
+from trtparse.data.lip import open_dataset
+from trtparse.engines import Bundle, open_bundle, open_engine
+from trtparse.engines.cpu import CpuEngine
+from trtparse.validation.metrics import ConfusionMatrix
+from trtparse.validation.reading import Frame, read_frame
+from trtparse.validation.scoring import Prediction, score_image
+
+QUANTISERS = Path(__file__).with_name("peer_quantisers.py")
+WEIGHTS = Path(__file__).parent.parent / "networks" / "weights" / "student.safetensors"
+HELD_OUT = 64
+"""Images of the pool beyond those that calibrate, for what a build compares graphs on."""
+
+LabelMaps = Iterable[NDArray[np.uint8]]
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A program of ``peer_quantisers.py`` with a method, and how its graph is run."""
+
+    program: str
+    method: str
+    runtime: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.program} {self.method}"
+
+    @property
+    def environment(self) -> str:
+        return self.program if self.program in ("modelopt", "nncf") else ""
+
+
+CONTENDERS = (
+    *(Contender("trtparse", method, "simulated") for method in ("max", "percentile", "entropy", "mse")),
+    *(Contender("onnxruntime", method, "native") for method in ("MinMax", "Entropy", "Percentile")),
+    *(Contender("onnxruntime-tensorrt", method, "simulated") for method in ("MinMax", "Entropy", "Percentile")),
+    *(Contender("modelopt", method, "simulated") for method in ("max", "entropy")),
+    Contender("nncf", "onnx", "native"),
+    Contender("nncf", "openvino", "openvino"),
+)
+FOR_MEMORY = (
+    Contender("trtparse", "entropy", "simulated"),
+    Contender("onnxruntime", "Entropy", "native"),
+    Contender("modelopt", "entropy", "simulated"),
+    Contender("nncf", "onnx", "native"),
+)
+
+
+class Bench:
+    """The options, the folder of results, and who can work here."""
+
+    def __init__(self, options: argparse.Namespace, work: Path) -> None:
+        self.options, self.work = options, work
+        self.pythons = {"": sys.executable, "modelopt": options.modelopt, "nncf": options.nncf}
+        self.missing: dict[str, str] = {}
+        for name, python in self.pythons.items():
+            if not name:
+                continue
+            if python is None:
+                self.missing[name] = f"no --{name} PYTHON was given"
+            elif subprocess.run([python, "-c", f"import {name}"], capture_output=True).returncode:
+                self.missing[name] = f"{python} cannot import {name}"
+
+    def kept(self, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """The facts of a file of the work folder, made now where it is not there yet."""
+        path = self.work / f"{name}.json"
+        if not path.exists():
+            facts = make()
+            path.write_text(json.dumps(facts))
+        result: dict[str, Any] = json.loads(path.read_text())
+        return result
+
+    def quantise(self, contender: Contender, model: Path, frames: Path, images: int) -> tuple[Path, dict[str, Any]]:
+        """Where its graph is, without extension, and the facts of making it."""
+        output = self.work / f"{contender.name.replace(' ', '-')}-{images}"
+
+        def make() -> dict[str, Any]:
+            python = self.pythons[contender.environment]
+            names = [contender.program, contender.method, str(model), str(frames), str(images), str(output)]
+            print(f"{contender.name}, {images} images", file=sys.stderr)
+            done = subprocess.run(
+                [python, str(QUANTISERS), *names, str(self.options.memory_limit)], capture_output=True, text=True
+            )
+            if done.returncode == 0:
+                return dict(json.loads(Path(f"{output}.json").read_text()))
+            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+            return {"failed": f"{last} (exit {done.returncode}, memory limit {self.options.memory_limit:g} GB)"}
+
+        return output, self.kept(output.name, make)
+
+
+def build(bench: Bench, lip: Dataset, pool: Sequence[int]) -> tuple[Bundle, dict[str, Any]]:
+    """The product itself over the pool: a bundle, with its time and memory."""
+    folder, bundle = bench.work / "pool", bench.work / "bundle"
+
+    def make() -> dict[str, Any]:
+        folder.mkdir(exist_ok=True)
+        for index in pool:
+            cv2.imwrite(str(folder / f"{Path(lip.names[index]).stem}.png"), lip[index].image)
+        command = [sys.executable, "-m", "trtparse.cli", "build", str(WEIGHTS), "--int8", "--data", str(folder)]
+        command += ["--calibration-images", str(bench.options.images), "--output", str(bundle)]
+        print("trtparse build", file=sys.stderr)
+        seconds, memory = run([*command, *bench.options.build_options, "--threads", str(bench.options.threads)])
+        return {"seconds": seconds, "peak_mb": memory}
+
+    facts = bench.kept("build", make)
+    return open_bundle(bundle), facts
+
+
+def calibration_frames(bench: Bench, bundle: Bundle) -> tuple[Path, int]:
+    """The frames that the build calibrated on, in its order, then the rest of the pool up to the largest count."""
+    path = bench.work / "frames.npy"
+    dataset = open_dataset(bench.work / "pool", purpose="calibration")
+    chosen = json.loads((bundle.path / "calibration.json").read_text())["images"]
+    if not path.exists():
+        position = {name: index for index, name in enumerate(dataset.names)}
+        first = [position[name] for name in chosen]
+        order = [*first, *sorted(set(range(len(dataset))) - set(first))]
+        frames = [read_frame(dataset, index, bundle.manifest.input_size, "ce2p").pixels for index in order]
+        # A pool smaller than the counts of --memory-images is gone through again: memory does not mind.
+        count = max(len(chosen), *bench.options.memory_images)
+        np.save(path, np.stack([frames[index % len(frames)] for index in range(count)]))
+    return path, len(chosen)
+
+
+def on_cpu(graph: Path, frames: Sequence[Frame], threads: int, *, simulate: bool) -> Iterator[NDArray[np.uint8]]:
+    with CpuEngine(graph, "int8", threads=threads, simulate=simulate) as engine:
+        for frame in frames:
+            yield engine.infer(frame.pixels[None])[0]
+
+
+def in_openvino(bench: Bench, graph: Path, frames: Sequence[Frame], name: str) -> Iterator[NDArray[np.uint8]]:
+    inputs, output = bench.work / f"{name}-judged.npy", bench.work / f"{name}-labels"
+    np.save(inputs, np.stack([frame.pixels for frame in frames]))
+    command = [bench.options.nncf, QUANTISERS, "openvino-labels", str(bench.options.threads), graph]
+    subprocess.run([*command, inputs, str(len(frames)), output], check=True, stdout=subprocess.DEVNULL)
+    yield from np.load(output.with_suffix(".npy"))
+
+
+def judge(frames: Sequence[Frame], expected: Sequence[NDArray[np.uint8]], found: LabelMaps) -> dict[str, float | None]:
+    """Agreement with PyTorch and, where there are labels, LIP's mIoU and what is lost of PyTorch's; in points."""
+    agreement, truth, reference = ConfusionMatrix(), ConfusionMatrix(), ConfusionMatrix()
+    for frame, labels, mine in zip(frames, expected, found, strict=True):
+        image = score_image(frame, Prediction(labels), [Prediction(mine)])
+        agreement.add(image.engines[0].agreement)
+        if image.engines[0].truth is not None and image.reference is not None:
+            truth.add(image.engines[0].truth)
+            reference.add(image.reference)
+    scores = agreement.scores()
+    result: dict[str, float | None] = {
+        "agreement": 100 * scores.mean_iou,
+        "pixel_agreement": 100 * scores.pixel_accuracy,
+        "mean_iou": None,
+        "loss": None,
+    }
+    if truth.images:
+        own = truth.scores().mean_iou
+        result |= {"mean_iou": 100 * own, "loss": 100 * (reference.scores().mean_iou - own)}
+    return result
+
+
+def judge_everything(
+    bench: Bench, bundle: Bundle, graphs: dict[str, tuple[Path, str]], sets: dict[str, list[Frame]]
+) -> dict[str, dict[str, Any]]:
+    """Name of a graph to the scores on each set."""
+    threads = bench.options.threads
+    with open_engine(bundle, "pytorch", threads=threads) as engine:
+        expected = {name: [engine.infer(frame.pixels[None])[0] for frame in frames] for name, frames in sets.items()}
+
+    def make(name: str) -> dict[str, Any]:
+        print(f"judging {name}", file=sys.stderr)
+        path, runtime = graphs[name]
+        result = {}
+        for kind, frames in sets.items():
+            if runtime == "openvino":
+                found = in_openvino(bench, path, frames, kind)
+            else:
+                found = on_cpu(path, frames, threads, simulate=runtime == "simulated")
+            result[kind] = judge(frames, expected[kind], found)
+        return result
+
+    return {name: bench.kept(f"score-{name.replace(' ', '-')}", partial(make, name)) for name in graphs}
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows)
+
+
+def figure(value: float | None, digits: int = 2) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def measure(bench: Bench) -> dict[str, Any]:
+    options = bench.options
+    ccp, lip = open_dataset(options.ccp, "val"), open_dataset(options.lip, purpose="calibration")
+    order = [int(index) for index in np.random.default_rng(options.seed).permutation(len(lip))]
+    pool = order[: options.images + HELD_OUT]
+    bundle, build_facts = build(bench, lip, pool)
+    model = bundle.graph("fp32")
+    frames, images = calibration_frames(bench, bundle)
+    facts: dict[str, dict[str, Any]] = {"trtparse build": build_facts}
+    graphs = {
+        "trtparse build": (bundle.graph("int8"), "simulated"),
+        "trtparse build, CPU": (bundle.graph("int8-cpu"), "native"),
+    }
+    for contender in CONTENDERS:
+        if contender.environment in bench.missing:
+            continue
+        output, facts[contender.name] = bench.quantise(contender, model, frames, images)
+        if "failed" in facts[contender.name]:
+            continue
+        suffix = ".xml" if contender.runtime == "openvino" else ".onnx"
+        graphs[contender.name] = (output.with_suffix(suffix), contender.runtime)
+        if contender.program == "trtparse":
+            graphs[f"{contender.name}, CPU"] = (output.with_suffix(".cpu.onnx"), "native")
+    memory = {
+        contender.name: {str(n): bench.quantise(contender, model, frames, n)[1] for n in options.memory_images}
+        for contender in FOR_MEMORY
+        if contender.environment not in bench.missing
+    }
+    size = bundle.manifest.input_size
+    judged = {
+        "ccp": [read_frame(ccp, index, size, "ce2p") for index in range(min(options.ccp_images, len(ccp)))],
+        "lip": [read_frame(lip, index, size, "ce2p") for index in order[len(pool) : len(pool) + options.lip_images]],
+    }
+    scores = judge_everything(bench, bundle, graphs, judged)
+    return {
+        "benchmark": "calibration_peers",
+        "machine": machine(),
+        "threads": options.threads,
+        "calibration_images": images,
+        "judged_images": {name: len(frames) for name, frames in judged.items()},
+        "graphs": {name: {"runtime": runtime, **scores[name]} for name, (_, runtime) in graphs.items()},
+        "calibration": facts,
+        "memory": memory,
+        "missing": bench.missing,
+    }
+
+
+def show(result: dict[str, Any]) -> None:
+    print(f"{result['machine']}, {result['threads']} threads, {result['calibration_images']} calibration images")
+    counts = result["judged_images"]
+    rows = [["graph", "runs", f"agreement, {counts['ccp']} CCP", f"{counts['lip']} LIP", "mIoU CCP", "lost", "s", "MB"]]
+    for name, scores in result["graphs"].items():
+        cost = result["calibration"].get(name, {})
+        ccp, lip = scores["ccp"], scores["lip"]
+        figures = [ccp["agreement"], lip["agreement"], ccp["mean_iou"], ccp["loss"]]
+        spent = [figure(cost.get("seconds"), 1), figure(cost.get("peak_mb"), 0)]
+        rows.append([name, scores["runtime"], *map(figure, figures), *spent])
+    print(table(rows))
+    for name, facts in result["calibration"].items():
+        if "failed" in facts:
+            print(f"{name} failed: {facts['failed']}")
+    print("\npeak memory, MB (seconds), by number of calibration images")
+    for name, by_count in result["memory"].items():
+        cells = [
+            f"{count}: {facts.get('failed') or '{peak_mb:.0f} ({seconds:.0f})'.format_map(facts)}"
+            for count, facts in by_count.items()
+        ]
+        print(f"{name:24} {'   '.join(cells)}")
+    for name, reason in result["missing"].items():
+        print(f"left out: {name}: {reason}")
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("ccp", help="photographs with label maps, in LIP's layout; val is used")
+    parser.add_argument("lip", help="LIP, or any images: calibration, and agreement on others of them")
+    for peer in ("modelopt", "nncf"):
+        parser.add_argument(f"--{peer}", metavar="PYTHON", help=f"interpreter of an environment that has {peer}")
+    parser.add_argument("--images", type=int, default=256, help="that calibrate")
+    parser.add_argument("--ccp-images", type=int, default=139)
+    parser.add_argument("--lip-images", type=int, default=1000)
+    parser.add_argument("--memory-images", type=int, nargs="*", default=[64, 500, 1024])
+    parser.add_argument("--memory-limit", type=float, default=free_memory(), metavar="GB", help="of each quantiser")
+    parser.add_argument("--threads", type=int, default=2, help="and cores that everybody is held to")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--build-options", nargs=argparse.REMAINDER, default=[], help="the rest goes to trtparse build")
+    parser.add_argument("--work", type=Path, help="folder for graphs and figures; a second run goes on from it")
+    return parser.parse_args()
+
+
+def free_memory() -> float:
+    """Nine tenths of what is free now, in GB."""
+    return round(0.9 * os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e9, 1)
+
+
+def main() -> None:
+    options = parse()
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.threads])
+    os.environ["OMP_NUM_THREADS"] = str(options.threads)
+    with tempfile.TemporaryDirectory() as temporary:
+        work = Path(temporary) if options.work is None else options.work
+        work.mkdir(parents=True, exist_ok=True)
+        # What may differ when a run is taken up again: where the peers are, and how much memory is free now.
+        free = ("work", "modelopt", "nncf", "memory_limit")
+        wanted = {name: str(value) for name, value in vars(options).items() if name not in free}
+        bench = Bench(options, work)
+        if bench.kept("options", lambda: wanted) != wanted:
+            raise SystemExit(f"{work} holds a run with other options; give another --work.")
+        result = measure(bench)
+    show(result)
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,308 @@
+"""``trtparse bench``: how fast a bundle's engines are here, against PyTorch and each other."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..errors import TrtparseError, UsageError
+from .options import DEFAULT_BUNDLE, common_options
+
+if TYPE_CHECKING:
+    from ..engines import Bundle, Engine
+    from ..engines.base import Frames
+    from ..engines.latency import Speed
+    from ..terminal import Terminal
+
+TARGETS = ("tensorrt", "cpu", "pytorch")
+PRECISIONS = ("fp32", "fp16", "int8")
+SLOWEST_LAYERS = 15
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Contender:
+    """An engine to measure: its word in messages, and what opens it."""
+
+    label: str
+    open: Callable[[], Engine]
+
+
+@click.command()
+@click.argument("bundle", required=False, type=click.Path(path_type=Path), default=DEFAULT_BUNDLE)
+@click.option(
+    "--target",
+    "targets",
+    type=click.Choice(TARGETS),
+    multiple=True,
+    help="May be repeated.  [default: all that run here]",
+)
+@click.option(
+    "--precision",
+    "precisions",
+    type=click.Choice(PRECISIONS),
+    multiple=True,
+    help="May be repeated.  [default: all that the bundle has; on the CPU fp32 and int8]",
+)
+@click.option("--batch", type=click.IntRange(1, 256), help="Frames per call.  [default: the bundle's, or 1]")
+@click.option("--seconds", type=click.FloatRange(0.01), default=3.0, show_default=True, help="Of each measurement.")
+@click.option("--warm-up", type=click.FloatRange(0), default=1.0, show_default=True, help="Seconds before it.")
+@click.option(
+    "--slots", type=click.IntRange(1, 16), default=2, show_default=True, help="TensorRT's requests in flight."
+)
+@click.option("--cuda-graph", is_flag=True, help="Let TensorRT replay each request as one CUDA graph.")
+@click.option("--layers", is_flag=True, help="Time every layer of the TensorRT engines as well.")
+@click.option(
+    "--output", type=click.Path(path_type=Path, dir_okay=False), help="Write the JSON document there as well."
+)
+@common_options
+def bench(
+    bundle: Path,
+    targets: tuple[str, ...],
+    precisions: tuple[str, ...],
+    batch: int | None,
+    seconds: float,
+    warm_up: float,
+    slots: int,
+    cuda_graph: bool,
+    layers: bool,
+    output: Path | None,
+    threads: int,
+    as_json: bool,
+    debug: bool,
+) -> None:
+    """Time BUNDLE's engines: latency from host to host, throughput, and the GPU's part alone.
+
+    Takes all that run here: TensorRT engines that fit this GPU, ONNX Runtime on the CPU, and PyTorch, eager, as it
+    comes and with channels last. Times are of whole calls: frames in, label maps out.
+    """
+    from ..engines import open_bundle
+    from ..engines.clocks import read_clocks
+    from ..engines.machine import machine_facts, read_machine
+    from ..files import check_output_file, replace_bytes
+    from ..terminal import Terminal
+
+    if output is not None:
+        check_output_file(output)
+    skipped: list[tuple[str, str]] = []
+    with Terminal(as_json=as_json) as terminal:
+        opened = open_bundle(bundle)
+        count = _batch(opened, batch)
+        frames = _frames(opened.manifest.input_size, count)
+        machine = read_machine()
+        gpu = machine.gpu is not None
+        contenders = list(_contenders(opened, targets, precisions, threads, slots, cuda_graph, gpu=gpu))
+        before = read_clocks()
+        speeds = list(
+            _measured(
+                terminal,
+                contenders,
+                frames,
+                skipped,
+                strict=bool(targets),
+                seconds=seconds,
+                warm_up=warm_up,
+                layers=layers,
+            )
+        )
+        after = read_clocks()
+    if not speeds:
+        told = "; ".join(f"{label}: {reason}" for label, reason in skipped)
+        raise UsageError(f"Nothing of {bundle} runs here. {told}".strip(), "See what is missing: trtparse doctor")
+    document = {
+        "schema": SCHEMA,
+        "bundle": str(opened.path),
+        "digest": opened.digest,
+        "input_size": list(opened.manifest.input_size),
+        "batch": count,
+        "seconds": seconds,
+        "warm_up_seconds": warm_up,
+        "machine": machine_facts(machine),
+        "clocks_before": before,
+        "clocks_after": after,
+        "engines": [speed.to_dict() for _, speed in speeds],
+        "skipped": [{"engine": label, "reason": reason} for label, reason in skipped],
+    }
+    if output is not None:
+        replace_bytes(output, (json.dumps(document, indent=2) + "\n").encode())
+    if as_json:
+        terminal.result(document)
+    else:
+        _show(terminal, document, speeds, skipped)
+
+
+def _batch(bundle: Bundle, asked: int | None) -> int:
+    """Frames per call."""
+    fixed = bundle.manifest.batch
+    if asked is not None and fixed not in (None, asked):
+        raise UsageError(
+            f"The bundle's graphs take {fixed} frames per call, not {asked}.",
+            f"Leave --batch out, or build a bundle with --batch {asked} or --batch dynamic.",
+        )
+    return asked or fixed or 1
+
+
+def _frames(input_size: tuple[int, int], count: int) -> Frames:
+    """A rendered person; times hang on the size, not on what is seen."""
+    import numpy as np
+
+    from ..data.letterbox import Letterbox
+    from ..data.synthetic import SyntheticPeople
+
+    image = SyntheticPeople(1)[0].image
+    frame = Letterbox.fit((image.shape[0], image.shape[1]), input_size).apply(image)
+    return np.repeat(frame[None], count, axis=0)
+
+
+def _contenders(
+    bundle: Bundle,
+    targets: Sequence[str],
+    precisions: Sequence[str],
+    threads: int,
+    slots: int,
+    cuda_graph: bool,
+    *,
+    gpu: bool,
+) -> Iterator[Contender]:
+    """Everything that was asked for, PyTorch first: it is what the others are set against."""
+    from ..engines import open_engine
+    from ..engines.manifest import engine_names
+
+    wanted = targets or TARGETS
+    if "pytorch" in wanted and (targets or bundle.weights.is_file()):
+        # In fp16, PyTorch needs a GPU.
+        for precision in precisions or (("fp32", "fp16") if gpu else ("fp32",)):
+            if precision == "int8":
+                continue
+            for channels_last in (False, True):
+                label = f"PyTorch {precision}{' channels_last' if channels_last else ''}"
+                yield Contender(label, lambda p=precision, c=channels_last: _pytorch(bundle, p, c, threads))  # type: ignore[misc]
+    if "cpu" in wanted:
+        for precision in precisions or [name for name in bundle.manifest.precisions if name != "fp16"]:
+            yield Contender(
+                f"ONNX Runtime {precision}",
+                lambda p=precision: open_engine(bundle, "cpu", p, threads=threads),  # type: ignore[misc]
+            )
+    if "tensorrt" in wanted and (targets or engine_names(bundle)):
+        for precision in precisions or _engine_precisions(bundle):
+            yield Contender(
+                f"TensorRT {precision}",
+                lambda p=precision: open_engine(bundle, "tensorrt", p, slots=slots, cuda_graph=cuda_graph),  # type: ignore[misc]
+            )
+
+
+def _engine_precisions(bundle: Bundle) -> list[str]:
+    """Of the bundle's engines; all three where their manifests cannot be read, so that each one says why."""
+    from ..engines.manifest import engine_manifests
+
+    try:
+        found = {manifest.precision for manifest in engine_manifests(bundle)}
+    except UsageError:
+        found = set()
+    return [name for name in PRECISIONS if name in found or not found]
+
+
+def _pytorch(bundle: Bundle, precision: str, channels_last: bool, threads: int) -> Engine:
+    from ..engines.dependencies import require
+
+    require("torch")
+    require("safetensors")
+    from ..engines.reference import PyTorchEngine
+
+    return PyTorchEngine.from_checkpoint(
+        bundle.weights, bundle.manifest.input_size, threads=threads, precision=precision, channels_last=channels_last
+    )
+
+
+def _measured(
+    terminal: Terminal,
+    contenders: Sequence[Contender],
+    frames: Frames,
+    skipped: list[tuple[str, str]],
+    *,
+    strict: bool,
+    **options: Any,
+) -> Iterator[tuple[str, Speed]]:
+    """Each engine alone on the machine, one after the other.
+
+    Args:
+        skipped: takes those that do not run here, and why.
+        strict: they were asked for by name: one that does not run is an error, unless another precision does.
+    """
+    from ..engines.latency import measure
+
+    done, last = 0, None
+    for contender in contenders:
+        terminal.stage(f"Measuring {contender.label}")
+        try:
+            with contender.open() as engine:
+                speed = measure(engine, frames, progress=terminal.progress, **options)
+        except TrtparseError as error:
+            skipped.append((contender.label, error.message))
+            last = error
+            continue
+        done += 1
+        yield contender.label, speed
+    if strict and not done and last is not None:
+        raise last
+
+
+def _show(
+    terminal: Terminal,
+    document: dict[str, Any],
+    speeds: Sequence[tuple[str, Speed]],
+    skipped: Sequence[tuple[str, str]],
+) -> None:
+    from rich.table import Table
+
+    base = next((speed for _, speed in speeds if speed.target == "pytorch" and speed.precision == "fp32"), None)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for position, column in enumerate(("ms per call", "p50", "p90", "p99", "alone", "frames/s", "× PyTorch")):
+        table.add_column(column, justify="left" if position == 0 else "right", no_wrap=True)
+    for label, speed in speeds:
+        single, alone = speed.host_to_host, speed.engine_alone
+        table.add_row(
+            label,
+            *map(_short, (single.p50, single.p90, single.p99)),
+            "" if alone is None else _short(alone.p50),
+            f"{speed.frames_per_second:.1f}",
+            "" if base is None else f"{base.host_to_host.p50 / single.p50:.2f}",
+        )
+    out = terminal.out
+    out.print(table)
+    for label, speed in speeds:
+        if speed.overhead is not None:
+            flying = f"with {speed.in_flight} requests in flight"
+            out.print(f"{label}: {flying}, a call takes {speed.overhead:.2f} × the engine alone", markup=False)
+        if speed.layers:
+            _show_layers(terminal, label, speed)
+    for label, reason in skipped:
+        out.print(f"Not measured: {label}: {reason}", markup=False)
+    height, width = document["input_size"]
+    out.print(
+        f"{document['batch']} × {height}×{width} a call, {document['warm_up_seconds']:g} s of warm-up", style="dim"
+    )
+    if any(speed.engine_alone is not None for _, speed in speeds):
+        out.print("alone: on the GPU, by its own clock, without copies", style="dim")
+    for _, speed in speeds:
+        out.print(speed.engine, markup=False, style="dim")
+    told = {**document["machine"], **document["clocks_after"]}
+    out.print(", ".join(f"{name} {value}" for name, value in told.items()), markup=False, style="dim")
+
+
+def _short(milliseconds: float) -> str:
+    return f"{milliseconds:.2f}" if milliseconds < 100 else f"{milliseconds:.0f}"
+
+
+def _show_layers(terminal: Terminal, label: str, speed: Speed) -> None:
+    total = sum(layer.milliseconds for layer in speed.layers)
+    slowest = sorted(speed.layers, key=lambda layer: -layer.milliseconds)[:SLOWEST_LAYERS]
+    terminal.out.print(f"{label}: {len(speed.layers)} layers, {total:.2f} ms together; the slowest:", markup=False)
+    for layer in slowest:
+        share = 100 * layer.milliseconds / total if total else 0.0
+        terminal.out.print(f"  {layer.milliseconds:7.3f} ms  {share:4.1f} %  {layer.name}", markup=False)

@@ -1,0 +1,169 @@
+"""Every network of the registry in INT8: random weights, small input, the structures that its options bring."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from numpy.typing import NDArray
+
+torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+
+from trtparse.calibration.graph import CONVOLUTIONS, GraphIndex, fresh_graph_copy  # noqa: E402
+from trtparse.calibration.lint import problems_of  # noqa: E402
+from trtparse.calibration.placement import Placement, place, restrict  # noqa: E402
+from trtparse.calibration.qdq import quantise  # noqa: E402
+from trtparse.calibration.ranges import RangeCollector, Ranges  # noqa: E402
+from trtparse.networks.network import ParsingNetwork  # noqa: E402
+from trtparse.networks.preprocessing import normalise  # noqa: E402
+from trtparse.networks.registry import NETWORKS, create_network  # noqa: E402
+from trtparse.trt_builder.export import export_onnx  # noqa: E402
+from trtparse.trt_builder.half import to_half  # noqa: E402
+
+SIZE = (64, 64)
+
+EXAMPLES: dict[str, tuple[str, dict[str, Any]]] = {
+    "psp, channel attention, separable": (
+        "lsfa-r18",
+        {"context": "psp", "fusion": "channel_attention", "separable": True},
+    ),
+    "no context, no fusion": ("lsfa-r18", {"context": "none", "fusion": "none"}),
+    "inverted residuals": ("lsfa-efficientnet-lite0", {"context": "none", "fusion": "none"}),
+    "inverted residuals, more of them": ("lsfa-efficientnet-lite2", {"context": "none", "fusion": "none"}),
+    "atrous pyramid, smooth module": ("c-dlinknet", {"backbone": "resnet34", "smooth_level": 4}),
+    "dilated cascade, deconvolution head": (
+        "c-dlinknet",
+        {"backbone": "resnet50", "aspp": "none", "smooth": False, "d2_skip": False},
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Example:
+    """A network as a graph, where Q/DQ goes, and both quantised forms."""
+
+    fp32: onnx.ModelProto
+    placement: Placement
+    ranges: Ranges
+    int8: onnx.ModelProto
+    typed: onnx.ModelProto
+    frames: NDArray[np.uint8]
+
+    def named(self) -> dict[str, onnx.NodeProto]:
+        return {node.name: node for node in self.fp32.graph.node}
+
+
+@pytest.fixture(scope="module", params=EXAMPLES)
+def example(request: pytest.FixtureRequest, ranges_for: Callable[..., Ranges]) -> Example:
+    kind, options = EXAMPLES[request.param]
+    torch.manual_seed(0)
+    frames = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 3)).astype(np.uint8).repeat(8, 1).repeat(8, 2)
+    model = export_onnx(settled(create_network(kind, options), frames), SIZE)
+    collector = RangeCollector(model, 1)
+    for frame in frames:
+        collector.update("frame", frame[None])
+    placement = place(model)
+    ranges = ranges_for(model)
+    ranges.limits.update(collector.limits())
+    int8 = quantise(model, placement, ranges)
+    return Example(model, placement, ranges, int8, to_half(int8), frames)
+
+
+def settled(network: ParsingNetwork, frames: NDArray[np.uint8]) -> ParsingNetwork:
+    """With batch norms that fit the random weights, as training leaves them: else deep networks vanish."""
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = 1.0
+    with torch.no_grad():
+        network.train()(normalise(torch.from_numpy(frames)))
+    return network.eval()
+
+
+def output_of(model: onnx.ModelProto, tensor: str, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """A tensor's value, with Q/DQ as the arithmetic that it stands for."""
+    observed = fresh_graph_copy(model)
+    del observed.graph.output[:]
+    observed.graph.output.append(onnx.helper.make_tensor_value_info(tensor, onnx.TensorProto.FLOAT, None))
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.add_session_config_entry("session.disable_quant_qdq", "1")
+    session = onnxruntime.InferenceSession(observed.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return np.concatenate([session.run(None, {"frames": frame[None]})[0] for frame in frames])
+
+
+def kind(node: onnx.NodeProto) -> str:
+    group = next((attribute.i for attribute in node.attribute if attribute.name == "group"), 1)
+    return f"{node.op_type} in groups" if group > 1 else str(node.op_type)
+
+
+def test_there_is_an_example_of_every_network() -> None:
+    assert {kind for kind, _ in EXAMPLES.values()} == set(NETWORKS)
+
+
+def test_every_convolution_is_either_quantised_or_explained(example: Example) -> None:
+    quantised = {name for site in example.placement.weights for name in site.layers}
+    convolutions = {node.name for node in example.fp32.graph.node if node.op_type in CONVOLUTIONS}
+    assert quantised
+    assert quantised | example.placement.higher_precision.keys() == convolutions
+    assert quantised & example.placement.higher_precision.keys() == set()
+
+
+def test_only_the_logits_and_narrow_attention_stay_float(example: Example) -> None:
+    reasons = example.placement.higher_precision
+    assert list(reasons.values()).count("it makes the logits") == 1
+    assert all("fewer than 16" in why and ".attention." in name for name, why in reasons.items() if "logits" not in why)
+
+
+def test_transposed_convolutions_are_quantised_along_axis_1_and_depthwise_ones_along_0(example: Example) -> None:
+    named = example.named()
+    kinds = set()
+    for site in example.placement.weights:
+        for name in site.layers:
+            assert site.axis == (1 if named[name].op_type == "ConvTranspose" else 0)
+            kinds.add(named[name].op_type)
+    assert kinds == {node.op_type for node in example.fp32.graph.node if node.op_type in CONVOLUTIONS}
+
+
+def test_an_addition_has_one_quantised_side_where_a_bare_convolution_feeds_it_and_else_none(example: Example) -> None:
+    index = GraphIndex(example.fp32.graph)
+    sides = [name for sites in example.placement.activations.values() for name, _ in sites]
+    additions = [node for node in index.nodes if node.op_type == "Add"]
+    assert additions
+    for node in additions:
+        makers = [index.producer(tensor) for tensor in node.input]
+        bare = any(
+            maker is not None and maker.op_type == "Conv" and len(index.consumers(maker.output[0])) == 1
+            for maker in makers
+        )
+        assert sides.count(node.name) == bare
+
+
+def test_both_forms_pass_the_lint_and_the_checker(example: Example) -> None:
+    for model in (example.int8, example.typed):
+        assert list(problems_of(model)) == []
+        onnx.checker.check_model(model, full_check=True)
+
+
+def test_the_typed_form_computes_nothing_in_fp32(example: Example) -> None:
+    floats = {tensor.name for tensor in example.typed.graph.initializer if tensor.data_type == onnx.TensorProto.FLOAT}
+    read = {name: node.op_type for node in example.typed.graph.node for name in node.input if name in floats}
+    assert set(read.values()) <= {"Resize"}
+
+
+def test_one_layer_of_each_kind_in_int8_computes_nearly_the_same_and_not_exactly(example: Example) -> None:
+    """One at a time: what random weights make of a small error many layers later says nothing."""
+    named = example.named()
+    layers = [named[name] for site in example.placement.weights for name in site.layers]
+    middle = layers[len(layers) // 2 :] + layers[: len(layers) // 2]
+    for layer in {kind(node): node for node in reversed(middle)}.values():
+        alone = quantise(example.fp32, restrict(example.placement, {layer.name}), example.ranges)
+        assert sum(node.op_type == "QuantizeLinear" for node in alone.graph.node) == 2
+        expected, found = (output_of(model, layer.output[0], example.frames) for model in (example.fp32, alone))
+        error = float(np.square(found - expected).mean() / np.square(expected).mean())
+        # 25 dB; eight bits on both sides, a bell-shaped range and rounding alone leave 30 to 40.
+        assert 0 < error < 0.003, layer.name

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+from trtparse.command_line import run
+from trtparse.commands.bench import PRECISIONS, bench
+from trtparse.engines import Bundle
+from trtparse.engines.base import Engine
+from trtparse.errors import MachineError
+from trtparse.tests.engines.recording import bundle_with, fake_engine
+
+SHORT = ["--seconds", "0.01", "--warm-up", "0", "--threads", "1"]
+
+
+def _bench(*words: str) -> int:
+    try:
+        run(click.Group(commands={"bench": bench}), ["bench", *words, *SHORT])
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
+
+
+@pytest.fixture
+def document(pristine_bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    assert _bench(str(pristine_bundle.path), "--batch", "2", "--json") == 0
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return found
+
+
+def test_all_that_runs_here_is_measured_alike(document: dict[str, Any]) -> None:
+    measured = [(engine["target"], engine["precision"]) for engine in document["engines"]]
+    assert measured[:4] == [("pytorch", "fp32"), ("pytorch", "fp32"), ("cpu", "fp32"), ("cpu", "int8")]
+    assert "channels_last" in document["engines"][1]["engine"]
+    for engine in document["engines"]:
+        assert engine["batch"] == 2
+        times = engine["host_to_host"]
+        assert 0 < times["p50"] <= times["p90"] <= times["p99"]
+        assert engine["frames_per_second"] > 0
+    assert {"processor", "Python", "ONNX Runtime"} <= set(document["machine"])
+
+
+def test_the_table_names_every_engine_and_the_document_is_written_beside_it(
+    pristine_bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "bench.json"
+    assert _bench(str(pristine_bundle.path), "--target", "cpu", "--output", str(output)) == 0
+    told = capsys.readouterr().out
+    engines = json.loads(output.read_text())["engines"]
+    assert [engine["precision"] for engine in engines] == ["fp32", "int8"]
+    for engine in engines:
+        assert f"ONNX Runtime {engine['precision']}" in told
+        assert engine["engine"] in told
+
+
+def test_without_a_gpu_an_engine_of_the_bundle_is_listed_with_the_reason(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def no_gpu() -> None:
+        raise MachineError("No NVIDIA GPU can be used: no device.")
+
+    monkeypatch.setattr("trtparse.engines.cuda.open_cuda", no_gpu)
+    from trtparse.engines.bundle import add_files
+
+    content, manifest = fake_engine()
+    name = manifest.engine.replace(".engine", ".json")
+    add_files(bundle, {manifest.engine: content, name: manifest.to_json().encode()})
+    assert _bench(str(bundle.path), "--target", "cpu", "--target", "tensorrt", "--precision", "int8", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["skipped"] == [
+        {"engine": "TensorRT int8", "reason": "No NVIDIA GPU can be used: no device."}
+    ]
+    assert _bench(str(bundle.path), "--target", "tensorrt") == 3
+    assert "No NVIDIA GPU" in capsys.readouterr().err
+
+
+def test_a_batch_that_the_bundle_was_not_built_for_is_refused_before_anything_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def never(*_: Any, **__: Any) -> Engine:
+        raise AssertionError("an engine was opened")
+
+    monkeypatch.setattr("trtparse.engines.open_engine", never)
+    bundle_with(tmp_path / "student")
+    monkeypatch.setattr("trtparse.engines.open_bundle", lambda path: bundle_with(tmp_path / "student"))
+    assert _bench("student", "--batch", "4") == 2
+    assert "take 1 frames per call, not 4" in capsys.readouterr().err
+
+
+def test_a_folder_that_is_no_bundle_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _bench(str(tmp_path)) == 2
+    assert "is not a bundle" in capsys.readouterr().err
+
+
+def test_every_precision_can_be_asked_for() -> None:
+    choices = next(option.type for option in bench.params if option.name == "precisions")
+    assert isinstance(choices, click.Choice)
+    assert tuple(choices.choices) == PRECISIONS

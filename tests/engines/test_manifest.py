@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trtparse.engines.bundle import Bundle
+from trtparse.engines.manifest import (
+    EngineManifest,
+    Runtime,
+    check_fits,
+    engine_manifests,
+    mismatches,
+    read_engine,
+    this_platform,
+)
+from trtparse.errors import MachineError, UsageError
+from trtparse.tests.engines.recording import bundle_with, fake_engine
+
+HERE = Runtime("tensorrt", "10.3.0", "8.7", "Stand-in GPU")
+
+
+def test_a_manifest_reads_back_as_it_was_written(tmp_path: Path) -> None:
+    _, manifest = fake_engine(
+        (1, 2, 4), settings={"dla_core": None}, inspection={"layers": {"INT8": 3}}, rebuild=("--int8",), jetpack="6.2"
+    )
+    assert EngineManifest.from_json(manifest.to_json(), tmp_path / "a.json") == manifest
+    assert manifest.platform == this_platform()
+
+
+@given(name=st.sampled_from(sorted(json.loads(fake_engine()[1].to_json()))), data=st.data())
+def test_a_manifest_with_any_value_changed_is_refused(name: str, data: st.DataObject) -> None:
+    values = json.loads(fake_engine()[1].to_json())
+    other = data.draw(st.one_of(st.none(), st.integers(), st.text(), st.lists(st.integers())))
+    if values[name] == other or (name == "schema" and not isinstance(other, int)):
+        return
+    with pytest.raises(UsageError, match=r"was changed|has schema|is not an engine's manifest"):
+        EngineManifest.from_json(json.dumps({**values, name: other}), Path("b/engines/a.json"))
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "{}", '{"schema": 1}', '{"schema": "one", "digest": ""}'])
+def test_a_file_that_is_no_manifest_is_refused_with_the_command_that_builds_again(text: str) -> None:
+    with pytest.raises(UsageError, match=r"a\.json is not an engine's manifest") as caught:
+        EngineManifest.from_json(text, Path("build/my student/engines/a.json"))
+    assert "trtparse build 'build/my student' --int8 --target tensorrt" in caught.value.hint
+
+
+def test_an_engine_of_this_machine_fits() -> None:
+    assert mismatches(fake_engine()[1], HERE) == []
+
+
+@pytest.mark.parametrize(
+    ("field", "here"),
+    [
+        ("target", replace(HERE, target="tensorrt-rtx")),
+        ("platform", replace(HERE, platform="Linux riscv64")),
+        ("tensorrt", replace(HERE, tensorrt="10.3.1")),
+        ("tensorrt", replace(HERE, tensorrt="8.6.0")),
+        ("compute_capability", replace(HERE, compute_capability="9.0", gpu="NVIDIA H200")),
+        ("gpu", replace(HERE, gpu="Another GPU of that generation")),
+    ],
+)
+def test_an_engine_of_another_machine_is_refused_by_the_field_with_the_command_that_rebuilds(
+    field: str, here: Runtime, tmp_path: Path
+) -> None:
+    content, manifest = fake_engine(rebuild=("--int8", "--target", "tensorrt", "--batch-profile", "1,2,4"))
+    bundle = bundle_with(tmp_path, (content, manifest))
+    assert [mismatch.field for mismatch in mismatches(manifest, here)] == [field]
+    with pytest.raises(MachineError) as caught:
+        check_fits(bundle, manifest, here)
+    assert field.replace("_", " ") in caught.value.message
+    assert str(getattr(manifest, field)) in caught.value.message
+    assert str(getattr(here, field)) in caught.value.message
+    assert f"trtparse build {tmp_path} --int8 --target tensorrt --batch-profile 1,2,4" in caught.value.hint
+
+
+def test_all_that_differs_is_named_at_once(tmp_path: Path) -> None:
+    bundle = bundle_with(tmp_path, fake_engine())
+    with pytest.raises(MachineError, match=r"tensorrt 10\.3\.0, .* 8\.6\.0; for compute capability 8\.7, .* 9\.0"):
+        check_fits(bundle, fake_engine()[1], Runtime("tensorrt", "8.6.0", "9.0", "NVIDIA H200"))
+
+
+@pytest.mark.parametrize(
+    ("version", "fits"), [("10.3.0", True), ("10.16.1", True), ("10.2.9", False), ("11.0.0", False), ("8.6.1", False)]
+)
+def test_a_version_compatible_engine_runs_on_later_versions_of_the_same_major(version: str, fits: bool) -> None:
+    manifest = fake_engine(version_compatible=True)[1]
+    assert (mismatches(manifest, replace(HERE, tensorrt=version)) == []) is fits
+
+
+@pytest.mark.parametrize(("capability", "fits"), [("8.0", True), ("8.9", True), ("12.0", True), ("7.5", False)])
+def test_a_hardware_compatible_engine_runs_from_ampere_on(capability: str, fits: bool) -> None:
+    manifest = fake_engine(hardware_compatible=True)[1]
+    assert (mismatches(manifest, replace(HERE, compute_capability=capability, gpu="Another")) == []) is fits
+
+
+def test_an_engine_built_without_a_gpu_fits_every_gpu_of_its_generation() -> None:
+    assert mismatches(fake_engine(gpu=None)[1], replace(HERE, gpu="Any of that generation")) == []
+
+
+def test_an_engine_of_another_graph_than_the_bundles_is_refused(tmp_path: Path) -> None:
+    content, manifest = fake_engine()
+    bundle = bundle_with(tmp_path, (content, manifest))
+    bundle.manifest.files[manifest.graph] = "1" * 64
+    with pytest.raises(UsageError, match=r"built from another student\.int8\.onnx"):
+        check_fits(bundle, manifest, HERE)
+
+
+def _cut(content: bytes) -> bytes:
+    return content[:-1]
+
+
+def _flip(content: bytes) -> bytes:
+    return bytes([content[0] ^ 1]) + content[1:]
+
+
+@pytest.mark.parametrize(("spoil", "told"), [(_cut, "was written with"), (_flip, "damaged"), (None, "Cannot read")])
+def test_an_engine_file_that_is_cut_short_changed_or_missing_is_refused(spoil: Any, told: str, tmp_path: Path) -> None:
+    content, manifest = fake_engine()
+    bundle = bundle_with(tmp_path, (content, manifest))
+    assert read_engine(bundle, manifest) == content
+    file = tmp_path / manifest.engine
+    if spoil is None:
+        file.unlink()
+    else:
+        file.write_bytes(spoil(content))
+    with pytest.raises(UsageError, match=told) as caught:
+        read_engine(bundle, manifest)
+    assert "trtparse build" in caught.value.hint
+
+
+def test_an_engine_without_its_manifest_is_named(tmp_path: Path) -> None:
+    content, manifest = fake_engine()
+    bundle = bundle_with(tmp_path, (content, manifest))
+    del bundle.manifest.files[manifest.engine.replace(".engine", ".json")]
+    with pytest.raises(UsageError, match=r"int8\.engine has no manifest: .*int8\.json is missing"):
+        engine_manifests(bundle)
+
+
+def test_a_manifest_of_another_engine_is_refused(tmp_path: Path) -> None:
+    content, manifest = fake_engine()
+    bundle = bundle_with(tmp_path, (content, manifest))
+    path = tmp_path / manifest.engine.replace(".engine", ".json")
+    path.write_text(replace(manifest, engine="engines/other.engine").to_json())
+    with pytest.raises(UsageError, match=r"is the manifest of engines/other\.engine"):
+        engine_manifests(bundle)
+
+
+def test_engines_come_with_the_lowest_precision_first(tmp_path: Path) -> None:
+    engines = [
+        fake_engine(engine=f"engines/{name}.engine", precision=name.split("-")[0], target=target)
+        for name, target in (
+            ("fp32-a", "tensorrt"),
+            ("int8-b", "tensorrt-rtx"),
+            ("fp16-c", "tensorrt"),
+            ("int8-d", "tensorrt"),
+        )
+    ]
+    bundle: Bundle = bundle_with(tmp_path, *engines)
+    assert [manifest.engine for manifest in engine_manifests(bundle)] == [
+        f"engines/{name}.engine" for name in ("int8-d", "int8-b", "fp16-c", "fp32-a")
+    ]
+    assert [manifest.precision for manifest in engine_manifests(bundle, "fp16")] == ["fp16"]
