@@ -126,7 +126,7 @@ def _show(model: onnx.ModelProto, outcome: Outcome, seconds: float, graphs: int)
     print(f"\n{graphs} graphs judged in {seconds / 60:.1f} minutes, calibration included")
     print("graphs that no other beats     in INT8   of the saving    mIoU lost   agreement")
     for point in pareto(outcome.points):
-        found = frozenset(point.int8) == frozenset(outcome.placement.layers)
+        found = frozenset(point.int8) == frozenset(outcome.int8)
         print(
             f"{len(point.int8):3d} layers{' (found)' if found else '':20s} {100 * point.share:8.1f} % "
             f"{100 * point.saved:10.1f} %    {point.score.drop:+8.3f} {point.score.agreement:11.2f}"
@@ -135,7 +135,8 @@ def _show(model: onnx.ModelProto, outcome: Outcome, seconds: float, graphs: int)
     print(
         f"plain INT8 loses {full.drop:.3f} points (agreement {full.agreement:.2f}); the budget is {outcome.max_drop:g}"
     )
-    print(f"found: loses {score.drop:.3f} points (agreement {score.agreement:.2f}), given back:")
+    print(f"found: loses {score.drop:.3f} points (agreement {score.agreement:.2f})")
+    print(f"given back to FP16: {len(outcome.given_back)} layers")
     for layer in outcome.given_back:
         print(f"  {layer}: {words[layer]}")
 

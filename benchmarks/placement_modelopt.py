@@ -80,7 +80,8 @@ def compare(model: onnx.ModelProto, theirs: set[Site]) -> list[str]:
         node = nodes.get(site[0])
         if node is None:
             return "a node that the graph does not have"
-        return AT_THE_END.get(node.op_type, node.op_type) if ends_the_graph(node, index) else node.op_type
+        operator = str(node.op_type)
+        return AT_THE_END.get(operator, operator) if ends_the_graph(node, index) else operator
 
     both, mine, other = (Counter(map(kind, sites)) for sites in (ours & theirs, ours - theirs, theirs - ours))
     print(f"{'reads int8':15} {'both':>5} {'ours':>5} {'ModelOpt':>9}")

@@ -58,3 +58,14 @@ def fresh_graph_copy(model: onnx.ModelProto) -> onnx.ModelProto:
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     return copy
+
+
+def put_constant(graph: onnx.GraphProto, name: str, value: NDArray[np.generic]) -> str:
+    """Set an initializer to a value, as float32; a new one where there is none of the name, which comes back."""
+    tensor = numpy_helper.from_array(np.asarray(value, np.float32), name)
+    for old in graph.initializer:
+        if old.name == name:
+            old.CopyFrom(tensor)
+            return name
+    graph.initializer.append(tensor)
+    return name

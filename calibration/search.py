@@ -56,20 +56,26 @@ class Point:
             "score": self.score.to_dict(),
         }
 
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Point:
+        """The inverse of :meth:`to_dict`."""
+        score = Score.from_dict(values["score"])
+        return cls(tuple(values["int8"]), float(values["share"]), float(values["saved"]), score)
+
 
 @dataclass(frozen=True)
-class Outcome:
-    """The graph that was found.
+class Search:
+    """What a search looked at, and which graph it chose.
 
     Args:
-        placement: of its INT8; the convolutions that were given back are among ``higher_precision``.
-        score: on the held-out images.
+        int8: layers of the chosen graph that are in INT8.
+        score: of the chosen graph, on the held-out images.
         given_back: layers that went back to FP16, the first to go first.
         max_drop: the budget, in points of mean IoU.
         points: every graph of the search, in the order of their looking at; layers alone are left out.
     """
 
-    placement: Placement
+    int8: tuple[str, ...]
     score: Score
     given_back: tuple[str, ...]
     max_drop: float
@@ -79,9 +85,32 @@ class Outcome:
         return {
             "max_drop": self.max_drop,
             "score": self.score.to_dict(),
+            "int8": list(self.int8),
             "given_back": list(self.given_back),
             "points": [point.to_dict() for point in self.points],
         }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Search:
+        """The inverse of :meth:`to_dict`."""
+        return cls(
+            int8=tuple(values["int8"]),
+            score=Score.from_dict(values["score"]),
+            given_back=tuple(values["given_back"]),
+            max_drop=float(values["max_drop"]),
+            points=tuple(Point.from_dict(point) for point in values["points"]),
+        )
+
+
+@dataclass(frozen=True)
+class Outcome(Search):
+    """The graph that was found, and how.
+
+    Args:
+        placement: of its INT8; the convolutions that were given back are among ``higher_precision``.
+    """
+
+    placement: Placement
 
 
 def meet_budget(
@@ -250,11 +279,12 @@ class _Search:
         int8 = [layer for layer in self._layers if layer not in given_back]
         reason = f"given back to FP16, to lose at most {self._max_drop:g} points of mean IoU"
         return Outcome(
-            restrict(self._graphs.placement, int8, reason),
-            self._graphs.score(int8),
-            tuple(given_back),
-            self._max_drop,
-            tuple(self._points.values()),
+            int8=tuple(int8),
+            score=self._graphs.score(int8),
+            given_back=tuple(given_back),
+            max_drop=self._max_drop,
+            points=tuple(self._points.values()),
+            placement=restrict(self._graphs.placement, int8, reason),
         )
 
     def _nothing_fits(self) -> AccuracyError:

@@ -125,7 +125,13 @@ def build(
             from ..validation.report import write_report
 
             terminal.stage("Writing the report")
-            write_report(result, bundle.path, ranges=ranges_of(bundle), command=typed(context))
+            write_report(
+                result,
+                bundle.path,
+                ranges=ranges_of(bundle),
+                calibration=bundle.manifest.calibration,
+                command=typed(context),
+            )
     show_build(terminal, bundle, engines)
 
 

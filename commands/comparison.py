@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+SENSITIVITY_NAME = "sensitivity.json"
+"""Beside the report, written by ``trtparse sensitivity``: a product, of which the manifest has no hash."""
+
 RECORD_NAME = "validation.partial.jsonl"
 """Beside the report while a run is on; it goes when the report is written."""
 
@@ -196,7 +199,14 @@ def _write_report(terminal: Terminal, result: ValidationResult, bundle: Bundle, 
     from ..validation.report import write_report
 
     terminal.stage("Writing the report")
-    paths = write_report(result, folder, ranges=ranges_of(bundle), command=command)
+    paths = write_report(
+        result,
+        folder,
+        ranges=ranges_of(bundle),
+        sensitivity=_sensitivity_of(bundle),
+        calibration=bundle.manifest.calibration,
+        command=command,
+    )
     if not result.partial:
         (folder / RECORD_NAME).unlink(missing_ok=True)
     terminal.note(f"Report: {paths[0]}")
@@ -227,6 +237,19 @@ def ranges_of(bundle: Bundle) -> dict[str, tuple[float, float]] | None:
         return None
     values = json.loads((bundle.path / CALIBRATION_NAME).read_text("utf-8"))
     return {name: (float(low), float(high)) for name, (low, high) in values["ranges"].items()}
+
+
+def _sensitivity_of(bundle: Bundle) -> dict[str, float] | None:
+    """What ``trtparse sensitivity`` found last, where it was this bundle."""
+    from ..engines.bundle import GRAPHS
+
+    path = bundle.path / SENSITIVITY_NAME
+    if not path.is_file():
+        return None
+    found = json.loads(path.read_text("utf-8"))
+    if found["graph_sha256"] != bundle.manifest.files.get(GRAPHS["fp32"]):
+        return None
+    return {entry["layer"]: 100 - entry["score"]["agreement"] for entry in found["layers"]}
 
 
 def _tell_of_record(terminal: Terminal, path: Path) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from ..errors import DataError
+from ..errors import DataError, TrtparseError
+from .comparison import SENSITIVITY_NAME
 from .options import DEFAULT_BUNDLE, common_options, open_data
 
 if TYPE_CHECKING:
@@ -57,7 +59,8 @@ def sensitivity(
 ) -> None:
     """Put each layer of BUNDLE alone into INT8, and rank the layers by what they lose.
 
-    The reference is the FP32 graph, which agrees with PyTorch. Images that calibrated the bundle are left out.
+    The reference is the FP32 graph, which agrees with PyTorch. Images that calibrated the bundle are left out. The next
+    report of the bundle shows the ranking.
     """
     from ..engines import open_bundle
     from ..files import check_output_file, replace_bytes
@@ -76,12 +79,26 @@ def sensitivity(
             from ..validation.contract_charts import sensitivity_chart
 
             replace_bytes(plot, f"{sensitivity_chart(found)}\n".encode())
+        document = {"bundle": str(opened.path), "dataset": dataset.description, **found.to_dict()}
+        _keep(terminal, opened, document)
         if as_json:
-            terminal.result({"bundle": str(opened.path), "dataset": dataset.description, **found.to_dict()})
+            terminal.result(document)
             return
     _show(found, top)
     if plot is not None:
         terminal.note(f"Plot: {plot}")
+
+
+def _keep(terminal: Terminal, bundle: Bundle, document: dict[str, Any]) -> None:
+    """Leave it in the bundle, for the next report; a bundle that cannot be written to is no reason to fail."""
+    from ..engines.bundle import GRAPHS
+    from ..files import replace_bytes
+
+    values = {"graph_sha256": bundle.manifest.files[GRAPHS["fp32"]], **document}
+    try:
+        replace_bytes(bundle.path / SENSITIVITY_NAME, (json.dumps(values, indent=1) + "\n").encode())
+    except TrtparseError as error:
+        terminal.note(f"Not kept for the report: {error.message}")
 
 
 def _calibration(bundle: Bundle) -> Ranges:

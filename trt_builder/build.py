@@ -29,12 +29,15 @@ from ..validation.judge import GraphJudge
 from ..validation.result import ValidationResult, measured_accuracy
 from ..validation.validate import validate
 from .half import to_half
-from .int8 import Int8, Int8Builder, Int8Spec, Records
+from .int8 import AUTO, Int8, Int8Builder, Int8Spec, Records
 from .parity import PARITY_IMAGES, compare, save_parity
 from .source import open_source
 
 HELD_OUT_IMAGES = 64
 """Images that methods are compared on, and that the INT8 graphs are measured on; where a budget is set, all."""
+
+SCOUTED_IMAGES = 32
+"""Images on which each layer alone is judged, to rank them for a budget."""
 
 RESERVED = 5
 """One image in so many is held out of the calibration images where no other images are given to judge on."""
@@ -137,7 +140,15 @@ def build_bundle(
         with source.open_reference(spec.threads) as reference:
             if spec.precision == "int8":
                 judge = _judge(spec, judged, reference, listener)
-                builder = Int8Builder(graphs["fp32"], spec.int8, judge, listener.stage, listener.progress, spec.threads)
+                builder = Int8Builder(
+                    graphs["fp32"],
+                    spec.int8,
+                    judge,
+                    _scout(spec, judged, reference),
+                    listener.stage,
+                    listener.progress,
+                    spec.threads,
+                )
                 made = builder.build(dataset, selection, records, strict=spec.strict)
                 graphs |= {name: _named(name, graph) for name, graph in made.graphs.items()}
                 content = json.dumps(made.ranges.to_dict(), indent=1) + "\n"
@@ -233,17 +244,20 @@ def _spaced(indices: list[int], count: int) -> list[int]:
 
 
 def _judge(spec: BuildSpec, judged: Dataset | None, reference: Engine, listener: Listener) -> GraphJudge | None:
-    if judged is None or (spec.int8.method != "auto" and spec.int8.max_drop is None):
+    if judged is None or (spec.int8.method != AUTO and spec.int8.max_drop is None):
         return None
     listener.stage("Labelling the held-out images")
     return GraphJudge(
-        judged,
-        range(len(judged)),
-        reference,
-        threads=spec.threads,
-        strict=spec.strict,
-        progress=listener.progress,
+        judged, range(len(judged)), reference, threads=spec.threads, strict=spec.strict, progress=listener.progress
     )
+
+
+def _scout(spec: BuildSpec, judged: Dataset | None, reference: Engine) -> GraphJudge | None:
+    """Ranks layers for a budget, by the noise that each adds to the logits: a few images tell."""
+    if judged is None or spec.int8.max_drop is None:
+        return None
+    few = _spaced(list(range(len(judged))), SCOUTED_IMAGES)
+    return GraphJudge(judged, few, reference, threads=spec.threads, logits=reference.gives_logits)
 
 
 def _measure(folder: Path, reference: Engine, judged: Dataset, spec: BuildSpec, listener: Listener) -> ValidationResult:

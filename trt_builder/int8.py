@@ -111,6 +111,7 @@ class Int8Builder:
         model: FP32.
         spec: how.
         judge: on held-out images, None where there are none.
+        scout: ranks layers for a budget, on fewer of them.
         stage: told what begins.
         progress: called with (done, total).
         threads: of the CPU runtime; 0 for one per core.
@@ -119,6 +120,7 @@ class Int8Builder:
     model: onnx.ModelProto
     spec: Int8Spec
     judge: GraphJudge | None
+    scout: GraphJudge | None
     stage: Callable[[str], None]
     progress: Callable[[int, int], None]
     threads: int = 0
@@ -210,8 +212,9 @@ class Int8Builder:
                 max_drop,
                 record,
                 self.progress,
+                scout=self.scout,
                 quantise=graph_of,
-                about={"images": self.judge.key},
+                about={"images": self.judge.key, "scout": "" if self.scout is None else self.scout.key},
             )
 
         try:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from ..calibration.search import Outcome, Point, pareto
+from ..calibration.search import Point, Search, pareto
 from ..calibration.sensitivity import Sensitivity
 from .charts import axis
 from .verdict import NOTHING, signed
@@ -73,15 +73,15 @@ def sensitivity_chart(found: Sensitivity) -> Markup:
 _MEASURED = {"agreement": "agreement lost", "miou": "mIoU lost", "sqnr": "power of the logits' error"}
 
 
-def pareto_chart(outcome: Outcome, *, saved: bool = False) -> Markup:
+def pareto_chart(search: Search, *, saved: bool = False) -> Markup:
     """Every graph of a search: what it loses, against how much of it is in INT8.
 
     Args:
         saved: across stands the share of the time that INT8 can save instead of that of the multiply-adds.
     """
     left, right, top, bottom = 64, _WIDTH - 24, 72, 352
-    points = outcome.points
-    low, high, ticks = axis(min([0.0, *_drops(points)]), max([outcome.max_drop, *_drops(points)]))
+    points = search.points
+    low, high, ticks = axis(min([0.0, *_drops(points)]), max([search.max_drop, *_drops(points)]))
 
     shares = {point: 100 * (point.saved if saved else point.share) for point in points}
     first, last, percents = axis(min([80.0, *shares.values()]), 100)
@@ -95,7 +95,7 @@ def pareto_chart(outcome: Outcome, *, saved: bool = False) -> Markup:
     what = "time that INT8 saves" if saved else "multiply-adds in INT8"
     parts = [
         _text(16, 28, f"Loss of mIoU against the {what}", "title"),
-        _text(16, 48, f"{outcome.score.images} held-out images; line: graphs that no other beats in both", "quiet"),
+        _text(16, 48, f"{search.score.images} held-out images; line: graphs that no other beats in both", "quiet"),
     ]
     for tick in ticks:
         y = down(tick)
@@ -103,13 +103,13 @@ def pareto_chart(outcome: Outcome, *, saved: bool = False) -> Markup:
         parts.append(_text(left - 8, y + 4, f"{tick:g}".replace("-", "−"), "quiet", "end"))
     parts += [_text(across(percent), bottom + 18, f"{percent:g} %", "quiet", "middle") for percent in percents]
     parts.append(_line("axis", left, down(0.0), right, down(0.0)))
-    y = down(outcome.max_drop)
+    y = down(search.max_drop)
     parts.append(_line("budget", left, y, right, y))
-    parts.append(_text(left + 6, y - 6, f"budget: {outcome.max_drop:g} points", "quiet"))
+    parts.append(_text(left + 6, y - 6, f"budget: {search.max_drop:g} points", "quiet"))
     best = pareto(points)
     line = " ".join(f"{across(shares[point]):.1f},{down(point.score.drop):.1f}" for point in best)
     parts.append(Markup('<polyline class="front" points="{}"/>').format(line))
-    found = frozenset(outcome.placement.layers)
+    found = frozenset(search.int8)
     for point in points:
         x, y = across(shares[point]), down(point.score.drop)
         title = (

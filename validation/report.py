@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import jinja2
 import numpy as np
@@ -19,11 +20,13 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from .. import __version__
+from ..calibration.search import Search
 from ..errors import UsageError
 from ..files import check_output_folder, replace_bytes
 from ..labels import CLASS_NAMES, NUM_CLASSES, PALETTE_RGB
 from . import charts
 from .charts import Interval
+from .contract_charts import pareto_chart
 from .markdown import markdown
 from .pictures import Panel, within_budget
 from .result import Confusion, EngineComparison, EngineRun, ValidationResult, WorstImage
@@ -69,6 +72,7 @@ def write_report(
     *,
     ranges: Mapping[str, tuple[float, float]] | None = None,
     sensitivity: Mapping[str, float] | None = None,
+    calibration: Mapping[str, Any] | None = None,
     command: str = "",
 ) -> list[Path]:
     """Write ``report.html``, ``report.md`` and ``report.json``, each whole or not at all.
@@ -77,6 +81,7 @@ def write_report(
         folder: made if need be.
         ranges: tensor to its smallest and largest value over the calibration images.
         sensitivity: layer to the points that are lost when it alone is in INT8.
+        calibration: of the bundle's manifest: the methods that were tried, and the search for a budget.
         command: what was typed, for the section that says how to get the same report again.
 
     Returns:
@@ -89,7 +94,7 @@ def write_report(
     contents = {
         JSON_NAME: json.dumps(result.to_dict(), indent=2) + "\n",
         MARKDOWN_NAME: markdown(result),
-        HTML_NAME: html(result, ranges=ranges, sensitivity=sensitivity, command=command),
+        HTML_NAME: html(result, ranges=ranges, sensitivity=sensitivity, calibration=calibration, command=command),
     }
     for name, text in contents.items():
         # File names that are no Unicode are shown, not choked on.
@@ -102,6 +107,7 @@ def html(
     *,
     ranges: Mapping[str, tuple[float, float]] | None = None,
     sensitivity: Mapping[str, float] | None = None,
+    calibration: Mapping[str, Any] | None = None,
     command: str = "",
 ) -> str:
     """The page; arguments as :func:`write_report`."""
@@ -125,10 +131,31 @@ def html(
         ranges_count=len(ranges or {}),
         sensitivity=[] if not sensitivity else _sensitivity(sensitivity),
         sensitivity_count=len(sensitivity or {}),
+        calibration=calibration or {},
+        trials=_trials(calibration or {}),
+        pareto=_pareto(calibration or {}),
         command=command,
         program_version=__version__,
         named=_NAMED,
     )
+
+
+def _trials(calibration: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
+    """(method, agreement mIoU, mIoU, loss) of each calibration that was tried."""
+    return [
+        (
+            name,
+            f"{score['agreement']:.2f}",
+            NOTHING if score["mean_iou"] is None else f"{score['mean_iou']:.2f}",
+            NOTHING if score["loss"] is None else signed(score["loss"]),
+        )
+        for name, score in calibration.get("methods", {}).items()
+    ]
+
+
+def _pareto(calibration: Mapping[str, Any]) -> Markup | None:
+    """The curve of the search for a budget, where there was one."""
+    return pareto_chart(Search.from_dict(calibration["search"])) if "search" in calibration else None
 
 
 @dataclass(frozen=True)

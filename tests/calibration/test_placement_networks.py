@@ -38,7 +38,7 @@ EXAMPLES: dict[str, tuple[str, dict[str, Any]]] = {
     "atrous pyramid, smooth module": ("c-dlinknet", {"backbone": "resnet34", "smooth_level": 4}),
     "dilated cascade, deconvolution head": (
         "c-dlinknet",
-        {"backbone": "resnet50", "aspp": "none", "smooth": False, "d2_skip": False},
+        {"backbone": "resnet34", "aspp": "none", "smooth": False, "d2_skip": False},
     ),
 }
 

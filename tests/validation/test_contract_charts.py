@@ -3,9 +3,8 @@ from __future__ import annotations
 import re
 from xml.etree import ElementTree
 
-from trtparse.calibration.placement import Placement
 from trtparse.calibration.score import Score
-from trtparse.calibration.search import Outcome, Point, pareto
+from trtparse.calibration.search import Point, Search, pareto
 from trtparse.calibration.sensitivity import LayerSensitivity, Sensitivity
 from trtparse.validation.contract_charts import pareto_chart, sensitivity_chart
 
@@ -17,11 +16,10 @@ def score(loss: float | None, agreement: float = 97.0) -> Score:
     return Score(agreement, 99.0, None if loss is None else 50 - loss, loss, 64, loss, 33.0)
 
 
-def outcome(*points: tuple[str, float, float]) -> Outcome:
+def outcome(*points: tuple[str, float, float]) -> Search:
     """Points by layers, share and loss; the last is what was found."""
     found = [Point(tuple(layers.split()), share, share, score(loss)) for layers, share, loss in points]
-    uses = {name: ((name, 0),) for name in found[-1].int8}
-    return Outcome(Placement(uses, (), {}, ()), found[-1].score, ("c",), 0.3, tuple(found))
+    return Search(found[-1].int8, found[-1].score, ("c",), 0.3, tuple(found))
 
 
 def texts(chart: str, kind: str = "text") -> list[str]:
@@ -78,3 +76,8 @@ def test_a_search_that_ended_at_once_can_be_drawn() -> None:
         chart = str(pareto_chart(outcome(("a b", 0.9, loss)), saved=True))
         assert "nan" not in chart
         assert ElementTree.fromstring(chart) is not None
+
+
+def test_a_search_that_was_written_down_is_drawn_alike() -> None:
+    shown = outcome(("a b c", 1.0, 0.8), ("a b", 0.7, 0.2))
+    assert pareto_chart(Search.from_dict(shown.to_dict())) == pareto_chart(shown)
