@@ -40,6 +40,11 @@ class Score:
         """
         return 100 - self.agreement if self.loss is None else self.loss
 
+    @property
+    def unit(self) -> str:
+        """Of ``drop``."""
+        return "points of agreement" if self.loss is None else "points of mean IoU"
+
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 

@@ -71,7 +71,7 @@ class Search:
         int8: layers of the chosen graph that are in INT8.
         score: of the chosen graph, on the held-out images.
         given_back: layers that went back to FP16, the first to go first.
-        max_drop: the budget, in points of mean IoU.
+        max_drop: the budget, in points of mean IoU; of agreement where the scores have no loss.
         points: every graph of the search, in the order of their looking at; layers alone are left out.
     """
 
@@ -134,7 +134,7 @@ def meet_budget(
         placement: of everything that may be in INT8.
         ranges: collected on ``model``.
         judge: of graphs, on images that did not calibrate.
-        max_drop: largest loss of mean IoU, in points; see :attr:`~trtparse.calibration.score.Score.drop`.
+        max_drop: largest loss, in points; of what, see :attr:`~trtparse.calibration.score.Score.drop`.
         record: file that is log and resume point.
         progress: called after every graph.
         scout: judges each layer alone, to rank them, on fewer images than a loss needs; by default ``judge``.
@@ -179,7 +179,7 @@ class _Search:
         self._tell()
         if floor.drop > self._max_drop:
             raise AccuracyError(
-                f"The graph without any INT8 loses {floor.drop:.2f} points of mean IoU itself, and --max-drop allows "
+                f"The graph without any INT8 loses {floor.drop:.2f} {floor.unit} itself, and the budget is "
                 f"{self._max_drop:g}.",
                 f"Allow more than {floor.drop:.2f}, or judge on more images.",
             )
@@ -277,10 +277,11 @@ class _Search:
 
     def _outcome(self, given_back: Collection[str]) -> Outcome:
         int8 = [layer for layer in self._layers if layer not in given_back]
-        reason = f"given back to FP16, to lose at most {self._max_drop:g} points of mean IoU"
+        score = self._graphs.score(int8)
+        reason = f"given back to FP16, to lose at most {self._max_drop:g} {score.unit}"
         return Outcome(
             int8=tuple(int8),
-            score=self._graphs.score(int8),
+            score=score,
             given_back=tuple(given_back),
             max_drop=self._max_drop,
             points=tuple(self._points.values()),
@@ -290,9 +291,9 @@ class _Search:
     def _nothing_fits(self) -> AccuracyError:
         nearest = min(self._points.values(), key=lambda point: (point.score.drop, -point.share))
         return AccuracyError(
-            f"No INT8 graph stays within --max-drop {self._max_drop:g}. The nearest has {len(nearest.int8)} of "
-            f"{len(self._layers)} layers in INT8 ({100 * nearest.share:.1f} % of the multiply-adds: "
-            f"{_few(nearest.int8)}) and loses {nearest.score.drop:.2f} points of mean IoU.",
+            f"No INT8 graph loses at most {self._max_drop:g} {nearest.score.unit}. The nearest has "
+            f"{len(nearest.int8)} of {len(self._layers)} layers in INT8 ({100 * nearest.share:.1f} % of the multiply-adds: "
+            f"{_few(nearest.int8)}) and loses {nearest.score.drop:.2f}.",
             f"Allow {nearest.score.drop:.2f} or more, build with --fp16, or calibrate on more images.",
         )
 

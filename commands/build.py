@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..terminal import Terminal
     from ..validation.result import ValidationResult
 
-_INT8_OPTIONS = ("calibration", "calibration_set", "ranges", "held_out", "max_drop", "no_validate")
+_INT8_OPTIONS = ("calibration", "calibration_set", "ranges", "held_out", "max_drop", "min_agreement", "no_validate")
 
 
 @click.command()
@@ -49,6 +49,12 @@ _INT8_OPTIONS = ("calibration", "calibration_set", "ranges", "held_out", "max_dr
     type=float,
     metavar="POINTS",
     help="Largest loss of mIoU; layers go back to FP16 until it is met, else exit 4.",
+)
+@click.option(
+    "--min-agreement",
+    type=float,
+    metavar="POINTS",
+    help="Least agreement with PyTorch (mIoU of the label maps), likewise; needs no labels.",
 )
 @click.option(
     "--held-out",
@@ -202,7 +208,7 @@ def _build_bundle(
         calibration_images=options["calibration_images"],
         calibration_set=options["calibration_set"],
         seed=options["seed"],
-        int8=Int8Spec(options["calibration"], options["max_drop"], options["ranges"]),
+        int8=Int8Spec(options["calibration"], options["max_drop"], options["min_agreement"], options["ranges"]),
         validate=not options["no_validate"],
         threads=options["threads"],
         strict=options["strict"],

@@ -234,7 +234,7 @@ def _judged(spec: BuildSpec, candidates: Dataset, taken: Collection[str]) -> Dat
             f"Every image of {candidates.description} calibrates, and none is left to judge INT8 on.",
             "Give --held-out other images, or fewer --calibration-images; --no-validate builds unmeasured.",
         )
-    indices = free if spec.int8.max_drop is not None else _spaced(free, HELD_OUT_IMAGES)
+    indices = free if spec.int8.has_budget else _spaced(free, HELD_OUT_IMAGES)
     return Subset(candidates, tuple(indices))
 
 
@@ -244,7 +244,7 @@ def _spaced(indices: list[int], count: int) -> list[int]:
 
 
 def _judge(spec: BuildSpec, judged: Dataset | None, reference: Engine, listener: Listener) -> GraphJudge | None:
-    if judged is None or (spec.int8.method != AUTO and spec.int8.max_drop is None):
+    if judged is None or (spec.int8.method != AUTO and not spec.int8.has_budget):
         return None
     listener.stage("Labelling the held-out images")
     return GraphJudge(
@@ -254,7 +254,7 @@ def _judge(spec: BuildSpec, judged: Dataset | None, reference: Engine, listener:
 
 def _scout(spec: BuildSpec, judged: Dataset | None, reference: Engine) -> GraphJudge | None:
     """Ranks layers for a budget, by the noise that each adds to the logits: a few images tell."""
-    if judged is None or spec.int8.max_drop is None:
+    if judged is None or not spec.int8.has_budget:
         return None
     few = _spaced(list(range(len(judged))), SCOUTED_IMAGES)
     return GraphJudge(judged, few, reference, threads=spec.threads, logits=reference.gives_logits)

@@ -22,7 +22,7 @@ from ..calibration.score import Score
 from ..calibration.search import Outcome, meet_budget
 from ..calibration.selection import Selection
 from ..data.dataset import Dataset
-from ..errors import DataError
+from ..errors import DataError, UsageError
 from ..validation.judge import GraphJudge
 from .half import to_half
 
@@ -40,12 +40,25 @@ class Int8Spec:
         method: ``auto`` tries every method and keeps the one that agrees best with the reference; or one of them, as
             ``percentile:99.99``.
         max_drop: largest loss of mean IoU, in points; layers go back to FP16 until it is met. None for no budget.
+        min_agreement: least mean IoU with the reference's label maps as the truth, likewise; without any label maps,
+            and much stricter, as it counts every pixel that changes.
         ranges: a ``calibration.json`` to take the ranges from instead of calibrating.
     """
 
     method: str = AUTO
     max_drop: float | None = None
+    min_agreement: float | None = None
     ranges: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_drop is not None and self.min_agreement is not None:
+            raise UsageError("--max-drop and --min-agreement are two budgets.", "Give one of them.")
+        if self.min_agreement is not None and not 0 <= self.min_agreement <= 100:
+            raise UsageError(f"An agreement of {self.min_agreement:g} makes no sense.", "Give 0 to 100, such as 98.")
+
+    @property
+    def has_budget(self) -> bool:
+        return self.max_drop is not None or self.min_agreement is not None
 
     @property
     def methods(self) -> tuple[Method, ...]:
@@ -151,8 +164,8 @@ class Int8Builder:
         # What could not be read when the images were chosen is told as well.
         ranges = replace(ranges, skipped=tuple(sorted({*ranges.skipped, *selection.unreadable})))
         outcome = None
-        if self.spec.max_drop is not None:
-            outcome = self._search(placement, ranges, self.spec.max_drop, records.search)
+        if self.spec.has_budget:
+            outcome = self._search(placement, ranges, records.search)
             placement = outcome.placement
         self.stage("Writing the INT8 graphs")
         graph = quantise(self.model, placement, ranges)
@@ -194,33 +207,45 @@ class Int8Builder:
             self.progress(done, len(candidates))
         return max(candidates, key=lambda ranges: scores[ranges.key.method].agreement), scores
 
-    def _search(self, placement: Placement, ranges: Ranges, max_drop: float, record: Path) -> Outcome:
-        if self.judge is None:
+    def _search(self, placement: Placement, ranges: Ranges, record: Path) -> Outcome:
+        """The cheapest graph within the budget; a record of another search, of a build that was killed, is dropped."""
+        judge = self.judge
+        if judge is None:
             raise DataError("A budget needs held-out images to judge on.", "Leave --no-validate out.")
-        self.stage(f"Searching for a graph that loses at most {max_drop:g} points")
+        by_agreement = self.spec.min_agreement is not None
+        budget = 100 - self.spec.min_agreement if self.spec.min_agreement is not None else self.spec.max_drop
+        assert budget is not None
+        unit = "points of agreement" if by_agreement else "points of mean IoU"
+        self.stage(f"Searching for a graph that loses at most {budget:g} {unit}")
+
+        def judged(model: onnx.ModelProto) -> Score:
+            # Without a loss of mean IoU, agreement is what is lost.
+            return replace(judge(model), loss=None) if by_agreement else judge(model)
 
         def graph_of(model: onnx.ModelProto, placement: Placement, ranges: Ranges) -> onnx.ModelProto:
             return to_half(quantise(model, placement, ranges) if placement.activations else model)
 
         def search() -> Outcome:
-            assert self.judge is not None
             return meet_budget(
                 self.model,
                 placement,
                 ranges,
-                self.judge,
-                max_drop,
+                judged,
+                budget,
                 record,
                 self.progress,
                 scout=self.scout,
                 quantise=graph_of,
-                about={"images": self.judge.key, "scout": "" if self.scout is None else self.scout.key},
+                about={
+                    "images": judge.key,
+                    "scout": "" if self.scout is None else self.scout.key,
+                    "unit": unit,
+                },
             )
 
         try:
             return search()
         except DataError:
-            # The record is of a build that was killed and asked for something else.
             with contextlib.suppress(FileNotFoundError):
                 record.unlink()
             return search()

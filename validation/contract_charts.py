@@ -92,9 +92,10 @@ def pareto_chart(search: Search, *, saved: bool = False) -> Markup:
     def down(drop: float) -> float:
         return bottom - (bottom - top) * (drop - low) / (high - low)
 
+    lost = "agreement" if search.score.loss is None else "mIoU"
     what = "time that INT8 saves" if saved else "multiply-adds in INT8"
     parts = [
-        _text(16, 28, f"Loss of mIoU against the {what}", "title"),
+        _text(16, 28, f"Loss of {lost} against the {what}", "title"),
         _text(16, 48, f"{search.score.images} held-out images; line: graphs that no other beats in both", "quiet"),
     ]
     for tick in ticks:
@@ -124,7 +125,7 @@ def pareto_chart(search: Search, *, saved: bool = False) -> Markup:
         )
         if found == frozenset(point.int8):
             parts.append(Markup('<circle class="found" cx="{:.1f}" cy="{:.1f}" r="8"/>').format(x, y))
-    return _svg(bottom + 36, f"Loss of mIoU against the {what}", parts)
+    return _svg(bottom + 36, f"Loss of {lost} against the {what}", parts)
 
 
 def _drops(points: Sequence[Point]) -> list[float]:

@@ -7,7 +7,7 @@ from typing import Any
 import click
 import pytest
 
-from trtparse.command_line import run
+from trtparse.cli import main
 from trtparse.commands.bench import PRECISIONS, bench
 from trtparse.engines import Bundle
 from trtparse.engines.base import Engine
@@ -19,7 +19,7 @@ SHORT = ["--seconds", "0.01", "--warm-up", "0", "--threads", "1"]
 
 def _bench(*words: str) -> int:
     try:
-        run(click.Group(commands={"bench": bench}), ["bench", *words, *SHORT])
+        main(["bench", *words, *SHORT])
     except SystemExit as end:
         return int(end.code or 0)
     return 0

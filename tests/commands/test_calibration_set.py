@@ -6,14 +6,13 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-import click
 import cv2
 import numpy as np
 import pytest
 
 from trtparse.calibration.selection import read_selection
-from trtparse.command_line import run as run_group
-from trtparse.commands.calibration_set import FILE_NAME, SHEET_NAME, calibration_set
+from trtparse.cli import main
+from trtparse.commands.calibration_set import FILE_NAME, SHEET_NAME
 from trtparse.data.images import read_image
 from trtparse.data.lip import ImageFolder
 from trtparse.data.synthetic import write_lip_layout
@@ -45,12 +44,10 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
         cv2.imwrite(f"photos/{number}.png", image)
     monkeypatch.setattr("trtparse.commands.calibration_set._open", lambda *_: FaceEngine())
 
-    group = click.Group(commands={"calibration-set": calibration_set})
-
     def call(*arguments: object) -> tuple[int, str, str]:
         code = 0
         try:
-            run_group(group, ["calibration-set", *map(str, arguments)])
+            main(["calibration-set", *map(str, arguments)])
         except SystemExit as end:
             code = int(end.code or 0)
         told = capsys.readouterr()

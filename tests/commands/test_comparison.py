@@ -85,7 +85,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Engines that paint; how many rows an INT8 one spoils stands in its graph. Names of those that were opened."""
     names: list[str] = []
 
-    def open_engine(bundle: Bundle, target: str, precision: str | None, *, threads: int = 0) -> Engine:
+    def open_engine(bundle: Bundle, target: str, precision: str | None, *, threads: int = 0, **_: object) -> Engine:
         precision = precision or ("fp32" if target == "pytorch" else "int8")
         target = "cpu" if target == "auto" else target
         names.append(f"{bundle.path.name} {target} {precision}")

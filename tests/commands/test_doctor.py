@@ -5,11 +5,9 @@ import shlex
 from collections.abc import Callable
 from pathlib import Path
 
-import click
 import pytest
 
-from trtparse.command_line import run
-from trtparse.commands.doctor import doctor
+from trtparse.cli import main
 from trtparse.engines.probe import Answer, Probe
 
 Doctor = Callable[..., tuple[int, str, str]]
@@ -18,7 +16,6 @@ Doctor = Callable[..., tuple[int, str, str]]
 @pytest.fixture
 def examine(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Doctor:
     """Examine a machine that has nothing but OpenCV and ONNX Runtime, and what a test adds."""
-    group = click.Group(commands=[doctor])
     for name in ("cv2", "onnxruntime"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").touch()
@@ -32,7 +29,7 @@ def examine(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
         monkeypatch.setattr("trtparse.engines.probe.Probe", stand_in)
         code = 0
         try:
-            run(group, ["doctor", *arguments])
+            main(["doctor", *arguments])
         except SystemExit as end:
             code = int(end.code or 0)
         printed = capsys.readouterr()

@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from trtparse.calibration.placement import Placement, place, restrict
+from trtparse.cli import cli
 from trtparse.commands import sensitivity as command
 from trtparse.data.dataset import Dataset
 from trtparse.engines import Bundle
@@ -30,7 +31,7 @@ def _few_layers_and_images(monkeypatch: pytest.MonkeyPatch, people: Dataset) -> 
 
 
 def run(*arguments: str) -> Result:
-    return CliRunner().invoke(command.sensitivity, [*arguments, "--images", "2", "--threads", "1"])
+    return CliRunner().invoke(cli, ["sensitivity", *arguments, "--images", "2", "--threads", "1"])
 
 
 @pytest.fixture(scope="module")

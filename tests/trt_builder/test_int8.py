@@ -12,7 +12,7 @@ import pytest
 
 pytest.importorskip("torch", reason="PyTorch is not installed")
 
-from trtparse.data.dataset import Dataset, Subset
+from trtparse.data.dataset import Dataset, Sample, Subset
 from trtparse.engines import Bundle
 from trtparse.engines.bundle import CALIBRATION_NAME
 from trtparse.errors import AccuracyError, DataError, UsageError
@@ -163,3 +163,24 @@ def test_a_graph_of_another_precision_is_no_source(exported: Built, people: Data
 def test_an_unknown_method_is_refused_before_any_work(build: Build) -> None:
     with pytest.raises(UsageError, match="Did you mean entropy"):
         build(int8=Int8Spec("entropie"), validate=True)
+
+
+def test_a_budget_of_agreement_needs_no_label_maps(build: Build, people: Dataset) -> None:
+    class Unlabelled(Subset):
+        labelled = False
+
+        def __getitem__(self, index: int) -> Sample:
+            return replace(super().__getitem__(index), labels=None)
+
+    everyone = Unlabelled(people, tuple(range(len(people))))
+    built = build(everyone, validate=True, int8=Int8Spec("max", min_agreement=20.0))
+    search = built.bundle.manifest.calibration["search"]
+    assert search["max_drop"] == 80
+    assert search["score"]["loss"] is None
+
+
+def test_two_budgets_or_one_that_makes_no_sense_are_refused() -> None:
+    with pytest.raises(UsageError, match="two budgets"):
+        Int8Spec(max_drop=0.3, min_agreement=98.0)
+    with pytest.raises(UsageError, match="An agreement of 101"):
+        Int8Spec(min_agreement=101.0)
