@@ -15,6 +15,20 @@ if TYPE_CHECKING:
     from ..engines import Bundle
 
 
+_ENGINE_FACTS = (
+    "precision",
+    "target",
+    "tensorrt",
+    "compute_capability",
+    "gpu",
+    "jetpack",
+    "power_mode",
+    "seconds",
+    "built",
+)
+"""Of an engine's manifest; --json has all."""
+
+
 @click.command()
 @click.argument("bundle", required=False, type=click.Path(path_type=Path), default=DEFAULT_BUNDLE)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of a table.")
@@ -57,12 +71,23 @@ def _rows(bundle: Bundle, manifest: dict[str, Any], engines: list[dict[str, Any]
         yield f"parity {name}", f"{100 * parity['pixel_agreement']:.2f} % of the pixels as in PyTorch"
     yield from _calibration_rows(manifest["calibration"])
     for name, figures in manifest["accuracy"].items():
-        yield f"accuracy {name}", ", ".join(f"{key} {value}" for key, value in figures.items() if value is not None)
+        yield f"accuracy {name}", _accuracy(figures)
     for engine in engines:
-        facts = [f"{key} {value}" for key, value in engine.items() if key != "engine" and not isinstance(value, dict)]
+        facts = [f"{name.replace('_', ' ')} {engine[name]}" for name in _ENGINE_FACTS if engine.get(name) is not None]
         yield f"engine {engine['engine']}", ", ".join(facts)
     yield "built with", ", ".join(f"{name} {version}" for name, version in manifest["versions"].items())
     yield "files", f"{len(manifest['files'])}, all as bundle.json has them"
+
+
+def _accuracy(figures: dict[str, Any]) -> str:
+    """Mean IoU, loss and agreement in points; --json has every class."""
+    facts = [f"{figures['images']} images of {figures['dataset']}"]
+    if figures["mean_iou"] is not None:
+        facts.append(f"mIoU {100 * figures['mean_iou']:.2f}")
+    if figures["loss"] is not None:
+        facts.append("loss {:+.2f} ({:+.2f} to {:+.2f})".format(*figures["loss"]))
+    facts.append(f"{100 * figures['agreement']:.2f} % of the pixels as in {figures['reference'].partition(',')[0]}")
+    return ", ".join(facts)
 
 
 def _calibration_rows(calibration: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -70,6 +95,15 @@ def _calibration_rows(calibration: dict[str, Any]) -> Iterator[tuple[str, str]]:
         if name == "key":
             for field, part in value.items():
                 yield f"key: {field}", str(part)
+        elif name == "methods":
+            yield (
+                "methods tried",
+                ", ".join(f"{key} {score['agreement']:.2f}" for key, score in value.items()) or "none",
+            )
+        elif name == "search":
+            yield "budget", f"{value['max_drop']:g}; in FP16 for it: {', '.join(value['given_back']) or 'nothing'}"
+        elif name == "warnings":
+            yield from (("warning", text) for text in value)
         elif name == "higher_precision":
             layers = "; ".join(f"{layer}: {reason}" for layer, reason in value.items())
             yield "in higher precision", layers or "none"

@@ -164,7 +164,7 @@ def _show(found: Sensitivity, top: int) -> None:
 
     console = Console(highlight=False, soft_wrap=True)
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("layer", "what it is", "multiply-adds", "agreement lost", "mIoU lost", "SQNR"):
+    for column in ("layer", "what it is", "multiply-adds", "agreement lost", "mIoU lost", "SQNR, dB"):
         words = column in ("layer", "what it is")
         table.add_column(column, justify="left" if words else "right", no_wrap=words)
 
@@ -172,7 +172,7 @@ def _show(found: Sensitivity, top: int) -> None:
         return (
             f"{100 - score.agreement:.2f}",
             NOTHING if score.loss is None else signed(score.loss),
-            NOTHING if score.logits_sqnr is None else f"{score.logits_sqnr:.1f} dB",
+            NOTHING if score.logits_sqnr is None else f"{score.logits_sqnr:.1f}",
         )
 
     for entry in found.layers[:top]:

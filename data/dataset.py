@@ -70,7 +70,8 @@ class Subset:
 
     @property
     def description(self) -> str:
-        return f"{self.dataset.description}, {len(self.indices)} of {len(self.dataset)}"
+        some = "" if len(self.indices) == len(self.dataset) else f", {len(self.indices)} of them"
+        return f"{self.dataset.description}{some}"
 
     @property
     def names(self) -> Sequence[str]:

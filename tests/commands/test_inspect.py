@@ -20,7 +20,8 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, 
 
 
 def test_it_says_what_a_bundle_holds(bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
-    add_accuracy(bundle, {"cpu-int8": {"mean_iou": 46.27, "loss": 0.05}})
+    figures = {"images": 7, "dataset": "some", "mean_iou": 0.4627, "loss": [0.05, -0.1, 0.2], "agreement": 0.99}
+    add_accuracy(bundle, {"cpu-int8": {**figures, "reference": "PyTorch 2.13.0, fp32"}})
     add_files(open_bundle(bundle.path), {"engines/a.json": b'{"engine": "engines/a.engine", "precision": "int8"}'})
     code, out, _ = run(capsys, "inspect", str(bundle.path))
     assert code == 0
