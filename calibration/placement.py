@@ -92,7 +92,7 @@ def place(model: onnx.ModelProto) -> Placement:
             if shortcut is not None:
                 _use(uses, node, shortcut)
     activations = {tensor: tuple(sites) for tensor, sites in uses.items()}
-    return Placement(activations, tuple(weights.values()), kept, _concat_groups(index, set(activations)))
+    return Placement(activations, tuple(weights.values()), kept, _shared_groups(index, set(activations)))
 
 
 def restrict(placement: Placement, layers: Collection[str], reason: str = "kept in float") -> Placement:
@@ -200,11 +200,16 @@ def _kernel_area(tensor: str, index: GraphIndex) -> int:
     return area
 
 
-def _concat_groups(index: GraphIndex, quantised: set[str]) -> tuple[frozenset[str], ...]:
-    """Quantised tensors that meet in one Concat, transitively."""
+def _shared_groups(index: GraphIndex, quantised: set[str]) -> tuple[frozenset[str], ...]:
+    """Quantised tensors that meet in one Concat, or before and after a MaxPool, transitively.
+
+    A Concat in INT8 has one scale. Max pooling picks integers, and the pair after it, with the scale of the one before
+    it, rounds nothing; with another it rounds all values once more (96.9 instead of 97.5 points of agreement at
+    percentile 99.999: measured, the student on 139 images of CCP).
+    """
     groups: list[set[str]] = []
     for node in index.nodes:
-        if node.op_type != "Concat":
+        if node.op_type not in ("Concat", "MaxPool"):
             continue
         group = {name for name in (*node.input, *node.output) if name in quantised}
         for other in [other for other in groups if other & group]:

@@ -8,24 +8,28 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from ..errors import BuildError
-from .graph import GraphIndex, fresh_graph_copy
-from .placement import Placement, WeightSite
+from .graph import GraphIndex, fresh_graph_copy, put_constant
+from .placement import Placement
 from .ranges import Ranges, scale_of
+from .weights import Int8Weights, along, nearest
 
 
-def quantise(model: onnx.ModelProto, placement: Placement, ranges: Ranges) -> onnx.ModelProto:
+def quantise(
+    model: onnx.ModelProto, placement: Placement, ranges: Ranges, *, weights: Int8Weights = Int8Weights()
+) -> onnx.ModelProto:
     """A copy of an FP32 graph with Q/DQ pairs.
 
     Args:
         model: the graph that ``placement`` was made for and ``ranges`` were collected on.
         placement: where.
         ranges: how wide; activations per tensor.
+        weights: scales per channel, learned rounding and moved biases.
 
     Returns:
         FP32 with Q/DQ; its scales are exact in FP16, so typing it in FP16 changes no scale.
 
     Raises:
-        BuildError: no range for a tensor that needs one.
+        BuildError: no range for a tensor that needs one, or weights that do not fit the graph.
     """
     result = fresh_graph_copy(model)
     graph = result.graph
@@ -41,12 +45,21 @@ def quantise(model: onnx.ModelProto, placement: Placement, ranges: Ranges) -> on
         for name, position in sites:
             by_name[name].input[position] = output
     for site in placement.weights:
-        scale = weight_scales(index.array(site.tensor), site)
-        pair, output = _pair(graph, site.tensor, scale, site.axis)
+        weight = index.array(site.tensor)
+        scale, integers = weights.scales(weight, site), weights.integers_of(weight, site)
         users = [node for node, position in index.consumers(site.tensor) if position == 1 and node.name in site.layers]
+        source = site.tensor
+        if not np.array_equal(integers, nearest(weight, scale, site.axis, lowest=-128)):
+            multiples = integers * along(scale, site.axis, weight.ndim)
+            # A float convolution that reads the weight as well reads it as it was.
+            shared = len(users) < len(index.consumers(site.tensor))
+            source = put_constant(graph, f"{site.tensor}_int8" if shared else site.tensor, multiples)
+        pair, output = _pair(graph, source, scale, site.axis)
         before.setdefault(min(order[node.name] for node in users), []).extend(pair)
         for node in users:
             node.input[1] = output
+            if node.name in weights.bias_shifts:
+                _set_bias(graph, node, weights.bias_of(node, index), index)
     nodes = [node for position, old in enumerate(graph.node) for node in (*before.get(position, []), old)]
     del graph.node[:]
     graph.node.extend(nodes)
@@ -67,11 +80,16 @@ def activation_scales(placement: Placement, ranges: Ranges) -> dict[str, float]:
     return {tensor: scale_of(maximum, tensor) for tensor, maximum in maxima.items()}
 
 
-def weight_scales(weight: NDArray[np.generic], site: WeightSite) -> NDArray[np.float32]:
-    """(channels,) float32: the scale of each output channel."""
-    axes = tuple(axis for axis in range(weight.ndim) if axis != site.axis)
-    maxima = np.abs(weight.astype(np.float32)).max(axis=axes)
-    return np.asarray([scale_of(float(maximum), site.tensor) for maximum in maxima], np.float32)
+def _set_bias(
+    graph: onnx.GraphProto, node: onnx.NodeProto, bias: NDArray[np.float32] | None, index: GraphIndex
+) -> None:
+    """Give a convolution a bias; others that read its old one keep that."""
+    if bias is None:
+        return
+    own = node.input[2] if len(node.input) > 2 else ""
+    del node.input[2:]
+    alone = own and len(index.consumers(own)) == 1
+    node.input.append(put_constant(graph, own if alone else f"{node.name}.bias_int8", bias))
 
 
 def _pair(

@@ -292,8 +292,8 @@ class _Search:
         nearest = min(self._points.values(), key=lambda point: (point.score.drop, -point.share))
         return AccuracyError(
             f"No INT8 graph loses at most {self._max_drop:g} {nearest.score.unit}. The nearest has "
-            f"{len(nearest.int8)} of {len(self._layers)} layers in INT8 ({100 * nearest.share:.1f} % of the multiply-adds: "
-            f"{_few(nearest.int8)}) and loses {nearest.score.drop:.2f}.",
+            f"{len(nearest.int8)} of {len(self._layers)} layers in INT8 ({100 * nearest.share:.1f} % of the "
+            f"multiply-adds: {_few(nearest.int8)}) and loses {nearest.score.drop:.2f}.",
             f"Allow {nearest.score.drop:.2f} or more, build with --fp16, or calibrate on more images.",
         )
 

@@ -19,7 +19,17 @@ if TYPE_CHECKING:
     from ..terminal import Terminal
     from ..validation.result import ValidationResult
 
-_INT8_OPTIONS = ("calibration", "calibration_set", "ranges", "held_out", "max_drop", "min_agreement", "no_validate")
+_INT8_OPTIONS = (
+    "calibration",
+    "weights",
+    "corrections",
+    "calibration_set",
+    "ranges",
+    "held_out",
+    "max_drop",
+    "min_agreement",
+    "no_validate",
+)
 
 
 @click.command()
@@ -40,6 +50,20 @@ _INT8_OPTIONS = ("calibration", "calibration_set", "ranges", "held_out", "max_dr
     default="auto",
     show_default=True,
     help="max, percentile:99.99, entropy or mse; auto tries all on held-out images and keeps the best.",
+)
+@click.option(
+    "--weights",
+    type=click.Choice(["max", "mse"]),
+    default="max",
+    show_default=True,
+    help="Scales of the weights: nothing clipped, or least squared error.",
+)
+@click.option(
+    "--correct",
+    "corrections",
+    type=click.Choice(["equalisation", "rounding", "bias"]),
+    multiple=True,
+    help="Equalise channels across layers, learn to round (AdaRound; slow), correct biases; may be repeated.",
 )
 @click.option(
     "--ranges", type=click.Path(path_type=Path), metavar="FILE", help="Take a calibration.json; refused if it is stale."
@@ -208,7 +232,14 @@ def _build_bundle(
         calibration_images=options["calibration_images"],
         calibration_set=options["calibration_set"],
         seed=options["seed"],
-        int8=Int8Spec(options["calibration"], options["max_drop"], options["min_agreement"], options["ranges"]),
+        int8=Int8Spec(
+            method=options["calibration"],
+            max_drop=options["max_drop"],
+            min_agreement=options["min_agreement"],
+            ranges=options["ranges"],
+            weights=options["weights"],
+            corrections=options["corrections"],
+        ),
         validate=not options["no_validate"],
         threads=options["threads"],
         strict=options["strict"],

@@ -15,6 +15,8 @@ import numpy as np
 import onnx
 
 from .. import __version__
+from ..calibration.equalisation import equalise
+from ..calibration.frames import letterboxed
 from ..calibration.ranges import Ranges
 from ..calibration.selection import Selection, read_selection, select
 from ..data.dataset import Dataset, Subset
@@ -29,7 +31,7 @@ from ..validation.judge import GraphJudge
 from ..validation.result import ValidationResult, measured_accuracy
 from ..validation.validate import validate
 from .half import to_half
-from .int8 import AUTO, Int8, Int8Builder, Int8Spec, Records
+from .int8 import AUTO, CORRECTED_ON, Int8, Int8Builder, Int8Spec, Records
 from .parity import PARITY_IMAGES, compare, save_parity
 from .source import open_source
 
@@ -131,11 +133,15 @@ def build_bundle(
     with writing(output) as folder:
         listener.stage("Exporting to ONNX")
         source = open_source(spec.source, spec.input_size, spec.batch, logits=spec.logits)
-        graphs = {"fp32": _named("fp32", source.model)}
-        if spec.precision in ("fp16", "int8"):
-            graphs["fp16"] = _named("fp16", to_half(graphs["fp32"]))
         listener.stage("Choosing images")
         selection, judged, spare = _choose(spec, dataset, held_out, listener)
+        model = source.model
+        if "equalisation" in spec.int8.corrections:
+            listener.stage("Equalising channels")
+            model = _equalised(model, spec, dataset, selection, source.input_size, listener)
+        graphs = {"fp32": _named("fp32", model)}
+        if spec.precision in ("fp16", "int8"):
+            graphs["fp16"] = _named("fp16", to_half(graphs["fp32"]))
         made = None
         with source.open_reference(spec.threads) as reference:
             if spec.precision == "int8":
@@ -182,6 +188,20 @@ def build_bundle(
         manifest = finish(folder, manifest)
     records.remove()
     return Built(Bundle(output, manifest), result)
+
+
+def _equalised(
+    model: onnx.ModelProto,
+    spec: BuildSpec,
+    dataset: Dataset,
+    selection: Selection,
+    input_size: tuple[int, int],
+    listener: Listener,
+) -> onnx.ModelProto:
+    """The graph that computes the same and is easier on INT8; all graphs of the bundle are made of it."""
+    indices = selection.indices[:CORRECTED_ON]
+    frames = (frame for _, frame in letterboxed(dataset, indices, input_size, strict=spec.strict))
+    return equalise(model, frames, threads=spec.threads, progress=lambda done: listener.progress(done, len(indices)))
 
 
 def _choose(
@@ -321,6 +341,8 @@ def _calibration_summary(made: Int8, *, validated: bool) -> dict[str, Any]:
         "seed": ranges.seed,
         "key": asdict(ranges.key),
         "warnings": list(ranges.warnings),
+        "weights": made.weights,
+        "corrections": list(made.corrections),
         "quantised_activations": len(made.placement.activations),
         "quantised_weights": len(made.placement.weights),
         "higher_precision": made.placement.higher_precision,

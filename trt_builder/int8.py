@@ -3,30 +3,41 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import onnx
 
+from ..calibration.bias_correction import correct_biases
 from ..calibration.calibrate import Statistics, collect, expected_key, ranges_of
 from ..calibration.cpu import quantise_for_cpu
+from ..calibration.frames import letterboxed
 from ..calibration.key import check_key
 from ..calibration.lint import check
 from ..calibration.methods import METHODS, Method
+from ..calibration.observation import input_size_of
 from ..calibration.placement import Placement, place
 from ..calibration.qdq import quantise
 from ..calibration.ranges import Ranges, read_ranges
 from ..calibration.score import Score
 from ..calibration.search import Outcome, meet_budget
 from ..calibration.selection import Selection
-from ..data.dataset import Dataset
+from ..calibration.weights import Int8Weights
+from ..data.dataset import Dataset, Image
 from ..errors import DataError, UsageError
 from ..validation.judge import GraphJudge
 from .half import to_half
 
 AUTO = "auto"
+
+CORRECTIONS = ("equalisation", "rounding", "bias")
+"""Cross-layer equalisation before calibration; rounding of the weights learned layer by layer; biases that make up for
+the mean error. In the order in which they are applied."""
+
+CORRECTED_ON = 64
+"""Calibration images that rounding and biases are fitted to."""
 
 UNJUDGED = Method("mse")
 """What ``auto`` takes where no image was held out to compare methods on: the best of them on photographs."""
@@ -43,14 +54,21 @@ class Int8Spec:
         min_agreement: least mean IoU with the reference's label maps as the truth, likewise; without any label maps,
             and much stricter, as it counts every pixel that changes.
         ranges: a ``calibration.json`` to take the ranges from instead of calibrating.
+        weights: scales of the weights, by ``max`` or ``mse``.
+        corrections: of ``CORRECTIONS``; each costs time, and gains little where there is little to gain.
     """
 
     method: str = AUTO
     max_drop: float | None = None
     min_agreement: float | None = None
     ranges: Path | None = None
+    weights: str = "max"
+    corrections: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        for name in self.corrections:
+            if name not in CORRECTIONS:
+                raise UsageError(f"There is no correction {name!r}.", f"Choose of {', '.join(CORRECTIONS)}.")
         if self.max_drop is not None and self.min_agreement is not None:
             raise UsageError("--max-drop and --min-agreement are two budgets.", "Give one of them.")
         if self.min_agreement is not None and not 0 <= self.min_agreement <= 100:
@@ -102,6 +120,8 @@ class Int8:
         placement: what is in INT8.
         trials: calibration method to its score on the held-out images; empty where none was held out.
         outcome: of the search for a budget.
+        weights: how the weights' scales were chosen.
+        corrections: that were applied.
     """
 
     graphs: dict[str, onnx.ModelProto]
@@ -109,6 +129,8 @@ class Int8:
     placement: Placement
     trials: dict[str, Score] = field(default_factory=dict)
     outcome: Outcome | None = None
+    weights: str = "max"
+    corrections: tuple[str, ...] = ()
 
     def summary(self) -> dict[str, Any]:
         """For the manifest, in JSON's types."""
@@ -164,16 +186,17 @@ class Int8Builder:
         # What could not be read when the images were chosen is told as well.
         ranges = replace(ranges, skipped=tuple(sorted({*ranges.skipped, *selection.unreadable})))
         outcome = None
+        weights = self._corrected(placement, ranges, dataset, selection)
         if self.spec.has_budget:
-            outcome = self._search(placement, ranges, records.search)
+            outcome = self._search(placement, ranges, weights, records.search)
             placement = outcome.placement
         self.stage("Writing the INT8 graphs")
-        graph = quantise(self.model, placement, ranges)
+        graph = quantise(self.model, placement, ranges, weights=weights)
         check(graph)
         typed = to_half(graph)
         check(typed)
-        graphs = {"int8": typed, "int8-cpu": quantise_for_cpu(self.model, placement, ranges)}
-        return Int8(graphs, ranges, placement, trials, outcome)
+        graphs = {"int8": typed, "int8-cpu": quantise_for_cpu(self.model, placement, ranges, weights=weights)}
+        return Int8(graphs, ranges, placement, trials, outcome, self.spec.weights, self.spec.corrections)
 
     def _collect(self, dataset: Dataset, selection: Selection, records: Records, strict: bool) -> Statistics:
         self.stage("Calibrating")
@@ -203,11 +226,46 @@ class Int8Builder:
         self.stage("Comparing calibration methods" if len(candidates) > 1 else "Judging the calibration")
         scores = {}
         for done, ranges in enumerate(candidates, 1):
-            scores[ranges.key.method] = self.judge(quantise(self.model, placement, ranges))
+            graph = quantise(self.model, placement, ranges, weights=Int8Weights(self.spec.weights))
+            scores[ranges.key.method] = self.judge(graph)
             self.progress(done, len(candidates))
         return max(candidates, key=lambda ranges: scores[ranges.key.method].agreement), scores
 
-    def _search(self, placement: Placement, ranges: Ranges, record: Path) -> Outcome:
+    def _corrected(self, placement: Placement, ranges: Ranges, dataset: Dataset, selection: Selection) -> Int8Weights:
+        """The weights' scales, with the corrections that were asked for."""
+        weights = Int8Weights(self.spec.weights)
+        indices = selection.indices[:CORRECTED_ON]
+
+        def frames() -> Iterator[Image]:
+            return (frame for _, frame in letterboxed(dataset, indices, input_size_of(self.model)))
+
+        if "rounding" in self.spec.corrections:
+            from ..calibration.rounding import learn_rounding
+
+            self.stage("Learning to round")
+            weights = learn_rounding(
+                self.model,
+                placement,
+                ranges,
+                frames,
+                weights=weights,
+                threads=self.threads,
+                progress=self.progress,
+            )
+        if "bias" in self.spec.corrections:
+            self.stage("Correcting biases")
+            weights = correct_biases(
+                self.model,
+                placement,
+                ranges,
+                frames(),
+                weights=weights,
+                threads=self.threads,
+                progress=lambda done: self.progress(done, len(indices)),
+            )
+        return weights
+
+    def _search(self, placement: Placement, ranges: Ranges, weights: Int8Weights, record: Path) -> Outcome:
         """The cheapest graph within the budget; a record of another search, of a build that was killed, is dropped."""
         judge = self.judge
         if judge is None:
@@ -223,7 +281,7 @@ class Int8Builder:
             return replace(judge(model), loss=None) if by_agreement else judge(model)
 
         def graph_of(model: onnx.ModelProto, placement: Placement, ranges: Ranges) -> onnx.ModelProto:
-            return to_half(quantise(model, placement, ranges) if placement.activations else model)
+            return to_half(quantise(model, placement, ranges, weights=weights) if placement.activations else model)
 
         def search() -> Outcome:
             return meet_budget(
@@ -240,6 +298,7 @@ class Int8Builder:
                     "images": judge.key,
                     "scout": "" if self.scout is None else self.scout.key,
                     "unit": unit,
+                    "weights": " ".join((self.spec.weights, *self.spec.corrections)),
                 },
             )
 

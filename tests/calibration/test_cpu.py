@@ -4,6 +4,7 @@ import json
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import onnx
@@ -16,6 +17,7 @@ from trtparse.calibration.graph import GraphIndex
 from trtparse.calibration.placement import place
 from trtparse.calibration.qdq import quantise
 from trtparse.calibration.ranges import RangeCollector, Ranges, scale_of
+from trtparse.calibration.weights import Int8Weights
 from trtparse.engines import Bundle
 from trtparse.engines.base import Frames
 from trtparse.engines.bundle import CALIBRATION_NAME
@@ -67,13 +69,17 @@ def quantised_convolutions(
             yield index, node, sides[0], sides[1]
 
 
-def logits_of(model: onnx.ModelProto, frames: Frames) -> NDArray[np.float32]:
-    """What the logit convolution computes."""
+def outputs_of(model: onnx.ModelProto, tensor: str, frames: Frames) -> NDArray[np.float32]:
     opened = onnx.ModelProto()
     opened.CopyFrom(model)
-    opened.graph.output.append(onnx.helper.make_tensor_value_info("logits", onnx.TensorProto.FLOAT, None))
+    opened.graph.output.append(onnx.helper.make_tensor_value_info(tensor, onnx.TensorProto.FLOAT, None))
     session = onnxruntime.InferenceSession(opened.SerializeToString(), providers=["CPUExecutionProvider"])
-    return np.asarray(session.run(["logits"], {"frames": frames})[0])
+    return np.asarray(session.run([tensor], {"frames": frames})[0])
+
+
+def logits_of(model: onnx.ModelProto, frames: Frames) -> NDArray[np.float32]:
+    """What the logit convolution computes."""
+    return outputs_of(model, "logits", frames)
 
 
 @pytest.fixture(params=["small", "whole"])
@@ -122,6 +128,110 @@ class TestForm:
 
     def test_it_passes_the_checker(self, graph: onnx.ModelProto) -> None:
         onnx.checker.check_model(graph, full_check=True)
+
+    def test_no_relu_is_left_behind_a_quantised_convolution(self, graph: onnx.ModelProto) -> None:
+        index = GraphIndex(graph.graph)
+        written = {node.input[0] for node in index.nodes if node.op_type == "QuantizeLinear"}
+        relus = [node for node in index.nodes if node.op_type == "Relu"]
+        for node in relus:
+            maker = dequantised(index, node, 0)
+            if maker is not None:
+                source = index.producer(index.producer(maker.input[0]).input[0])  # type: ignore[union-attr]
+                assert source is None or source.op_type != "Conv", f"{node.name} clips what {source.name} had rounded"
+        folded = [node.output[0] for node in index.convolutions() if node.output[0].endswith("relu")]
+        assert written.issuperset(folded)
+
+    def test_a_convolution_whose_relu_is_folded_reaches_down_to_zero(self, small: onnx.ModelProto) -> None:
+        index = GraphIndex(small.graph)
+        assert int(index.array("head.relu_zero_point")) == 0
+        assert [node.output[0] for node in index.convolutions() if node.name == "head"] == ["head.relu"]
+
+    def test_a_relu_that_shares_its_convolution_with_another_reader_stays(
+        self, new_graph: Callable[..., Any], ranges_for: Callable[..., Ranges]
+    ) -> None:
+        new = new_graph()
+        first = new.conv(new.image(), "first", (3, 16))
+        both = new.node("Mul", [first, new.relu(first)], "both")
+        model = new.labels(both, 16)
+        result = quantise_for_cpu(model, place(model), ranges_for(model))
+        assert "Relu" in {node.op_type for node in result.graph.node}
+
+    def test_relu6_folds_as_well(self, new_graph: Callable[..., Any], ranges_for: Callable[..., Ranges]) -> None:
+        new = new_graph()
+        first = new.conv(new.image(), "first", (3, 16))
+        clipped = new.node("Clip", [first, new.constant("zero", 0), new.constant("six", 6)], "clip")
+        model = new.labels(new.relu(new.conv(clipped, "second", (16, 16))), 16)
+        ranges = ranges_for(model)
+        result = quantise_for_cpu(model, place(model), replace(ranges, limits={**ranges.limits, "clip": (0.0, 6.0)}))
+        assert "Clip" not in {node.op_type for node in result.graph.node}
+        np.testing.assert_allclose(GraphIndex(result.graph).array("clip_scale"), 6 / 255, rtol=1e-6)
+
+
+class TestWeights:
+    """They are those of TensorRT's graph, number for number."""
+
+    @pytest.mark.parametrize("method", ["max", "mse"])
+    def test_scales_and_integers_are_the_same(
+        self, method: str, ladder: onnx.ModelProto, ladder_ranges: Ranges
+    ) -> None:
+        weights = Int8Weights(method)
+        placement, original = place(ladder), GraphIndex(ladder.graph)
+        result = quantise_for_cpu(ladder, placement, ladder_ranges, weights=weights)
+        sites = {name: site for site in placement.weights for name in site.layers}
+        seen = 0
+        for index, node, _, weight in quantised_convolutions(result):
+            site = sites[node.name]
+            values = original.array(site.tensor)
+            np.testing.assert_array_equal(index.array(weight.input[0]), weights.integers_of(values, site))
+            np.testing.assert_array_equal(index.array(weight.input[1]), weights.scales(values, site))
+            seen += 1
+        assert seen > 10
+
+    def test_learned_integers_and_moved_biases_are_in_it(self, ladder: onnx.ModelProto, ladder_ranges: Ranges) -> None:
+        learned = {"head.weight": np.full((32, 32, 3, 3), 5, np.int8)}
+        shift = np.linspace(-1, 1, 32, dtype=np.float32)
+        weights = Int8Weights(integers=learned, bias_shifts={"head": shift})
+        result = quantise_for_cpu(ladder, place(ladder), ladder_ranges, weights=weights)
+        (found,) = (entry for entry in quantised_convolutions(result) if entry[1].name == "head")
+        index, node, activation, weight = found
+        np.testing.assert_array_equal(index.array(weight.input[0]), 5)
+        bias = dequantised(index, node, 2)
+        assert bias is not None
+        moved = index.array(bias.input[0]) * index.array(bias.input[1])
+        units = index.array(activation.input[1]) * index.array(weight.input[1])
+        assert (np.abs(moved - GraphIndex(ladder.graph).array("head.bias") - shift) <= units).all()
+
+    def test_a_convolution_without_a_bias_gets_one(
+        self, new_graph: Callable[..., Any], ranges_for: Callable[..., Ranges], small_frames: Frames
+    ) -> None:
+        new = new_graph()
+        model = new.labels(new.relu(new.conv(new.image(), "first", (3, 16), bias=False)), 16)
+        ranges = ranges_for(model, 0.0, 1.0)
+        shift = np.full(16, 0.25, np.float32)
+        moved = Int8Weights(bias_shifts={"first": shift})
+        graphs = [quantise_for_cpu(model, place(model), ranges, weights=weights) for weights in (Int8Weights(), moved)]
+        onnx.checker.check_model(graphs[1], full_check=True)
+        first, second = (outputs_of(graph, "first.relu", small_frames) for graph in graphs)
+        inside = (first > 0.01) & (second < 0.9)
+        assert inside.any()
+        np.testing.assert_allclose((second - first)[inside], 0.25, atol=0.01)
+
+    def test_a_channel_of_next_to_nothing_keeps_its_bias(
+        self, new_graph: Callable[..., Any], ranges_for: Callable[..., Ranges], small_frames: Frames
+    ) -> None:
+        new = new_graph()
+        model = new.labels(new.relu(new.conv(new.image(), "first", (3, 16))), 16)
+        for tensor in model.graph.initializer:
+            values = onnx.numpy_helper.to_array(tensor).copy()
+            if tensor.name == "first.weight":
+                values[0] = 1e-9
+            if tensor.name == "first.bias":
+                values[0] = 7.5
+            tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
+        ranges = ranges_for(model, 0.0, 8.0)
+        ranges = replace(ranges, limits={**ranges.limits, "image": (0.0, 1.0)})
+        result = quantise_for_cpu(model, place(model), ranges)
+        np.testing.assert_allclose(outputs_of(result, "first.relu", small_frames)[:, 0], 7.5, atol=0.05)
 
 
 class TestPlacement:
@@ -188,9 +298,17 @@ class TestRanges:
             span = max(high, 0.0) - min(low, 0.0)
             np.testing.assert_allclose(cpu.array(f"{name}_scale"), span / 255, rtol=1e-5, err_msg=name)
 
+    def test_a_max_pool_has_the_range_of_its_input(self, small: onnx.ModelProto) -> None:
+        index = GraphIndex(small.graph)
+        (pool,) = (node for node in index.nodes if node.op_type == "MaxPool")
+        before = dequantised(index, pool, 0)
+        assert before is not None
+        (after,) = (node for node, _ in index.consumers(pool.output[0]))
+        assert float(index.array(before.input[1])) == float(index.array(after.input[1]))
+
     def test_a_missing_range_is_a_build_error(self, ladder: onnx.ModelProto, ladder_ranges: Ranges) -> None:
-        limits = {name: pair for name, pair in ladder_ranges.limits.items() if name != "pool"}
-        with pytest.raises(BuildError, match="pool"):
+        limits = {name: pair for name, pair in ladder_ranges.limits.items() if name != "image"}
+        with pytest.raises(BuildError, match="image"):
             quantise_for_cpu(ladder, place(ladder), replace(ladder_ranges, limits=limits))
 
 

@@ -13,10 +13,12 @@ from onnx import numpy_helper
 
 from trtparse.calibration.graph import GraphIndex
 from trtparse.calibration.lint import check
-from trtparse.calibration.placement import WeightSite, place
-from trtparse.calibration.qdq import activation_scales, quantise, weight_scales
+from trtparse.calibration.placement import WeightSite, place, restrict
+from trtparse.calibration.qdq import activation_scales, quantise
 from trtparse.calibration.ranges import Ranges
+from trtparse.calibration.weights import Int8Weights
 from trtparse.errors import BuildError
+from trtparse.trt_builder.half import to_half
 
 NewGraph = Callable[..., Any]
 RangesFor = Callable[..., Ranges]
@@ -44,6 +46,18 @@ def round_trip(weight: NDArray[np.float32], scale: NDArray[np.float32], axis: in
     return np.asarray(session.run(None, {})[0])
 
 
+def integers_in(model: onnx.ModelProto) -> dict[str, NDArray[np.int8]]:
+    """Quantised weight to the integers that QuantizeLinear makes of it, in the graph's own types."""
+    index = GraphIndex(model.graph)
+    pairs = [node for node in index.nodes if node.op_type == "QuantizeLinear" and node.input[0] in index.initializers]
+    names = {name for node in pairs for name in node.input}
+    outputs = [onnx.helper.make_tensor_value_info(node.output[0], onnx.TensorProto.INT8, None) for node in pairs]
+    graph = onnx.helper.make_graph(pairs, "weights", [], outputs, [index.initializers[name] for name in sorted(names)])
+    part = onnx.helper.make_model(graph, opset_imports=model.opset_import, ir_version=10)
+    session = onnxruntime.InferenceSession(part.SerializeToString(), providers=["CPUExecutionProvider"])
+    return dict(zip((node.input[0] for node in pairs), session.run(None, {})))
+
+
 class TestActivationScales:
     def test_each_is_the_largest_absolute_value_over_127_up_to_fp16_s_rounding(
         self, new_ladder: Callable[..., onnx.ModelProto], ranges_for: RangesFor
@@ -62,13 +76,23 @@ class TestActivationScales:
     ) -> None:
         model = new_ladder()
         placement, ranges = place(model), ranges_for(model)
-        (group,) = placement.shared
+        (group,) = (group for group in placement.shared if "concat" in group)
         assert group == {"left.relu", "right.relu", "concat"}
         assert len({ranges.absolute_maximum(tensor) for tensor in group}) == 3
         scales = scales_of(quantise(model, placement, ranges))
         largest = max(ranges.absolute_maximum(tensor) for tensor in group)
         assert {float(scales[tensor]) for tensor in group} == {activation_scales(placement, ranges)["concat"]}
         assert float(scales["concat"]) * 127 >= largest
+
+    def test_a_max_pool_s_input_and_output_share_theirs_so_that_its_second_pair_rounds_nothing(
+        self, new_ladder: Callable[..., onnx.ModelProto], ranges_for: RangesFor
+    ) -> None:
+        model = new_ladder()
+        placement, ranges = place(model), ranges_for(model)
+        assert ranges.absolute_maximum("stem.relu") != ranges.absolute_maximum("pool")
+        assert frozenset({"stem.relu", "pool"}) in placement.shared
+        scales = activation_scales(placement, ranges)
+        assert scales["stem.relu"] == scales["pool"]
 
     def test_a_missing_range_names_the_tensor(
         self, new_ladder: Callable[..., onnx.ModelProto], ranges_for: RangesFor
@@ -95,7 +119,7 @@ class TestWeights:
         rng = np.random.default_rng(1)
         weight = (rng.normal(size=(8, 8, 3, 3)) * magnitude).astype(np.float32)
         weight *= rng.uniform(0.01, 1, size=(8, 8, 1, 1)).astype(np.float32)
-        scale = weight_scales(weight, WeightSite("w", axis, ("layer",)))
+        scale = Int8Weights().scales(weight, WeightSite("w", axis, ("layer",)))
         shape = [1] * 4
         shape[axis] = 8
         error = np.abs(round_trip(weight, scale, axis) - weight)
@@ -104,12 +128,14 @@ class TestWeights:
     def test_each_channel_has_the_scale_of_its_own_largest_weight(self) -> None:
         weight = np.zeros((4, 2, 1, 1), np.float32)
         weight[:, 0, 0, 0] = [127, -254, 0.127, 0]
-        np.testing.assert_allclose(weight_scales(weight, WeightSite("w", 0, ("layer",))), [1, 2, 0.001, 1], rtol=2**-10)
+        np.testing.assert_allclose(
+            Int8Weights().scales(weight, WeightSite("w", 0, ("layer",))), [1, 2, 0.001, 1], rtol=2**-10
+        )
 
     def test_a_dead_channel_stays_zero(self) -> None:
         weight = np.zeros((2, 3, 1, 1), np.float32)
         weight[0] = 0.5
-        scale = weight_scales(weight, WeightSite("w", 0, ("layer",)))
+        scale = Int8Weights().scales(weight, WeightSite("w", 0, ("layer",)))
         assert (round_trip(weight, scale, 0)[1] == 0).all()
 
     @pytest.mark.parametrize("value", [np.nan, np.inf, 1e7])
@@ -117,7 +143,7 @@ class TestWeights:
         weight = np.ones((2, 3, 1, 1), np.float32)
         weight[1, 2] = value
         with pytest.raises(BuildError, match=r"layer\.weight"):
-            weight_scales(weight, WeightSite("layer.weight", 0, ("layer",)))
+            Int8Weights().scales(weight, WeightSite("layer.weight", 0, ("layer",)))
 
     def test_the_channel_axis_is_in_the_graph(self, quantised_ladder: onnx.ModelProto) -> None:
         axes = {
@@ -146,6 +172,105 @@ class TestWeights:
         assert by_name["second"].input[1] == "second.weight_dequantised"
         assert by_name["logits"].input[1] == "second.weight"
         check(result)
+
+    def test_learned_ones_are_exactly_those_that_the_graph_rounds_to(
+        self, new_ladder: Callable[..., onnx.ModelProto], ranges_for: RangesFor
+    ) -> None:
+        model = new_ladder()
+        placement, index = place(model), GraphIndex(model.graph)
+        rng = np.random.default_rng(3)
+        learned = {
+            site.tensor: rng.integers(-127, 128, index.array(site.tensor).shape).astype(np.int8)
+            for site in placement.weights
+        }
+        result = quantise(model, placement, ranges_for(model), weights=Int8Weights("mse", learned))
+        for graph in (result, to_half(result)):
+            found = integers_in(graph)
+            assert len(found) == len(learned)
+            for tensor, integers in learned.items():
+                np.testing.assert_array_equal(found[tensor], integers, err_msg=tensor)
+
+    def test_clipped_ones_end_at_127_on_both_sides(self, new_graph: NewGraph, ranges_for: RangesFor) -> None:
+        new = new_graph()
+        model = new.labels(new.conv(new.image(), "first", (3, 16)), 16)
+        weight = next(tensor for tensor in model.graph.initializer if tensor.name == "first.weight")
+        values = numpy_helper.to_array(weight).copy()
+        values[:, 0, 0, 0] = -20 * np.abs(values).max()
+        values[:, 1] = values[:, 2] = values[:, 0] / 40
+        weight.CopyFrom(numpy_helper.from_array(values, weight.name))
+        integers = integers_in(quantise(model, place(model), ranges_for(model), weights=Int8Weights("mse")))
+        assert integers["first.weight"].min() == -127
+
+    def test_a_float_convolution_that_shares_a_learned_one_reads_it_as_it_was(
+        self, new_graph: NewGraph, ranges_for: RangesFor
+    ) -> None:
+        new = new_graph()
+        first = new.conv(new.image(), "first", (3, 20))
+        second = new.relu(new.conv(first, "second", (20, 20), 1, bias=False))
+        model = new.labels(second, 20)
+        by_name = {node.name: node for node in model.graph.node}
+        by_name["logits"].input[1] = "second.weight"
+        before = GraphIndex(model.graph).array("second.weight")
+        learned = {"second.weight": np.ones(before.shape, np.int8)}
+        result = quantise(model, place(model), ranges_for(model), weights=Int8Weights(integers=learned))
+        np.testing.assert_array_equal(GraphIndex(result.graph).array("second.weight"), before)
+        np.testing.assert_array_equal(integers_in(result)["second.weight_int8"], 1)
+        check(result)
+
+    def test_learned_ones_of_another_shape_are_refused(
+        self, new_ladder: Callable[..., onnx.ModelProto], ranges_for: RangesFor
+    ) -> None:
+        model = new_ladder()
+        wrong = Int8Weights(integers={"head.weight": np.ones((2, 2), np.int8)})
+        with pytest.raises(BuildError, match=r"rounding of head\.weight is int8 of the shape \(2, 2\)"):
+            quantise(model, place(model), ranges_for(model), weights=wrong)
+
+
+class TestBiases:
+    def test_one_moves_while_its_layer_is_in_int8_and_no_longer(
+        self, new_ladder: Callable[..., onnx.ModelProto], ranges_for: RangesFor
+    ) -> None:
+        model = new_ladder()
+        before = GraphIndex(model.graph).array("head.bias")
+        shift = np.arange(32, dtype=np.float32)
+        moved = Int8Weights(bias_shifts={"head": shift})
+        placement = place(model)
+        in_int8 = quantise(model, placement, ranges_for(model), weights=moved)
+        np.testing.assert_array_equal(GraphIndex(in_int8.graph).array("head.bias"), before + shift)
+        others = restrict(placement, [layer for layer in placement.layers if layer != "head"])
+        in_float = quantise(model, others, ranges_for(model), weights=moved)
+        np.testing.assert_array_equal(GraphIndex(in_float.graph).array("head.bias"), before)
+
+    def test_a_convolution_without_one_gets_one(self, new_graph: NewGraph, ranges_for: RangesFor) -> None:
+        new = new_graph()
+        model = new.labels(new.conv(new.image(), "first", (3, 16), bias=False), 16)
+        shift = np.full(16, 0.5, np.float32)
+        result = quantise(model, place(model), ranges_for(model), weights=Int8Weights(bias_shifts={"first": shift}))
+        onnx.checker.check_model(result, full_check=True)
+        (node,) = (node for node in result.graph.node if node.name == "first")
+        np.testing.assert_array_equal(GraphIndex(result.graph).array(node.input[2]), shift)
+
+    def test_two_layers_that_share_one_move_it_each_for_itself(
+        self, new_ladder: Callable[..., onnx.ModelProto], ranges_for: RangesFor
+    ) -> None:
+        model = new_ladder()
+        by_name = {node.name: node for node in model.graph.node}
+        by_name["right"].input[2] = "left.bias"
+        before = GraphIndex(model.graph).array("left.bias")
+        shifts = {"left": np.full(16, 1, np.float32), "right": np.full(16, 2, np.float32)}
+        result = quantise(model, place(model), ranges_for(model), weights=Int8Weights(bias_shifts=shifts))
+        index = GraphIndex(result.graph)
+        for node in result.graph.node:
+            if node.name in shifts:
+                np.testing.assert_array_equal(index.array(node.input[2]), before + shifts[node.name])
+
+    def test_a_shift_of_another_size_is_refused(
+        self, new_ladder: Callable[..., onnx.ModelProto], ranges_for: RangesFor
+    ) -> None:
+        model = new_ladder()
+        wrong = Int8Weights(bias_shifts={"head": np.ones(3, np.float32)})
+        with pytest.raises(BuildError, match="bias of head has 32 values, and its correction 3"):
+            quantise(model, place(model), ranges_for(model), weights=wrong)
 
 
 class TestGraph:

@@ -176,7 +176,9 @@ def test_a_budget_below_what_fp16_loses_says_so_before_any_layer_is_judged(searc
 
 def test_where_nothing_fits_the_nearest_graph_is_named(search: Search, convolutions: list[str]) -> None:
     harms = {name: 2.0 + number / 100 for number, name in enumerate(convolutions)}
-    with pytest.raises(AccuracyError, match=r"No INT8 graph loses at most 1 points of mean IoU\. .* loses 2\.") as error:
+    with pytest.raises(
+        AccuracyError, match=r"No INT8 graph loses at most 1 points of mean IoU\. .* loses 2\."
+    ) as error:
         search(AddingJudge(harms), 1.0)
     assert error.value.exit_code == 4
     assert "layers in INT8" in error.value.message

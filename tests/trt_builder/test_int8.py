@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import onnx
@@ -184,3 +185,19 @@ def test_two_budgets_or_one_that_makes_no_sense_are_refused() -> None:
         Int8Spec(max_drop=0.3, min_agreement=98.0)
     with pytest.raises(UsageError, match="An agreement of 101"):
         Int8Spec(min_agreement=101.0)
+
+
+def test_every_correction_can_be_asked_for_and_is_named(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    from trtparse.calibration import rounding
+
+    monkeypatch.setattr(rounding, "learn_rounding", partial(rounding.learn_rounding, steps=1))
+    plain = build().bundle.graph("int8").read_bytes()
+    spec = Int8Spec("max", weights="mse", corrections=("equalisation", "rounding", "bias"))
+    built = build(int8=spec)
+    calibration = built.bundle.manifest.calibration
+    assert calibration["weights"] == "mse"
+    assert calibration["corrections"] == ["equalisation", "rounding", "bias"]
+    assert built.bundle.graph("int8").read_bytes() != plain
+    assert built.bundle.manifest.parity["fp32"]["pixel_agreement"] > 0.999
+    with pytest.raises(UsageError, match="no correction 'luck'"):
+        Int8Spec(corrections=("luck",))
