@@ -133,7 +133,7 @@ def show_build(terminal: Terminal, bundle: Bundle, engines: list[dict[str, Any]]
     if manifest.calibration:
         _show_calibration(terminal, manifest.calibration)
         _show_accuracy(terminal, manifest)
-    path = shlex.quote(str(bundle.path))
+    path = shlex.quote(str(bundle.path)) + ("" if bundle.weights.is_file() else " --reference fp32")
     terminal.out.print(f"Bundle:     {bundle.path}\nNext:       trtparse validate {path}", markup=False)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..errors import MachineError, TrtparseError, UsageError
 from .base import Engine
-from .bundle import Bundle, open_bundle
+from .bundle import WEIGHTS_NAME, Bundle, open_bundle
 from .dependencies import require
 from .manifest import EngineManifest, check_fits, engine_manifests, engine_names, mismatches
 
@@ -54,6 +54,11 @@ def open_engine(
     if target == "pytorch":
         if precision not in (None, "fp32"):
             raise UsageError(f"The PyTorch reference runs in fp32, not {precision}.", "Leave --precision out.")
+        if WEIGHTS_NAME not in bundle.manifest.files:
+            raise UsageError(
+                f"The bundle {bundle.path} holds no weights for PyTorch: it was built from a graph.",
+                "Compare with its FP32 graph: --reference fp32.",
+            )
         require("torch")
         from .reference import PyTorchEngine
 

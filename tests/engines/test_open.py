@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
@@ -174,3 +175,10 @@ def test_a_rebuild_that_does_not_help_is_not_tried_again(gpu_machine: RecordingC
     with pytest.raises(MachineError, match="compute capability"):
         open_engine(bundle, "tensorrt", rebuild=rebuild)
     assert calls == ["int8"]
+
+
+def test_a_bundle_without_weights_says_what_to_compare_with_instead(bundle: Bundle) -> None:
+    files = {name: value for name, value in bundle.manifest.files.items() if name != "student.safetensors"}
+    with pytest.raises(UsageError, match="no weights for PyTorch") as caught:
+        open_engine(Bundle(bundle.path, replace(bundle.manifest, files=files)), "pytorch")
+    assert "--reference fp32" in caught.value.hint
