@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import UsageError
+from ..errors import DataError, UsageError
 from .comparison import ranges_of, typed
 from .options import DEFAULT_BUNDLE, SYNTHETIC, common_options, open_data, parse_batch, parse_size
 from .tensorrt_options import ENGINE_OPTIONS, engine_spec, tensorrt_options
@@ -260,5 +260,9 @@ def _held_out(options: dict[str, Any], dataset: Dataset) -> Dataset | None:
     data = options["data"]
     if data is None or data == SYNTHETIC:
         return open_data(None, None, "validation")
-    other = open_data(data, None, "validation")
+    try:
+        other = open_data(data, None, "validation")
+    except DataError:
+        # A train split alone is enough to calibrate on.
+        return None
     return other if other.labelled and other.description != dataset.description else None

@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from trtparse.commands.build import _held_out
+from trtparse.data.lip import open_dataset
+from trtparse.data.synthetic import write_lip_layout
+from trtparse.errors import DataError
+
+
+def test_the_val_split_of_the_same_folder_judges(tmp_path: Path) -> None:
+    write_lip_layout(tmp_path, train=2, val=1, seed=1)
+    held_out = _held_out({"held_out": None, "data": str(tmp_path)}, open_dataset(tmp_path, "train"))
+    assert held_out is not None
+    assert len(held_out) == 1
+
+
+def test_a_train_split_alone_keeps_some_of_its_own_images_back(tmp_path: Path) -> None:
+    write_lip_layout(tmp_path, train=2, val=0, seed=1)
+    assert _held_out({"held_out": None, "data": str(tmp_path)}, open_dataset(tmp_path, "train")) is None
+
+
+def test_images_that_were_named_to_judge_on_must_be_there(tmp_path: Path) -> None:
+    write_lip_layout(tmp_path, train=2, val=0, seed=1)
+    with pytest.raises(DataError, match="only the train split"):
+        _held_out({"held_out": str(tmp_path), "data": None}, open_dataset(tmp_path, "train"))
