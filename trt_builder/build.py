@@ -32,6 +32,7 @@ from ..validation.result import ValidationResult, measured_accuracy
 from ..validation.validate import validate
 from .half import to_half
 from .int8 import AUTO, CORRECTED_ON, Int8, Int8Builder, Int8Spec, Records
+from .onnx_source import named, property_of
 from .parity import PARITY_IMAGES, compare, save_parity
 from .source import open_source
 
@@ -139,9 +140,9 @@ def build_bundle(
         if "equalisation" in spec.int8.corrections:
             listener.stage("Equalising channels")
             model = _equalised(model, spec, dataset, selection, source.input_size, listener)
-        graphs = {"fp32": _named("fp32", model)}
+        graphs = {"fp32": named("fp32", model)}
         if spec.precision in ("fp16", "int8"):
-            graphs["fp16"] = _named("fp16", to_half(graphs["fp32"]))
+            graphs["fp16"] = named("fp16", to_half(graphs["fp32"]))
         made = None
         with source.open_reference(spec.threads) as reference:
             if spec.precision == "int8":
@@ -156,7 +157,7 @@ def build_bundle(
                     spec.threads,
                 )
                 made = builder.build(dataset, selection, records, strict=spec.strict)
-                graphs |= {name: _named(name, graph) for name, graph in made.graphs.items()}
+                graphs |= {name: named(name, graph) for name, graph in made.graphs.items()}
                 content = json.dumps(made.ranges.to_dict(), indent=1) + "\n"
                 replace_bytes(folder / CALIBRATION_NAME, content.encode())
             for name, graph in graphs.items():
@@ -179,7 +180,7 @@ def build_bundle(
             input_size=source.input_size,
             batch=source.batch,
             precisions=tuple(name for name in ("fp32", "fp16", "int8") if name in graphs),
-            preprocessing=json.loads(_property(graphs["fp32"], "preprocessing") or '{"where": "in the graph"}'),
+            preprocessing=json.loads(property_of(graphs["fp32"], "preprocessing") or '{"where": "in the graph"}'),
             parity=parity,
             calibration={} if made is None else _calibration_summary(made, validated=result is not None),
             versions=_versions(),
@@ -360,14 +361,3 @@ def _versions() -> dict[str, str]:
             # JetPack's wheels may carry other distribution names.
             versions[package] = "unknown"
     return versions
-
-
-def _named(name: str, model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model with its graph's name in its metadata."""
-    properties = {prop.key: prop.value for prop in model.metadata_props}
-    onnx.helper.set_model_props(model, {**properties, "precision": name})
-    return model
-
-
-def _property(model: onnx.ModelProto, key: str) -> str:
-    return next((str(prop.value) for prop in model.metadata_props if prop.key == key), "")

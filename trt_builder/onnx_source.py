@@ -54,20 +54,20 @@ def bundle_of_onnx(path: Path, output: Path, precision: str | None = None) -> Bu
         raise UsageError(f"{path} is {own}, from which FP32 cannot be had back.", f"Give --{own}.")
     if own == "int8":
         check_int8(model)
-    graphs = {own: _named(own, model)}
+    graphs = {own: named(own, model)}
     if precision == "fp16" and own == "fp32":
-        graphs["fp16"] = _named("fp16", to_half(model))
+        graphs["fp16"] = named("fp16", to_half(model))
     if precision == "fp16" and own == "int8":
         raise UsageError(f"{path} is int8, from which FP16 alone cannot be had back.", "Give --int8.")
     manifest = Manifest(
         task="parsing",
-        network=_property(model, "network") or "onnx",
+        network=property_of(model, "network") or "onnx",
         options={"source": path.name, "producer": model.producer_name or "unknown"},
         labels=CLASS_NAMES,
         input_size=input_size,
         batch=batch,
         precisions=tuple(name for name in ("fp32", "fp16", "int8") if name in graphs),
-        preprocessing=json.loads(_property(model, "preprocessing") or '{"where": "in the graph"}'),
+        preprocessing=json.loads(property_of(model, "preprocessing") or '{"where": "in the graph"}'),
         parity={},
         calibration={},
         versions={"trtparse": __version__, "python": sys.version.split()[0], "onnx": onnx.__version__},
@@ -168,11 +168,13 @@ def _described(value: onnx.ValueInfoProto) -> str:
     return f"{value.name} ({', '.join('N' if length is None else str(length) for length in _shape(value))}) {kind}"
 
 
-def _named(name: str, model: onnx.ModelProto) -> onnx.ModelProto:
+def named(name: str, model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with its graph's name in its metadata."""
     properties = {entry.key: entry.value for entry in model.metadata_props}
     onnx.helper.set_model_props(model, {**properties, "precision": name})
     return model
 
 
-def _property(model: onnx.ModelProto, key: str) -> str:
+def property_of(model: onnx.ModelProto, key: str) -> str:
+    """An entry of a model's metadata; empty where it has none."""
     return next((entry.value for entry in model.metadata_props if entry.key == key), "")
