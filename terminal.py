@@ -144,8 +144,10 @@ def _show_calibration(terminal: Terminal, calibration: dict[str, Any]) -> None:
         f"({calibration['dataset']}{skipped})",
         markup=False,
     )
-    if len(calibration["methods"]) > 1:
-        tried = ", ".join(f"{name} {score['agreement']:.2f}" for name, score in calibration["methods"].items())
+    # Bundles of earlier versions know neither methods nor warnings, nor whether anybody measured them.
+    methods = calibration.get("methods", {})
+    if len(methods) > 1:
+        tried = ", ".join(f"{name} {score['agreement']:.2f}" for name, score in methods.items())
         terminal.out.print(f"Tried:      agreement mIoU of {tried}", markup=False)
     returned = calibration.get("search", {}).get("given_back", [])
     budget = f", {len(returned)} of them for the budget" if returned else ""
@@ -154,13 +156,13 @@ def _show_calibration(terminal: Terminal, calibration: dict[str, Any]) -> None:
         f"{len(calibration['higher_precision'])} in higher precision{budget}",
         markup=False,
     )
-    for warning in calibration["warnings"]:
+    for warning in calibration.get("warnings", ()):
         terminal.out.print(f"Warning:    {warning}", markup=False)
 
 
 def _show_accuracy(terminal: Terminal, manifest: Manifest) -> None:
     """Loss and agreement on the held-out images; or that nobody measured them."""
-    if not manifest.calibration["validated"]:
+    if not manifest.calibration.get("validated", True):
         terminal.out.print("Measured:   nothing (--no-validate); trtparse validate does it")
         return
     for name, figures in manifest.accuracy.items():

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,9 @@ import pytest
 from trtparse.commands.build import _held_out
 from trtparse.data.lip import open_dataset
 from trtparse.data.synthetic import write_lip_layout
+from trtparse.engines import Bundle
 from trtparse.errors import DataError
+from trtparse.terminal import Terminal, show_build
 
 
 def test_the_val_split_of_the_same_folder_judges(tmp_path: Path) -> None:
@@ -26,3 +29,11 @@ def test_images_that_were_named_to_judge_on_must_be_there(tmp_path: Path) -> Non
     write_lip_layout(tmp_path, train=2, val=0, seed=1)
     with pytest.raises(DataError, match="only the train split"):
         _held_out({"held_out": str(tmp_path), "data": None}, open_dataset(tmp_path, "train"))
+
+
+def test_a_bundle_of_an_earlier_version_is_still_shown(bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
+    added = {"methods", "warnings", "validated", "weights", "corrections", "search"}
+    calibration = {name: value for name, value in bundle.manifest.calibration.items() if name not in added}
+    with Terminal(as_json=False) as terminal:
+        show_build(terminal, Bundle(bundle.path, replace(bundle.manifest, calibration=calibration)), [])
+    assert "Calibrated: by max, on 8 images" in capsys.readouterr().out
