@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .demo.pipeline import DemoResult
     from .engines import Bundle
     from .engines.bundle import Manifest
+    from .trt_builder.calibration_cache import CalibrationCache
     from .validation.result import ValidationResult
 
 
@@ -108,11 +109,16 @@ def _table(*columns: str) -> Table:
     return table
 
 
-def show_build(terminal: Terminal, bundle: Bundle, engines: list[dict[str, Any]]) -> None:
+def show_build(
+    terminal: Terminal, bundle: Bundle, engines: list[dict[str, Any]], cache: CalibrationCache | None = None
+) -> None:
     """What a build made, and what to type next."""
     manifest = bundle.manifest
     if terminal.as_json:
-        terminal.result({"bundle": str(bundle.path), "manifest": json.loads(manifest.to_json()), "engines": engines})
+        document = {"bundle": str(bundle.path), "manifest": json.loads(manifest.to_json()), "engines": engines}
+        if cache is not None:
+            document["calibration_cache"] = str(cache.cache)
+        terminal.result(document)
         return
     from .engines.bundle import GRAPHS
 
@@ -133,8 +139,22 @@ def show_build(terminal: Terminal, bundle: Bundle, engines: list[dict[str, Any]]
     if manifest.calibration:
         _show_calibration(terminal, manifest.calibration)
         _show_accuracy(terminal, manifest)
+    if cache is not None:
+        _show_cache(terminal, cache)
     path = shlex.quote(str(bundle.path)) + ("" if bundle.weights.is_file() else " --reference fp32")
     terminal.out.print(f"Bundle:     {bundle.path}\nNext:       trtparse validate {path}", markup=False)
+
+
+def _show_cache(terminal: Terminal, cache: CalibrationCache) -> None:
+    terminal.out.print(f"Cache:      {cache.cache}", markup=False)
+    graph, calibration = shlex.quote(str(cache.graph)), shlex.quote(str(cache.cache))
+    terminal.out.print(f"Use it:     trtexec --onnx={graph} --int8 --fp16 --calib={calibration}", markup=False)
+    if cache.in_float:
+        terminal.out.print(
+            f"Note:       a cache cannot keep layers in FP16, as the budget does {len(cache.in_float)} of them: "
+            "measure what TensorRT makes of it.",
+            markup=False,
+        )
 
 
 def _show_calibration(terminal: Terminal, calibration: dict[str, Any]) -> None:

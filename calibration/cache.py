@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import re
 import struct
-from pathlib import Path
 
 from ..errors import UsageError
-from ..files import replace_bytes
 from .placement import Placement
 from .qdq import activation_scales
 from .ranges import Ranges, scale_of
 
 
-def write_tensorrt_cache(ranges: Ranges, placement: Placement, path: Path, version: str) -> None:
-    """Write the scale of every activation in TensorRT's text form, the same scales as in the Q/DQ graph.
+def calibration_cache(ranges: Ranges, placement: Placement, version: str) -> str:
+    """The scale of every activation in TensorRT's text form, the same scales as in the Q/DQ graph.
 
     The first line names the version and the calibrator, and TensorRT refuses the cache of another version; each
     further line is a tensor's name and its scale, a big-endian float32 in hexadecimal. With a cache TensorRT picks
@@ -23,18 +21,18 @@ def write_tensorrt_cache(ranges: Ranges, placement: Placement, path: Path, versi
     Args:
         ranges: of every activation.
         placement: of the same graph.
-        path: of the cache.
         version: of the TensorRT that will read it: "8.6.1", "10.3.0".
 
     Raises:
-        UsageError: no such version, or ``path`` cannot be written.
+        UsageError: no such version, or one that has no calibrators.
         BuildError: no range for a tensor of ``placement``, or one that has no scale.
     """
+    number = _number(version)
     scales = {name: scale_of(ranges.absolute_maximum(name), name) for name in ranges.limits}
     scales |= activation_scales(placement, ranges)
-    lines = [f"TRT-{_number(version)}-EntropyCalibration2"]
+    lines = [f"TRT-{number}-EntropyCalibration2"]
     lines += [f"{name}: {struct.pack('>f', scale).hex()}" for name, scale in scales.items()]
-    replace_bytes(path, ("\n".join(lines) + "\n").encode())
+    return "\n".join(lines) + "\n"
 
 
 def _number(version: str) -> int:
@@ -43,4 +41,9 @@ def _number(version: str) -> int:
     if match is None:
         raise UsageError(f"{version!r} is no version of TensorRT.", "Write it in full, like 8.6.1 or 10.3.0.")
     major, minor, patch = (int(part) for part in match.groups()[:3])
+    if major > 10:
+        raise UsageError(
+            f"TensorRT {version} reads no calibration cache: its networks are strongly typed.",
+            "It takes the bundle's INT8 graph as it is: trtparse build BUNDLE --int8 --target tensorrt",
+        )
     return major * (10000 if major >= 10 else 1000) + minor * 100 + patch

@@ -19,7 +19,7 @@ from ..files import check_output_file
 from .frames import letterboxed
 from .histograms import Histogram, HistogramCollector
 from .key import CalibrationKey, digest_of, key_of
-from .methods import Method, threshold
+from .methods import UNSIGNED, Method, threshold
 from .observation import input_size_of
 from .ranges import RangeCollector, Ranges, no_images
 from .record import State, fingerprint, read_record, write_record
@@ -94,16 +94,22 @@ def ranges_of(statistics: Statistics, method: Method = Method()) -> Ranges:
     Raises:
         ValueError: there are no histograms.
     """
-    limits = statistics.limits
+    limits, unsigned = statistics.limits, {}
     if method.name != "max":
         if not statistics.histograms:
             raise ValueError(f"{method} needs histograms, and none were collected")
+        unsigned = {
+            name: min(limits[name][1], threshold(histogram, method, UNSIGNED))
+            for name, histogram in statistics.histograms.items()
+            if limits[name][0] >= 0
+        }
         limits = {
             name: _clipped(limits[name], threshold(histogram, method))
             for name, histogram in statistics.histograms.items()
         }
     return Ranges(
         limits=limits,
+        unsigned=unsigned,
         images=statistics.images,
         skipped=statistics.skipped,
         dataset=statistics.dataset,

@@ -1,4 +1,4 @@
-"""The INT8 graph of the CPU runtime: the same ranges, another form.
+"""The INT8 graph of the CPU runtime: the same calibration, another form.
 
 ONNX Runtime's fast kernels want uint8 activations, int8 weights, an int32 bias, and Q/DQ on outputs as well;
 TensorRT's graph runs six times slower there. Its own quantiser writes that form; we hand it our ranges.
@@ -49,7 +49,7 @@ def quantise_for_cpu(
         BuildError: the runtime's quantiser refuses the graph, or weights that do not fit it.
     """
     limits = {
-        name: TensorData(lowest=np.float32(low), highest=np.float32(high))
+        name: TensorData(lowest=np.float32(low), highest=np.float32(ranges.unsigned.get(name, high)))
         for name, (low, high) in ranges.limits.items()
     }
     root = logging.getLogger()

@@ -15,7 +15,7 @@ from ..data.dataset import Image
 from ..errors import UsageError
 from .methods import Method
 
-SCHEMA = 2
+SCHEMA = 3
 METHOD = str(Method())
 
 _MEANING = {

@@ -20,8 +20,11 @@ from .histograms import Histogram
 
 METHODS = ("max", "percentile", "entropy", "mse")
 
-_LEVELS = 127
-"""Of symmetric int8 on each side of zero."""
+SIGNED = 127
+"""Levels of symmetric int8 on each side of zero."""
+
+UNSIGNED = 255
+"""Levels of uint8 above zero."""
 
 _STEP = 4
 """Thresholds are looked for at every fourth edge of a bin: a thousandth of the maximum."""
@@ -79,12 +82,13 @@ class Method:
         return f"percentile:{self.percentile!r}" if self.name == "percentile" else self.name
 
 
-def threshold(histogram: Histogram, method: Method) -> float:
-    """The largest magnitude that symmetric int8 shall hold, 127 levels on each side of zero.
+def threshold(histogram: Histogram, method: Method, levels: int = SIGNED) -> float:
+    """The largest magnitude that an integer shall hold.
 
     Args:
         histogram: of |x|.
         method: how to choose.
+        levels: of the integer on each side of zero that the values are on; ``UNSIGNED`` for uint8 and no value below.
 
     Returns:
         At most ``histogram.maximum``, and that itself where nothing was counted or the tensor is 0 everywhere.
@@ -95,8 +99,8 @@ def threshold(histogram: Histogram, method: Method) -> float:
     if method.name == "percentile":
         kept = _percentile(counts, method.percentile)
     else:
-        candidates = np.arange(len(counts), _LEVELS, -_STEP)
-        loss = _divergence(counts, candidates) if method.name == "entropy" else _squared_error(counts, candidates)
+        candidates = np.arange(len(counts), levels, -_STEP)
+        loss = (_divergence if method.name == "entropy" else _squared_error)(counts, candidates, levels)
         # The widest of equally good ones: argmin takes the first, and candidates descend.
         kept = int(candidates[int(np.argmin(loss))])
     return histogram.maximum * kept / len(counts)
@@ -109,16 +113,16 @@ def _percentile(counts: NDArray[np.int64], percentile: float) -> int:
     return 1 + int(np.searchsorted(np.cumsum(counts), wanted))
 
 
-def _level_edges(candidates: NDArray[np.int64]) -> NDArray[np.int64]:
-    """(candidates, 129): the bins of level k are those from edge k up to edge k + 1.
+def _level_edges(candidates: NDArray[np.int64], levels: int) -> NDArray[np.int64]:
+    """(candidates, levels + 2): the bins of level k are those from edge k up to edge k + 1.
 
-    Int8 rounds |x| to the nearest of 0, 1 … 127 times the scale; a bin goes where its centre goes.
+    An integer rounds |x| to the nearest of 0, 1 … ``levels`` times the scale; a bin goes where its centre goes.
     """
-    starts = np.ceil((np.arange(1, _LEVELS + 1) - 0.5) * candidates[:, None] / _LEVELS - 0.5).astype(np.int64)
+    starts = np.ceil((np.arange(1, levels + 1) - 0.5) * candidates[:, None] / levels - 0.5).astype(np.int64)
     return np.concatenate([np.zeros_like(candidates)[:, None], starts, candidates[:, None]], axis=1)
 
 
-def _divergence(counts: NDArray[np.int64], candidates: NDArray[np.int64]) -> NDArray[np.float64]:
+def _divergence(counts: NDArray[np.int64], candidates: NDArray[np.int64], levels: int) -> NDArray[np.float64]:
     """Kullback-Leibler divergence of the int8 distribution from the true one, for each number of bins kept.
 
     After Migacz ("8-bit Inference with TensorRT", GTC 2017): what is clipped counts in the true distribution's
@@ -129,7 +133,7 @@ def _divergence(counts: NDArray[np.int64], candidates: NDArray[np.int64]) -> NDA
     """
     counts = counts.copy()
     counts[0] = counts[1]
-    edges = _level_edges(candidates)
+    edges = _level_edges(candidates, levels)
     values, filled, information = (
         np.concatenate([[0.0], np.cumsum(part)]) for part in (counts, counts > 0, _information(counts))
     )
@@ -139,7 +143,7 @@ def _divergence(counts: NDArray[np.int64], candidates: NDArray[np.int64]) -> NDA
     in_level, bins = np.diff(values[edges], axis=1), np.diff(filled[edges], axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
         height = np.log(in_level / bins / inside[:, None])
-        last_level = np.floor((last + 0.5) * _LEVELS / candidates + 0.5).astype(np.int64)
+        last_level = np.floor((last + 0.5) * levels / candidates + 0.5).astype(np.int64)
         expected = np.where(bins > 0, in_level * height, 0).sum(axis=1)
         expected += clipped * height[np.arange(len(candidates)), last_level]
         true = information[candidates] - _information(counts[last]) + _information(counts[last] + clipped)
@@ -152,14 +156,14 @@ def _information(counts: NDArray[Any]) -> NDArray[np.float64]:
     return result
 
 
-def _squared_error(counts: NDArray[np.int64], candidates: NDArray[np.int64]) -> NDArray[np.float64]:
+def _squared_error(counts: NDArray[np.int64], candidates: NDArray[np.int64], levels: int) -> NDArray[np.float64]:
     """Mean squared error of int8 in squared bins, for each number of bins kept; values lie at their bin's centre."""
     centres = np.arange(len(counts)) + 0.5
-    edges = _level_edges(candidates)
+    edges = _level_edges(candidates, levels)
     edges[:, -1] = len(counts)  # What is clipped lands on the last level.
     number, first, second = (
         np.diff(np.concatenate([[0.0], np.cumsum(counts * centres**power)])[edges], axis=1) for power in range(3)
     )
-    level = np.arange(_LEVELS + 1) * candidates[:, None] / _LEVELS
+    level = np.arange(levels + 1) * candidates[:, None] / levels
     error: NDArray[np.float64] = (second - 2 * level * first + level**2 * number).sum(axis=1) / counts.sum()
     return error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,8 @@ class Ranges:
 
     Args:
         limits: tensor name to (low, high).
+        unsigned: of tensors that are nowhere negative, the high for uint8, whose finer steps leave more room above;
+            empty where it is that of ``limits``.
         images: names of the images, sorted.
         skipped: (name, reason) of images that could not be read, sorted.
         dataset: where the images came from.
@@ -48,6 +50,7 @@ class Ranges:
     classes: dict[int, int]
     key: CalibrationKey
     warnings: tuple[str, ...] = ()
+    unsigned: dict[str, float] = field(default_factory=dict)
 
     def absolute_maximum(self, tensor: str) -> float:
         low, high = self.limits[tensor]
@@ -63,6 +66,7 @@ class Ranges:
             "classes": {str(key): value for key, value in self.classes.items()},
             "warnings": list(self.warnings),
             "ranges": {name: list(limits) for name, limits in self.limits.items()},
+            "unsigned": self.unsigned,
         }
 
     @classmethod
@@ -79,12 +83,16 @@ class Ranges:
             dataset=str(read["dataset"]),
             seed=int(read["seed"]),
             classes={int(label): int(count) for label, count in read["classes"].items()},
-            key=CalibrationKey(**{field.name: read["key"][field.name] for field in fields(CalibrationKey)}),
+            key=CalibrationKey(**{part.name: read["key"][part.name] for part in fields(CalibrationKey)}),
             warnings=tuple(str(warning) for warning in read["warnings"]),
+            unsigned={str(name): float(high) for name, high in read["unsigned"].items()},
         )
         for name, (low, high) in ranges.limits.items():
             if not -math.inf < low <= high < math.inf:
                 raise ValueError(f"{name} ranges from {low} to {high}")
+        for name, high in ranges.unsigned.items():
+            if name not in ranges.limits or not 0 <= high < math.inf:
+                raise ValueError(f"{name} ranges up to {high} in uint8")
         return ranges
 
 

@@ -29,6 +29,7 @@ _INT8_OPTIONS = (
     "max_drop",
     "min_agreement",
     "no_validate",
+    "calibration_cache",
 )
 
 
@@ -100,6 +101,11 @@ _INT8_OPTIONS = (
 )
 @click.option("--logits", is_flag=True, help="Give the graphs the logits as a second output.")
 @tensorrt_options
+@click.option(
+    "--calibration-cache",
+    metavar="VERSION",
+    help="Write TensorRT's calibration cache for that version (8.6.1) as well, with a graph: for trtexec, DeepStream.",
+)
 @click.option("--strict", is_flag=True, help="Refuse unreadable images instead of skipping them.")
 @common_options
 @click.pass_context
@@ -144,6 +150,8 @@ def build(
         else:
             if precision != "int8":
                 _refuse_int8_options(context)
+            if source is not None and _is_graph(source):
+                _refuse_export_options(context)
             bundle, result, skipped = _build_bundle(terminal, source, precision, output, options)
             show_skipped(terminal, skipped)
         engines: list[dict[str, Any]] = []
@@ -162,7 +170,13 @@ def build(
                 calibration=bundle.manifest.calibration,
                 command=typed(context),
             )
-    show_build(terminal, bundle, engines)
+        cache = None
+        if options["calibration_cache"] is not None:
+            from ..trt_builder.calibration_cache import add_calibration_cache
+
+            terminal.stage("Writing the calibration cache")
+            bundle, cache = add_calibration_cache(bundle, options["calibration_cache"])
+    show_build(terminal, bundle, engines, cache)
 
 
 def _given(context: click.Context, names: frozenset[str] | None = None) -> list[str]:
@@ -177,13 +191,26 @@ def _given(context: click.Context, names: frozenset[str] | None = None) -> list[
 
 
 def _refuse_checkpoint_options(context: click.Context) -> None:
-    about_engines = {"precision", "target", "threads", "as_json", "debug", *ENGINE_OPTIONS}
+    about_engines = {"precision", "target", "calibration_cache", "threads", "as_json", "debug", *ENGINE_OPTIONS}
     names = frozenset(str(parameter.name) for parameter in context.command.params) - about_engines
     given = _given(context, names)
     if given:
         raise UsageError(
             f"A bundle's graphs are built already: {', '.join(given)} cannot change them.",
             "Leave that out, or build from the checkpoint again.",
+        )
+
+
+def _is_graph(source: Path) -> bool:
+    return source.suffix.lower() == ".onnx"
+
+
+def _refuse_export_options(context: click.Context) -> None:
+    given = _given(context, frozenset({"input_size", "batch", "logits"}))
+    if given:
+        raise UsageError(
+            f"An ONNX graph has its own size, batch and outputs: {', '.join(given)} cannot change them.",
+            "Leave that out, or export the graph anew.",
         )
 
 
@@ -200,8 +227,7 @@ def _build_bundle(
     from ..engines.bundle import CALIBRATION_NAME
 
     output = output or DEFAULT_BUNDLE
-    graph = source is not None and source.suffix.lower() == ".onnx"
-    if graph and source is not None:
+    if source is not None and _is_graph(source):
         from ..trt_builder.onnx_source import bundle_of_onnx, graph_precision, read_onnx
 
         own = graph_precision(read_onnx(source))

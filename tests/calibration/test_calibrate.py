@@ -12,7 +12,7 @@ import pytest
 from trtparse.calibration import calibrate as module
 from trtparse.calibration.calibrate import Statistics, calibrate, collect, expected_key, ranges_of
 from trtparse.calibration.histograms import BINS
-from trtparse.calibration.methods import METHODS, Method, threshold
+from trtparse.calibration.methods import METHODS, UNSIGNED, Method, threshold
 from trtparse.calibration.ranges import RangeCollector
 from trtparse.calibration.selection import Selection, select
 from trtparse.data.dataset import Image
@@ -191,6 +191,21 @@ class TestStatistics:
             clipped += (low, high) != before
         assert clipped > 5
         assert ranges.key.method == str(method)
+
+    def test_what_is_nowhere_negative_has_a_range_of_its_own_for_uint8(
+        self, new_ladder: NewLadder, new_dataset: NewDataset, images: list[Image]
+    ) -> None:
+        dataset = new_dataset(images)
+        statistics = collect(new_ladder(), dataset, all_of(dataset), histograms=True, threads=1)
+        ranges = ranges_of(statistics, Method("mse"))
+        assert set(ranges.unsigned) == {name for name, (low, _) in statistics.limits.items() if low >= 0}
+        wider = 0
+        for name, high in ranges.unsigned.items():
+            reach = threshold(statistics.histograms[name], Method("mse"), UNSIGNED)
+            assert high == min(statistics.limits[name][1], reach), name
+            wider += high > ranges.limits[name][1]
+        assert wider > 3
+        assert ranges_of(statistics, Method("max")).unsigned == {}
 
     def test_calibrate_is_both_in_one(
         self, new_ladder: NewLadder, new_dataset: NewDataset, images: list[Image]

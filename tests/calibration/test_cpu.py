@@ -284,10 +284,17 @@ class TestRanges:
                 seen += 1
         assert seen > 15
 
+    def test_a_range_of_its_own_for_uint8_is_taken(self, ladder: onnx.ModelProto, ladder_ranges: Ranges) -> None:
+        relu = next(node.output[0] for node in ladder.graph.node if node.op_type == "Relu")
+        high = 3 * ladder_ranges.limits[relu][1]
+        graph = quantise_for_cpu(ladder, place(ladder), replace(ladder_ranges, unsigned={relu: high}))
+        np.testing.assert_allclose(GraphIndex(graph.graph).array(f"{relu}_scale"), high / 255, rtol=1e-5)
+
     def test_both_int8_graphs_of_a_bundle_come_from_the_ranges_beside_them(
         self, pristine_bundle: Bundle, whole: onnx.ModelProto, student: onnx.ModelProto
     ) -> None:
-        limits = json.loads((pristine_bundle.path / CALIBRATION_NAME).read_text())["ranges"]
+        content = json.loads((pristine_bundle.path / CALIBRATION_NAME).read_text())
+        limits, unsigned = content["ranges"], content["unsigned"]
         cpu = GraphIndex(whole.graph)
         tensorrt = GraphIndex(onnx.load(pristine_bundle.graph("int8")).graph)
         common = [name for name in place(student).activations if f"{name}_scale" in cpu.initializers]
@@ -295,7 +302,7 @@ class TestRanges:
         for name in common:
             low, high = limits[name]
             assert float(tensorrt.array(f"{name}_scale")) == scale_of(max(abs(low), abs(high)), name)
-            span = max(high, 0.0) - min(low, 0.0)
+            span = max(unsigned.get(name, high), 0.0) - min(low, 0.0)
             np.testing.assert_allclose(cpu.array(f"{name}_scale"), span / 255, rtol=1e-5, err_msg=name)
 
     def test_a_max_pool_has_the_range_of_its_input(self, small: onnx.ModelProto) -> None:

@@ -102,7 +102,7 @@ class TestWhatChangesIt:
 def test_it_says_preprocessing_method_version_and_schema_in_words(new_ladder: NewLadder, small_frames: Frames) -> None:
     found = key(new_ladder(), small_frames)
     assert json.loads(found.preprocessing) == {"order": "RGB"}
-    assert (found.method, found.version, found.schema) == (METHOD, trtparse.__version__, SCHEMA) == ("max", "0.1.0", 2)
+    assert (found.method, found.version, found.schema) == (METHOD, trtparse.__version__, SCHEMA) == ("max", "0.1.0", 3)
 
 
 class TestCheck:

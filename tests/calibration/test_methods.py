@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from trtparse.calibration.histograms import BINS, Histogram
-from trtparse.calibration.methods import METHODS, Method, threshold
+from trtparse.calibration.methods import METHODS, UNSIGNED, Method, threshold
 from trtparse.errors import UsageError
 
 Values = NDArray[np.float64]
@@ -21,10 +21,10 @@ def histogram_of(values: Values) -> Histogram:
     return Histogram(counts.astype(np.int64), float(magnitudes.max()))
 
 
-def squared_error(values: Values, reach: float) -> float:
-    """Of symmetric int8 that reaches so far, on the values themselves."""
-    scale = reach / 127
-    return float(np.mean((values - scale * np.clip(np.round(values / scale), -127, 127)) ** 2))
+def squared_error(values: Values, reach: float, levels: int = 127) -> float:
+    """Of symmetric int8 that reaches so far, on the values themselves; 255 levels: of uint8."""
+    scale = reach / levels
+    return float(np.mean((values - scale * np.clip(np.round(values / scale), -levels, levels)) ** 2))
 
 
 def level_of(position: int, kept: int) -> int:
@@ -209,3 +209,13 @@ class TestSquaredError:
     def test_it_clips_where_there_is_a_tail(self, shapes: dict[str, Values]) -> None:
         histogram = histogram_of(shapes["laplace"])
         assert threshold(histogram, Method("mse")) < 0.9 * histogram.maximum
+
+    @pytest.mark.parametrize("shape", ["normal", "laplace", "relu", "outliers"])
+    def test_uint8_s_finer_steps_reach_further_and_err_least_there(self, shape: str, shapes: dict[str, Values]) -> None:
+        values = np.abs(shapes[shape])
+        histogram = histogram_of(values)
+        unsigned = threshold(histogram, Method("mse"), UNSIGNED)
+        assert unsigned > threshold(histogram, Method("mse"))
+        found = squared_error(values, unsigned, 255)
+        least = min(squared_error(values, histogram.maximum * part / 100, 255) for part in range(8, 101))
+        assert found <= 1.005 * least

@@ -206,6 +206,7 @@ class TestFile:
             classes={3: 2},
             warnings=("Only 1 calibration image.",),
         )
+        ranges = replace(ranges, unsigned=dict.fromkeys(ranges.limits, 1.5))
         path = tmp_path / "calibration.json"
         path.write_text(json.dumps(ranges.to_dict()))
         assert read_ranges(path) == ranges
@@ -222,8 +223,9 @@ class TestFile:
             ("{", "is no calibration file"),
             ("[]", "is no calibration file"),
             ('{"ranges": {}}', "is no calibration file"),
-            ('{"key": {"schema": 1}}', "has schema 1, and this version of trtparse reads 2"),
-            ('{"key": {"schema": 2}}', "is damaged"),
+            ('{"key": {"schema": 1}}', "has schema 1, and this version of trtparse reads 3"),
+            ('{"key": {"schema": 2}}', "has schema 2, and this version of trtparse reads 3"),
+            ('{"key": {"schema": 3}}', "is damaged"),
         ],
     )
     def test_what_is_no_calibration_is_refused_by_its_name(self, content: str, message: str, tmp_path: Path) -> None:
@@ -242,6 +244,17 @@ class TestFile:
     ) -> None:
         model = onnx.helper.make_model(onnx.helper.make_graph([], "empty", [], []))
         content = {**ranges_for(model).to_dict(), "ranges": {"layer": pair}}
+        path = tmp_path / "calibration.json"
+        path.write_text(json.dumps(content))
+        with pytest.raises(UsageError, match=r"calibration\.json is damaged"):
+            read_ranges(path)
+
+    @pytest.mark.parametrize(("name", "high"), [("frames", -1.0), ("frames", float("inf")), ("elsewhere", 1.0)])
+    def test_a_range_for_uint8_that_is_none_is_refused(
+        self, name: str, high: float, ranges_for: Callable[..., Ranges], tmp_path: Path
+    ) -> None:
+        model = onnx.helper.make_model(onnx.helper.make_graph([], "empty", [], []))
+        content = {**ranges_for(model).to_dict(), "ranges": {"frames": [0.0, 2.0]}, "unsigned": {name: high}}
         path = tmp_path / "calibration.json"
         path.write_text(json.dumps(content))
         with pytest.raises(UsageError, match=r"calibration\.json is damaged"):

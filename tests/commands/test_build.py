@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from trtparse.data.synthetic import write_lip_layout
 from trtparse.engines import Bundle
 from trtparse.errors import DataError
 from trtparse.terminal import Terminal, show_build
+
+Run = Callable[..., tuple[int, str, str]]
 
 
 def test_the_val_split_of_the_same_folder_judges(tmp_path: Path) -> None:
@@ -37,3 +40,23 @@ def test_a_bundle_of_an_earlier_version_is_still_shown(bundle: Bundle, capsys: p
     with Terminal(as_json=False) as terminal:
         show_build(terminal, Bundle(bundle.path, replace(bundle.manifest, calibration=calibration)), [])
     assert "Calibrated: by max, on 8 images" in capsys.readouterr().out
+
+
+def test_a_calibration_cache_is_written_into_a_bundle_and_its_use_is_told(bundle: Bundle, run: Run) -> None:
+    code, told, _ = run("build", bundle.path, "--int8", "--target", "cpu", "--calibration-cache", "8.6.1")
+    assert code == 0
+    cache = bundle.path / "tensorrt" / "calibration-8.6.1.cache"
+    assert cache.read_text().startswith("TRT-8601-")
+    assert f"Cache:      {cache}" in told
+    assert f"--calib={cache}" in told
+
+
+@pytest.mark.parametrize("option", [["--batch", "2"], ["--input-size", "128x96"], ["--logits"]])
+def test_what_an_onnx_graph_has_of_its_own_is_refused_as_an_option(
+    option: list[str], bundle: Bundle, tmp_path: Path, run: Run
+) -> None:
+    output = tmp_path / "new"
+    code, _, error = run("build", bundle.graph("fp32"), "--fp16", "--output", output, *option)
+    assert code == 2
+    assert f"{option[0]} cannot change" in error
+    assert not output.exists()

@@ -1,29 +1,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
-import pytest
-
-from trtparse.cli import main
 from trtparse.engines import Bundle
 from trtparse.engines.bundle import add_accuracy, add_files, open_bundle
 
-
-def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
-    try:
-        main(list(arguments))
-        code = 0
-    except SystemExit as end:
-        code = int(end.code or 0)
-    printed = capsys.readouterr()
-    return code, printed.out, printed.err
+Run = Callable[..., tuple[int, str, str]]
 
 
-def test_it_says_what_a_bundle_holds(bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
+def test_it_says_what_a_bundle_holds(bundle: Bundle, run: Run) -> None:
     figures = {"images": 7, "dataset": "some", "mean_iou": 0.4627, "loss": [0.05, -0.1, 0.2], "agreement": 0.99}
     add_accuracy(bundle, {"cpu-int8": {**figures, "reference": "PyTorch 2.13.0, fp32"}})
     add_files(open_bundle(bundle.path), {"engines/a.json": b'{"engine": "engines/a.engine", "precision": "int8"}'})
-    code, out, _ = run(capsys, "inspect", str(bundle.path))
+    code, out, _ = run("inspect", str(bundle.path))
     assert code == 0
     for text in (bundle.manifest.network, "fp32, fp16, int8", "key: images", "cpu-int8", "46.27", "engines/a.engine"):
         assert text in out
@@ -31,16 +21,16 @@ def test_it_says_what_a_bundle_holds(bundle: Bundle, capsys: pytest.CaptureFixtu
         assert str(value)[:16] in out
 
 
-def test_json_is_the_manifest(bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
-    code, out, _ = run(capsys, "inspect", str(bundle.path), "--json")
+def test_json_is_the_manifest(bundle: Bundle, run: Run) -> None:
+    code, out, _ = run("inspect", str(bundle.path), "--json")
     assert code == 0
     document = json.loads(out)
     assert document["manifest"]["files"] == bundle.manifest.files
     assert document["engines"] == []
 
 
-def test_a_changed_file_is_named(bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_changed_file_is_named(bundle: Bundle, run: Run) -> None:
     bundle.graph("fp16").write_bytes(b"something else")
-    code, _, err = run(capsys, "inspect", str(bundle.path))
+    code, _, err = run("inspect", str(bundle.path))
     assert code == 2
     assert "student.fp16.onnx is damaged" in err
