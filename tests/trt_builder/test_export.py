@@ -306,6 +306,9 @@ def test_its_transposed_convolutions_are_int8_as_well(c_dlinknet_bundle: Bundle)
 
 def test_tensorrt_builds_it(c_dlinknet_bundle: Bundle) -> None:
     pytest.importorskip("tensorrt_rtx_bindings", reason="TensorRT-RTX is not installed")
-    from trtparse.trt_builder.tensorrt_rtx import compile_engine
+    from trtparse.trt_builder.engine_spec import EngineSpec
+    from trtparse.trt_builder.tensorrt_api import TensorRT
 
-    assert compile_engine(onnx.load(c_dlinknet_bundle.graph("int8"))).quantise_layers > 50
+    spec = EngineSpec("int8", "tensorrt-rtx", ("8.6",))
+    built = TensorRT.load("tensorrt-rtx").build(onnx.load(c_dlinknet_bundle.graph("int8")), spec, "8.6")
+    assert sum(layer.kind == "QUANTIZE" for layer in built.layers) > 50
