@@ -13,8 +13,9 @@ import numpy as np
 
 from ..data.dataset import Dataset
 from ..errors import DataError
+from ..journal import Journal
 from .reading import READERS, Frame, Unreadable, read_ahead, read_frame
-from .record import BatchRecord, RunRecord
+from .record import BatchRecord
 from .result import Picture, SkippedImage
 from .runner import Call, Runner
 from .scoring import Prediction, picture, score_image
@@ -61,7 +62,7 @@ class Run:
         order: str,
         batch: int,
         strict: bool,
-        record: RunRecord | None = None,
+        record: Journal[BatchRecord] | None = None,
     ) -> None:
         self.runners, self.total = tuple(runners), total
         self._dataset, self._order, self._batch = dataset, order, batch
@@ -70,7 +71,7 @@ class Run:
         self.seconds = 0.0
         self._skipped: dict[int, SkippedImage] = {}
         self._seen: set[int] = set()
-        for learned in record.batches if record is not None else ():
+        for learned in record.entries if record is not None else ():
             self._take(learned, None)
 
     @property

@@ -21,7 +21,7 @@ from ..engines.base import Engine
 from ..engines.bundle import Bundle
 from ..engines.machine import machine_facts
 from ..errors import DataError, UsageError
-from .record import RunRecord
+from .record import open_record
 from .result import ORDERS, Protocol, ValidationResult
 from .run import Run
 from .runner import Runner
@@ -90,7 +90,7 @@ def validate(
         kept = None
         if record is not None:
             key = _key(runners, dataset, total, protocol, bundles)
-            kept = stack.enter_context(RunRecord(record.path, key, resume=record.resume))
+            kept = stack.enter_context(open_record(record.path, key, resume=record.resume))
         batch = _BATCH_OF_LOGITS if protocol.augmented or protocol.order == "hrnet" else _BATCH
         run = Run(runners, dataset, total, protocol.order, batch, strict, kept)
         partial = run.through(progress)

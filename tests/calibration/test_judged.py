@@ -139,7 +139,7 @@ def test_a_file_that_is_no_record_is_left_alone(
 ) -> None:
     path = tmp_path / "record.jsonl"
     path.write_bytes(content)
-    with pytest.raises(DataError, match="is no record of judged graphs"):
+    with pytest.raises(DataError, match="is no record of this work"):
         opened(CountingJudge())
     assert path.read_bytes() == content
 

@@ -633,7 +633,7 @@ class TestResume:
         path = tmp_path / "record.jsonl"
         self.run(path, False)
         before = path.read_bytes()
-        with pytest.raises(DataError, match=rf"record\.jsonl is of another run: its {field} is"):
+        with pytest.raises(DataError, match=rf"record\.jsonl is a record of something else: its {field} is"):
             self.run(path, True, **changed)
         assert path.read_bytes() == before
 
