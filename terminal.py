@@ -17,7 +17,7 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     from .demo.parse_images import ParseResult
-    from .demo.pipeline import DemoResult
+    from .demo.result import DemoResult
     from .engines import Bundle
     from .engines.bundle import Manifest
     from .trt_builder.calibration_cache import CalibrationCache
@@ -222,6 +222,15 @@ def show_demo(terminal: Terminal, result: DemoResult) -> None:
     )
     terminal.out.print(table)
     terminal.out.print("per frame; the stages overlap", style="dim")
+    if result.people is not None:
+        terminal.out.print(f"People: {result.people}")
+    if result.flicker is not None:
+        terminal.out.print(
+            f"Flicker: {100 * result.flicker.after:.2f} % of the pixels of people who stand still, "
+            f"{100 * result.flicker.before:.2f} % without --smooth"
+        )
+    if result.frames_dropped:
+        terminal.out.print(f"{result.frames_dropped} frames were left out to keep up with the source.")
     if result.frames_missing:
         terminal.out.print(
             f"{result.frames_missing} frames that the file's header lists could not be decoded: is it whole?"

@@ -1,70 +1,259 @@
-"""``trtparse demo``: draw the parsing over a video."""
+"""``trtparse demo``: draw the parsing over a video, a camera or a stream."""
 
 from __future__ import annotations
 
-import contextlib
+import itertools
+import os
+import re
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..errors import UsageError
 from .options import DEFAULT_BUNDLE, common_options, engine_options, rebuild
 
 if TYPE_CHECKING:
+    from ..demo.live import LivePage
+    from ..demo.open_source import OpenedSource
+    from ..demo.people.finder import PeopleFinder
+    from ..demo.pipeline import Observer
+    from ..demo.sinks import FrameSink
+    from ..demo.sources import FrameSource
+    from ..engines.base import Engine
     from ..terminal import Terminal
 
 
+DETECT_EVERY = 5
+"""HOG takes as long as six frames of the network; people have not gone far by the fifth."""
+
+
 @click.command()
-@click.argument("video", required=False, type=click.Path(path_type=Path))
+@click.argument("source", required=False)
 @click.option("--bundle", type=click.Path(path_type=Path), default=DEFAULT_BUNDLE, show_default=True)
-@click.option("--output", type=click.Path(path_type=Path), help="The annotated video.  [default: <VIDEO>-parsed.mp4]")
-@click.option("--show", is_flag=True, help="Show it in a window (q ends); written only with --output then.")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    help="The annotated video.  [default: <SOURCE>-parsed.mp4, where nothing else is asked for]",
+)
+@click.option("--show", is_flag=True, help="Show it in a window; q ends.")
+@click.option(
+    "--serve",
+    metavar="[HOST:]PORT",
+    help="Show it on a web page, for a machine without a screen; on this machine alone unless HOST says otherwise.",
+)
+@click.option(
+    "--token",
+    metavar="SECRET",
+    envvar="TRTPARSE_TOKEN",
+    help="What viewers have to know; needed where others reach the page. TRTPARSE_TOKEN says it without a trace in ps.",
+)
+@click.option(
+    "--labels", type=click.Path(path_type=Path), metavar="DIR", help="Write each frame's label map there, as PNG."
+)
+@click.option(
+    "--jsonl",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write a line per frame: time, people, pixels per class.",
+)
+@click.option(
+    "--policy",
+    type=click.Choice(["all", "latest"]),
+    help="Every frame, or the newest one.  [default: latest for cameras and streams, all for files]",
+)
+@click.option(
+    "--people",
+    type=click.Choice(["full", "detect"]),
+    help="The frame is one person, or people are found and each is parsed.  [default: full]",
+)
+@click.option(
+    "--detector",
+    type=click.Path(path_type=Path),
+    metavar="MODEL.onnx",
+    help="Find people by a YOLOX or an RT-DETR instead of HOG.",
+)
+@click.option(
+    "--detect-every",
+    type=click.IntRange(1),
+    metavar="K",
+    help="Look for people in each K-th frame, and follow them between.  [default: 5]",
+)
+@click.option("--smooth", is_flag=True, help="Keep labels where the picture stands still.")
 @engine_options
 @common_options
 def demo(
-    video: Path | None,
+    source: str | None,
     bundle: Path,
-    output: Path | None,
-    show: bool,
     target: str,
     precision: str | None,
     auto_rebuild: bool,
     threads: int,
     as_json: bool,
     debug: bool,
+    **options: Any,
 ) -> None:
-    """Draw the parsing over VIDEO. Without it, over a walking figure."""
+    """Draw the parsing over SOURCE. Without it, over a walking figure.
+
+    SOURCE is a video, an image, a folder of images, a pattern ('run/*.png'), camera:0, csi:0 (Jetson), rtsp://... or
+    http://... (MJPEG). Behind camera:0 and csi:0 may stand @1280x720 or @1280x720@30. Ctrl-C ends it, and what was
+    written is whole.
+    """
     from ..demo.pipeline import run_demo
-    from ..demo.sinks import VideoSink, WindowSink
-    from ..demo.sources import ArraySource, VideoSource
+    from ..demo.sinks import differences
     from ..engines import open_engine
     from ..terminal import Terminal, show_demo
 
-    with contextlib.ExitStack() as stack:
-        terminal = stack.enter_context(Terminal(as_json=as_json))
+    _check(options)
+    with Terminal(as_json=as_json) as terminal, ExitStack() as stack:
         engine = stack.enter_context(
             open_engine(bundle, target, precision, threads=threads, rebuild=rebuild(auto_rebuild, terminal.stage))
         )
-        if video is None:
-            from ..data.synthetic import WalkingFigure
-
-            figure = WalkingFigure()
-            frames = (image for image, _ in figure)
-            source: Any = ArraySource(frames, figure.size, figure.fps, len(figure), "a walking figure")
-        else:
-            source = stack.enter_context(VideoSource(video))
-        sinks: list[Any] = []
-        if show:
-            sinks.append(stack.enter_context(WindowSink("trtparse", source.size)))
-        if output is not None or not show:
-            stem = "walking-figure" if video is None else video.stem
-            output = output or Path(f"{stem}-parsed.mp4")
-            sinks.append(stack.enter_context(VideoSink(output, source.fps, source.size)))
-        terminal.stage(f"{source.name}, {engine.name}")
-        result = run_demo(source, engine, sinks, progress=_with_fps(terminal), hud=show)
+        notices = _Notices(terminal)
+        frames = _open(stack, source, options, notices)
+        finder = _finder(options, frames, threads)
+        sinks = _sinks(stack, source, frames, options)
+        page = notices.page = _page(stack, frames, engine, options)
+        observers = _observers(stack, page, options)
+        if any(sink.path is not None for sink in sinks):
+            for sentence in differences(frames):
+                terminal.note(sentence)
+        terminal.stage(f"{frames.name}, {engine.name}")
+        if page is not None:
+            terminal.note(f"Watch it: {page.url}")
+        result = run_demo(
+            frames,
+            engine,
+            sinks,
+            observers=observers,
+            people=finder,
+            smooth=options["smooth"],
+            settings=None if page is None else page.settings,
+            progress=_with_fps(terminal),
+            hud=options["show"] or page is not None,
+        )
     show_demo(terminal, result)
+
+
+class _Notices:
+    """What a source has to say, on the terminal and, once there is one, on the page."""
+
+    def __init__(self, terminal: Terminal) -> None:
+        self.page: LivePage | None = None
+        self._terminal = terminal
+
+    def __call__(self, sentence: str) -> None:
+        self._terminal.note(sentence)
+        if self.page is not None:
+            self.page.say(sentence)
+
+
+def _check(options: dict[str, Any]) -> None:
+    """Refuse what does not go together before anything is opened."""
+    if options["people"] != "detect":
+        given = [
+            name
+            for name, is_given in (
+                ("--detector", options["detector"] is not None),
+                ("--detect-every", options["detect_every"] is not None),
+            )
+            if is_given
+        ]
+        if given:
+            raise UsageError(f"{given[0]} is for finding people.", "Add --people detect.")
+    if options["token"] is not None and options["serve"] is None and "TRTPARSE_TOKEN" not in os.environ:
+        raise UsageError("--token is for the page of --serve.", "Add --serve HOST:PORT, or leave it out.")
+
+
+def _open(stack: ExitStack, source: str | None, options: dict[str, Any], notify: Callable[[str], None]) -> OpenedSource:
+    if source is not None:
+        from ..demo.open_source import open_source
+
+        return stack.enter_context(open_source(source, options["policy"], notify))
+    from ..data.synthetic import WalkingFigure
+    from ..demo.sources import ArraySource
+
+    figure = WalkingFigure()
+    # Whoever watches decides when it is enough.
+    watched = options["show"] or options["serve"] is not None
+    rounds = itertools.count() if watched else range(1)
+    return stack.enter_context(
+        ArraySource(
+            (image for _ in rounds for image, _ in figure),
+            figure.size,
+            figure.fps,
+            None if watched else len(figure),
+            "a walking figure",
+            options["policy"] or ("latest" if watched else "all"),
+        )
+    )
+
+
+def _finder(options: dict[str, Any], frames: FrameSource, threads: int) -> PeopleFinder | None:
+    if options["people"] != "detect":
+        return None
+    from ..demo.image_sources import ImageSource
+    from ..demo.people.finder import PeopleFinder, open_detector
+
+    detector = open_detector(options["detector"], threads=threads)
+    # The photographs of a folder show other people each; numbered ones are a film.
+    track = not isinstance(frames, ImageSource) or frames.numbered
+    return PeopleFinder(detector, every=options["detect_every"] or DETECT_EVERY, track=track)
+
+
+def _sinks(stack: ExitStack, source: str | None, frames: FrameSource, options: dict[str, Any]) -> list[FrameSink]:
+    from ..demo.sinks import VideoSink, WindowSink
+
+    sinks: list[FrameSink] = []
+    if options["show"]:
+        sinks.append(stack.enter_context(WindowSink("trtparse", frames.size)))
+    output = options["output"]
+    if output is None and not any(options[name] for name in ("show", "serve", "labels", "jsonl")):
+        output = Path(f"{_stem(source, frames)}-parsed.mp4")
+    if output is not None:
+        sinks.append(stack.enter_context(VideoSink(output, frames.fps, frames.size)))
+    return sinks
+
+
+def _stem(source: str | None, frames: FrameSource) -> str:
+    """What to call a video by its source. A source's name holds no password; an address may."""
+    if source is None:
+        return "walking-figure"
+    if frames.path is not None:
+        return frames.path.stem
+    return re.sub(r"[^A-Za-z0-9]+", "-", Path(frames.name).stem if Path(source).exists() else frames.name).strip("-")
+
+
+def _page(stack: ExitStack, frames: FrameSource, engine: Engine, options: dict[str, Any]) -> LivePage | None:
+    if options["serve"] is None:
+        return None
+    from ..demo.live import LivePage, LiveSettings
+
+    page = LivePage(
+        options["serve"],
+        options["token"] or "",
+        LiveSettings(policy=frames.policy),
+        title=frames.name,
+        details=engine.name,
+        frames_dropped=lambda: frames.frames_dropped,
+    )
+    return stack.enter_context(page)
+
+
+def _observers(stack: ExitStack, page: LivePage | None, options: dict[str, Any]) -> list[Observer]:
+    from ..demo.records import JsonlRecorder, LabelRecorder
+
+    observers: list[Observer] = []
+    if options["labels"] is not None:
+        observers.append(stack.enter_context(LabelRecorder(options["labels"])))
+    if options["jsonl"] is not None:
+        observers.append(stack.enter_context(JsonlRecorder(options["jsonl"])))
+    if page is not None:
+        observers.append(page)
+    return observers
 
 
 def _with_fps(terminal: Terminal) -> Callable[[int, int | None], None]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import cast
 
@@ -15,6 +17,8 @@ from ..data.dataset import Image, LabelMap
 from ..files import replace_bytes
 from ..labels import NUM_CLASSES, palette_bgr
 from .legend import Panel, SteadyClasses, legend_panel, text_height, text_panel
+from .parsed_frame import Person
+from .people.marks import mark_people
 
 ALPHA = 0.55
 """How far a part's colour covers the frame."""
@@ -24,7 +28,6 @@ _MARGIN = 0.015  # of the shorter side, between a panel and the frame's edge
 _CORNERS = ((False, False), (False, True), (True, False), (True, True))
 
 _PALETTE: NDArray[np.uint8] = palette_bgr()
-_PARTS = np.where(np.arange(256) < NUM_CLASSES, np.arange(256), 0).astype(np.uint8)
 _LINES = (_PALETTE * (1 - _LINE_LIGHT) + 255 * _LINE_LIGHT).astype(np.uint8)
 
 
@@ -40,13 +43,14 @@ def colourise(labels: LabelMap) -> Image:
     return cast(Image, cv2.applyColorMap(labels, _PALETTE[:, None]))
 
 
-def blend(frame: Image, labels: LabelMap, *, alpha: float = ALPHA) -> Image:
+def blend(frame: Image, labels: LabelMap, *, alpha: float = ALPHA, classes: frozenset[int] | None = None) -> Image:
     """Colour the parts of ``frame`` in place and outline them; background and ignored pixels stay as they are.
 
     Args:
         frame: (H, W, 3) uint8, BGR.
         labels: (H, W) uint8, ids of LIP-20.
-        alpha: 0..1, how far the colour covers the frame.
+        alpha: 0..1, how far the colour covers the frame; nothing is drawn at 0.
+        classes: which are drawn; None for all of them.
 
     Returns:
         ``frame``.
@@ -59,9 +63,9 @@ def blend(frame: Image, labels: LabelMap, *, alpha: float = ALPHA) -> Image:
             f"expected uint8 of (H, W, 3) and (H, W), got {frame.dtype} of {frame.shape} and "
             f"{labels.dtype} of {labels.shape}"
         )
-    parts = cast(LabelMap, cv2.LUT(labels, _PARTS))
+    parts = cast(LabelMap, cv2.LUT(labels, _parts(classes)))
     left, top, width, height = cv2.boundingRect(parts)
-    if width == 0:
+    if width == 0 or alpha == 0:
         return frame
     # one pixel of background around the content, so that its outer edge is an edge
     rows = slice(max(top - 1, 0), top + height + 1)
@@ -74,6 +78,13 @@ def blend(frame: Image, labels: LabelMap, *, alpha: float = ALPHA) -> Image:
     cv2.copyTo(cv2.applyColorMap(parts, _LINES[:, None]), edges, mixed)
     view[:] = cv2.copyTo(mixed, parts, view)
     return frame
+
+
+@lru_cache(maxsize=8)
+def _parts(classes: frozenset[int] | None) -> NDArray[np.uint8]:
+    """The look-up table that makes background of all that is not drawn."""
+    drawn = np.array([0 < index < NUM_CLASSES and (classes is None or index in classes) for index in range(256)])
+    return np.where(drawn, np.arange(256), 0).astype(np.uint8)
 
 
 def smooth(labels: LabelMap, cell: float) -> LabelMap:
@@ -139,13 +150,26 @@ class Overlay:
         self._hud_text = ""
         self._hud: Panel | None = None
 
-    def draw(self, frame: Image, labels: LabelMap, *, hud: str = "") -> Image:
+    def draw(
+        self,
+        frame: Image,
+        labels: LabelMap,
+        *,
+        hud: str = "",
+        cell: float | None = None,
+        people: Sequence[Person] = (),
+        alpha: float | None = None,
+        classes: frozenset[int] | None = None,
+    ) -> Image:
         """Draw on ``frame`` in place.
 
         Args:
             frame: (H, W, 3) uint8, BGR, of ``frame_size``.
             labels: (H, W) uint8, ids of LIP-20.
             hud: a line for the upper right corner ("31.2 FPS"); none when empty.
+            cell, alpha: of this frame, where they change.
+            people: who is marked with corners and a number.
+            classes: which are drawn and named; None for all of them.
 
         Returns:
             ``frame``.
@@ -155,12 +179,14 @@ class Overlay:
         """
         if labels.shape != self._size:
             raise ValueError(f"expected labels of {self._size}, got {labels.shape}")
-        blend(frame, smooth(labels, self._cell), alpha=self._alpha)
+        alpha = self._alpha if alpha is None else alpha
+        blend(frame, smooth(labels, self._cell if cell is None else cell), alpha=alpha, classes=classes)
+        mark_people(frame, people)
         if self._classes is not None:
-            named = self._classes.update(labels)
+            named = tuple(one for one in self._classes.update(labels) if classes is None or one in classes)
             if named != self._named:
                 self._named, self._legend = named, legend_panel(named, self._size)
-            _paste(frame, self._legend, self._corner)
+            _paste(frame, self._legend if alpha else None, self._corner)
         if hud:
             if hud != self._hud_text:
                 self._hud_text, self._hud = hud, text_panel(hud, text_height(self._size))

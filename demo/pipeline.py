@@ -1,122 +1,74 @@
-"""Decode, letterbox, infer, restore, draw, encode: each on time, none waiting for the sum of the others.
+"""Decode, prepare, infer, draw, encode: each on time, none waiting for the sum of the others.
 
-Three threads hand slots on to each other::
+Five threads hand frames on to each other::
 
-    reader: decode, letterbox  ──ready──►  caller: engine  ──done──►  writer: restore, draw, sinks
-      ▲                                                                                  │
-      └───────────────────────────────────────free────────────────────────────────────────┘
+    decode ─► prepare ─► infer ─► draw ─► encode
+      ▲       (find people, crop, letterbox)  │
+      └──────────── room for a frame ─────────┘
 
-There are a few slots and no more, so the queues are bounded by them and putting never waits; only taking does, and
-whoever takes is woken when the run is to stop and looks at the stop flag ten times a second besides. So whatever
-stage fails, all of them end.
+``infer`` is the caller's thread, as an engine belongs to the thread that uses it. There is room for a few frames and
+no more, so the queues are bounded by that and putting never waits; only taking does, and whoever takes is woken when
+the run is to stop and looks at the stop flag ten times a second besides. So whatever stage fails, all of them end.
+
+A frame is parsed as one crop, or as one per person; a request to the engine carries as many crops as it takes.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import numpy as np
 
-from ..data.dataset import Image, LabelMap
-from ..data.letterbox import Letterbox
-from ..engines.base import Engine, Frames, LabelMaps, Ticket
+from ..data.dataset import Image
+from ..engines.base import Engine, Frames, Ticket
 from ..errors import DataError, UsageError
+from .jobs import Channel, Job, Request
+from .meter import Clock, Meter
 from .overlay import Overlay
+from .parsed_frame import ParsedFrame
+from .people.crops import Crop, paste
+from .people.finder import PeopleFinder
+from .people.smoothing import TemporalSmoothing
+from .result import DemoResult as DemoResult
 from .sinks import FrameSink
 from .sources import FrameSource
 
-SCHEMA_VERSION = 1
-
-_SPARE_SLOTS = 4  # besides those in flight: one being filled, one ready, two on their way out
+_SPARE = 4  # requests of frames besides those in flight: two on their way in, two on their way out
+_SPARE_LIVE = 3  # frames: what waits is late, so no more of it than keeps every stage busy
 _POLL_SECONDS = 0.1
 _PATIENCE_SECONDS = 10.0  # for a thread to end after it was told to; then it is left behind
+_MOST_AT_ONCE = 8  # crops in one request to an engine that takes any number
 
 Progress = Callable[[int, "int | None"], None]
 """Called on the caller's thread with the frames finished so far and the frames there are, where known."""
 
-OnFrame = Callable[[int, Image, LabelMap], None]
-"""Called on the writer's thread with each frame's number, the drawn frame and its labels at the frame's size."""
+Observer = Callable[[ParsedFrame], None]
+"""Called on the encoding thread with each frame, after the sinks that take every frame."""
 
 
-@dataclass(frozen=True)
-class StageTimes:
-    """Milliseconds per frame that each stage worked, its waiting left out.
+class Settings(Protocol):
+    """What may be changed while frames go by; read once per frame."""
 
-    The stages overlap: the reader needs ``decode + preprocess``, the engine ``infer``, the writer
-    ``overlay + encode``, and the slowest of these three sets the pace.
-    """
+    @property
+    def opacity(self) -> float:
+        """0..1, how far a part's colour covers the frame."""
+        ...
 
-    decode: float
-    preprocess: float
-    infer: float
-    overlay: float
-    encode: float
+    @property
+    def classes(self) -> frozenset[int]:
+        """Which ids of LIP-20 are drawn."""
+        ...
 
-
-@dataclass(frozen=True)
-class DemoResult:
-    """What a run did.
-
-    Args:
-        frames: how many were finished.
-        seconds: from the first decoded frame to the last encoded one.
-        fps: ``frames / seconds``, end to end.
-        stages: the split.
-        frames_missing: how many the source's header lists that could not be decoded.
-        stopped: whether a sink asked for the end before the source's.
-        output: the file that the first sink with one makes.
-        engine: the engine's name.
-        precision: the engine's precision.
-    """
-
-    frames: int
-    seconds: float
-    fps: float
-    stages: StageTimes
-    frames_missing: int
-    stopped: bool
-    output: Path | None
-    engine: str
-    precision: str
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON takes it, with a schema version."""
-        output = None if self.output is None else str(self.output)
-        return {"schema_version": SCHEMA_VERSION, **asdict(self), "output": output}
-
-
-@dataclass
-class _Slot:
-    """One batch on its way, and the buffer it travels in."""
-
-    inputs: Frames
-    frames: list[Image] = field(default_factory=list)
-    labels: LabelMaps = field(default_factory=lambda: np.zeros((0, 0, 0), np.uint8))
-
-
-class _Clock:
-    """Seconds of work per stage. Each stage is timed by one thread, so no lock is needed."""
-
-    def __init__(self) -> None:
-        self.seconds = dict.fromkeys(("decode", "preprocess", "infer", "overlay", "encode"), 0.0)
-
-    @contextlib.contextmanager
-    def time(self, stage: str) -> Iterator[None]:
-        begin = time.perf_counter()
-        yield
-        self.seconds[stage] += time.perf_counter() - begin
-
-    def per_frame(self, frames: int) -> StageTimes:
-        return StageTimes(**{stage: 1e3 * seconds / frames for stage, seconds in self.seconds.items()})
+    @property
+    def policy(self) -> str:
+        """What the source does when the pipeline cannot follow: "all" or "latest"."""
+        ...
 
 
 def run_demo(
@@ -124,8 +76,11 @@ def run_demo(
     engine: Engine,
     sinks: Sequence[FrameSink],
     *,
+    observers: Sequence[Observer] = (),
+    people: PeopleFinder | None = None,
+    smooth: bool = False,
+    settings: Settings | None = None,
     progress: Progress | None = None,
-    on_frame: OnFrame | None = None,
     hud: bool = False,
 ) -> DemoResult:
     """Parse every frame of ``source``, draw the result and hand it to ``sinks``.
@@ -140,11 +95,15 @@ def run_demo(
 
     Args:
         source: frames; drawn on in place.
-        engine: fed ``engine.batch`` frames at a time, one where that is None; the last batch is filled up with
-            repetitions, whose labels are dropped.
+        engine: fed ``engine.batch`` crops at a time; the last batch is filled up with repetitions, whose labels are
+            dropped. Whole frames share a batch with their neighbours, one frame's people are never kept waiting for
+            the next frame's.
         sinks: take the drawn frames; there may be none.
+        observers: see :data:`Observer`.
+        people: finds them, each of whom is parsed as a crop of their own; None parses the frame as one person.
+        smooth: keep labels where the picture stands still.
+        settings: looked at for every frame; None draws all classes at the usual opacity.
         progress: see :data:`Progress`.
-        on_frame: see :data:`OnFrame`.
         hud: write the frame rate of the last half second and the precision into the upper right corner.
 
     Raises:
@@ -153,8 +112,10 @@ def run_demo(
         Whatever the source, the engine, a sink or a callback raises.
     """
     _refuse_same_file(source, sinks)
-    meter = _Meter(engine.precision.upper()) if hud else None
-    return _Run(source, engine, sinks, progress, on_frame, meter).run()
+    run = _Run(source, engine, sinks, observers, people, settings, progress)
+    run.smoothing = TemporalSmoothing() if smooth else None
+    run.hud = hud
+    return run.run()
 
 
 def _refuse_same_file(source: FrameSource, sinks: Sequence[FrameSink]) -> None:
@@ -164,23 +125,11 @@ def _refuse_same_file(source: FrameSource, sinks: Sequence[FrameSink]) -> None:
             raise UsageError(f"{sink.path} is the video being read; it is not replaced.", "Choose another output.")
 
 
-class _Meter:
-    """The frame rate of the last half second, as text that changes no more often than that."""
-
-    def __init__(self, suffix: str) -> None:
-        self._suffix = suffix
-        self._text = ""
-        self._since = time.perf_counter()
-        self._frames = 0
-
-    def tick(self) -> str:
-        self._frames += 1
-        passed = time.perf_counter() - self._since
-        if passed >= 0.5:
-            self._text = f"{self._frames / passed:.0f} FPS  {self._suffix}"
-            self._since += passed
-            self._frames = 0
-        return self._text
+def _batch(engine: Engine, several: bool) -> tuple[int, int]:
+    """The fewest and the most crops for one request; the fewest it may bring, where frames are whole."""
+    fewest, most = engine.batch_range
+    wanted = max(_MOST_AT_ONCE, fewest) if several else fewest
+    return fewest, wanted if most is None else min(most, wanted)
 
 
 class _Run:
@@ -191,44 +140,60 @@ class _Run:
         source: FrameSource,
         engine: Engine,
         sinks: Sequence[FrameSink],
+        observers: Sequence[Observer],
+        people: PeopleFinder | None,
+        settings: Settings | None,
         progress: Progress | None,
-        on_frame: OnFrame | None,
-        meter: _Meter | None,
     ) -> None:
         self._source, self._engine = source, engine
         self._sinks = [sink for sink in sinks if not sink.latest_only]
         self._viewers = [sink for sink in sinks if sink.latest_only]
         self._output = next((sink.path for sink in sinks if sink.path is not None), None)
-        self._progress, self._on_frame, self._meter = progress, on_frame, meter
-        self._letterbox = Letterbox.fit(source.size, engine.input_size)
-        self._batch = engine.batch or 1
+        self._observers, self._people = observers, people
+        self._settings, self._progress = settings, progress
+        self.smoothing: TemporalSmoothing | None = None
+        self.hud = False
+        self._whole = Crop.whole(source.size, engine.input_size)
+        self._fewest, self._capacity = _batch(engine, people is not None)
         self._in_flight = max(1, engine.in_flight)
-        self._clock = _Clock()
-        self._free: queue.SimpleQueue[_Slot | None] = queue.SimpleQueue()
-        self._ready: queue.SimpleQueue[_Slot | None] = queue.SimpleQueue()
-        self._done: queue.SimpleQueue[_Slot | None] = queue.SimpleQueue()
-        for _ in range(self._in_flight + _SPARE_SLOTS):
-            self._free.put(_Slot(np.zeros((self._batch, *engine.input_size, 3), np.uint8)))
+        self._clock = Clock()
+        self._meter = Meter(self._clock)
         self._stop = threading.Event()  # nobody wants more frames: because of an error or a sink's wish
-        self._error: BaseException | None = None  # the first one from the reader or the writer
+        self._room: Channel[bool] = Channel(self._stop)
+        self._buffers: Channel[Frames] = Channel(self._stop)
+        self._decoded: Channel[Job] = Channel(self._stop)
+        self._ready: Channel[Request] = Channel(self._stop)
+        self._parsed: Channel[Job] = Channel(self._stop)
+        self._drawn: Channel[Job] = Channel(self._stop)
+        waiting = _SPARE_LIVE if source.live else _SPARE * self._capacity
+        for _ in range(self._in_flight * self._capacity + waiting):
+            self._room.put(True)
+        for _ in range(self._in_flight + 2):  # one being filled, one ready
+            self._buffers.put(np.zeros((self._capacity, *engine.input_size, 3), np.uint8))
+        self._error: BaseException | None = None  # the first one of any thread but the caller's
         self._written = 0
         self._latest: Image | None = None
         self._requested_end = False
 
     def run(self) -> DemoResult:
         begin = time.perf_counter()
-        reader = threading.Thread(target=self._guard, args=(self._read,), name="demo reader", daemon=True)
-        writer = threading.Thread(target=self._guard, args=(self._write,), name="demo writer", daemon=True)
-        reader.start()
-        writer.start()
+        stages = (self._decode, self._prepare, self._draw, self._encode)
+        threads = [
+            threading.Thread(target=self._guard, args=(stage,), name=f"demo {stage.__name__[1:]}", daemon=True)
+            for stage in stages
+        ]
+        for thread in threads:
+            thread.start()
         try:
             self._infer()
-            while writer.is_alive() and not self._stop.is_set():
-                writer.join(_POLL_SECONDS / 4)
+            while threads[-1].is_alive() and not self._stop.is_set():
+                threads[-1].join(_POLL_SECONDS / 4)
                 self._look_up()
         finally:
             self._halt()
-            for thread in (reader, writer):
+            if threads[0].is_alive():
+                self._source.stop()
+            for thread in threads:
                 thread.join(_PATIENCE_SECONDS)
         if self._error is not None:
             raise self._error
@@ -245,6 +210,9 @@ class _Run:
             fps=self._written / seconds,
             stages=self._clock.per_frame(max(1, self._written)),
             frames_missing=0 if self._requested_end else self._source.frames_missing,
+            frames_dropped=self._source.frames_dropped,
+            people=None if self._people is None else self._people.count,
+            flicker=None if self.smoothing is None else self.smoothing.flicker,
             stopped=self._requested_end,
             output=self._output,
             engine=self._engine.name,
@@ -260,72 +228,114 @@ class _Run:
             self._halt()
 
     def _halt(self) -> None:
-        """Have every stage stop where it is; whoever waits for a slot is woken."""
+        """Have every stage stop where it is; whoever waits is woken."""
         self._stop.set()
-        for slots in (self._free, self._ready, self._done):
-            slots.put(None)
+        for channel in (self._room, self._buffers, self._decoded, self._ready, self._parsed, self._drawn):
+            channel.put(None)
 
-    def _take(self, slots: queue.SimpleQueue[_Slot | None]) -> _Slot | None:
-        """The next slot; None at the end of the stream, or once the run is to stop."""
-        while not self._stop.is_set():
-            with contextlib.suppress(queue.Empty):
-                slot = slots.get(timeout=_POLL_SECONDS)
-                return None if self._stop.is_set() else slot
-        return None
+    # Decode.
 
-    # The reader's thread.
-
-    def _read(self) -> None:
+    def _decode(self) -> None:
         frames = iter(self._source)
-        more = True
-        while more:
-            slot = self._take(self._free)
-            if slot is None:
-                return
-            slot.frames = []
-            while more and len(slot.frames) < self._batch:
-                with self._clock.time("decode"):
-                    frame = next(frames, None)
-                if frame is None:
-                    more = False
-                    continue
+        number = 0
+        while self._room.take():
+            if self._settings is not None and self._settings.policy != self._source.policy:
+                self._source.set_policy(self._settings.policy)
+            with self._clock.time("decode"):
+                frame = next(frames, None)
+            if frame is None:
+                break
+            self._decoded.put(Job(number, self._source.seconds, frame))
+            number += 1
+        self._decoded.put(None)
+
+    # Prepare.
+
+    def _prepare(self) -> None:
+        request: Request | None = None
+        while (job := self._decoded.take()) is not None:
+            with self._clock.time("preprocess"):
+                self._look_for_people(job)
+            for crop in job.crops:
+                if request is None or len(request.carried) == self._capacity:
+                    self._hand_over(request)
+                    request = self._begin()
+                    if request is None:
+                        return
                 with self._clock.time("preprocess"):
-                    self._letterbox.apply(frame, out=slot.inputs[len(slot.frames)])
-                slot.frames.append(frame)
-            if slot.frames:
-                slot.inputs[len(slot.frames) :] = slot.inputs[len(slot.frames) - 1]
-                self._ready.put(slot)
+                    crop.cut(job.frame, request.inputs[len(request.carried)])
+                request.carried.append(job)
+            if request is None:  # nobody to parse; the frame keeps its place among the others
+                request = Request(np.zeros((0, 0, 0, 3), np.uint8))
+            request.complete.append(job)
+            if self._people is not None or len(request.carried) == self._capacity:
+                self._hand_over(request)
+                request = None
+        self._hand_over(request)
         self._ready.put(None)
 
-    # The caller's thread.
+    def _look_for_people(self, job: Job) -> None:
+        if self._people is None:
+            job.crops = (self._whole,)
+            return
+        job.people = self._people.find(job.frame, job.seconds)
+        job.crops = tuple(Crop.around(one, self._source.size, self._engine.input_size) for one in job.people)
+
+    def _begin(self) -> Request | None:
+        buffer = self._buffers.take()
+        return None if buffer is None else Request(buffer)
+
+    def _hand_over(self, request: Request | None) -> None:
+        if request is None:
+            return
+        used = len(request.carried)
+        if 0 < used < self._fewest:
+            request.inputs[used : self._fewest] = request.inputs[used - 1]
+        self._ready.put(request)
+
+    # Infer: the caller's thread.
 
     def _infer(self) -> None:
         """Keep the engine busy: submit while it takes more, collect as soon as nothing else is there to submit."""
-        flying: deque[tuple[Ticket, _Slot, float]] = deque()
+        flying: deque[tuple[Ticket | None, Request, float]] = deque()
         free_since = 0.0
         more = True
         try:
             while (more or flying) and not self._stop.is_set():
                 while more and len(flying) < self._in_flight and (not flying or not self._ready.empty()):
-                    slot = self._take(self._ready)
-                    more = slot is not None
-                    if slot is not None:
-                        flying.append((self._engine.submit(slot.inputs), slot, time.perf_counter()))
+                    request = self._ready.take()
+                    more = request is not None
+                    if request is not None:
+                        flying.append((self._submit(request), request, time.perf_counter()))
                 if flying:
-                    ticket, slot, submitted = flying.popleft()
-                    slot.labels = self._engine.collect(ticket)
-                    now = time.perf_counter()
-                    # a request that queued behind another one was not worked on until that was done
-                    self._clock.seconds["infer"] += now - max(submitted, free_since)
-                    free_since = now
-                    self._done.put(slot)
+                    ticket, request, submitted = flying.popleft()
+                    if ticket is not None:
+                        self._collect(ticket, request)
+                        now = time.perf_counter()
+                        # a request that queued behind another one was not worked on until that was done
+                        self._clock.seconds["infer"] += now - max(submitted, free_since)
+                        free_since = now
+                    for job in request.complete:
+                        self._parsed.put(job)
                 self._look_up()
         finally:
             for ticket, _, _ in flying:  # leave the engine as it was found
                 with contextlib.suppress(Exception):
-                    self._engine.collect(ticket)
+                    if ticket is not None:
+                        self._engine.collect(ticket)
         if not self._stop.is_set():
-            self._done.put(None)
+            self._parsed.put(None)
+
+    def _submit(self, request: Request) -> Ticket | None:
+        if not request.carried:
+            return None
+        return self._engine.submit(request.inputs[: max(len(request.carried), self._fewest)])
+
+    def _collect(self, ticket: Ticket, request: Request) -> None:
+        label_maps = self._engine.collect(ticket)
+        self._buffers.put(request.inputs)
+        for job, labels in zip(request.carried, label_maps):
+            job.found.append(labels)
 
     def _look_up(self) -> None:
         """What is for the caller's thread only: progress, and windows."""
@@ -342,28 +352,61 @@ class _Run:
         self._requested_end = True
         self._halt()
 
-    # The writer's thread.
+    # Draw.
 
-    def _write(self) -> None:
-        cell = self._source.size[0] / self._letterbox.height
-        overlay = Overlay(self._source.size, self._source.fps, cell=cell)
-        while (slot := self._take(self._done)) is not None:
-            for frame, labels in zip(slot.frames, slot.labels):
-                if self._stop.is_set():
-                    return
-                self._finish(overlay, frame, labels)
-            slot.frames = []
-            self._free.put(slot)
+    def _draw(self) -> None:
+        overlay = Overlay(self._source.size, self._source.fps)
+        while (job := self._parsed.take()) is not None:
+            with self._clock.time("overlay"):
+                self._restore(job)
+                settings = self._settings
+                overlay.draw(
+                    job.frame,
+                    job.labels,
+                    cell=job.cell,
+                    people=job.people,
+                    hud=f"{self._meter.fps:.0f} FPS  {self._engine.precision.upper()}" if self.hud else "",
+                    alpha=None if settings is None else settings.opacity,
+                    classes=None if settings is None else settings.classes,
+                )
+            self._drawn.put(job)
+        if not self._stop.is_set():
+            self._drawn.put(None)
 
-    def _finish(self, overlay: Overlay, frame: Image, labels: LabelMap) -> None:
-        with self._clock.time("overlay"):
-            restored = self._letterbox.restore(labels)
-            overlay.draw(frame, restored, hud=self._meter.tick() if self._meter else "")
-        with self._clock.time("encode"):
-            wanted = [sink.write(frame) for sink in self._sinks]
-        if self._on_frame is not None:
-            self._on_frame(self._written, frame, restored)
-        self._written += 1
-        self._latest = frame
-        if not all(wanted):
-            self._request_end()
+    def _restore(self, job: Job) -> None:
+        """Labels, and instances, at the frame's size."""
+        if self._people is None:
+            job.labels = self._whole.letterbox.restore(job.found[0])
+        else:
+            job.labels, job.instances = paste(job.crops, job.found, self._source.size)
+        if self.smoothing is not None:
+            job.labels, job.instances = self.smoothing.apply(job.frame, job.labels, job.instances)
+
+    # Encode.
+
+    def _encode(self) -> None:
+        while (job := self._drawn.take()) is not None:
+            with self._clock.time("encode"):
+                wanted = [sink.write(job.frame, job.seconds) for sink in self._sinks]
+            self._meter.tick()
+            if self._observers:
+                self._tell(job)
+            self._written += 1
+            self._latest = job.frame
+            if not all(wanted):
+                self._request_end()
+            self._room.put(True)
+
+    def _tell(self, job: Job) -> None:
+        parsed = ParsedFrame(
+            job.number,
+            job.seconds,
+            job.frame,
+            job.labels,
+            job.people,
+            job.instances,
+            self._meter.fps,
+            self._meter.stages,
+        )
+        for observe in self._observers:
+            observe(parsed)

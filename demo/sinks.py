@@ -19,12 +19,17 @@ import numpy as np
 from ..data.dataset import Image
 from ..errors import MachineError, UsageError
 from ..files import DISK_FULL, check_output_file, partial_path, write_failed
+from .encoders import Encoder, begin
 from .quiet import quiet_opencv
+from .sources import FrameSource
 
-_CODECS = {".mp4": ("avc1", "mp4v"), ".mov": ("avc1", "mp4v"), ".avi": ("MJPG",)}
+_CODECS = {".mp4": ("avc1", "ffmpeg", "mp4v"), ".mov": ("avc1", "ffmpeg", "mp4v"), ".avi": ("MJPG",)}
+"""Tried in this order. OpenCV's own H.264, where it has one, needs no second program and no copy through a pipe."""
 _RATE_TOLERANCE = 1e-3  # containers hold the rate as a fraction; OpenCV rounds it to three decimals
 _CHECK_SPACE_EVERY = 50  # frames
-_LEAST_SPACE = 1 << 20  # bytes; less than one second of video
+_LEAST_SPACE = 16 << 20  # bytes; for the frames up to the next look, those that the encoder still holds, and the index
+_LONGEST_STILL = 600.0
+"""Seconds for which a picture is repeated: a stream that was away for a night must not fill the disk with one."""
 
 
 class FrameSink(Protocol):
@@ -40,8 +45,11 @@ class FrameSink(Protocol):
     @property
     def latest_only(self) -> bool: ...
 
-    def write(self, frame: Image) -> bool:
-        """Take (H, W, 3) uint8, BGR. False asks for an end: nobody wants any more."""
+    def write(self, frame: Image, seconds: float | None = None) -> bool:
+        """Take (H, W, 3) uint8, BGR, shown at ``seconds``. False asks for an end: nobody wants any more.
+
+        The frame may be kept; nobody writes into it any more.
+        """
         ...
 
 
@@ -53,9 +61,13 @@ class VideoSink:
     an exception, Ctrl-C included, the frames so far are finished and renamed just so, and the exception goes on its
     way; with ``keep_partial=False`` they are thrown away instead.
 
-    H.264 is used where OpenCV has an encoder for it that works (pip's has none), else MPEG-4 part 2; ``.avi`` holds
-    motion JPEG. All of them need even sides, and OpenCV would cut the last row or column off an odd one, so there it
-    is repeated instead: 129x97 becomes 130x98.
+    H.264 is used where OpenCV has an encoder for it that works (pip's has none) or there is an ``ffmpeg`` program
+    with x264, else MPEG-4 part 2; ``.avi`` holds motion JPEG. All of them need even sides, and OpenCV would cut the
+    last row or column off an odd one, so there it is repeated instead: 129x97 becomes 130x98.
+
+    The rate is constant. Frames that come with their seconds are shown at these, to half a frame: where the next one
+    is late, as in videos of a variable rate and from live sources, the last one is repeated; where two fall together,
+    one is left out. So the video is as long as what was seen, but for stops of more than ten minutes.
 
     Args:
         path: where to; .mp4, .mov or .avi.
@@ -64,9 +76,10 @@ class VideoSink:
         keep_partial: keep the frames so far when an exception ends the block.
 
     Attributes:
-        codec: the four characters of the codec in use, once entered.
+        codec: the four characters of the codec in use, once entered; ``avc1`` is H.264.
         video_size: (height, width) of the video: ``size`` with both sides made even.
-        frames: how many frames have been written.
+        frames: how many frames have been written, the repeated ones included.
+        repeated, left_out: how many frames were, to keep their times.
 
     Entering raises:
         UsageError: another extension, a missing or unwritable folder.
@@ -85,10 +98,12 @@ class VideoSink:
         self.size = size
         self.video_size = (size[0] + size[0] % 2, size[1] + size[1] % 2)
         self.codec = ""
-        self.frames = 0
+        self.frames = self.repeated = self.left_out = 0
         self._keep_partial = keep_partial
         self._partial = partial_path(self.path)
-        self._writer: cv2.VideoWriter | None = None
+        self._encoder: Encoder | None = None
+        self._last: Image | None = None
+        self._shift = 0
         self._lock = threading.Lock()
 
     def open(self) -> None:
@@ -98,12 +113,14 @@ class VideoSink:
             raise UsageError(f"{self.path.name} {given}.", f"Name the video {self.path.stem or 'out'}.mp4.")
         check_output_file(self.path)
         self._check_space()
-        self.codec, rate = self._working_codec()
-        self.frames = 0
-        self._writer = self._begin(self.codec, rate)
+        codec, rate = self._working_codec()
+        self.codec = "avc1" if codec == "ffmpeg" else codec
+        self.frames = self.repeated = self.left_out = self._shift = 0
+        self._last = None
+        self._encoder = begin(self._partial, codec, rate, self.video_size)
 
-    def write(self, frame: Image) -> bool:
-        """Append (H, W, 3) uint8, BGR, of ``size``.
+    def write(self, frame: Image, seconds: float | None = None) -> bool:
+        """Append (H, W, 3) uint8, BGR, of ``size``; at ``seconds`` from the beginning, or right after the last one.
 
         Raises:
             ValueError: another shape or dtype, or the sink is not open.
@@ -115,13 +132,30 @@ class VideoSink:
             below, beside = self.size[0] % 2, self.size[1] % 2
             frame = cast(Image, cv2.copyMakeBorder(frame, 0, below, 0, beside, cv2.BORDER_REPLICATE))
         with self._lock:
-            if self._writer is None:
+            if self._encoder is None:
                 raise ValueError("the video is not open")
-            self._writer.write(frame)
-            self.frames += 1
-        if self.frames % _CHECK_SPACE_EVERY == 0:
+            before = self.frames
+            self._place(self._encoder, frame, seconds)
+        if self.frames // _CHECK_SPACE_EVERY > before // _CHECK_SPACE_EVERY:
             self._check_space()
         return True
+
+    def _place(self, encoder: Encoder, frame: Image, seconds: float | None) -> None:
+        """Encode a frame where it belongs, after as many of the one before it as are missing up to there."""
+        late = 0 if seconds is None else round(seconds * self.fps) - self._shift - self.frames
+        if self._last is None:  # the video begins with it, whenever that was
+            self._shift, late, self._last = late, 0, frame
+        if late < 0:
+            self.left_out += 1
+            return
+        still = min(late, round(_LONGEST_STILL * self.fps))
+        self._shift += late - still
+        for _ in range(still):
+            encoder.write(self._last)
+        encoder.write(frame)
+        self.repeated += still
+        self.frames += still + 1
+        self._last = frame
 
     def close(self) -> None:
         """Finish, check and rename the video. Closing twice is fine.
@@ -130,9 +164,9 @@ class VideoSink:
             UsageError: no frame was written, or the folder went away.
             MachineError: the video does not play back as it was written; the disk was full, most likely.
         """
-        if not self._finish():
-            return
         try:
+            if not self._finish(abandon=self.frames == 0):
+                return
             if self.frames == 0:
                 raise UsageError(f"{self.path.name} was not written: there were no frames.", "Check the input.")
             fault = _fault(self._partial, self.frames, self.fps, self.video_size)
@@ -147,7 +181,7 @@ class VideoSink:
 
     def discard(self) -> None:
         """Stop writing and throw the frames so far away."""
-        self._finish()
+        self._finish(abandon=True)
         self._remove_partial()
 
     def __enter__(self) -> VideoSink:
@@ -165,19 +199,16 @@ class VideoSink:
         else:
             self.discard()
 
-    def _finish(self) -> bool:
+    def _finish(self, abandon: bool = False) -> bool:
         with self._lock:
-            if self._writer is None:
-                return False
-            self._writer.release()
-            self._writer = None
-            return True
-
-    def _begin(self, codec: str, rate: float) -> cv2.VideoWriter | None:
-        height, width = self.video_size
-        with quiet_opencv():
-            writer = cv2.VideoWriter(str(self._partial), cv2.VideoWriter.fourcc(*codec), rate, (width, height))
-        return writer if writer.isOpened() else None
+            encoder, self._encoder, self._last = self._encoder, None, None
+        if encoder is None:
+            return False
+        if abandon:
+            encoder.abandon()
+        else:
+            encoder.finish()
+        return True
 
     def _working_codec(self) -> tuple[str, float]:
         """The first codec and rate with which three frames go into a file and come out again.
@@ -201,12 +232,13 @@ class VideoSink:
 
     def _encodes(self, codec: str, rate: float) -> bool:
         try:
-            writer = self._begin(codec, rate)
-            if writer is None:
+            encoder = begin(self._partial, codec, rate, self.video_size)
+            if encoder is None:
                 return False
-            for shade in (64, 128, 192):
-                writer.write(np.full((*self.video_size, 3), shade, np.uint8))
-            writer.release()
+            with contextlib.suppress(MachineError):
+                for shade in (64, 128, 192):
+                    encoder.write(np.full((*self.video_size, 3), shade, np.uint8))
+                encoder.finish()
             return _fault(self._partial, 3, self.fps, self.video_size) is None
         finally:
             self._remove_partial()
@@ -222,6 +254,19 @@ class VideoSink:
     def _remove_partial(self) -> None:
         with contextlib.suppress(OSError):
             self._partial.unlink(missing_ok=True)
+
+
+def differences(source: FrameSource) -> tuple[str, ...]:
+    """What a written video does not take over from its source, in sentences; mostly nothing."""
+    told = []
+    if source.has_audio:
+        told.append(f"{source.name} has sound; the written video is silent.")
+    if not source.constant_rate and not source.live:
+        told.append(
+            f"{source.name} has a variable frame rate; the written video has {source.fps:g} frames per second, some "
+            "repeated or left out, so that every picture is shown at its time."
+        )
+    return tuple(told)
 
 
 def _rates_agree(one: float, other: float) -> bool:
@@ -282,7 +327,7 @@ class WindowSink:
             raise _no_windows() from error
         return self
 
-    def write(self, frame: Image) -> bool:
+    def write(self, frame: Image, seconds: float | None = None) -> bool:
         """Show (H, W, 3) uint8, BGR. False once q or Esc was pressed or the window closed."""
         cv2.imshow(self._title, frame)
         pressed = cv2.waitKey(1) & 0xFF in (ord("q"), ord("Q"), 27)

@@ -6,7 +6,6 @@ import math
 import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import Protocol, cast
 
 import cv2
@@ -14,10 +13,14 @@ import numpy as np
 
 from ..data.dataset import Image
 from ..errors import DataError
+from .containers import Container, rate_of, usual_rate
+from .gstreamer import hardware_decoder
+from .pacing import Notify, PacedSource, fitted
 from .quiet import quiet_opencv
 
 _FORMATS = "Give an mp4, mov, avi, mkv, webm or gif file."
 _CUT_OFF = "Copy or download it again; if it was being recorded, end the recording first."
+_MEASURED_FRAMES = 30  # of containers that do not list when pictures are shown; decoding them takes under 0.1 s
 
 
 class FrameSource(Protocol):
@@ -26,6 +29,11 @@ class FrameSource(Protocol):
     ``name`` is for messages, ``path`` the file where there is one. ``size`` is (height, width) of every frame,
     ``fps`` frames per second, ``frame_count`` how many frames there should be, or None where nobody knows.
     ``frames_missing`` is, once the frames have ended, how many of those did not come.
+
+    ``live`` sources do not wait for whoever takes the frames. ``policy`` is one of
+    :data:`~trtparse.demo.pacing.POLICIES`, and ``set_policy`` changes it, from any thread; ``frames_dropped`` is how
+    many it cost. ``seconds`` is when the frame handed out last is shown, from the first one on; of live sources, when
+    it was captured. ``has_audio`` and ``constant_rate`` tell what a written video will lack.
 
     Each frame is (H, W, 3) uint8, BGR, and belongs to whoever took it: it may be drawn on.
     """
@@ -48,10 +56,40 @@ class FrameSource(Protocol):
     @property
     def frames_missing(self) -> int: ...
 
+    @property
+    def live(self) -> bool: ...
+
+    @property
+    def policy(self) -> str: ...
+
+    @property
+    def frames_dropped(self) -> int: ...
+
+    @property
+    def seconds(self) -> float: ...
+
+    @property
+    def has_audio(self) -> bool: ...
+
+    @property
+    def constant_rate(self) -> bool: ...
+
+    def set_policy(self, policy: str) -> None:
+        """Change the policy.
+
+        Raises:
+            UsageError: there is no such policy.
+        """
+        ...
+
+    def stop(self) -> None:
+        """Have a thread that waits for the next frame wait no longer; there are no more. From any thread."""
+        ...
+
     def __iter__(self) -> Iterator[Image]: ...
 
 
-class ArraySource:
+class ArraySource(PacedSource):
     """Frames that are in memory, or made as they are asked for.
 
     Args:
@@ -60,6 +98,7 @@ class ArraySource:
         fps: frames per second.
         frame_count: how many there are; None takes ``len(frames)`` where there is one.
         name: what to call it in messages.
+        policy: see :data:`~trtparse.demo.pacing.POLICIES`.
 
     Iterating raises:
         DataError: a frame of another shape or dtype.
@@ -72,9 +111,9 @@ class ArraySource:
         fps: float = 25.0,
         frame_count: int | None = None,
         name: str = "frames in memory",
+        policy: str = "all",
     ) -> None:
-        if not (math.isfinite(fps) and fps > 0):
-            raise ValueError(f"fps must be above 0, not {fps}")
+        super().__init__(policy)
         known = getattr(frames, "__len__", None)
         self.name = name
         self.path: Path | None = None
@@ -83,32 +122,55 @@ class ArraySource:
         self.frame_count: int | None = known() if frame_count is None and known is not None else frame_count
         self.frames_missing = 0
         self._frames = frames
+        self._iterator: Iterator[Image] | None = None
+        self._taken = 0
 
     def __iter__(self) -> Iterator[Image]:
-        yielded = 0
-        for index, frame in enumerate(self._frames):
-            if frame.shape != (*self.size, 3) or frame.dtype != np.uint8:
-                raise DataError(
-                    f"Frame {index} of {self.name} is {frame.dtype} of {frame.shape}, not uint8 of {(*self.size, 3)}."
-                )
-            yielded += 1
-            yield frame.copy()
-        self.frames_missing = max(0, (self.frame_count or 0) - yielded)
+        self._iterator, self._taken = iter(self._frames), 0
+        self._ahead = self._origin = None
+        return self
+
+    def _take(self) -> tuple[Image, float] | None:
+        if self._iterator is None:
+            self._iterator = iter(self._frames)
+        frame = next(self._iterator, None)
+        if frame is None:
+            self.frames_missing = max(0, (self.frame_count or 0) - self._taken)
+            return None
+        if frame.shape != (*self.size, 3) or frame.dtype != np.uint8:
+            raise DataError(
+                f"Frame {self._taken} of {self.name} is {frame.dtype} of {frame.shape}, not uint8 of {(*self.size, 3)}."
+            )
+        self._taken += 1
+        return frame.copy(), (self._taken - 1) / self.fps
 
 
-class VideoSource:
+class _Decoder(Protocol):
+    """As OpenCV's ``VideoCapture`` has it."""
+
+    def read(self) -> tuple[bool, Image | None]: ...
+
+    def release(self) -> None: ...
+
+
+class VideoSource(PacedSource):
     """The frames of a video file.
 
     Opened and its first frame decoded at once, so that a file that is none is found out before any work starts. A
-    context manager; iterate over it once. Phone videos come upright: OpenCV turns them as their header says.
+    context manager; iterate over it once. Phone videos come upright: OpenCV turns them as their header says. Grey,
+    16-bit and transparent ones become BGR. Where the picture size changes on the way, frames are brought to the first
+    one's; OpenCV 5 does so by itself, stretching them. Where GStreamer has a decoder in hardware that turns out the
+    same first picture, it is used.
 
     Args:
         path: a file on this machine.
+        policy: see :data:`~trtparse.demo.pacing.POLICIES`.
+        notify: told what is unusual about it.
 
     Attributes:
         path: the same; ``name`` is its last part.
         size: (height, width), of the frames as they come.
-        fps: frames per second, not rounded.
+        fps: frames per second, not rounded; of a variable rate one that nine frames of ten can keep.
         frame_count: as the container counts them; None for those that only estimate (mkv, webm, streams).
 
     Raises:
@@ -116,86 +178,122 @@ class VideoSource:
             without a frame rate, or cut off before its index.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, policy: str = "all", notify: Notify | None = None) -> None:
+        super().__init__(policy, notify)
         self.path = _checked_path(path)
         self.name = self.path.name
-        self._layout = _Layout.of(self.path)
+        self._container = Container.of(self.path)
+        self.has_audio = self._container.has_audio
         self._lock = threading.Lock()
-        self._yielded = 0
-        self._finished = False
+        self._taken = 0
+        self._last = 0.0
+        self._finished = self._resized = False
         with quiet_opencv():
-            self._capture: cv2.VideoCapture | None = cv2.VideoCapture(str(self.path.absolute()))
-            opened = self._capture.isOpened()
+            capture = cv2.VideoCapture(str(self.path.absolute()))
+            self._capture: cv2.VideoCapture | None = capture
+            self._decoder: _Decoder | None = cast(_Decoder, capture)
+            opened = capture.isOpened()
             first = self._read() if opened else None
         if first is None:
             self.close()
             raise self._not_a_video(opened)
-        self._first: Image | None = first
-        self.size: tuple[int, int] = (first.shape[0], first.shape[1])
-        self.fps = float(self._capture.get(cv2.CAP_PROP_FPS))
-        count = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
-        self.frame_count: int | None = round(count) if self._layout.counts_frames and count >= 1 else None
-        if not (math.isfinite(self.fps) and self.fps > 0):
-            self.close()
-            raise DataError(
-                f"{self.name} does not say its frame rate.", f"Give it one: ffmpeg -r 25 -i {self.name} with-rate.mp4"
-            )
+        self._first: tuple[Image, float] | None = first
+        self.size: tuple[int, int] = (first[0].shape[0], first[0].shape[1])
+        count = capture.get(cv2.CAP_PROP_FRAME_COUNT)
+        self.frame_count: int | None = round(count) if self._container.counts_frames and count >= 1 else None
+        self.fps, self.constant_rate = self._rate(float(capture.get(cv2.CAP_PROP_FPS)))
+        self._use_hardware(capture, first[0])
 
     @property
     def cut_off(self) -> bool:
         """Whether the file ends before its own table of contents says so (mp4 and mov)."""
-        return self._layout.cut_off
+        return self._container.cut_off
 
     @property
     def frames_missing(self) -> int:
         """How many frames the header lists that could not be decoded; 0 until the end has been reached."""
-        return max(0, (self.frame_count or 0) - self._yielded) if self._finished else 0
+        return max(0, (self.frame_count or 0) - self._taken) if self._finished else 0
 
     def close(self) -> None:
-        """Free the decoder. Closing twice is fine, and so is closing while another thread reads."""
+        self.stop()
         with self._lock:
-            if self._capture is not None:
-                self._capture.release()
-            self._capture = None
+            if self._decoder is not None:
+                self._decoder.release()
+            self._decoder = self._capture = None
             self._first = None
 
-    def __iter__(self) -> Iterator[Image]:
-        return self
-
-    def __next__(self) -> Image:
-        frame, self._first = self._first, None
-        if frame is None:
-            frame = self._read()
-        if frame is None:
-            self._finished = self._capture is not None
-            raise StopIteration
+    def _take(self) -> tuple[Image, float] | None:
+        taken, self._first = self._first, None
+        taken = taken or self._read()
+        if taken is None:
+            self._finished = self._decoder is not None
+            return None
+        frame, shown = taken
+        # Times that go backwards, as where two recordings were joined, go on where the first one ended.
+        steps = self._taken / self.fps if self.constant_rate else shown
+        if not self.constant_rate and self._taken and steps <= self._last:
+            steps = self._last + 1 / self.fps
+        self._last = steps
+        self._taken += 1
         if frame.shape[:2] != self.size:
-            raise DataError(
-                f"{self.name} changes its picture size after {self._yielded} frames, from "
-                f"{self.size[1]}x{self.size[0]} to {frame.shape[1]}x{frame.shape[0]}.",
-                f"Bring it to one size: ffmpeg -i {self.name} -vf scale={self.size[1]}:{self.size[0]} one-size.mp4",
+            self._say_resized(frame)
+            frame = fitted(frame, self.size)
+        return frame, steps
+
+    def _say_resized(self, frame: Image) -> None:
+        if not self._resized:
+            self._resized = True
+            self._notify(
+                f"{self.name} changes its picture size after {self._taken - 1} frames, from {self.size[1]}x"
+                f"{self.size[0]} to {frame.shape[1]}x{frame.shape[0]}; it goes on in the first size."
             )
-        self._yielded += 1
-        return frame
 
-    def __enter__(self) -> VideoSource:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def _read(self) -> Image | None:
+    def _read(self) -> tuple[Image, float] | None:
         with self._lock:
-            if self._capture is None:
+            if self._decoder is None:
                 return None
-            decoded, frame = self._capture.read()
-        return cast(Image, frame) if decoded and frame is not None and frame.size else None
+            decoded, frame = self._decoder.read()
+            shown = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1e3 if self._capture is not None else 0.0
+        if not decoded or frame is None or not frame.size:
+            return None
+        return frame if frame.ndim == 3 else cast(Image, cv2.cvtColor(frame, cv2.COLOR_GRAY2BGR)), shown
+
+    def _rate(self, told: float) -> tuple[float, bool]:
+        """Frames per second, and whether they are constant."""
+        assert self.path is not None
+        told = told if math.isfinite(told) and told > 0 else 0.0
+        times = self._container.times
+        if times is None and not self._container.constant:
+            times = _shown_at(self.path)
+        found = None if times is None else rate_of(times)
+        if found is None or (found[1] and told and abs(found[0] - told) <= 0.01 * told):
+            found = (told, True) if told else None
+        elif found[1]:  # as of a browser's recordings, which tell 1000 frames per second
+            found = (usual_rate(found[0]), True)
+        if found is None:
+            self.close()
+            raise DataError(
+                f"{self.name} does not say its frame rate.", f"Give it one: ffmpeg -r 25 -i {self.name} with-rate.mp4"
+            )
+        return found
+
+    def _use_hardware(self, capture: cv2.VideoCapture, first: Image) -> None:
+        """Go over to a decoder in hardware; only where its pictures are known to be those of OpenCV."""
+        assert self.path is not None
+        if not self.constant_rate or capture.get(cv2.CAP_PROP_ORIENTATION_META):
+            return
+        decoder = hardware_decoder(self.path, round(capture.get(cv2.CAP_PROP_FOURCC)), first)
+        if decoder is None:
+            return
+        with self._lock:
+            capture.release()
+            self._capture, self._decoder = None, decoder
+        self._notify(f"{self.name} is decoded in hardware ({decoder.name}).")
 
     def _not_a_video(self, opened: bool) -> DataError:
-        if self._layout.cut_off or self._layout.lacks_index:
-            reason = "its index (moov) is missing" if self._layout.lacks_index else "not one frame is whole"
+        assert self.path is not None
+        if self._container.cut_off or self._container.lacks_index:
+            reason = "its index (moov) is missing" if self._container.lacks_index else "not one frame is whole"
             return DataError(f"The file is cut off: {self.name} cannot be played, as {reason}.", _CUT_OFF)
         if opened:
             return DataError(f"{self.name} holds no video frames.", _FORMATS)
@@ -205,6 +303,17 @@ class VideoSource:
             f"{self.name} is not a video that OpenCV can read.",
             f"{_FORMATS} Other videos can be turned into one: ffmpeg -i {self.name} converted.mp4",
         )
+
+
+def _shown_at(path: Path) -> np.ndarray[tuple[int], np.dtype[np.float64]] | None:
+    """(n,) seconds at which the first frames of a file are shown."""
+    with quiet_opencv():
+        capture = cv2.VideoCapture(str(path.absolute()))
+    times: list[float] = []
+    while len(times) < _MEASURED_FRAMES and capture.grab():
+        times.append(capture.get(cv2.CAP_PROP_POS_MSEC) / 1e3)
+    capture.release()
+    return np.maximum.accumulate(np.asarray(times, np.float64)) if times else None
 
 
 def _checked_path(path: str | Path) -> Path:
@@ -221,46 +330,3 @@ def _checked_path(path: str | Path) -> Path:
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}.", "Check its permissions.") from error
     return path
-
-
-class _Layout:
-    """What the first level of a container tells, without decoding.
-
-    ``counts_frames``: its header counts the frames, rather than leaving FFmpeg to estimate them from the duration.
-    ``lacks_index`` and ``cut_off``: an mp4 or mov without ``moov``; one that ends inside a box.
-    """
-
-    def __init__(self, counts_frames: bool = False, lacks_index: bool = False, cut_off: bool = False) -> None:
-        self.counts_frames = counts_frames
-        self.lacks_index = lacks_index
-        self.cut_off = cut_off
-
-    @classmethod
-    def of(cls, path: Path) -> _Layout:
-        with path.open("rb") as file:
-            head = file.read(12)
-        if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"):
-            return cls._of_boxes(path)
-        return cls(counts_frames=head[:4] == b"GIF8" or (head[:4] == b"RIFF" and head[8:] == b"AVI "))
-
-    @classmethod
-    def _of_boxes(cls, path: Path) -> _Layout:
-        """ISO/IEC 14496-12 §4.2: a box is its size in 4 bytes, its name in 4, and where the size is 1, 8 bytes more."""
-        kinds: set[bytes] = set()
-        end = path.stat().st_size
-        offset = 0
-        with path.open("rb") as file:
-            while end - offset >= 8:
-                file.seek(offset)
-                head = file.read(16)
-                size = int.from_bytes(head[:4], "big")
-                if size == 1:
-                    size = int.from_bytes(head[8:16], "big")
-                elif size == 0:
-                    size = end - offset
-                if size < 8 or not head[4:8].isascii():
-                    break
-                kinds.add(head[4:8])
-                offset += size
-        fragmented = b"moof" in kinds
-        return cls(b"moov" in kinds and not fragmented, b"moov" not in kinds, cut_off=offset > end)

@@ -67,6 +67,11 @@ class Engine(ABC):
         self._issued = 0
         self._closed = False
 
+    @property
+    def batch_range(self) -> tuple[int, int | None]:
+        """The fewest and the most frames that a call may bring; None for no limit."""
+        return (1, None) if self.batch is None else (self.batch, self.batch)
+
     @abstractmethod
     def _run(self, frames: Frames) -> LabelMaps:
         """One forward pass of checked frames, on the worker's thread."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 
 from ..errors import UsageError
+from .argmax import SCORES, argmax, scores_graph
 from .base import Engine, Frames, LabelMaps, Logits
 
 
@@ -32,9 +34,11 @@ class CpuEngine(Engine):
         if simulate:
             options.add_session_config_entry("session.disable_quant_qdq", "1")
         try:
-            self._session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+            model = onnx.load(graph)
+            cut = (scores_graph(model) or model).SerializeToString()
+            self._session = onnxruntime.InferenceSession(cut, options, providers=["CPUExecutionProvider"])
         except Exception as error:
-            # The runtime's exceptions have no common base but Exception.
+            # The runtime's exceptions have no common base but Exception, and protobuf has its own.
             self._worker.shutdown()
             raise UsageError(
                 f"ONNX Runtime cannot load {graph}: {error}", "Build the bundle again, or update onnxruntime."
@@ -49,7 +53,9 @@ class CpuEngine(Engine):
         count, height, width, _ = frames.shape
         self.input_size = (int(height), int(width))
         self.batch = count if isinstance(count, int) else None
-        self.gives_logits = any(output.name == "logits" for output in self._session.get_outputs())
+        outputs = {output.name for output in self._session.get_outputs()}
+        self.gives_logits = "logits" in outputs
+        self._gives_scores = SCORES in outputs
         self.precision = precision
         self.target = "simulated" if simulate else "cpu"
         cores = f"{threads} threads" if threads > 1 else "1 thread" if threads else "all cores"
@@ -64,8 +70,9 @@ class CpuEngine(Engine):
         return np.asarray(logits)
 
     def _run(self, frames: Frames) -> LabelMaps:
-        labels: LabelMaps = self._session.run(["labels"], {"frames": frames})[0]
-        return np.asarray(labels)
+        if self._gives_scores:
+            return argmax(self._session.run([SCORES], {"frames": frames})[0])
+        return np.asarray(self._session.run(["labels"], {"frames": frames})[0])
 
     def _release(self) -> None:
         del self._session

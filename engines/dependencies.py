@@ -19,6 +19,7 @@ _PURPOSE = {
     "cuda": ("cuda-python", ""),
     "pyarrow": ("PyArrow", "parquet"),
     "ray": ("Ray", "ray"),
+    "aiohttp": ("aiohttp", "serve"),
 }
 
 _INSTALL = {

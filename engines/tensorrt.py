@@ -178,9 +178,14 @@ class TensorRTEngine(Engine):
 
         return finish
 
+    @property
+    def batch_range(self) -> tuple[int, int]:
+        fewest, _, most = self.manifest.batch
+        return fewest, most
+
     def _check(self, frames: Any) -> None:
         super()._check(frames)
-        fewest, _, most = self.manifest.batch
+        fewest, most = self.batch_range
         if not fewest <= len(frames) <= most:
             raise UsageError(
                 f"frames must be {fewest} to {most} at a time, not {len(frames)}: the engine was built for that.",
@@ -233,7 +238,7 @@ class TensorRTEngine(Engine):
             )
         self._tensors = _tensors(engine, manifest)
         self.input_size = manifest.input_size
-        fewest, _, most = manifest.batch
+        fewest, most = self.batch_range
         self.batch = most if fewest == most else None
 
     def _new_slot(self, cuda_graph: bool) -> Slot:

@@ -439,8 +439,14 @@ BAD_INPUT: dict[str, tuple[Request, str]] = {
     "demo: text as video": (lambda s: ("demo", s.file("a.mp4"), "--bundle", s.bundle.path), "a.mp4 is not a video"),
     "demo: empty video": (lambda s: ("demo", s.file("a.mp4", b""), "--bundle", s.bundle.path), "a.mp4 is empty"),
     "demo: truncated video": (lambda s: ("demo", s.cut(s.video), "--bundle", s.bundle.path), "The file is cut off"),
-    "demo: folder as video": (lambda s: ("demo", s.pictures, "--bundle", s.bundle.path), "is a folder, not a video"),
-    "demo: an address": (lambda s: ("demo", "rtsp://camera", "--bundle", s.bundle.path), "is an address, not a file"),
+    "demo: folder without images": (
+        lambda s: ("demo", s.made("empty"), "--bundle", s.bundle.path),
+        "There are no images in",
+    ),
+    "demo: no kind of source": (
+        lambda s: ("demo", "cmera:0", "--bundle", s.bundle.path),
+        "cmera: is no kind of source",
+    ),
     "demo: output replaces the input": (
         lambda s: ("demo", s.video, "--bundle", s.bundle.path, "--output", s.video),
         "is the video being read",

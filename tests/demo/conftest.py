@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +13,7 @@ import numpy as np
 import pytest
 
 from trtparse.data.dataset import Image
+from trtparse.demo import gstreamer
 from trtparse.engines.base import Engine, Frames, LabelMaps, Ticket
 
 MakeVideo = Callable[..., Path]
@@ -116,3 +119,41 @@ def count_frames() -> Callable[[Path], int]:
         return frames
 
     return count
+
+
+FAKE_LAUNCH = """#!{python}
+import re, sys, time
+from pathlib import Path
+text = " ".join(sys.argv[1:])
+Path({log!r}).write_text(text)
+width, height = (int(re.search(name + "=([0-9]+)", text)[1]) for name in ("width", "height"))
+for number in range({frames}):
+    sys.stdout.buffer.write(bytes([number, number, number, 255]) * (width * height))
+    sys.stdout.buffer.flush()
+if {then_hang}:
+    time.sleep(60)
+sys.exit("ERROR: from element: no such camera")
+"""
+
+
+@pytest.fixture
+def fake_gstreamer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Path]]:
+    """Puts GStreamer's programs on the PATH, with some elements; gives the file that the last pipeline is in.
+
+    The pictures have the shade of their number, in the size that the pipeline names.
+    """
+
+    def make(elements: list[str], frames: int = 10, then_hang: bool = False) -> Path:
+        folder, log = tmp_path / "gst", tmp_path / "gst" / "pipeline.txt"
+        folder.mkdir(exist_ok=True)
+        launch = FAKE_LAUNCH.format(python=sys.executable, log=str(log), frames=frames, then_hang=then_hang)
+        inspect = f"#!{sys.executable}\nimport sys\nsys.exit(sys.argv[1] not in {elements!r})\n"
+        for name, text in (("gst-launch-1.0", launch), ("gst-inspect-1.0", inspect)):
+            (folder / name).write_text(text)
+            (folder / name).chmod(0o755)
+        monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+        gstreamer.has_element.cache_clear()
+        return log
+
+    yield make
+    gstreamer.has_element.cache_clear()

@@ -59,6 +59,30 @@ def test_every_class_can_be_told_from_a_black_and_a_white_frame(index: int, shad
         assert (drawn[16:48, 16].min(axis=1) >= 150).all()  # the outline is light where the class is dark
 
 
+def test_only_the_chosen_classes_are_drawn_and_named() -> None:
+    frame, labels = noise((432, 768)), stripes((432, 768))
+    overlay, everything = Overlay((432, 768)), Overlay((432, 768))
+    some = overlay.draw(frame.copy(), labels, classes=frozenset({5, 13}))
+    for index in range(1, NUM_CLASSES):
+        middle = (400, (2 * index + 1) * 768 // (2 * NUM_CLASSES))
+        assert (some[middle] == frame[middle]).all() == (index not in (5, 13))
+    short, long = overlay._legend, everything.draw(frame.copy(), labels) is not None and everything._legend
+    assert short
+    assert long
+    assert short.size[0] < long.size[0] / 3
+    back = overlay.draw(frame.copy(), labels)
+    assert np.array_equal(back, everything.draw(frame.copy(), labels))
+
+
+def test_opacity_of_the_moment_counts_and_at_0_nothing_is_drawn() -> None:
+    frame, labels = noise((432, 768)), stripes((432, 768))
+    overlay = Overlay((432, 768))
+    assert np.array_equal(overlay.draw(frame.copy(), labels, alpha=0.0), frame)
+    full = overlay.draw(frame.copy(), labels, alpha=1.0)
+    middle = (400, (2 * 7 + 1) * 768 // (2 * NUM_CLASSES))
+    assert tuple(full[middle]) == PALETTE_RGB[7][::-1]
+
+
 def test_nothing_to_colour_changes_nothing() -> None:
     frame = noise((50, 60))
     assert np.array_equal(draw(frame, np.zeros((50, 60), np.uint8)), frame)

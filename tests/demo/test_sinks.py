@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -9,9 +10,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from trtparse.demo import sinks
-from trtparse.demo.sinks import VideoSink, WindowSink, check_display
+from trtparse.demo.sinks import VideoSink, WindowSink, check_display, differences
+from trtparse.demo.sources import ArraySource
 from trtparse.errors import MachineError, UsageError
 
 Count = Callable[[Path], int]
@@ -172,7 +176,9 @@ def test_a_write_that_opencv_does_not_report_is_found_at_the_end_and_the_older_v
 ) -> None:
     path = tmp_path / name
     path.write_text("older")
-    done = subprocess.run([sys.executable, "-c", LIMITED, path, "100000"], capture_output=True, text=True, timeout=60)
+    command = [sys.executable, "-c", LIMITED, path, "100000"]
+    without_ffmpeg = {**os.environ, "PATH": ""}  # a program of its own has no such limit
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=without_ffmpeg)
     assert "was not written whole" in done.stdout, done.stderr
     assert [item.name for item in tmp_path.iterdir()] == [name]
     assert path.read_text() == "older"
@@ -231,3 +237,181 @@ def test_a_window_ends_on_q_on_escape_and_when_it_is_closed(monkeypatch: pytest.
     monkeypatch.setattr(cv2, "getWindowProperty", lambda *_: next(visible))
     window, frame = WindowSink(), np.zeros((4, 4, 3), np.uint8)
     assert [window.write(frame) for _ in range(5)] == [True, True, False, False, False]
+
+
+def shades(path: Path) -> list[int]:
+    """What the frames of a video show, of greys that are multiples of ten."""
+    capture = cv2.VideoCapture(str(path))
+    found = []
+    while (read := capture.read())[0]:
+        found.append(round(float(read[1].mean()) / 10) * 10)
+    return found
+
+
+def write_at(path: Path, times: list[float], fps: float = 10.0) -> VideoSink:
+    """Frames of shades 10, 20, 30 and so on."""
+    with VideoSink(path, fps, (48, 64)) as sink:
+        for number, seconds in enumerate(times, 1):
+            sink.write(np.full((48, 64, 3), 10 * number, np.uint8), seconds)
+    return sink
+
+
+def test_pictures_of_a_variable_rate_keep_their_times_and_the_video_its_length(tmp_path: Path) -> None:
+    sink = write_at(tmp_path / "out.avi", [0.0, 0.1, 0.42, 0.45, 0.5, 1.0])
+    assert shades(tmp_path / "out.avi") == [10, 20, 20, 20, 30, 50, 50, 50, 50, 50, 60]
+    assert (sink.frames, sink.repeated, sink.left_out) == (11, 6, 1)
+
+
+@pytest.mark.parametrize("fps", [29.97, 30000 / 1001, 25.0, 0.5])
+def test_pictures_of_a_constant_rate_are_neither_repeated_nor_left_out(fps: float, tmp_path: Path) -> None:
+    sink = VideoSink(tmp_path / "out.avi", fps, (2, 2))
+    sink._encoder = Nowhere()
+    rng = np.random.default_rng(1)
+    for number in range(20_000):
+        sink.write(np.zeros((2, 2, 3), np.uint8), number / fps + float(rng.uniform(-0.3, 0.3)) / fps)
+    assert (sink.frames, sink.repeated, sink.left_out) == (20_000, 0, 0)
+
+
+class Nowhere:
+    """An encoder that forgets."""
+
+    def write(self, _: np.ndarray) -> None: ...
+
+    def finish(self) -> None: ...
+
+    abandon = finish
+
+
+class Kept(Nowhere):
+    """An encoder that keeps the first pixel of each frame."""
+
+    def __init__(self) -> None:
+        self.shown: list[int] = []
+
+    def write(self, frame: np.ndarray) -> None:
+        self.shown.append(int(frame[0, 0, 0]))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.floats(0, 30), min_size=1, max_size=60).map(sorted), st.floats(1, 60))
+def test_at_each_step_the_picture_is_shown_that_is_due(times: list[float], fps: float) -> None:
+    sink, kept = VideoSink("out.mp4", fps, (2, 2)), Kept()
+    sink._encoder = kept
+    for number, seconds in enumerate(times):
+        sink.write(np.full((2, 2, 3), number, np.uint8), seconds)
+    steps = [round(seconds * fps) - round(times[0] * fps) for seconds in times]
+    first = {step: number for number, step in reversed(list(enumerate(steps)))}  # of several at one step
+    assert kept.shown == [first[max(step for step in first if step <= now)] for now in range(steps[-1] + 1)]
+    assert sink.frames == len(kept.shown) == len(times) + sink.repeated - sink.left_out
+
+
+def test_a_stop_of_a_night_is_shortened_to_ten_minutes(tmp_path: Path) -> None:
+    sink = VideoSink(tmp_path / "out.avi", 10.0, (2, 2))
+    sink._encoder = Nowhere()
+    for seconds in (0.0, 0.1, 30_000.0, 30_000.1):
+        sink.write(np.zeros((2, 2, 3), np.uint8), seconds)
+    assert (sink.frames, sink.repeated) == (6004, 6000)
+
+
+def test_what_a_written_video_lacks_is_told_once_and_only_where_it_does(make_frame: Frame) -> None:
+    source = ArraySource([make_frame(0)], (96, 128), name="walk.mp4")
+    assert differences(source) == ()
+    source.has_audio, source.constant_rate, source.fps = True, False, 30.0
+    sound, rate = differences(source)
+    assert sound == "walk.mp4 has sound; the written video is silent."
+    assert "variable frame rate" in rate
+    assert "30 frames per second" in rate
+    source.live = True
+    assert differences(source) == (sound,)
+
+
+FAKE_FFMPEG = """#!{python}
+import os, sys
+from pathlib import Path
+import cv2, numpy as np
+asked = sys.argv
+width, height = map(int, asked[asked.index("-video_size") + 1].split("x"))
+over, under = map(int, asked[asked.index("-framerate") + 1].split("/"))
+out = asked[-1].removeprefix("file:")
+Path({log!r}).write_text(" ".join(asked))
+codec = cv2.VideoWriter.fourcc(*"mp4v")
+writer, written = cv2.VideoWriter(out, codec, over / under, (width, height)), 0
+while len(data := sys.stdin.buffer.read(width * height * 3)) == width * height * 3:
+    if written == {fail_after}:
+        print("x264 [error]: malloc", "av_interleaved_write_frame(): No space left on device", sep=os.linesep,
+              file=sys.stderr)
+        sys.exit(1)
+    writer.write(np.frombuffer(data, np.uint8).reshape(height, width, 3))
+    written += 1
+writer.release()
+"""
+
+
+@pytest.fixture
+def fake_ffmpeg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Puts a program on the PATH that takes frames as ffmpeg does; gives the file that its arguments are in."""
+
+    def make(fail_after: int = -1) -> Path:
+        folder, log = tmp_path / "bin", tmp_path / "bin" / "arguments.txt"
+        folder.mkdir(exist_ok=True)
+        program = folder / "ffmpeg"
+        program.write_text(FAKE_FFMPEG.format(python=sys.executable, log=str(log), fail_after=fail_after))
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+        monkeypatch.setattr(sinks, "_CODECS", {".mp4": ("ffmpeg",)})
+        return log
+
+    return make
+
+
+def test_h264_goes_through_the_ffmpeg_program_with_its_exact_rate(
+    tmp_path: Path, make_frame: Frame, count_frames: Count, fake_ffmpeg: Callable[..., Path]
+) -> None:
+    log = fake_ffmpeg()
+    path = tmp_path / "a film: 50%.mp4"
+    with VideoSink(path, 30000 / 1001, (97, 129)) as sink:
+        for index in range(12):
+            sink.write(make_frame(index, (97, 129)))
+        assert not path.exists()
+    assert (count_frames(path), sink.codec) == (12, "avc1")
+    arguments = log.read_text()
+    for wanted in ("-framerate 30000/1001", "-video_size 130x98", "libx264", "yuv420p", "+faststart"):
+        assert wanted in arguments
+
+
+def test_an_ffmpeg_that_stops_says_why_and_leaves_the_older_video(
+    tmp_path: Path, make_frame: Frame, fake_ffmpeg: Callable[..., Path]
+) -> None:
+    fake_ffmpeg(fail_after=5)  # so it passes the trial of three frames
+    path = tmp_path / "out.mp4"
+    path.write_text("older")
+    with pytest.raises(MachineError) as caught:
+        write(path, make_frame, frames=400)
+    assert "No space left on device" in caught.value.message
+    assert path.read_text() == "older"
+    assert [item.name for item in tmp_path.iterdir() if item.name != "bin"] == ["out.mp4"]
+
+
+def test_an_ffmpeg_without_x264_is_passed_over(
+    tmp_path: Path, make_frame: Frame, monkeypatch: pytest.MonkeyPatch, fake_ffmpeg: Callable[..., Path]
+) -> None:
+    fake_ffmpeg(fail_after=0)
+    monkeypatch.setattr(sinks, "_CODECS", {".mp4": ("ffmpeg", "mp4v")})
+    write(tmp_path / "out.mp4", make_frame)
+    assert (tmp_path / "out.mp4").stat().st_size
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="there is no ffmpeg program")
+@pytest.mark.parametrize("size", [(96, 128), (97, 33), (1, 1)])
+def test_the_real_ffmpeg_writes_h264_that_keeps_its_rate_and_pictures(
+    tmp_path: Path, make_frame: Frame, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]
+) -> None:
+    monkeypatch.setattr(sinks, "_CODECS", {".mp4": ("ffmpeg",)})
+    frame = make_frame(0, (96, 128))[: size[0], : size[1]] if size != (96, 128) else make_frame(0)
+    with VideoSink(tmp_path / "out.mp4", 29.97, size) as sink:
+        for _ in range(9):
+            sink.write(np.ascontiguousarray(np.resize(frame, (*size, 3))))
+    capture = cv2.VideoCapture(str(tmp_path / "out.mp4"))
+    code = round(capture.get(cv2.CAP_PROP_FOURCC)).to_bytes(4, "little")
+    assert code.lower() in (b"avc1", b"h264")
+    assert capture.get(cv2.CAP_PROP_FPS) == pytest.approx(29.97, abs=1e-6)

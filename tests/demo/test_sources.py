@@ -198,9 +198,10 @@ def test_a_generator_that_ends_early_is_counted(make_frame: Callable[..., np.nda
 
 
 @pytest.mark.shared
-def test_a_gif_keeps_its_rate_and_count(shared_data: Path) -> None:
+def test_a_gif_has_the_rate_of_its_delays_and_its_count(shared_data: Path) -> None:
     with VideoSource(shared_data / "videos" / "worker-zone-detection.gif") as source:
-        assert source.fps == pytest.approx(100 / 6, rel=1e-9)
+        # 70, 60, 70 ms and so on; FFmpeg tells the fastest of them, 16.7
+        assert (source.fps, source.constant_rate) == (15.0, True)
         assert source.frame_count == len(list(source)) == 71
 
 
@@ -214,3 +215,136 @@ def test_a_real_video_cut_in_half_reports_what_is_missing(shared_data: Path, tmp
         decoded = len(list(source))
     assert 0 < decoded < 700
     assert source.frames_missing == 1394 - decoded
+
+
+def changed(data: bytes, path: tuple[bytes, ...], change: Callable[[bytes], bytes]) -> bytes:
+    """The same mp4 with the inside of one box changed, and the sizes of those around it."""
+    out, offset = b"", 0
+    while offset < len(data):
+        size = int.from_bytes(data[offset : offset + 4], "big")
+        kind, body = data[offset + 4 : offset + 8], data[offset + 8 : offset + size]
+        if kind == path[0]:
+            body = changed(body, path[1:], change) if len(path) > 1 else change(body)
+        out += (len(body) + 8).to_bytes(4, "big") + kind + body
+        offset += size
+    return out
+
+
+def lasting(path: Path, steps: list[int]) -> Path:
+    """The same mp4 with each frame shown as many times as long, at most, as before."""
+    media = (b"moov", b"trak", b"mdia")
+    data = path.read_bytes()
+    durations = b""
+
+    def vary(body: bytes) -> bytes:
+        nonlocal durations
+        step = int.from_bytes(body[12:16], "big")
+        durations = b"".join((1).to_bytes(4, "big") + (step * times).to_bytes(4, "big") for times in steps)
+        return body[:4] + len(steps).to_bytes(4, "big") + durations
+
+    data = changed(data, (*media, b"minf", b"stbl", b"stts"), vary)
+    path.write_bytes(data.replace(b"edts", b"free"))  # the edit list would end it where it ended before
+    return path
+
+
+STEPS = [1, 1, 1, 5, 1, 1, 1, 1, 8, 1, 1, 1]
+
+
+def test_a_variable_rate_is_told_and_each_frame_has_its_own_second(make_video: Callable[..., Path]) -> None:
+    path = lasting(make_video(frames=len(STEPS), fps=25.0), STEPS)
+    with VideoSource(path) as source:
+        assert (source.fps, source.constant_rate, source.frame_count) == (25.0, False, len(STEPS))
+        seconds = [source.seconds for _ in source]
+    assert seconds == pytest.approx([sum(STEPS[:index]) / 25 for index in range(len(STEPS))])
+
+
+def test_a_constant_rate_gives_seconds_without_the_container_s_rounding(make_video: Callable[..., Path]) -> None:
+    for name in ("walk.mp4", "walk.mkv", "walk.avi"):
+        with VideoSource(make_video(name, fps=29.97, codec="MJPG" if name.endswith("avi") else "mp4v")) as source:
+            assert source.constant_rate
+            assert [source.seconds for _ in source] == [index / source.fps for index in range(20)]
+
+
+def test_a_video_from_a_phone_comes_upright(make_video: Callable[..., Path]) -> None:
+    path = make_video(size=(96, 128))
+    with VideoSource(path) as source:
+        lying = next(source)
+
+    def turn(body: bytes) -> bytes:
+        matrix = (0, 1 << 16, 0, (1 << 32) - (1 << 16), 0, 0, 96 << 16, 0, 1 << 30)
+        return body[:40] + b"".join(number.to_bytes(4, "big") for number in matrix) + body[76:]
+
+    path.write_bytes(changed(path.read_bytes(), (b"moov", b"trak", b"tkhd"), turn))
+    with VideoSource(path) as source:
+        assert source.size == (128, 96)
+        assert np.array_equal(next(source), cv2.rotate(lying, cv2.ROTATE_90_CLOCKWISE))
+
+
+class Scripted:
+    """In place of OpenCV's decoder: frames as they are given."""
+
+    frames: list[np.ndarray] = []  # noqa: RUF012
+
+    def __init__(self, _: str) -> None:
+        self._left = list(self.frames)
+
+    def isOpened(self) -> bool:
+        return True
+
+    def read(self) -> tuple[bool, np.ndarray | None]:
+        return (True, self._left.pop(0)) if self._left else (False, None)
+
+    def grab(self) -> bool:
+        return self.read()[0]
+
+    def get(self, what: int) -> float:
+        return {cv2.CAP_PROP_FPS: 25.0, cv2.CAP_PROP_FRAME_COUNT: float(len(self.frames))}.get(what, 0.0)
+
+    def release(self) -> None:
+        """Nothing is held."""
+
+
+def test_a_picture_size_that_changes_on_the_way_goes_on_in_the_first_one_and_that_is_said(
+    make_video: Callable[..., Path], make_frame: Callable[..., np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make_video()
+    Scripted.frames = [make_frame(0), make_frame(1), *[make_frame(i, (60, 200)) for i in range(3)], make_frame(5)]
+    monkeypatch.setattr(cv2, "VideoCapture", Scripted)
+    told: list[str] = []
+    with VideoSource(path, notify=told.append) as source:
+        frames = list(source)
+    assert [frame.shape for frame in frames] == [(96, 128, 3)] * 6
+    assert len(told) == 1
+    assert "after 2 frames, from 128x96 to 200x60" in told[0]
+
+
+def test_a_decoder_that_gives_grey_pictures_is_brought_to_three_channels(
+    make_video: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make_video()
+    Scripted.frames = [np.full((96, 128), 77, np.uint8)] * 3
+    monkeypatch.setattr(cv2, "VideoCapture", Scripted)
+    with VideoSource(path) as source:
+        assert [(frame.shape, int(frame[5, 5, 2])) for frame in source] == [((96, 128, 3), 77)] * 3
+
+
+@pytest.mark.parametrize(("size", "frames"), [((2, 2), 3), ((96, 128), 1)])
+def test_the_smallest_picture_and_a_single_frame_play(
+    make_video: Callable[..., Path], size: tuple[int, int], frames: int
+) -> None:
+    with VideoSource(make_video("tiny.avi", frames=frames, size=size, codec="MJPG")) as source:
+        assert (source.size, len(list(source))) == (size, frames)
+
+
+def test_a_video_played_at_its_own_pace_counts_what_it_leaves_out(
+    make_video: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(VideoSource, "_now", lambda _: now[0])
+    with VideoSource(make_video(frames=20, fps=25.0), policy="latest") as source:
+        for _ in range(5):
+            next(source)
+            now[0] += 0.16
+        assert source.seconds == pytest.approx(4 * 0.16)
+        assert (source.frames_dropped, source.policy, source.live) == (12, "latest", False)
+    assert source.frames_missing == 0

@@ -1,0 +1,187 @@
+"""Frames from GStreamer's command-line program, through a pipe: for cameras and decoders that OpenCV's wheels lack.
+
+``gst-launch-1.0`` writes raw BGRx pictures to its standard output. OpenCV from pip is built without GStreamer; on a
+Jetson the camera port and the hardware decoder are reached through nothing else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import re
+import select
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from ..data.dataset import Image
+from ..errors import MachineError
+
+_LAUNCH, _INSPECT = "gst-launch-1.0", "gst-inspect-1.0"
+_DECODER = "nvv4l2decoder"
+_DECODED = ("avc1", "avc3", "h264", "hvc1", "hev1", "hevc")
+_PATIENCE_SECONDS = 10.0
+_ALIKE = 12.0
+"""Mean difference of two decoders' first pictures, of 255; they round colours and chroma differently, by 1 to 3."""
+_PIPE_BYTES = 1 << 20  # fewer switches between the programs; the most that Linux gives without privileges
+_F_SETPIPE_SZ = 1031
+
+
+class GstPipe:
+    """A running ``gst-launch-1.0`` whose last element is a ``fdsink`` of BGRx pictures of one size.
+
+    Args:
+        elements: of the pipeline, one list per element, without the sink.
+        size: (height, width) of the pictures.
+        name: what is special about it, for messages.
+
+    Raises:
+        MachineError: the program is not there.
+    """
+
+    fps = 0.0
+
+    def __init__(self, elements: Sequence[Sequence[str]], size: tuple[int, int], name: str) -> None:
+        self.name = name
+        self._buffer = np.empty((*size, 4), np.uint8)
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115
+        command = [_LAUNCH, "-q"]
+        for element in [*elements, ["fdsink", "fd=1", "sync=false"]]:
+            command += [*element, "!"]
+        try:
+            # in a session of its own, so that Ctrl-C ends it through us
+            self._process = subprocess.Popen(
+                command[:-1], stdout=subprocess.PIPE, stderr=self._errors, bufsize=0, start_new_session=True
+            )
+        except OSError as error:
+            self._errors.close()
+            raise MachineError(
+                f"{_LAUNCH} is missing, which {name} needs.",
+                "Install it: apt-get install gstreamer1.0-tools. On a Jetson it comes with JetPack.",
+            ) from error
+        assert self._process.stdout is not None
+        self._file = self._process.stdout.fileno()
+        with contextlib.suppress(ImportError, OSError):
+            import fcntl
+
+            fcntl.fcntl(self._file, _F_SETPIPE_SZ, _PIPE_BYTES)
+
+    def read(self) -> tuple[bool, Image | None]:
+        """The next picture, (H, W, 3) uint8, BGR; (False, None) at the end, or where none comes for ten seconds."""
+        pixels = self._buffer.data.cast("B")
+        filled, until = 0, time.monotonic() + _PATIENCE_SECONDS
+        while filled < len(pixels):
+            ready, _, _ = select.select([self._file], [], [], max(0.0, until - time.monotonic()))
+            count = os.readv(self._file, [pixels[filled:]]) if ready else 0
+            if not count:
+                return False, None
+            filled += count
+        return True, cv2.cvtColor(self._buffer, cv2.COLOR_BGRA2BGR)  # type: ignore[return-value]
+
+    def release(self) -> None:
+        """End the program. Twice is fine."""
+        if self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(2.0)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+        self._errors.close()
+
+    def complaint(self) -> str:
+        """What the program said was wrong; its last such line."""
+        self._errors.seek(0)
+        lines = self._errors.read().decode("utf-8", "replace").splitlines()
+        errors = [line for line in lines if "ERROR" in line or "error" in line] or lines
+        return errors[-1].strip() if errors else "it ended without a word"
+
+
+@functools.cache
+def has_element(name: str) -> bool:
+    """Whether GStreamer is there, with an element of this name."""
+    program = shutil.which(_INSPECT)
+    if program is None or shutil.which(_LAUNCH) is None:
+        return False
+    try:
+        return subprocess.run([program, name], capture_output=True, timeout=20).returncode == 0
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+
+
+@functools.cache
+def opencv_has_gstreamer() -> bool:
+    return re.search(r"GStreamer:\s+YES", cv2.getBuildInformation()) is not None
+
+
+def hardware_decoder(path: Path, codec: int, first: Image) -> GstPipe | None:
+    """A decoder of this machine's hardware for a file, standing after the first picture.
+
+    Args:
+        path: the video.
+        codec: its four characters, as OpenCV gives them.
+        first: (H, W, 3) uint8, BGR, the first picture as OpenCV decodes it.
+
+    Returns:
+        None where there is none, or it turns out another first picture.
+    """
+    if not _decodes(codec):
+        return None
+    size = (first.shape[0], first.shape[1])
+    elements = [["filesrc", f"location={path.absolute()}"], ["parsebin"], [_DECODER], *_as_bgrx(size)]
+    pipe = GstPipe(elements, size, _DECODER)
+    decoded, picture = pipe.read()
+    if decoded and picture is not None and cv2.norm(picture, first, cv2.NORM_L1) <= _ALIKE * first.size:
+        return pipe
+    pipe.release()
+    return None
+
+
+def hardware_stream(address: str, codec: int, size: tuple[int, int], name: str) -> GstPipe | None:
+    """An RTSP stream through a decoder of this machine's hardware, over TCP.
+
+    Args:
+        address: with the name and the password, where it needs them.
+        codec: its four characters, as OpenCV gives them.
+        size: (height, width) of its pictures, as OpenCV decodes them.
+        name: for messages.
+
+    Returns:
+        None where there is no such decoder, or not one picture comes out of it.
+    """
+    if not _decodes(codec):
+        return None
+    source = ["rtspsrc", f"location={address}", "protocols=tcp", "latency=100"]
+    pipe = GstPipe([source, ["parsebin"], [_DECODER], *_as_bgrx(size)], size, name)
+    if pipe.read()[0]:
+        return pipe
+    pipe.release()
+    return None
+
+
+def _decodes(codec: int) -> bool:
+    return codec.to_bytes(4, "little").decode("latin-1").lower() in _DECODED and has_element(_DECODER)
+
+
+def _as_bgrx(size: tuple[int, int]) -> list[list[str]]:
+    """Out of the hardware's memory, in the layout that :class:`GstPipe` reads."""
+    return [["nvvidconv"], [f"video/x-raw,format=BGRx,width={size[1]},height={size[0]}"]]
+
+
+def csi_elements(number: int, size: tuple[int, int], fps: float) -> list[list[str]]:
+    """A Jetson's camera port as elements whose last one gives BGRx of (height, width) ``size``."""
+    height, width = size
+    return [
+        ["nvarguscamerasrc", f"sensor-id={number}"],
+        [f"video/x-raw(memory:NVMM),width={width},height={height},framerate={round(fps)}/1"],
+        *_as_bgrx(size),
+    ]

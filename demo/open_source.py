@@ -1,0 +1,80 @@
+"""Which source does a text name: a file, a folder, a pattern, a camera or a stream."""
+
+from __future__ import annotations
+
+import difflib
+import glob
+import os
+import re
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol
+
+from ..errors import UsageError
+from .image_sources import IMAGE_EXTENSIONS, ImageSource, images_in, images_like
+from .live_sources import camera, csi, mjpeg, rtsp
+from .pacing import Notify, check_policy
+from .sources import FrameSource, VideoSource
+
+_LIVE = {"camera": camera, "csi": csi}
+_STREAMS = {"rtsp": rtsp, "rtsps": rtsp, "http": mjpeg, "https": mjpeg}
+_KINDS = "a video, an image folder, a pattern, camera:0, csi:0, rtsp://... or http://... (MJPEG)"
+_SCHEME = re.compile(r"(?P<kind>[A-Za-z][A-Za-z0-9+.-]+):(?P<rest>.*)")
+
+
+class OpenedSource(FrameSource, Protocol):
+    """A source that is closed where its ``with`` block ends."""
+
+    def __enter__(self) -> OpenedSource: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+def open_source(text: str, policy: str | None = None, notify: Notify | None = None) -> OpenedSource:
+    """Open what a person named on the command line.
+
+    Streams may be at any address, private ones included: whoever types a command may reach them anyway. So this is
+    never called with a text that came over a network.
+
+    Args:
+        text: a video or image file, a folder of images, a pattern such as ``run/*.png``, ``camera:0``, ``csi:0``,
+            either with ``@1280x720`` or ``@1280x720@60`` behind it, ``rtsp://...``, or ``http://...`` of an MJPEG
+            stream.
+        policy: ``all`` or ``latest``; None takes ``latest`` for live sources and ``all`` for others.
+        notify: told in sentences what a person should know: that a stream is lost or back, that images differ in
+            size; from any thread.
+
+    Raises:
+        UsageError: it names no kind of source, or there is no such policy.
+        DataError: it is not there, or cannot be read.
+        MachineError: this machine has no such camera.
+    """
+    if policy is not None:
+        check_policy(policy)
+    found = _SCHEME.fullmatch(text)
+    if found is not None and not os.path.exists(text):  # pathlib raises where an address is longer than a name may be
+        kind, rest = found["kind"].lower(), found["rest"]
+        if kind in _LIVE:
+            return _LIVE[kind](rest, policy or "latest", notify)
+        if kind in _STREAMS and rest.startswith("//"):
+            return _STREAMS[kind](text, policy or "latest", notify)
+        near = difflib.get_close_matches(kind, [*_LIVE, *_STREAMS], 1)
+        if near or rest.startswith("//"):
+            hint = f"Did you mean {near[0]}:{'//' if near[0] in _STREAMS else ''}{rest.lstrip('/')}?" if near else ""
+            raise UsageError(f"{kind}: is no kind of source.", hint or f"Give {_KINDS}.")
+    return _from_disk(text, policy or "all", notify)
+
+
+def _from_disk(text: str, policy: str, notify: Notify | None) -> OpenedSource:
+    path, there = Path(text), os.path.exists(text)
+    if os.path.isdir(text):
+        return ImageSource(images_in(path), text, policy=policy, notify=notify)
+    if not there and glob.has_magic(text):
+        return ImageSource(images_like(text), text, policy=policy, notify=notify)
+    if path.suffix.lower() in IMAGE_EXTENSIONS:
+        return ImageSource([text], path.name, policy=policy, notify=notify)
+    if text.isdigit() and not there:
+        raise UsageError(f"There is no file {text}.", f"Did you mean camera:{text}?")
+    return VideoSource(path, policy, notify)

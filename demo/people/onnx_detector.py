@@ -1,0 +1,177 @@
+"""People by an ONNX detector that the user brings: the output forms of YOLOX and of RT-DETR.
+
+YOLOX (Ge et al. 2021, arXiv:2107.08430; exported by its ``tools/export_onnx.py``): one input (1, 3, H, W), BGR of
+0..255, the picture in the upper left corner of a grey (114) canvas; one output (1, N, 5 + classes) with a row for each
+cell of grids of 8, 16 and 32 pixels: centre, size, whether there is something, and what, the last two as
+probabilities. A centre is an offset to its cell in cells, a size a logarithm in cells; or both are pixels already,
+where it was exported with ``--decode_in_inference``. Which, one look at a grey picture tells.
+
+RT-DETR (Zhao et al., CVPR 2024, arXiv:2304.08069): RGB of 0..1, the picture stretched to the input's size, in two
+forms. As its authors' ``tools/export_onnx.py`` writes it, inputs ``images`` and ``orig_target_sizes`` (width, height),
+and outputs ``labels``, ``boxes`` in pixels of the frame and ``scores``. As Hugging Face's ``RTDetrForObjectDetection``
+is exported, an input ``pixel_values`` and outputs ``logits`` and ``pred_boxes``, centre and size as shares of the
+picture.
+
+A person is class 0, as in COCO's 80.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ...data.dataset import Image
+from ...errors import UsageError
+from .boxes import Boxes, Detections, overlap, suppress
+
+PERSON = 0
+
+_FREE_SIDE = 640  # where a graph takes any size
+_GREY = 114
+_LEAST_SCORE = 0.1  # ByteTrack's, for a weak detection
+_MOST_OVERLAP = 0.65  # YOLOX's own evaluation
+_FORMS = (
+    "Give a YOLOX (images to one output of N x (5 + classes)) or an RT-DETR (labels, boxes, scores; or logits, "
+    "pred_boxes), exported by the tools of its authors."
+)
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+class OnnxDetector:
+    """A detector on ONNX Runtime.
+
+    Args:
+        path: of the graph.
+        threads: of the runtime; 0 for one per core.
+
+    Attributes:
+        name: for messages.
+        sure: the score from which a detection counts without another one before it.
+        form: "yolox" or "rt-detr".
+
+    Raises:
+        UsageError: there is no such file, it is no ONNX graph, or its inputs and outputs are of no known form.
+    """
+
+    sure = 0.5
+
+    def __init__(self, path: Path, *, threads: int = 0) -> None:
+        import onnxruntime
+
+        if not path.is_file():
+            raise UsageError(f"There is no detector {path}.", "Check the path for typing mistakes.")
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        try:
+            session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # the runtime's exceptions have no common base
+            raise UsageError(f"ONNX Runtime cannot load {path}: {error}", _FORMS) from error
+        self.name = path.name
+        self._session = session
+        self._outputs = [output.name for output in session.get_outputs()]
+        self._pixels, self._sizes = self._inputs(path)
+        self._type = np.float16 if "float16" in self._pixels.type else np.float32
+        height, width = self._pixels.shape[2:]
+        self._size = (
+            height if isinstance(height, int) else _FREE_SIDE,
+            width if isinstance(width, int) else _FREE_SIDE,
+        )
+        self._cells = _yolox_cells(self._size)
+        self._decoded = False
+        self.form = self._known_form(path)
+
+    def detect(self, frame: Image) -> Detections:
+        """People in (H, W, 3) uint8, BGR; with weak ones, whose scores are below ``sure``."""
+        height, width = frame.shape[:2]
+        if self.form == "yolox":
+            scale = min(self._size[0] / height, self._size[1] / width)
+            boxes, scores = _of_yolox(self._run_yolox(frame, scale), self._cells, self._decoded)
+            boxes /= scale
+        else:
+            shown = cv2.cvtColor(cv2.resize(frame, self._size[::-1]), cv2.COLOR_BGR2RGB)
+            boxes, scores = _of_rt_detr(self._run(shown / np.float32(255), (width, height)), (width, height))
+        likely = (scores >= _LEAST_SCORE) & np.isfinite(boxes).all(axis=1)
+        boxes, scores = np.clip(boxes[likely], 0, [width, height, width, height]), scores[likely]
+        return suppress(boxes, scores, overlap(boxes, boxes), _MOST_OVERLAP)
+
+    def _inputs(self, path: Path) -> tuple[Any, Any]:
+        """The input for the picture, and the one for its size where there is one."""
+        inputs = self._session.get_inputs()
+        pixels = next((one for one in inputs if len(one.shape) == 4 and one.shape[1] == 3), None)
+        others = [one for one in inputs if one is not pixels]
+        known = pixels is not None and pixels.type in ("tensor(float)", "tensor(float16)")
+        if not known or len(others) > 1 or (others and others[0].type != "tensor(int64)"):
+            raise self._unknown(path)
+        return pixels, others[0] if others else None
+
+    def _known_form(self, path: Path) -> str:
+        names = set(self._outputs)
+        if {"labels", "boxes", "scores"} <= names or {"logits", "pred_boxes"} <= names:
+            return "rt-detr"
+        if len(names) == 1 and self._sizes is None:
+            grey = np.full((*self._size, 3), _GREY, np.uint8)
+            rows = self._run_yolox(grey, 1.0)
+            if rows.ndim == 3 and rows.shape[1] == len(self._cells) and rows.shape[2] > 5:
+                centres, cells = rows[0, :, :2], self._cells
+                middles = (cells[:, :2] + 0.5) * cells[:, 2:]
+                offset = np.abs(centres - 0.5) * cells[:, 2:]  # from the middle, if these were offsets in cells
+                self._decoded = bool(np.median(np.abs(centres - middles)) < np.median(offset))
+                return "yolox"
+        raise self._unknown(path)
+
+    def _unknown(self, path: Path) -> UsageError:
+        described = [
+            ", ".join(f"{one.name} {one.shape}" for one in side)
+            for side in (self._session.get_inputs(), self._session.get_outputs())
+        ]
+        return UsageError(
+            f"{path.name} is a detector of no known form: it makes {described[1]} of {described[0]}.", _FORMS
+        )
+
+    def _run_yolox(self, frame: Image, scale: float) -> NDArray[Any]:
+        canvas = np.full((*self._size, 3), _GREY, np.uint8)
+        height = min(max(1, int(frame.shape[0] * scale)), self._size[0])
+        width = min(max(1, int(frame.shape[1] * scale)), self._size[1])
+        canvas[:height, :width] = cv2.resize(frame, (width, height))
+        return next(iter(self._run(canvas, (0, 0)).values()))
+
+    def _run(self, picture: NDArray[Any], size: tuple[int, int]) -> Arrays:
+        fed = {self._pixels.name: np.ascontiguousarray(picture.transpose(2, 0, 1)[None], self._type)}
+        if self._sizes is not None:
+            fed[self._sizes.name] = np.array([size], np.int64)
+        return dict(zip(self._outputs, self._session.run(self._outputs, fed)))
+
+
+def _yolox_cells(size: tuple[int, int]) -> NDArray[np.float64]:
+    """(N, 3): column, row and side in pixels of each cell, of the grids of 8, 16 and 32 pixels, row by row."""
+    cells = []
+    for side in (8, 16, 32):
+        rows, columns = np.mgrid[: size[0] // side, : size[1] // side]
+        cells.append(np.stack([columns.ravel(), rows.ravel(), np.full(rows.size, side)], axis=1))
+    return np.concatenate(cells).astype(np.float64)
+
+
+def _of_yolox(rows: NDArray[Any], cells: NDArray[np.float64], decoded: bool) -> tuple[Boxes, NDArray[np.float64]]:
+    found = rows[0].astype(np.float64)
+    centres, sizes = found[:, :2], found[:, 2:4]
+    if not decoded:
+        centres = (centres + cells[:, :2]) * cells[:, 2:]
+        sizes = np.exp(np.minimum(sizes, 20)) * cells[:, 2:]  # what would not fit is no box, and no warning either
+    return np.concatenate([centres - sizes / 2, centres + sizes / 2], axis=1), found[:, 4] * found[:, 5 + PERSON]
+
+
+def _of_rt_detr(outputs: Arrays, size: tuple[int, int]) -> tuple[Boxes, NDArray[np.float64]]:
+    if "boxes" in outputs:
+        people = outputs["labels"][0] == PERSON
+        return outputs["boxes"][0][people].astype(np.float64), outputs["scores"][0][people].astype(np.float64)
+    logits, shares = (outputs[name][0].astype(np.float64) for name in ("logits", "pred_boxes"))
+    centres, sizes = shares[:, :2], shares[:, 2:4]
+    boxes = np.concatenate([centres - sizes / 2, centres + sizes / 2], axis=1) * np.tile(np.asarray(size), 2)
+    return boxes, 1 / (1 + np.exp(-np.clip(logits[:, PERSON], -50, 50)))

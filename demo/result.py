@@ -1,0 +1,50 @@
+"""What a run of the demo did."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from .parsed_frame import StageTimes
+from .people.smoothing import Flicker
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """What a run did.
+
+    Args:
+        frames: how many were finished.
+        seconds: from the first decoded frame to the last encoded one.
+        fps: ``frames / seconds``, end to end.
+        stages: the split.
+        frames_missing: how many the source's header lists that could not be decoded.
+        frames_dropped: how many the source left out because the pipeline could not follow.
+        people: how many different people were followed; None where nobody was looked for.
+        flicker: before and after smoothing in time; None where there was none.
+        stopped: whether a sink asked for the end before the source's.
+        output: the file that the first sink with one makes.
+        engine: the engine's name.
+        precision: the engine's precision.
+    """
+
+    frames: int
+    seconds: float
+    fps: float
+    stages: StageTimes
+    frames_missing: int
+    frames_dropped: int
+    people: int | None
+    flicker: Flicker | None
+    stopped: bool
+    output: Path | None
+    engine: str
+    precision: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON takes it, with a schema version."""
+        output = None if self.output is None else str(self.output)
+        return {"schema_version": SCHEMA_VERSION, **asdict(self), "output": output}

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from trtparse.demo.people.boxes import Detections
+from trtparse.demo.people.finder import PeopleFinder, open_detector
+from trtparse.demo.people.hog import HogDetector
+from trtparse.errors import UsageError
+
+FRAME = np.zeros((100, 200, 3), np.uint8)
+
+
+class Script:
+    """Finds what it is told to, one entry per look."""
+
+    name, sure = "script", 0.5
+
+    def __init__(self, *looks: list[tuple[float, float, float, float]]) -> None:
+        self.looks = list(looks)
+        self.frames: list[np.ndarray] = []
+
+    def detect(self, frame: np.ndarray) -> Detections:
+        self.frames.append(frame)
+        boxes = self.looks[min(len(self.frames), len(self.looks)) - 1]
+        return Detections(np.array(boxes, float).reshape(-1, 4), np.full(len(boxes), 0.9))
+
+
+def test_without_a_file_the_detector_is_the_one_that_comes_along() -> None:
+    assert isinstance(open_detector(), HogDetector)
+
+
+@pytest.mark.parametrize("every", [1, 3, 5])
+def test_the_detector_looks_at_each_kth_frame_and_people_are_there_in_all(every: int) -> None:
+    script = Script([(10, 10, 40, 90)])
+    finder = PeopleFinder(script, every=every)
+    people = [finder.find(FRAME, index / 25) for index in range(16)]
+    assert len(script.frames) == -(-16 // every)
+    assert [[person.id for person in some] for some in people] == [[1]] * 16
+    assert finder.count == 1
+
+
+def test_boxes_end_with_the_frame_and_who_is_outside_is_not_there() -> None:
+    finder = PeopleFinder(Script([(-20, -30, 30, 150), (150, 20, 260, 70), (199.5, 10, 260, 70)]))
+    people = finder.find(FRAME, 0.0)
+    assert [person.box for person in people] == [
+        pytest.approx((0, 0, 30, 100)),
+        pytest.approx((150, 20, 200, 70)),
+    ]
+
+
+def test_photographs_have_nothing_to_do_with_each_other() -> None:
+    finder = PeopleFinder(Script([(10, 10, 40, 90), (60, 10, 90, 90)], [], [(12, 10, 42, 90)]), every=4, track=False)
+    numbered = [[person.id for person in finder.find(FRAME, float(index))] for index in range(3)]
+    assert numbered == [[1, 2], [], [1]]
+    assert finder.count == 3
+
+
+def test_looking_in_no_frame_at_all_is_refused() -> None:
+    with pytest.raises(UsageError, match="every 0th frame"):
+        PeopleFinder(Script([]), every=0)

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from trtparse.demo import gstreamer
+from trtparse.demo.gstreamer import GstPipe, hardware_decoder, has_element
+from trtparse.demo.sources import VideoSource
+from trtparse.errors import MachineError
+
+FakeGStreamer = Callable[..., Path]
+H264 = cv2.VideoWriter.fourcc(*"avc1")
+SIZE = (48, 64)
+
+
+def test_pictures_come_whole_through_the_pipe_and_end_with_it(fake_gstreamer: FakeGStreamer) -> None:
+    fake_gstreamer([], frames=3)
+    pipe = GstPipe([["src", "width=64,height=48"]], SIZE, "the test")
+    frames = [pipe.read() for _ in range(4)]
+    assert [decoded for decoded, _ in frames] == [True, True, True, False]
+    for number, (_, frame) in enumerate(frames[:3]):
+        assert frame is not None
+        assert (frame.shape, frame.dtype) == ((*SIZE, 3), np.uint8)
+        assert np.all(frame == (number, number, number))
+    assert "no such camera" in pipe.complaint()
+    pipe.release()
+    pipe.release()
+
+
+def test_a_pipe_that_stands_still_is_an_end(fake_gstreamer: FakeGStreamer, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_gstreamer([], frames=1, then_hang=True)
+    pipe = GstPipe([["src", "width=64,height=48"]], SIZE, "the test")
+    assert pipe.read()[0]
+    monkeypatch.setattr(gstreamer, "_PATIENCE_SECONDS", 0.1)
+    assert pipe.read() == (False, None)
+    pipe.release()
+    assert pipe._process.poll() is not None
+
+
+def test_without_gstreamer_there_are_no_elements_and_a_pipe_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    has_element.cache_clear()
+    assert not has_element("nvv4l2decoder")
+    with pytest.raises(MachineError, match=r"gst-launch-1\.0 is missing, which csi:0 needs") as caught:
+        GstPipe([], SIZE, "csi:0")
+    assert "apt-get install" in caught.value.hint
+
+
+def test_a_hardware_decoder_is_taken_only_where_its_first_picture_is_right(
+    fake_gstreamer: FakeGStreamer, tmp_path: Path
+) -> None:
+    path, right, wrong = tmp_path / "a.mp4", np.zeros((*SIZE, 3), np.uint8), np.full((*SIZE, 3), 200, np.uint8)
+    fake_gstreamer(["nvv4l2decoder"], frames=4)
+    assert hardware_decoder(path, H264, wrong) is None
+    assert hardware_decoder(path, cv2.VideoWriter.fourcc(*"MJPG"), right) is None
+    decoder = hardware_decoder(path, H264, right)
+    assert decoder is not None
+    decoded, second = decoder.read()
+    assert decoded
+    assert second is not None
+    assert int(second[0, 0, 0]) == 1  # the first one was taken for the comparison
+    decoder.release()
+    fake_gstreamer(["nvv4l2decoder"], frames=0)
+    assert hardware_decoder(path, H264, right) is None
+    fake_gstreamer([], frames=4)
+    assert hardware_decoder(path, H264, right) is None
+
+
+def test_a_video_is_decoded_in_hardware_where_there_is_any_and_that_is_said(
+    fake_gstreamer: FakeGStreamer, make_video: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_gstreamer(["nvv4l2decoder"], frames=20)
+    path = make_video(frames=20, size=SIZE)
+    monkeypatch.setattr(gstreamer, "_DECODED", ("fmp4", "mp4v"))
+    monkeypatch.setattr(gstreamer, "_ALIKE", 255)
+    told: list[str] = []
+    with VideoSource(path, notify=told.append) as source:
+        frames = list(source)
+    assert told == ["walk.mp4 is decoded in hardware (nvv4l2decoder)."]
+    assert [int(frame[0, 0, 0]) for frame in frames[1:]] == list(range(1, 20))
+    assert source.frames_missing == 0

@@ -1,0 +1,212 @@
+"""The pipeline with people, settings and smoothing; and its memory over a long run."""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from trtparse.demo.parsed_frame import ParsedFrame, Person
+from trtparse.demo.people.boxes import Detections
+from trtparse.demo.people.crops import Crop
+from trtparse.demo.people.finder import PeopleFinder
+from trtparse.demo.pipeline import run_demo
+from trtparse.demo.sources import ArraySource
+from trtparse.labels import NUM_CLASSES
+
+SIZE = (96, 128)
+FRAMES = int(os.environ.get("TRTPARSE_LONG_RUN", "6000"))
+"""Of the run whose memory is watched; the whole claim is 100,000, for which there is TRTPARSE_LONG_RUN=100000."""
+
+
+def street(people: int, size: tuple[int, int] = SIZE) -> np.ndarray:
+    """Bright figures beside each other, 12 wide, 24 apart."""
+    frame = np.full((*size, 3), 20, np.uint8)
+    for number in range(people):
+        frame[20:80, 6 + 24 * number : 18 + 24 * number] = 110
+    return frame
+
+
+class BrightPeople:
+    """Finds the figures of :func:`street` by their brightness."""
+
+    name, sure = "brightness", 0.5
+
+    def __init__(self, fail_at: int = 0) -> None:
+        self.looks = 0
+        self.threads: set[str] = set()
+        self._fail_at = fail_at
+
+    def detect(self, frame: np.ndarray) -> Detections:
+        self.looks += 1
+        self.threads.add(threading.current_thread().name)
+        if self.looks == self._fail_at:
+            raise RuntimeError("the detector broke")
+        boxes = [
+            (left, 20.0, left + 12.0, 80.0)
+            for left in np.arange(6.0, frame.shape[1] - 12, 24)
+            if frame[50, int(left)].max() > 60
+        ]
+        return Detections(np.array(boxes).reshape(-1, 4), np.full(len(boxes), 0.9))
+
+
+class Knobs:
+    """Settings that a test turns."""
+
+    def __init__(self) -> None:
+        self.opacity = 0.55
+        self.classes = frozenset(range(1, NUM_CLASSES))
+        self.policy = "all"
+
+
+def source(counts: list[int]) -> ArraySource:
+    return ArraySource([street(count) for count in counts], SIZE, 25.0)
+
+
+@pytest.fixture(autouse=True)
+def no_thread_is_left() -> Iterator[None]:
+    yield
+    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("demo ")]
+
+
+@pytest.mark.parametrize("batch", [None, 1, 2, 4, 9])
+def test_everybody_is_parsed_in_their_own_crop_and_put_back_with_their_id(make_engine: Any, batch: int | None) -> None:
+    counts = [0, 1, 3, 5, 0, 0, 2, 5, 4, 0]
+    seen: list[ParsedFrame] = []
+    finder = PeopleFinder(BrightPeople(), track=False)
+    with make_engine(batch) as engine:
+        result = run_demo(source(counts), engine, [], observers=[seen.append], people=finder)
+        passes = [-(-count // (batch or 8)) for count in counts]
+        assert engine.passes == sum(passes)  # all of a frame's people at once, as far as they fit
+        assert engine.flying == 0
+    assert [parsed.number for parsed in seen] == list(range(10))
+    assert (result.frames, result.people) == (10, sum(counts))
+    for parsed, count in zip(seen, counts):
+        assert [person.id for person in parsed.people] == list(range(1, count + 1))
+        assert parsed.instances is not None
+        assert set(np.unique(parsed.instances)) == {0, *range(1, count + 1)}
+        assert np.array_equal(parsed.instances > 0, parsed.labels > 0)
+        for number in range(count):
+            body = (slice(24, 76), slice(8 + 24 * number, 16 + 24 * number))
+            assert (parsed.labels[body] == 5).all()
+            assert (parsed.instances[body] == number + 1).all()
+
+
+def test_people_of_two_frames_never_wait_for_each_other_and_two_requests_fly(make_engine: Any) -> None:
+    with make_engine(1, seconds=0.004) as engine:
+        run_demo(source([4] * 6), engine, [], people=PeopleFinder(BrightPeople()))
+        assert (engine.passes, engine.most_flying, engine.flying) == (24, 2, 0)
+    detector = BrightPeople()
+    with make_engine(4) as engine:
+        run_demo(source([1] * 6), engine, [], people=PeopleFinder(detector, every=3))
+        assert engine.passes == 6
+    assert detector.looks == 2
+    assert detector.threads == {"demo prepare"}
+
+
+def test_one_who_is_alone_is_parsed_like_a_frame_of_their_own(make_engine: Any) -> None:
+    seen: list[ParsedFrame] = []
+    with make_engine() as engine:
+        run_demo(source([1]), engine, [], observers=[seen.append], people=PeopleFinder(BrightPeople()))
+        crop = Crop.around(Person(1, (6, 20, 18, 80), 0.9), SIZE, engine.input_size)
+        inputs = np.zeros((1, *engine.input_size, 3), np.uint8)
+        crop.cut(street(1), inputs[0])
+        wanted = crop.letterbox.restore(engine.infer(inputs)[0])
+    assert np.array_equal(seen[0].labels[crop.where], wanted)
+    assert wanted.any()
+
+
+def test_a_detector_that_breaks_ends_the_run_with_its_own_exception(make_engine: Any) -> None:
+    with make_engine() as engine:
+        with pytest.raises(RuntimeError, match="the detector broke"):
+            run_demo(source([2] * 50), engine, [], people=PeopleFinder(BrightPeople(fail_at=7)))
+        engine.infer(np.zeros((1, 48, 32, 3), np.uint8))  # nothing is left in flight
+
+
+def test_settings_that_change_are_followed_from_the_next_frames_on(make_engine: Any, make_frame: Any) -> None:
+    knobs, seen = Knobs(), []
+
+    def turn(parsed: ParsedFrame) -> None:
+        seen.append(parsed)
+        if parsed.number == 20:
+            knobs.classes, knobs.policy = frozenset({13}), "latest"
+        if parsed.number == 40:
+            knobs.opacity = 0.0
+
+    frames = ArraySource([make_frame(0)] * 70, SIZE, 1000.0)
+    with make_engine() as engine:
+        run_demo(frames, engine, [], observers=[turn], settings=knobs)
+    assert frames.policy == "latest"
+    body, head = (60, 15), (25, 15)
+    plain = make_frame(0)
+    for parsed in seen:
+        assert (parsed.labels[body], parsed.labels[head]) == (5, 13)  # what is hidden is still known
+    assert (seen[0].drawn[body] != plain[body]).any()
+    only_face = [parsed for parsed in seen if 30 < parsed.number <= 40]
+    last = seen[-1]
+    for parsed in only_face:
+        assert (parsed.drawn[body] == plain[body]).all()
+        assert (parsed.drawn[head] != plain[head]).any()
+    assert last.number > 45
+    assert np.array_equal(last.drawn, plain)
+
+
+def test_smoothing_tells_the_flicker_before_and_after(make_engine: Any) -> None:
+    frames = []
+    for index in range(20):  # the engine sees now one class, now another, where the picture hardly changes
+        frame = street(2)
+        frame[30:60, 6:18] = (58, 63)[index % 2]
+        frames.append(frame)
+    with make_engine() as engine:
+        smoothed = run_demo(ArraySource(frames, SIZE), engine, [], smooth=True)
+        assert run_demo(ArraySource(frames, SIZE), engine, []).flicker is None
+    assert smoothed.flicker is not None
+    assert smoothed.flicker.before > 0.05
+    assert smoothed.flicker.after < 0.5 * smoothed.flicker.before
+    assert smoothed.to_dict()["flicker"] == {"before": smoothed.flicker.before, "after": smoothed.flicker.after}
+
+
+def test_stage_times_and_the_rate_are_told_frame_by_frame(make_engine: Any) -> None:
+    seen: list[ParsedFrame] = []
+    with make_engine(seconds=0.01) as engine:
+        run_demo(source([1] * 80), engine, [], observers=[seen.append])
+    assert all(parsed.fps > 0 for parsed in seen)
+    assert 20 < seen[-1].fps <= 100
+    assert 9 < seen[-1].stages.infer < 50
+    assert len({parsed.fps for parsed in seen}) < 10  # a number that can be read
+
+
+@pytest.mark.parametrize("with_people", [False, True])
+def test_memory_stays_flat_over_a_long_run(make_engine: Any, with_people: bool) -> None:
+    size, frame = (24, 32), np.full((24, 32, 3), 110, np.uint8)
+    objects: list[int] = []
+    resident: list[int] = []
+
+    def frames() -> Iterator[np.ndarray]:
+        for index in range(FRAMES // 3 if with_people else FRAMES):
+            if index % 500 == 499:
+                gc.collect()
+                objects.append(sys.getallocatedblocks())
+                resident.append(int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE"))
+            yield frame
+
+    class Everywhere(BrightPeople):
+        def detect(self, frame: np.ndarray) -> Detections:
+            self.looks += 1
+            left = 40.0 * (self.looks // 10 % 2)  # somebody new again and again, half of them outside
+            return Detections(np.array([(left, 2.0, left + 12, 20.0)]), np.full(1, 0.9))
+
+    finder = PeopleFinder(Everywhere(), every=2) if with_people else None
+    with make_engine() as engine:
+        result = run_demo(ArraySource(frames(), size, name="a long run"), engine, [], people=finder, smooth=True)
+    assert result.frames >= 2000
+    assert len(objects) == result.frames // 500
+    assert max(objects[2:]) - objects[1] < 1000  # one thing kept of each frame would be 500 more each time
+    assert max(resident[2:]) - resident[1] < 8_000_000 + 100 * result.frames  # a frame alone is 2,304 bytes
