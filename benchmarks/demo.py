@@ -153,7 +153,7 @@ def measure(bundle: Path, video: Path, folder: Path, threads: int) -> dict[str, 
     opened = open_bundle(bundle)
     graphs = {"int8": bundle / "student.int8-cpu.onnx", "fp32": bundle / "student.fp32.onnx"}
     sessions = {precision: plain_session(graph, folder, threads) for precision, graph in graphs.items()}
-    with open_engine(opened, "cpu", "int8", threads=threads) as engine:
+    with open_engine(opened, "cpu", "int8", threads=threads, streams=2) as engine:
         agreement = same_labels(engine, sessions["int8"], video)
         if agreement < LEAST_AGREEMENT:
             raise SystemExit(f"The loop's graph agrees with the bundle's on {agreement:.3f} of the pixels only.")

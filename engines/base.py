@@ -61,8 +61,8 @@ class Engine(ABC):
     in_flight: int = 2
     gives_logits: bool = False
 
-    def __init__(self) -> None:
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix=type(self).__name__)
+    def __init__(self, streams: int = 1) -> None:
+        self._worker = ThreadPoolExecutor(streams, thread_name_prefix=type(self).__name__)
         self._pending: deque[tuple[Ticket, Callable[[], LabelMaps]]] = deque()
         self._issued = 0
         self._closed = False

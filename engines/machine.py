@@ -83,7 +83,7 @@ def read_machine(probe: Probe | None = None) -> Machine:
     cuda, nvcc = _toolkit(probe)
     return Machine(
         processor=_processor(probe),
-        cores=_cores(),
+        cores=cores(),
         memory=_memory(probe),
         system=_system(probe),
         kernel=probe.read("/proc/sys/kernel/osrelease") or platform.release(),
@@ -137,7 +137,8 @@ def _processor(probe: Probe) -> str:
     return found.group(1).strip() if found else platform.processor() or platform.machine()
 
 
-def _cores() -> int:
+def cores() -> int:
+    """How many this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -26,6 +26,7 @@ def open_engine(
     precision: str | None = None,
     *,
     threads: int = 0,
+    streams: int = 1,
     slots: int = 2,
     cuda_graph: bool = False,
     rebuild: Rebuild | None = None,
@@ -38,6 +39,7 @@ def open_engine(
             CPU runtime.
         precision: ``fp32``, ``fp16`` or ``int8``; by default the lowest that there is.
         threads: of the CPU runtime; 0 for one per core.
+        streams: requests that the CPU runtime works on side by side, sharing its threads.
         slots: requests that TensorRT has in flight.
         cuda_graph: let TensorRT replay each request as one recorded graph.
         rebuild: called where this machine could run TensorRT and the bundle has no engine that fits it.
@@ -83,7 +85,7 @@ def open_engine(
         precision = "int8" if "int8" in bundle.manifest.precisions else "fp32"
     simulate = target == "simulated"
     graph = "int8-cpu" if precision == "int8" and not simulate else precision
-    engine = CpuEngine(bundle.graph(graph), precision, threads=threads, simulate=simulate)
+    engine = CpuEngine(bundle.graph(graph), precision, threads=threads, streams=streams, simulate=simulate)
     engine.name += note
     return engine
 
