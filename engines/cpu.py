@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import onnx
 import onnxruntime
-from numpy.typing import NDArray
 
 from ..errors import UsageError
-from .argmax import SCORES, argmax, scores_graph
 from .base import Engine, Frames, LabelMaps, Logits
 from .machine import cores
 
@@ -41,19 +37,17 @@ class CpuEngine(Engine):
         options = onnxruntime.SessionOptions()
         # Each stream is a thread that runs requests; those beyond them help whoever needs it.
         options.intra_op_num_threads = threads if streams == 1 else all_threads - streams + 1
-        # Threads that wait would spin and take the cores from whoever reads and draws meanwhile: 15 % of the
-        # processor's time, for calls that are 7 % shorter (measured: two cores, INT8).
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        if streams > 1:
+            # Threads that wait would spin, and take the cores from whoever reads and draws meanwhile.
+            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         # Its warnings speak of the graph's insides; what concerns a user is raised.
         options.log_severity_level = 3
         if simulate:
             options.add_session_config_entry("session.disable_quant_qdq", "1")
         try:
-            model = onnx.load(graph)
-            cut = (scores_graph(model) or model).SerializeToString()
-            self._session = onnxruntime.InferenceSession(cut, options, providers=["CPUExecutionProvider"])
+            self._session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
         except Exception as error:
-            # The runtime's exceptions have no common base but Exception, and protobuf has its own.
+            # The runtime's exceptions have no common base but Exception.
             self._worker.shutdown()
             raise UsageError(
                 f"ONNX Runtime cannot load {graph}: {error}", "Build the bundle again, or update onnxruntime."
@@ -68,9 +62,7 @@ class CpuEngine(Engine):
         count, height, width, _ = frames.shape
         self.input_size = (int(height), int(width))
         self.batch = count if isinstance(count, int) else None
-        outputs = {output.name for output in self._session.get_outputs()}
-        self.gives_logits = "logits" in outputs
-        self._gives_scores = SCORES in outputs
+        self.gives_logits = any(output.name == "logits" for output in self._session.get_outputs())
         self.precision = precision
         self.target = "simulated" if simulate else "cpu"
         told = f"{threads} threads" if threads > 1 else "1 thread" if threads else "all cores"
@@ -84,19 +76,9 @@ class CpuEngine(Engine):
         logits: Logits = self._session.run(["logits"], {"frames": frames})[0]
         return np.asarray(logits)
 
-    def labels_and_logits(self, frames: Frames) -> tuple[LabelMaps, Logits]:
-        """Both from one pass, of a graph that gives logits; arguments as for :meth:`logits`."""
-        labels, logits = self._outputs(frames, "logits")
-        return labels, logits
-
     def _run(self, frames: Frames) -> LabelMaps:
-        return self._outputs(frames)[0]
-
-    def _outputs(self, frames: Frames, *names: str) -> list[NDArray[Any]]:
-        """The label maps, and further outputs."""
-        wanted = [SCORES if self._gives_scores else "labels", *names]
-        first, *others = self._session.run(wanted, {"frames": frames})
-        return [argmax(first) if self._gives_scores else np.asarray(first), *others]
+        labels: LabelMaps = self._session.run(["labels"], {"frames": frames})[0]
+        return np.asarray(labels)
 
     def _release(self) -> None:
         del self._session

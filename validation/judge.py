@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from ..calibration.score import Score
 from ..data.dataset import Dataset, LabelMap
 from ..engines.augmented import check_logits
-from ..engines.base import Engine, Frames, Logits
+from ..engines.base import Engine, Frames, LabelMaps, Logits
 from ..engines.cpu import CpuEngine
 from ..errors import DataError, UsageError
 from ..labels import NUM_CLASSES
@@ -232,7 +232,9 @@ class GraphEngine(CpuEngine):
         """What the graph says of each frame."""
         if not self.gives_logits:
             return [_Answer(labels, None) for labels in self._run(frames)]
-        labels, logits = self.labels_and_logits(frames)
+        labels: LabelMaps
+        logits: Logits
+        labels, logits = self._session.run(["labels", "logits"], {"frames": frames})
         return [_Answer(one, _sampled(scores)) for one, scores in zip(labels, logits)]
 
 
