@@ -164,7 +164,7 @@ def _show(found: Sensitivity, top: int) -> None:
 
     console = Console(highlight=False, soft_wrap=True)
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("layer", "what it is", "multiply-adds", "agreement lost", "mIoU lost", "SQNR, dB"):
+    for column in ("layer", "what it is", "multiply-\nadds", "agreement\nlost", "mIoU\nlost", "SQNR,\ndB"):
         words = column in ("layer", "what it is")
         table.add_column(column, justify="left" if words else "right", no_wrap=words)
 
