@@ -76,7 +76,7 @@ class LiveSource:
         self._connect = connect
         self._connection: Connection | None = connect()
         self.frames_dropped = self.times_lost = 0
-        self.seconds = 0.0
+        self.seconds = self.waited = 0.0
         self._arrived = threading.Condition()
         self._stopped = threading.Event()
         self._error: BaseException | None = None
@@ -123,7 +123,9 @@ class LiveSource:
 
     def __next__(self) -> Image:
         with self._arrived:
+            begin = time.monotonic()
             self._arrived.wait_for(lambda: self._waiting or self._stopped.is_set() or self._error is not None)
+            self.waited += time.monotonic() - begin
             if self._error is not None and not self._waiting:
                 raise self._error
             if self._stopped.is_set():

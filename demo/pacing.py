@@ -55,7 +55,7 @@ class PacedSource:
         self._policy = check_policy(policy)
         self._notify: Notify = notify or _say_nothing
         self.frames_dropped = 0
-        self.seconds = 0.0
+        self.seconds = self.waited = 0.0
         self._ahead: tuple[Image, float] | None = None
         self._origin: float | None = None  # when the frame of second 0 was due; None: not playing at a pace
         self._stopped = threading.Event()
@@ -127,7 +127,10 @@ class PacedSource:
 
     def _wait(self, seconds: float) -> bool:
         """Wait, or less where the source is stopped meanwhile: then True."""
-        return self._stopped.wait(seconds)
+        begin = time.monotonic()
+        stopped = self._stopped.wait(seconds)
+        self.waited += time.monotonic() - begin
+        return stopped
 
 
 def _say_nothing(_: str) -> None:

@@ -241,8 +241,10 @@ class _Run:
         while self._room.take():
             if self._settings is not None and self._settings.policy != self._source.policy:
                 self._source.set_policy(self._settings.policy)
+            waited = self._source.waited
             with self._clock.time("decode"):
                 frame = next(frames, None)
+            self._clock.seconds["decode"] -= self._source.waited - waited
             if frame is None:
                 break
             self._decoded.put(Job(number, self._source.seconds, frame))

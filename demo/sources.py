@@ -33,7 +33,8 @@ class FrameSource(Protocol):
     ``live`` sources do not wait for whoever takes the frames. ``policy`` is one of
     :data:`~trtparse.demo.pacing.POLICIES`, and ``set_policy`` changes it, from any thread; ``frames_dropped`` is how
     many it cost. ``seconds`` is when the frame handed out last is shown, from the first one on; of live sources, when
-    it was captured. ``has_audio`` and ``constant_rate`` tell what a written video will lack.
+    it was captured. ``waited`` is for how many seconds it had nothing to do but wait until a frame came or was due.
+    ``has_audio`` and ``constant_rate`` tell what a written video will lack.
 
     Each frame is (H, W, 3) uint8, BGR, and belongs to whoever took it: it may be drawn on.
     """
@@ -67,6 +68,9 @@ class FrameSource(Protocol):
 
     @property
     def seconds(self) -> float: ...
+
+    @property
+    def waited(self) -> float: ...
 
     @property
     def has_audio(self) -> bool: ...

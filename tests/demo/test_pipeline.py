@@ -253,3 +253,16 @@ def test_a_result_goes_to_json(walk: Any, engine: Any, tmp_path: Path) -> None:
     assert told["output"] == str(tmp_path / "out.mp4")
     assert set(told["stages"]) == {"decode", "preprocess", "infer", "overlay", "encode"}
     assert told["fps"] == pytest.approx(20 / told["seconds"])
+
+
+def test_waiting_for_the_source_is_not_decoding(make_engine: Any) -> None:
+    class Waits(ArraySource):
+        def __next__(self) -> np.ndarray:
+            self.waited += 10.0  # more than anything takes: what is left shows that it was taken off
+            return super().__next__()
+
+    frames = [np.zeros((*SIZE, 3), np.uint8)] * 4
+    with make_engine() as engine:
+        result = run_demo(Waits(frames, SIZE), engine, [])
+    assert result.frames == 4
+    assert result.stages.decode < 0
