@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import cv2
+
+_SILENT = 0  # LOG_LEVEL_SILENT
 
 
 @contextmanager
@@ -18,10 +21,11 @@ def quiet_opencv() -> Iterator[None]:
     for a fault.
     """
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # AV_LOG_QUIET
-    logging = cv2.utils.logging
+    # OpenCV 4.8, which JetPack 6 brings, has these two in the module itself.
+    logging: Any = getattr(cv2.utils, "logging", cv2)
     level = logging.getLogLevel()
     if "OPENCV_LOG_LEVEL" not in os.environ:
-        logging.setLogLevel(logging.LOG_LEVEL_SILENT)
+        logging.setLogLevel(_SILENT)
     try:
         yield
     finally:
