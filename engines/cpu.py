@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 
 from ..errors import UsageError
 from .base import Engine, Frames, LabelMaps, Logits
 from .machine import cores
+from .simulation import simulated_graph
 
 
 class CpuEngine(Engine):
@@ -45,9 +47,10 @@ class CpuEngine(Engine):
         if simulate:
             options.add_session_config_entry("session.disable_quant_qdq", "1")
         try:
-            self._session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+            source = simulated_graph(onnx.load(graph)).SerializeToString() if simulate else str(graph)
+            self._session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
         except Exception as error:
-            # The runtime's exceptions have no common base but Exception.
+            # The runtime's exceptions and protobuf's have no common base but Exception.
             self._worker.shutdown()
             raise UsageError(
                 f"ONNX Runtime cannot load {graph}: {error}", "Build the bundle again, or update onnxruntime."

@@ -250,7 +250,9 @@ def _opencv(machine: Machine, packages: Packages) -> Iterator[Finding]:
         text = f"{' and '.join(names.split())} write the same files; which one works is chance."
         yield Finding("OpenCV", "broken", text, f"pip uninstall -y {names} && pip install opencv-python")
     elif machine.jetson is not None and package.gstreamer is False:
-        text = f"{package.version}, without GStreamer: CSI cameras go through gst-launch-1.0. The system's needs no pipe."
+        text = (
+            f"{package.version}, without GStreamer: CSI cameras go through gst-launch-1.0. The system's needs no pipe."
+        )
         name = "nvidia-opencv" if machine.jetson.generation == 6 else "python3-opencv"
         remove = f"pip uninstall -y {' '.join(wheels).replace('_', '-')} && " if wheels else ""
         yield Finding("OpenCV", "advice", text, f"{remove}sudo apt-get install {name}")

@@ -17,6 +17,7 @@ from trtparse.calibration.placement import WeightSite, place, restrict
 from trtparse.calibration.qdq import activation_scales, quantise
 from trtparse.calibration.ranges import Ranges
 from trtparse.calibration.weights import Int8Weights
+from trtparse.engines.simulation import simulated_graph
 from trtparse.errors import BuildError
 from trtparse.trt_builder.half import to_half
 
@@ -54,7 +55,8 @@ def integers_in(model: onnx.ModelProto) -> dict[str, NDArray[np.int8]]:
     outputs = [onnx.helper.make_tensor_value_info(node.output[0], onnx.TensorProto.INT8, None) for node in pairs]
     graph = onnx.helper.make_graph(pairs, "weights", [], outputs, [index.initializers[name] for name in sorted(names)])
     part = onnx.helper.make_model(graph, opset_imports=model.opset_import, ir_version=10)
-    session = onnxruntime.InferenceSession(part.SerializeToString(), providers=["CPUExecutionProvider"])
+    content = simulated_graph(part).SerializeToString()
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     return dict(zip((node.input[0] for node in pairs), session.run(None, {})))
 
 

@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from trtparse.engines.simulation import simulated_graph
 from trtparse.errors import BuildError
 from trtparse.trt_builder.weakly_typed import float_graph, implicit_graph
 
@@ -20,7 +21,8 @@ def run(model: onnx.ModelProto, frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
     options.add_session_config_entry("session.disable_quant_qdq", "1")
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    content = simulated_graph(model).SerializeToString()
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     labels: NDArray[np.uint8] = session.run(["labels"], {"frames": frames})[0]
     return labels
 
