@@ -21,7 +21,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 import numpy as np
 
@@ -36,6 +35,7 @@ from .people.crops import Crop, paste
 from .people.finder import PeopleFinder
 from .people.smoothing import TemporalSmoothing
 from .result import DemoResult as DemoResult
+from .settings import Settings
 from .sinks import FrameSink
 from .sources import FrameSource
 
@@ -50,25 +50,6 @@ Progress = Callable[[int, "int | None"], None]
 
 Observer = Callable[[ParsedFrame], None]
 """Called on the encoding thread with each frame, after the sinks that take every frame."""
-
-
-class Settings(Protocol):
-    """What may be changed while frames go by; read once per frame."""
-
-    @property
-    def opacity(self) -> float:
-        """0..1, how far a part's colour covers the frame."""
-        ...
-
-    @property
-    def classes(self) -> frozenset[int]:
-        """Which ids of LIP-20 are drawn."""
-        ...
-
-    @property
-    def policy(self) -> str:
-        """What the source does when the pipeline cannot follow: "all" or "latest"."""
-        ...
 
 
 def run_demo(
