@@ -20,7 +20,9 @@ _INK = (242, 242, 242)
 _SWATCH_EDGE = (205, 205, 205)  # makes (0, 0, 85) and its like stand out from the backing
 _APPEARS_AFTER = 3  # frames in a row; one frame's noise adds no row
 _STAYS_SECONDS = 2.0
-_LEAST_SHARE = 5e-4  # of the frame: 13x13 pixels of 768x432
+
+LEAST_SHARE = 5e-4
+"""Of the frame, below which a class is noise: 13x13 pixels of 768x432."""
 
 
 @dataclass(frozen=True)
@@ -179,7 +181,7 @@ class SteadyClasses:
 
     def update(self, labels: LabelMap) -> tuple[int, ...]:
         """Take the next frame's (H, W) uint8 labels and tell which classes to name; background never is."""
-        present = class_shares(labels) >= _LEAST_SHARE
+        present = class_shares(labels) >= LEAST_SHARE
         present[0] = False
         self._streak = np.where(present, self._streak + 1, 0)
         self._absent = np.where(present, 0, self._absent + 1)

@@ -19,7 +19,7 @@ import numpy as np
 from ..data.dataset import Image
 from ..errors import DataError, TrtparseError
 from .containers import rate_of, usual_rate
-from .pacing import Notify, check_policy, fitted
+from .pacing import Notify, check_policy, fitted, say_nothing
 
 _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.5, 30.0
 _MOST_WAITING = 32  # frames of a live source that is to keep all; then its reader waits
@@ -72,7 +72,7 @@ class LiveSource:
     ) -> None:
         self.name = name
         self._policy = check_policy(policy)
-        self._notify = notify
+        self._say: Notify = notify or say_nothing
         self._connect = connect
         self._connection: Connection | None = connect()
         self.frames_dropped = self.times_lost = 0
@@ -226,7 +226,3 @@ class LiveSource:
                 f"{frame.shape[1]}x{frame.shape[0]}; it goes on in the first size."
             )
         return fitted(frame, self.size)
-
-    def _say(self, text: str) -> None:
-        if self._notify is not None:
-            self._notify(text)

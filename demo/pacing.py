@@ -53,7 +53,7 @@ class PacedSource:
 
     def __init__(self, policy: str = "all", notify: Notify | None = None) -> None:
         self._policy = check_policy(policy)
-        self._notify: Notify = notify or _say_nothing
+        self._notify: Notify = notify or say_nothing
         self.frames_dropped = 0
         self.seconds = self.waited = 0.0
         self._ahead: tuple[Image, float] | None = None
@@ -133,5 +133,5 @@ class PacedSource:
         return stopped
 
 
-def _say_nothing(_: str) -> None:
+def say_nothing(_: str) -> None:
     """For those who did not ask to be told."""

@@ -34,14 +34,14 @@ from .parsed_frame import ParsedFrame
 from .people.crops import Crop, paste
 from .people.finder import PeopleFinder
 from .people.smoothing import TemporalSmoothing
-from .result import DemoResult as DemoResult
+from .result import DemoResult
 from .settings import Settings
 from .sinks import FrameSink
 from .sources import FrameSource
 
 _SPARE = 4  # requests of frames besides those in flight: two on their way in, two on their way out
 _SPARE_LIVE = 3  # frames: what waits is late, so no more of it than keeps every stage busy
-_POLL_SECONDS = 0.1
+_LOOK_UP_SECONDS = 0.025  # between looks at progress and windows once the engine is done
 _PATIENCE_SECONDS = 10.0  # for a thread to end after it was told to; then it is left behind
 _MOST_AT_ONCE = 8  # crops in one request to an engine that takes any number
 
@@ -168,7 +168,7 @@ class _Run:
         try:
             self._infer()
             while threads[-1].is_alive() and not self._stop.is_set():
-                threads[-1].join(_POLL_SECONDS / 4)
+                threads[-1].join(_LOOK_UP_SECONDS)
                 self._look_up()
         finally:
             self._halt()

@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 
 from ...labels import CLASS_NAMES, NUM_CLASSES, PALETTE_RGB
-from ..legend import class_shares
+from ..legend import LEAST_SHARE, class_shares
 from ..pacing import POLICIES
 from ..parsed_frame import ParsedFrame
 from .settings import Choice
 
 _MOST_PEOPLE = 32  # told apart on the page; all of them are counted
-_LEAST_SHARE = 5e-4  # of the frame, below which a class is noise; the legend's own limit
 
 
 def welcome(title: str, details: str) -> str:
@@ -45,7 +44,7 @@ def status_letter(frame: ParsedFrame | None, waited: float, people_so_far: int, 
     if frame is None:
         return _letter("status", waited=waited)
     shares = class_shares(frame.labels)
-    seen = {int(index): float(shares[index]) for index in np.flatnonzero(shares >= _LEAST_SHARE) if index}
+    seen = {int(index): float(shares[index]) for index in np.flatnonzero(shares >= LEAST_SHARE) if index}
     people = [{"id": person.id, "score": _finite(person.score)} for person in frame.people[:_MOST_PEOPLE]]
     return _letter(
         "status",
