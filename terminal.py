@@ -24,11 +24,16 @@ if TYPE_CHECKING:
     from .validation.result import ValidationResult
 
 
+SECONDS_BETWEEN_LINES = 60.0
+"""Of progress, where there is no terminal to draw a bar on."""
+
+
 class Terminal:
     """Progress on stderr, one result on stdout: a table, or with ``--json`` one document.
 
-    On a terminal, every stage that is done leaves a line with its time; the one at work has a progress bar. A
-    context manager; the bar is removed when it ends, so that an error stands alone.
+    On a terminal, every stage that is done leaves a line with its time; the one at work has a progress bar. Into a
+    file or a pipe goes a line for each stage, and one a minute of how far it is. A context manager; the bar is removed
+    when it ends, so that an error stands alone.
     """
 
     def __init__(self, *, as_json: bool) -> None:
@@ -55,7 +60,8 @@ class Terminal:
             disable=not self._drawn,
         )
         self._task: TaskID | None = None
-        self._stage, self._since = "", 0.0
+        self._stage, self._since, self._told = "", 0.0, 0.0
+        self._first: tuple[float, int] | None = None
 
     def __enter__(self) -> Terminal:
         self._bar.start()
@@ -75,11 +81,13 @@ class Terminal:
 
     def stage(self, text: str) -> None:
         """Start a new piece of work; without a terminal to draw on, a line per stage."""
+        self._tick()
+        self._stage = text
+        self._since = self._told = time.monotonic()
+        self._first = None
         if not self._drawn:
             self.note(f"{text} …")
             return
-        self._tick()
-        self._stage, self._since = text, time.monotonic()
         self._task = self._bar.add_task(text, total=None, count="", note="")
 
     def _tick(self) -> None:
@@ -96,10 +104,25 @@ class Terminal:
         count = str(done) if total is None else f"{done}/{total}"
         if self._task is not None:
             self._bar.update(self._task, completed=done, total=total, count=count, note=note)
+            return
+        now = time.monotonic()
+        # Work that goes on where it was killed has not done all of it since the stage began.
+        self._first = since, before = self._first or (now, done)
+        if now - self._told >= SECONDS_BETWEEN_LINES:
+            self._told = now
+            left = _left((now - since) / (done - before) * (total - done)) if total and done > before else ""
+            self.note(", ".join(filter(None, (f"{self._stage}: {count}", note, left))))
 
     def result(self, values: dict[str, Any]) -> None:
         """The document of ``--json``."""
         print(json.dumps(values, indent=2))
+
+
+def _left(seconds: float) -> str:
+    hours, minutes = divmod(round(seconds / 60), 60)
+    if hours:
+        return f"about {hours} h {minutes:02} min left"
+    return f"about {minutes} min left" if minutes else "less than a minute left"
 
 
 def _table(*columns: str) -> Table:

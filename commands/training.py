@@ -76,7 +76,6 @@ def run_training(
         terminal.progress(now.step, now.steps, f"loss {now.loss:.3f}, {now.images_per_second:.1f} images/s{score}")
 
     with Terminal(as_json=as_json) as terminal:
-        terminal.stage(f"Training in {output}")
         best = run_recipe(recipe, output, on_progress=report, on_stage=terminal.stage)
     score = None if not last else last[0].best
     if as_json:

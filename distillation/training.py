@@ -102,7 +102,7 @@ def train(
         output: folder of the run: ``best.safetensors``, ``state.pt``, ``log.jsonl``, TensorBoard's events.
         teacher: what ``recipe.distillation.teacher`` names.
         on_progress: called after every step.
-        on_stage: told in a few words what takes long before the first step.
+        on_stage: told in a few words what begins: what takes long before the first step, then the training.
 
     Returns:
         The path of the best checkpoint.
@@ -114,8 +114,10 @@ def train(
     """
     _check(recipe, images, teacher)
     check_output_folder(output)
-    run = _Run(recipe, images, output, teacher, on_stage or (lambda _: None))
+    tell = on_stage or (lambda _: None)
+    run = _Run(recipe, images, output, teacher, tell)
     try:
+        tell(f"Training in {output}")
         run.loop(on_progress)
     finally:
         run.close()

@@ -74,7 +74,7 @@ class Manifest:
 
     def to_json(self) -> str:
         values = asdict(self)
-        values["digest"] = _digest(values)
+        values["digest"] = digest_of(values)
         return json.dumps(values, indent=2) + "\n"
 
     @classmethod
@@ -91,7 +91,7 @@ class Manifest:
             raise UsageError(f"{path} is not a bundle's manifest: {error}.", _REBUILD) from error
         if schema > SCHEMA:
             raise UsageError(f"{path} has schema {schema}; this trtparse reads {SCHEMA}.", "Update trtparse.")
-        if digest != _digest(values):
+        if digest != digest_of(values):
             raise UsageError(f"{path} was changed after it was written.", _REBUILD)
         try:
             for name in ("labels", "input_size", "precisions"):
@@ -133,7 +133,7 @@ class Bundle:
     @property
     def digest(self) -> str:
         """Of all its files: bundles with the same one label every frame alike."""
-        return _digest(self.manifest.files)
+        return digest_of(self.manifest.files)
 
 
 def open_bundle(path: Path) -> Bundle:
@@ -318,5 +318,6 @@ def _remove_leftovers(place: Path) -> None:
                         shutil.rmtree(entry, ignore_errors=True)
 
 
-def _digest(values: dict[str, Any]) -> str:
+def digest_of(values: dict[str, Any]) -> str:
+    """sha256 over values in JSON's types, however their keys are ordered."""
     return hashlib.sha256(json.dumps(values, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

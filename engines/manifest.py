@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ..errors import MachineError, UsageError
-from .bundle import Bundle, inside
+from .bundle import Bundle, digest_of, inside
 
 SCHEMA = 1
 
@@ -84,7 +84,7 @@ class EngineManifest:
 
     def to_json(self) -> str:
         values = asdict(self)
-        values["digest"] = _digest(values)
+        values["digest"] = digest_of(values)
         return json.dumps(values, indent=2) + "\n"
 
     @classmethod
@@ -101,7 +101,7 @@ class EngineManifest:
             raise UsageError(f"{path} is not an engine's manifest: {error}.", _build_again(path)) from error
         if schema != SCHEMA:
             raise UsageError(f"{path} has schema {schema}; this trtparse reads {SCHEMA}.", _build_again(path))
-        if digest != _digest(values):
+        if digest != digest_of(values):
             raise UsageError(f"{path} was changed after it was written.", _build_again(path))
         try:
             for name in ("input_size", "batch", "rebuild"):
@@ -265,7 +265,3 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 def _build_again(path: Path) -> str:
     return f"Build the engine again: trtparse build {shlex.quote(str(path.parent.parent))} --int8 --target tensorrt"
-
-
-def _digest(values: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(values, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -906,6 +906,31 @@ def test_a_stage_that_failed_is_not_ticked_off(
     assert "✓" not in capsys.readouterr().err
 
 
+def test_into_a_file_goes_a_line_a_minute_of_how_far_it_is(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 100.0
+    monkeypatch.setattr("trtparse.terminal.time.monotonic", lambda: now)
+    with Terminal(as_json=False) as terminal:
+        terminal.stage("Training in runs/a")
+        # Killed after 1,000 steps: those took no time now.
+        for step in range(1_000, 1_400):
+            terminal.progress(step, 2_000, "loss 1.200")
+            now += 1
+        terminal.stage("Watching")
+        now += 61
+        terminal.progress(7, None)
+    assert capsys.readouterr().err.splitlines() == [
+        "Training in runs/a …",
+        *(
+            f"Training in runs/a: {1_000 + step}/2000, loss 1.200, about {minutes} min left"
+            for step, minutes in ((60, 16), (120, 15), (180, 14), (240, 13), (300, 12), (360, 11))
+        ),
+        "Watching …",
+        "Watching: 7",
+    ]
+
+
 def test_into_a_pipe_go_lines_that_are_not_broken_and_json_is_silent(capsys: pytest.CaptureFixture[str]) -> None:
     name = "a-long-name/" * 12
     for as_json in (False, True):
