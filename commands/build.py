@@ -62,10 +62,9 @@ _INT8_OPTIONS = (
 @click.option(
     "--correct",
     "corrections",
-    type=click.Choice(["equalisation", "rounding", "bias", "tuning"]),
+    type=click.Choice(["equalisation", "rounding", "bias"]),
     multiple=True,
-    help="Equalise channels across layers, learn to round (AdaRound; slow), correct biases, tune all weights to give "
-    "FP32's answers (slowest, best); may be repeated.",
+    help="Equalise channels across layers, learn to round (AdaRound; slow), correct biases; may be repeated.",
 )
 @click.option(
     "--ranges", type=click.Path(path_type=Path), metavar="FILE", help="Take a calibration.json; refused if it is stale."

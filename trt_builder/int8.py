@@ -32,15 +32,12 @@ from .half import to_half
 
 AUTO = "auto"
 
-CORRECTIONS = ("equalisation", "rounding", "bias", "tuning")
+CORRECTIONS = ("equalisation", "rounding", "bias")
 """Cross-layer equalisation before calibration; rounding of the weights learned layer by layer; biases that make up for
-the mean error; weights and biases tuned from end to end. In the order in which they are applied."""
+the mean error. In the order in which they are applied."""
 
 CORRECTED_ON = 64
 """Calibration images that rounding and biases are fitted to."""
-
-TUNED_ON = 256
-"""Calibration images that weights are tuned on."""
 
 UNJUDGED = Method("mse")
 """What ``auto`` takes where no image was held out to compare methods on: the best of them on photographs."""
@@ -237,9 +234,9 @@ class Int8Builder:
     def _corrected(self, placement: Placement, ranges: Ranges, dataset: Dataset, selection: Selection) -> Int8Weights:
         """The weights' scales, with the corrections that were asked for."""
         weights = Int8Weights(self.spec.weights)
+        indices = selection.indices[:CORRECTED_ON]
 
-        def frames(images: int = CORRECTED_ON) -> Iterator[Image]:
-            indices = selection.indices[:images]
+        def frames() -> Iterator[Image]:
             return (frame for _, frame in letterboxed(dataset, indices, input_size_of(self.model)))
 
         if "rounding" in self.spec.corrections:
@@ -264,20 +261,7 @@ class Int8Builder:
                 frames(),
                 weights=weights,
                 threads=self.threads,
-                progress=lambda done: self.progress(done, min(CORRECTED_ON, len(selection.indices))),
-            )
-        if "tuning" in self.spec.corrections:
-            from ..calibration.tuning import tune_weights
-
-            self.stage("Tuning weights")
-            weights = tune_weights(
-                self.model,
-                placement,
-                ranges,
-                frames(TUNED_ON),
-                weights=weights,
-                threads=self.threads,
-                progress=self.progress,
+                progress=lambda done: self.progress(done, len(indices)),
             )
         return weights
 

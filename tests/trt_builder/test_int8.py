@@ -19,7 +19,7 @@ from trtparse.engines.bundle import CALIBRATION_NAME
 from trtparse.errors import AccuracyError, DataError, UsageError
 from trtparse.networks.weights import DEFAULT_WEIGHTS
 from trtparse.trt_builder.build import BuildSpec, Built, build_bundle
-from trtparse.trt_builder.int8 import CORRECTIONS, Int8Spec, Records
+from trtparse.trt_builder.int8 import Int8Spec, Records
 
 SIZE = (64, 64)
 Build = Callable[..., Built]
@@ -188,16 +188,15 @@ def test_two_budgets_or_one_that_makes_no_sense_are_refused() -> None:
 
 
 def test_every_correction_can_be_asked_for_and_is_named(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
-    from trtparse.calibration import rounding, tuning
+    from trtparse.calibration import rounding
 
     monkeypatch.setattr(rounding, "learn_rounding", partial(rounding.learn_rounding, steps=1))
-    monkeypatch.setattr(tuning, "tune_weights", partial(tuning.tune_weights, steps=1))
     plain = build().bundle.graph("int8").read_bytes()
-    spec = Int8Spec("max", weights="mse", corrections=CORRECTIONS)
+    spec = Int8Spec("max", weights="mse", corrections=("equalisation", "rounding", "bias"))
     built = build(int8=spec)
     calibration = built.bundle.manifest.calibration
     assert calibration["weights"] == "mse"
-    assert calibration["corrections"] == ["equalisation", "rounding", "bias", "tuning"]
+    assert calibration["corrections"] == ["equalisation", "rounding", "bias"]
     assert built.bundle.graph("int8").read_bytes() != plain
     assert built.bundle.manifest.parity["fp32"]["pixel_agreement"] > 0.999
     with pytest.raises(UsageError, match="no correction 'luck'"):
