@@ -409,10 +409,10 @@ def test_a_manifest_of_the_first_schema_is_read_and_written_as_the_second(bundle
     path = bundle / "bundle.json"
     values = json.loads(path.read_text())
     del values["accuracy"], values["digest"]
-    from trtparse.engines.bundle import _digest
+    from trtparse.engines.bundle import digest_of
 
     values["schema"] = 1
-    path.write_text(json.dumps({**values, "digest": _digest(values)}))
+    path.write_text(json.dumps({**values, "digest": digest_of(values)}))
     assert add_accuracy(open_bundle(bundle), {"cpu-int8": {"mean_iou": 0.5}})
     assert open_bundle(bundle).manifest.accuracy == {"cpu-int8": {"mean_iou": 0.5}}
     assert json.loads(path.read_text())["schema"] == 2
