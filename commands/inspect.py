@@ -87,6 +87,9 @@ def _accuracy(figures: dict[str, Any]) -> str:
     if figures["loss"] is not None:
         facts.append("loss {:+.2f} ({:+.2f} to {:+.2f})".format(*figures["loss"]))
     facts.append(f"{100 * figures['agreement']:.2f} % of the pixels as in {figures['reference'].partition(',')[0]}")
+    # Older bundles have the pixels alone.
+    if figures.get("agreement_mean_iou") is not None:
+        facts.append(f"mIoU with its label maps {100 * figures['agreement_mean_iou']:.2f}")
     return ", ".join(facts)
 
 

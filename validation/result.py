@@ -338,6 +338,7 @@ def measured_accuracy(result: ValidationResult) -> dict[str, dict[str, Any]]:
             "class_iou": None if engine.scores is None else list(engine.scores.class_iou),
             "loss": None if engine.loss is None else [engine.loss.points, engine.loss.low, engine.loss.high],
             "agreement": engine.agreement.pixel_accuracy,
+            "agreement_mean_iou": engine.agreement.mean_iou,
         }
         for engine in result.engines
     }

@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
+import pytest
+
 from trtparse.engines import Bundle
 from trtparse.engines.bundle import add_accuracy, add_files, open_bundle
 
@@ -19,6 +21,19 @@ def test_it_says_what_a_bundle_holds(bundle: Bundle, run: Run) -> None:
         assert text in out
     for value in bundle.manifest.calibration["key"].values():
         assert str(value)[:16] in out
+
+
+@pytest.mark.parametrize(("figures", "told"), [({"agreement_mean_iou": 0.9803}, "98.03"), ({}, None)])
+def test_agreement_is_told_by_pixels_and_by_classes_where_the_bundle_has_both(
+    bundle: Bundle, run: Run, figures: dict[str, float], told: str | None
+) -> None:
+    plain = {"images": 7, "dataset": "some", "mean_iou": None, "loss": None, "agreement": 0.9961, "reference": "PyTorch"}
+    add_accuracy(bundle, {"cpu-int8": {**plain, **figures}})
+    _, out, _ = run("inspect", str(bundle.path))
+    line = next(line for line in out.splitlines() if "99.61 % of the pixels" in line)
+    assert ("mIoU with its label maps" in " ".join(out.split())) == (told is not None)
+    assert told is None or told in out
+    assert "some" in line
 
 
 def test_json_is_the_manifest(bundle: Bundle, run: Run) -> None:

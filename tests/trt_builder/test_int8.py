@@ -178,6 +178,8 @@ def test_a_budget_of_agreement_needs_no_label_maps(build: Build, people: Dataset
     search = built.bundle.manifest.calibration["search"]
     assert search["max_drop"] == 80
     assert search["score"]["loss"] is None
+    measured = built.bundle.manifest.accuracy["simulated-int8"]["agreement_mean_iou"]
+    assert 100 * measured == pytest.approx(search["score"]["agreement"])
 
 
 def test_two_budgets_or_one_that_makes_no_sense_are_refused() -> None:

@@ -175,6 +175,7 @@ def test_the_figures_for_a_bundle_are_by_target_and_precision(made_up: MadeUp) -
     unlabelled = measured_accuracy(made_up(labelled=False, pictures=False))["cpu-int8"]
     assert (unlabelled["mean_iou"], unlabelled["loss"]) == (None, None)
     assert unlabelled["agreement"] > 0.5
+    assert unlabelled["agreement_mean_iou"] == made_up(labelled=False, pictures=False).engines[0].agreement.mean_iou
 
 
 def test_an_engine_may_have_no_bundle_and_no_latency() -> None:
