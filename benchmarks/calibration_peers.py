@@ -7,7 +7,8 @@ ONNX Runtime's entropy calibration, which does not grow with the images; in no m
     python benchmarks/calibration_peers.py CCP LIP [--modelopt PYTHON] [--nncf PYTHON] [--work FOLDER]
 
 All quantise the same FP32 graph over the same letterboxed frames, which ``trtparse build`` chose from a pool of
-LIP's images, on the same cores. Nobody is judged on an image of that pool. Graphs for TensorRT are simulated, graphs
+LIP's images, on the same cores. Nobody is judged on an image of that pool. A second build, by contract, gives layers
+back to FP16 until other LIP images agree by as much as asked. Graphs for TensorRT are simulated, graphs
 for a CPU runtime run on it. What is not INT8 is FP32 in all of them but the build's own for TensorRT, where it is FP16.
 ModelOpt and NNCF live in environments of their own, as they are no dependencies:
 
@@ -45,7 +46,7 @@ from trtparse.validation.reading import Frame, read_frame
 from trtparse.validation.scoring import Prediction, score_image
 
 QUANTISERS = Path(__file__).with_name("peer_quantisers.py")
-WEIGHTS = Path(__file__).parent.parent / "networks" / "weights" / "student.safetensors"
+SHIPPED = Path(__file__).parent.parent / "networks" / "weights" / "student.safetensors"
 HELD_OUT = 64
 """Images of the pool beyond those that calibrate, for what a build compares graphs on."""
 
@@ -128,22 +129,40 @@ class Bench:
         return output, self.kept(output.name, make)
 
 
-def build(bench: Bench, lip: Dataset, pool: Sequence[int]) -> tuple[Bundle, dict[str, Any]]:
+def write_pool(bench: Bench, lip: Dataset, name: str, indices: Sequence[int]) -> Path:
+    """A folder of the images, as a user has them."""
+    folder = bench.work / name
+    folder.mkdir(exist_ok=True)
+    for index in indices:
+        path = folder / f"{Path(lip.names[index]).stem}.png"
+        if not path.exists():
+            cv2.imwrite(str(path), lip[index].image)
+    return folder
+
+
+def build(bench: Bench, name: str, bundle: Path, options: Sequence[str]) -> tuple[Bundle, dict[str, Any]]:
     """The product itself over the pool: a bundle, with its time and memory."""
-    folder, bundle = bench.work / "pool", bench.work / "bundle"
 
     def make() -> dict[str, Any]:
-        folder.mkdir(exist_ok=True)
-        for index in pool:
-            cv2.imwrite(str(folder / f"{Path(lip.names[index]).stem}.png"), lip[index].image)
-        command = [sys.executable, "-m", "trtparse.cli", "build", str(WEIGHTS), "--int8", "--data", str(folder)]
-        command += ["--calibration-images", str(bench.options.images), "--output", str(bundle)]
-        print("trtparse build", file=sys.stderr)
-        seconds, memory = run([*command, *bench.options.build_options, "--threads", str(bench.options.threads)])
+        command = [sys.executable, "-m", "trtparse.cli", "build", bench.options.student, "--int8"]
+        command += ["--data", bench.work / "pool", "--calibration-images", bench.options.images]
+        command += ["--threads", bench.options.threads]
+        print(f"trtparse {name}", file=sys.stderr)
+        seconds, memory = run([*map(str, command), "--output", str(bundle), *options])
         return {"seconds": seconds, "peak_mb": memory}
 
-    facts = bench.kept("build", make)
-    return open_bundle(bundle), facts
+    facts = bench.kept(name.replace(" ", "-"), make)
+    opened = open_bundle(bundle)
+    return opened, facts | _contract(opened)
+
+
+def _contract(bundle: Bundle) -> dict[str, Any]:
+    """What a search for a budget ended with; nothing where there was none."""
+    search = bundle.manifest.calibration.get("search")
+    if search is None:
+        return {}
+    chosen = next(point for point in search["points"] if point["int8"] == search["int8"])
+    return {"given_back": search["given_back"], "int8_layers": len(search["int8"]), "int8_share": chosen["share"]}
 
 
 def calibration_frames(bench: Bench, bundle: Bundle) -> tuple[Path, int]:
@@ -157,7 +176,7 @@ def calibration_frames(bench: Bench, bundle: Bundle) -> tuple[Path, int]:
         order = [*first, *sorted(set(range(len(dataset))) - set(first))]
         frames = [read_frame(dataset, index, bundle.manifest.input_size, "ce2p").pixels for index in order]
         # A pool smaller than the counts of --memory-images is gone through again: memory does not mind.
-        count = max(len(chosen), *bench.options.memory_images)
+        count = max([len(chosen), *bench.options.memory_images])
         np.save(path, np.stack([frames[index % len(frames)] for index in range(count)]))
     return path, len(chosen)
 
@@ -234,17 +253,23 @@ def measure(bench: Bench) -> dict[str, Any]:
     options = bench.options
     ccp, lip = open_dataset(options.ccp, "val"), open_dataset(options.lip, purpose="calibration")
     order = [int(index) for index in np.random.default_rng(options.seed).permutation(len(lip))]
-    pool = order[: options.images + HELD_OUT]
-    bundle, build_facts = build(bench, lip, pool)
+    # In this order, none twice: those that calibrate, those the table is of, those that judge for the contract.
+    ends = np.cumsum([options.images + HELD_OUT, options.lip_images, options.contract_images])
+    pool, table_of, judging = order[: ends[0]], order[ends[0] : ends[1]], order[ends[1] : ends[2]]
+    write_pool(bench, lip, "pool", pool)
+    promised = f"--min-agreement {options.min_agreement:g}"
+    contract = [*promised.split(), "--held-out", str(write_pool(bench, lip, "judging", judging))]
+    facts: dict[str, dict[str, Any]] = {}
+    graphs: dict[str, tuple[Path, str]] = {}
+    for name, given in (("build", options.build_options), (f"build {promised}", contract)):
+        made, facts[f"trtparse {name}"] = build(bench, name, bench.work / name.replace(" ", "-"), given)
+        graphs[f"trtparse {name}"] = (made.graph("int8"), "simulated")
+        graphs[f"trtparse {name}, CPU"] = (made.graph("int8-cpu"), "native")
+    bundle = open_bundle(bench.work / "build")
     model = bundle.graph("fp32")
     frames, images = calibration_frames(bench, bundle)
-    facts: dict[str, dict[str, Any]] = {"trtparse build": build_facts}
-    graphs = {
-        "trtparse build": (bundle.graph("int8"), "simulated"),
-        "trtparse build, CPU": (bundle.graph("int8-cpu"), "native"),
-    }
     for contender in CONTENDERS:
-        if contender.environment in bench.missing:
+        if contender.environment in bench.missing or contender.program not in options.programs:
             continue
         output, facts[contender.name] = bench.quantise(contender, model, frames, images)
         if "failed" in facts[contender.name]:
@@ -256,12 +281,12 @@ def measure(bench: Bench) -> dict[str, Any]:
     memory = {
         contender.name: {str(n): bench.quantise(contender, model, frames, n)[1] for n in options.memory_images}
         for contender in FOR_MEMORY
-        if contender.environment not in bench.missing
+        if contender.environment not in bench.missing and contender.program in options.programs
     }
     size = bundle.manifest.input_size
     judged = {
         "ccp": [read_frame(ccp, index, size, "ce2p") for index in range(min(options.ccp_images, len(ccp)))],
-        "lip": [read_frame(lip, index, size, "ce2p") for index in order[len(pool) : len(pool) + options.lip_images]],
+        "lip": [read_frame(lip, index, size, "ce2p") for index in table_of],
     }
     scores = judge_everything(bench, bundle, graphs, judged)
     return {
@@ -291,6 +316,9 @@ def show(result: dict[str, Any]) -> None:
     for name, facts in result["calibration"].items():
         if "failed" in facts:
             print(f"{name} failed: {facts['failed']}")
+        if "given_back" in facts:
+            share = f"{100 * facts['int8_share']:.1f} % of the multiply-adds"
+            print(f"{name}: {facts['int8_layers']} layers in INT8, {share}; in FP16: {', '.join(facts['given_back'])}")
     print("\npeak memory, MB (seconds), by number of calibration images")
     for name, by_count in result["memory"].items():
         cells = [
@@ -306,11 +334,16 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("ccp", help="photographs with label maps, in LIP's layout; val is used")
     parser.add_argument("lip", help="LIP, or any images: calibration, and agreement on others of them")
+    parser.add_argument("--student", type=Path, default=SHIPPED, help="checkpoint; the one that comes along")
     for peer in ("modelopt", "nncf"):
         parser.add_argument(f"--{peer}", metavar="PYTHON", help=f"interpreter of an environment that has {peer}")
+    programs = sorted({contender.program for contender in CONTENDERS})
+    parser.add_argument("--programs", nargs="*", default=programs, choices=programs, help="beside our builds; all")
     parser.add_argument("--images", type=int, default=256, help="that calibrate")
     parser.add_argument("--ccp-images", type=int, default=139)
     parser.add_argument("--lip-images", type=int, default=1000)
+    parser.add_argument("--min-agreement", type=float, default=98, help="of the build that gives layers back")
+    parser.add_argument("--contract-images", type=int, default=256, help="that judge for it, other images of LIP")
     parser.add_argument("--memory-images", type=int, nargs="*", default=[64, 500, 1024])
     parser.add_argument("--memory-limit", type=float, default=free_memory(), metavar="GB", help="of each quantiser")
     parser.add_argument("--threads", type=int, default=2, help="and cores that everybody is held to")
