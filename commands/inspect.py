@@ -81,7 +81,7 @@ def _rows(bundle: Bundle, manifest: dict[str, Any], engines: list[dict[str, Any]
 
 def _accuracy(figures: dict[str, Any]) -> str:
     """Mean IoU, loss and agreement in points; --json has every class."""
-    facts = [f"{figures['images']} images of {figures['dataset']}"]
+    facts = [f"{figures['images']} of {figures['dataset']}"]
     if figures["mean_iou"] is not None:
         facts.append(f"mIoU {100 * figures['mean_iou']:.2f}")
     if figures["loss"] is not None:
@@ -104,14 +104,30 @@ def _calibration_rows(calibration: dict[str, Any]) -> Iterator[tuple[str, str]]:
                 ", ".join(f"{key} {score['agreement']:.2f}" for key, score in value.items()) or "none",
             )
         elif name == "search":
-            yield "budget", f"{value['max_drop']:g}; in FP16 for it: {', '.join(value['given_back']) or 'nothing'}"
+            yield "budget", _budget(value)
         elif name == "warnings":
             yield from (("warning", text) for text in value)
         elif name == "higher_precision":
-            layers = "; ".join(f"{layer}: {reason}" for layer, reason in value.items())
-            yield "in higher precision", layers or "none"
+            yield "in higher precision", _by_reason(value) or "none"
         else:
-            yield f"calibration {name.replace('_', ' ')}", str(value)
+            told = (", ".join(value) or "none") if isinstance(value, list) else str(value)
+            yield f"calibration {name.replace('_', ' ')}", told
+
+
+def _budget(search: dict[str, Any]) -> str:
+    from ..calibration.score import Score
+
+    score = Score.from_dict(search["score"])
+    given_back = ", ".join(search["given_back"]) or "nothing"
+    return f"at most {search['max_drop']:g} {score.unit}: {score.drop:.2f} are lost; in FP16 for it: {given_back}"
+
+
+def _by_reason(layers: dict[str, str]) -> str:
+    """Every reason once, with its layers."""
+    reasons: dict[str, list[str]] = {}
+    for layer, reason in layers.items():
+        reasons.setdefault(reason, []).append(layer)
+    return "; ".join(f"{reason} ({', '.join(names)})" for reason, names in reasons.items())
 
 
 def _engines(bundle: Bundle) -> list[dict[str, Any]]:

@@ -2,9 +2,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
+from trtparse.calibration.score import Score
+from trtparse.calibration.search import Search
 from trtparse.engines import Bundle
 from trtparse.engines.bundle import add_accuracy, add_files, open_bundle
 
@@ -27,13 +30,33 @@ def test_it_says_what_a_bundle_holds(bundle: Bundle, run: Run) -> None:
 def test_agreement_is_told_by_pixels_and_by_classes_where_the_bundle_has_both(
     bundle: Bundle, run: Run, figures: dict[str, float], told: str | None
 ) -> None:
-    plain = {"images": 7, "dataset": "some", "mean_iou": None, "loss": None, "agreement": 0.9961, "reference": "PyTorch"}
+    plain = {
+        "images": 7,
+        "dataset": "some",
+        "mean_iou": None,
+        "loss": None,
+        "agreement": 0.9961,
+        "reference": "PyTorch",
+    }
     add_accuracy(bundle, {"cpu-int8": {**plain, **figures}})
     _, out, _ = run("inspect", str(bundle.path))
     line = next(line for line in out.splitlines() if "99.61 % of the pixels" in line)
     assert ("mIoU with its label maps" in " ".join(out.split())) == (told is not None)
     assert told is None or told in out
     assert "some" in line
+
+
+def test_a_budget_says_its_unit_and_what_was_reached_and_a_reason_is_told_once(bundle: Bundle, run: Run) -> None:
+    score = Score(agreement=98.03, pixel_agreement=99.6, mean_iou=None, loss=None, images=5)
+    search = Search(("a",), score, ("stem", "head"), 2.0, ())
+    higher = {"stem": "given back", "logits": "it makes them", "head": "given back"}
+    calibration = {**bundle.manifest.calibration, "search": search.to_dict(), "higher_precision": higher}
+    manifest = replace(bundle.manifest, calibration=calibration)
+    (bundle.path / "bundle.json").write_text(manifest.to_json())
+    _, out, _ = run("inspect", str(bundle.path))
+    told = " ".join(out.split())
+    assert "at most 2 points of agreement: 1.97 are lost; in FP16 for it: stem, head" in told
+    assert "given back (stem, head); it makes them (logits)" in told
 
 
 def test_json_is_the_manifest(bundle: Bundle, run: Run) -> None:
