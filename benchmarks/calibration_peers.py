@@ -140,8 +140,9 @@ def write_pool(bench: Bench, lip: Dataset, name: str, indices: Sequence[int]) ->
     return folder
 
 
-def build(bench: Bench, name: str, bundle: Path, options: Sequence[str]) -> tuple[Bundle, dict[str, Any]]:
+def build(bench: Bench, name: str, options: Sequence[str]) -> tuple[Bundle, dict[str, Any]]:
     """The product itself over the pool: a bundle, with its time and memory."""
+    bundle = bench.work / name.replace(" ", "-")
 
     def make() -> dict[str, Any]:
         command = [sys.executable, "-m", "trtparse.cli", "build", bench.options.student, "--int8"]
@@ -151,7 +152,7 @@ def build(bench: Bench, name: str, bundle: Path, options: Sequence[str]) -> tupl
         seconds, memory = run([*map(str, command), "--output", str(bundle), *options])
         return {"seconds": seconds, "peak_mb": memory}
 
-    facts = bench.kept(name.replace(" ", "-"), make)
+    facts = bench.kept(bundle.name, make)
     opened = open_bundle(bundle)
     return opened, facts | _contract(opened)
 
@@ -261,11 +262,13 @@ def measure(bench: Bench) -> dict[str, Any]:
     contract = [*promised.split(), "--held-out", str(write_pool(bench, lip, "judging", judging))]
     facts: dict[str, dict[str, Any]] = {}
     graphs: dict[str, tuple[Path, str]] = {}
+    bundles: list[Bundle] = []
     for name, given in (("build", options.build_options), (f"build {promised}", contract)):
-        made, facts[f"trtparse {name}"] = build(bench, name, bench.work / name.replace(" ", "-"), given)
+        made, facts[f"trtparse {name}"] = build(bench, name, given)
         graphs[f"trtparse {name}"] = (made.graph("int8"), "simulated")
         graphs[f"trtparse {name}, CPU"] = (made.graph("int8-cpu"), "native")
-    bundle = open_bundle(bench.work / "build")
+        bundles.append(made)
+    bundle = bundles[0]
     model = bundle.graph("fp32")
     frames, images = calibration_frames(bench, bundle)
     for contender in CONTENDERS:
