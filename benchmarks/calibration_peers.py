@@ -41,6 +41,7 @@ from trtparse.data.dataset import Dataset
 from trtparse.data.lip import open_dataset
 from trtparse.engines import Bundle, open_bundle, open_engine
 from trtparse.engines.cpu import CpuEngine
+from trtparse.files import replace_bytes
 from trtparse.validation.metrics import ConfusionMatrix
 from trtparse.validation.reading import Frame, read_frame
 from trtparse.validation.scoring import Prediction, score_image
@@ -136,7 +137,8 @@ def write_pool(bench: Bench, lip: Dataset, name: str, indices: Sequence[int]) ->
     for index in indices:
         path = folder / f"{Path(lip.names[index]).stem}.png"
         if not path.exists():
-            cv2.imwrite(str(path), lip[index].image)
+            # Whole or not at all: a second run takes what is there.
+            replace_bytes(path, cv2.imencode(".png", lip[index].image)[1].tobytes())
     return folder
 
 
