@@ -118,7 +118,9 @@ def _teacher(base: Recipe, output: Path, steps: int) -> Path:
 
 def _score(checkpoint: Path, dataset: LipDataset) -> dict[str, float]:
     loaded = load_checkpoint(checkpoint)
-    scores = evaluate(loaded.network, dataset, loaded.input_size, Precision("fp32", torch.device("cpu")))
+    scores = evaluate(
+        loaded.network, dataset, loaded.input_size, loaded.stretch, Precision("fp32", torch.device("cpu"))
+    )
     return {
         "mean_iou": round(100 * scores.mean_iou, 2),
         "pixel_accuracy": round(100 * scores.pixel_accuracy, 2),

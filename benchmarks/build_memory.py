@@ -39,7 +39,7 @@ class Reader(CalibrationDataReader):
         if self.index >= count:
             return None
         image = dataset[self.index].image
-        return {"frames": Letterbox.fit(image.shape[:2], (256, 192)).apply(image)[None]}
+        return {"frames": Letterbox.fit(image.shape[:2], (256, 192), 1.0).apply(image)[None]}
 
 quantize_static(model, output, Reader(), QuantFormat.QDQ, per_channel=True, op_types_to_quantize=["Conv"],
                 calibrate_method=CalibrationMethod.Entropy)

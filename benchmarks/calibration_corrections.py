@@ -67,13 +67,13 @@ class Study:
         self, lip: Dataset, ccp: Dataset, checkpoint: Path, images: int, few: int, judged: int, threads: int
     ) -> None:
         loaded = load_checkpoint(checkpoint)
-        self._size = loaded.input_size
+        self._size, self._stretch = loaded.input_size, loaded.stretch
         self._lip, self._threads, self._few = lip, threads, few
-        self._model = export_onnx(loaded.network, self._size)
+        self._model = export_onnx(loaded.network, self._size, self._stretch)
         self._placement = place(self._model)
         self._selection = select(lip, images, 0)
         held_out = range(min(judged, len(ccp)) or len(ccp))
-        with PyTorchEngine(loaded.network, self._size, threads=threads) as reference:
+        with PyTorchEngine(loaded.network, self._size, self._stretch, threads=threads) as reference:
             self._judge = GraphJudge(ccp, list(held_out), reference, threads=threads)
 
     def run(self) -> None:
@@ -127,7 +127,7 @@ class Study:
 
     def _frames(self) -> Iterator[Image]:
         chosen = Selection(self._selection.indices[: self._few], {}, 0)
-        return (frame for _, frame in letterboxed(self._lip, chosen.indices, self._size))
+        return (frame for _, frame in letterboxed(self._lip, chosen.indices, self._size, self._stretch))
 
     def _learn(self, ranges: Ranges, weights: Int8Weights) -> Int8Weights:
         return learn_rounding(

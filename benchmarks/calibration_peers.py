@@ -177,7 +177,9 @@ def calibration_frames(bench: Bench, bundle: Bundle) -> tuple[Path, int]:
         position = {name: index for index, name in enumerate(dataset.names)}
         first = [position[name] for name in chosen]
         order = [*first, *sorted(set(range(len(dataset))) - set(first))]
-        frames = [read_frame(dataset, index, bundle.manifest.input_size, "ce2p").pixels for index in order]
+        frames = [
+            read_frame(dataset, index, bundle.manifest.input_size, bundle.manifest.stretch).pixels for index in order
+        ]
         # A pool smaller than the counts of --memory-images is gone through again: memory does not mind.
         count = max([len(chosen), *bench.options.memory_images])
         np.save(path, np.stack([frames[index % len(frames)] for index in range(count)]))
@@ -288,10 +290,10 @@ def measure(bench: Bench) -> dict[str, Any]:
         for contender in FOR_MEMORY
         if contender.environment not in bench.missing and contender.program in options.programs
     }
-    size = bundle.manifest.input_size
+    size, stretch = bundle.manifest.input_size, bundle.manifest.stretch
     judged = {
-        "ccp": [read_frame(ccp, index, size, "ce2p") for index in range(min(options.ccp_images, len(ccp)))],
-        "lip": [read_frame(lip, index, size, "ce2p") for index in table_of],
+        "ccp": [read_frame(ccp, index, size, stretch) for index in range(min(options.ccp_images, len(ccp)))],
+        "lip": [read_frame(lip, index, size, stretch) for index in table_of],
     }
     scores = judge_everything(bench, bundle, graphs, judged)
     return {

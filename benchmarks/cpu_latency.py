@@ -21,7 +21,9 @@ THREADS = 2
 def main() -> None:
     bundle = open_bundle(Path(sys.argv[1] if len(sys.argv) > 1 else "build/student"))
     image = SyntheticPeople(1)[0].image
-    frame = Letterbox.fit((image.shape[0], image.shape[1]), bundle.manifest.input_size).apply(image)
+    frame = Letterbox.fit((image.shape[0], image.shape[1]), bundle.manifest.input_size, bundle.manifest.stretch).apply(
+        image
+    )
     print(machine(), f"{THREADS} threads, batch 1, {bundle.manifest.input_size}")
     times: dict[str, float] = {}
     for target, precision in (("pytorch", "fp32"), ("cpu", "fp32"), ("cpu", "fp16"), ("cpu", "int8")):

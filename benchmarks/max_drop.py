@@ -58,12 +58,12 @@ def main() -> None:
 
     checkpoint = arguments.checkpoint or _train(arguments.data, arguments.steps, arguments.output)
     loaded = load_checkpoint(checkpoint)
-    model = export_onnx(loaded.network, loaded.input_size)
+    model = export_onnx(loaded.network, loaded.input_size, loaded.stretch)
     train, val = (LipDataset(arguments.data, split) for split in ("train", "val"))
     count = min(arguments.images or len(val), len(val))
     started = time.monotonic()
     ranges = calibrate(model, train, select(train, arguments.calibration_images), threads=arguments.threads)
-    with PyTorchEngine(loaded.network, loaded.input_size, threads=arguments.threads) as reference:
+    with PyTorchEngine(loaded.network, loaded.input_size, loaded.stretch, threads=arguments.threads) as reference:
         judge, scout = (
             GraphJudge(val, _spread(len(val), images), reference, threads=arguments.threads, logits=True)
             for images in (count, min(arguments.scouted, count))
@@ -101,11 +101,12 @@ def _train(data: str, steps: int, output: Path) -> Path:
     shared = {name: tensor for name, tensor in shared.items() if tensor.shape == wanted[name].shape}
     network.load_state_dict(shared, strict=False)
     initial = output / "initial.safetensors"
-    save_checkpoint(network, initial, released.input_size)
+    save_checkpoint(network, initial, released.input_size, released.stretch)
     recipe = Recipe(
         steps=steps,
         batch=8,
         input_size=released.input_size,
+        stretch=released.stretch,
         crop=(released.input_size[0], released.input_size[0] // 2),
         validate_every=max(steps // 2, 1),
         network=Network(released.network.kind, OPTIONS, str(initial)),

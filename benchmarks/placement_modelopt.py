@@ -106,7 +106,7 @@ def export(folder: Path) -> list[Path]:
     from trtparse.trt_builder.export import export_onnx
 
     checkpoint = load_checkpoint(WEIGHTS)
-    models = {"student": export_onnx(checkpoint.network, checkpoint.input_size)}
+    models = {"student": export_onnx(checkpoint.network, checkpoint.input_size, checkpoint.stretch)}
     for name, options in NETWORKS.items():
         torch.manual_seed(0)
         models[name] = export_onnx(create_network(name, options), (64, 64))

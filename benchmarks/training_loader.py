@@ -48,8 +48,8 @@ def main() -> None:
         criterion([logits.float() for logits in coarse], torch.from_numpy(batch.labels)).backward()
         optimizer.step()
 
-    size, total = recipe.input_size, 3 + ROUNDS * STEPS
-    loader = Loader([part], weights, recipe.augmentation, recipe.batch, size, recipe.seed, 0, total)
+    total = 3 + ROUNDS * STEPS
+    loader = Loader([part], weights, recipe.augmentation, recipe.batch, recipe.geometry, recipe.seed, 0, total)
     kept = loader.next()
     for _ in range(2):
         step(loader.next())

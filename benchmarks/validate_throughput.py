@@ -46,7 +46,7 @@ def engines_alone(engines: list[Engine], batches: list[Frames]) -> float:
 def in_batches(dataset: Dataset, images: int, engines: list[Engine]) -> list[Frames]:
     """The frames as validation cuts them; the last batch is filled up."""
     size = max(engine.batch or 0 for engine in engines) or 8
-    frames = [read_frame(dataset, index, engines[0].input_size, "ce2p").pixels for index in range(images)]
+    frames = [read_frame(dataset, index, engines[0].input_size, engines[0].stretch).pixels for index in range(images)]
     frames += [frames[-1]] * (-images % size)
     return [np.stack(frames[start : start + size]) for start in range(0, len(frames), size)]
 

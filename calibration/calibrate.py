@@ -7,20 +7,20 @@ Neither keeps more than that, and neither depends on the order of the images.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import onnx
 
-from ..data.dataset import Dataset
+from ..data.dataset import Dataset, Image
 from ..errors import DataError
 from ..files import check_output_file
 from .frames import letterboxed
 from .histograms import Histogram, HistogramCollector
 from .key import CalibrationKey, digest_of, key_of
 from .methods import UNSIGNED, Method, threshold
-from .observation import input_size_of
+from .observation import input_size_of, stretch_of
 from .ranges import RangeCollector, Ranges, no_images
 from .record import State, fingerprint, read_record, write_record
 from .selection import Selection
@@ -174,7 +174,7 @@ def expected_key(
 
     Against it :func:`~trtparse.calibration.key.check_key` holds the key of ranges that are there already.
     """
-    frames = letterboxed(dataset, selection.indices, input_size_of(model))
+    frames = letterboxed(dataset, selection.indices, input_size_of(model), stretch_of(model))
     return key_of(model, (digest_of(name, frame) for name, frame in frames), method)
 
 
@@ -192,7 +192,7 @@ class _Run:
     passes: int
 
     def __post_init__(self) -> None:
-        self._input_size = input_size_of(self.model)
+        self._input_size, self._stretch = input_size_of(self.model), stretch_of(self.model)
         self._written = time.monotonic()
         self._begun_with = ""
         self.state = State()
@@ -221,9 +221,7 @@ class _Run:
         done = len(state.digests) + len(state.skipped)
         for position, index in enumerate(self.indices[done:], done + 1):
             skipped: list[tuple[str, str]] = []
-            for name, frame in letterboxed(
-                self.dataset, [index], self._input_size, strict=self.strict, skipped=skipped
-            ):
+            for name, frame in self._frames([index], skipped):
                 collector.update(name, frame[None])
                 state.digests[name] = digest_of(name, frame)
                 state.black = state.black and not frame.any()
@@ -248,7 +246,7 @@ class _Run:
         state.counts = collector.counts
         read = [index for index in self.indices if self.dataset.names[index] not in state.skipped]
         before = 2 * len(self.indices) - len(read)
-        for name, frame in letterboxed(self.dataset, read[state.counted :], self._input_size, strict=True):
+        for name, frame in self._frames(read[state.counted :]):
             if digest_of(name, frame) != state.digests[name]:
                 raise DataError(
                     f"{name} of {self.dataset.description} has changed since its range was taken.",
@@ -258,6 +256,13 @@ class _Run:
             state.counted += 1
             self._tell(before + state.counted)
         return collector.histograms()
+
+    def _frames(
+        self, indices: Iterable[int], skipped: list[tuple[str, str]] | None = None
+    ) -> Iterator[tuple[str, Image]]:
+        """Of the images; one that cannot be read is an error, but where a list to note it in is given."""
+        strict = self.strict or skipped is None
+        return letterboxed(self.dataset, indices, self._input_size, self._stretch, strict=strict, skipped=skipped)
 
     def _tell(self, done: int) -> None:
         if self.record is not None and time.monotonic() - self._written >= SECONDS_BETWEEN_RECORDS:

@@ -13,6 +13,7 @@ def letterboxed(
     dataset: Dataset,
     indices: Iterable[int],
     input_size: tuple[int, int],
+    stretch: float,
     *,
     strict: bool = False,
     skipped: list[tuple[str, str]] | None = None,
@@ -23,6 +24,7 @@ def letterboxed(
         dataset: raw images.
         indices: of the images, in the order wanted.
         input_size: (height, width) of the frames.
+        stretch: of the images in them.
         strict: an unreadable image is an error.
         skipped: gets (name, reason) of each image that cannot be read, where it is not.
 
@@ -38,5 +40,5 @@ def letterboxed(
             if skipped is not None:
                 skipped.append((dataset.names[index], error.message))
             continue
-        box = Letterbox.fit((sample.image.shape[0], sample.image.shape[1]), input_size)
+        box = Letterbox.fit((sample.image.shape[0], sample.image.shape[1]), input_size, stretch)
         yield sample.name, box.apply(sample.image)

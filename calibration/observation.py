@@ -11,6 +11,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from ..data.letterbox import stretch_told
 from ..errors import BuildError
 from .graph import GraphIndex, fresh_graph_copy
 from .placement import ends_the_graph
@@ -34,6 +35,11 @@ def input_size_of(model: onnx.ModelProto) -> tuple[int, int]:
             "Export the graph at the size that it will run at.",
         )
     return dims[1].dim_value, dims[2].dim_value
+
+
+def stretch_of(model: onnx.ModelProto) -> float:
+    """How far images' shapes are changed to fill the frames, as the graph's metadata tells it; 1 where it does not."""
+    return stretch_told(next((entry.value for entry in model.metadata_props if entry.key == "preprocessing"), ""))
 
 
 def float_activations(model: onnx.ModelProto) -> list[str]:

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from .. import __version__
 from ..data.dataset import Dataset, Image, LabelMap, Sample
-from ..data.letterbox import Letterbox
 from ..engines.base import Engine
 from ..errors import DataError
 from ..files import replace_bytes
@@ -191,7 +190,7 @@ def predictions_of(engine: Engine) -> Predict:
     """What an engine sees in an image, at the engine's input size and without the letterbox's borders."""
 
     def predict(image: Image) -> LabelMap:
-        box = Letterbox.fit((image.shape[0], image.shape[1]), engine.input_size)
+        box = engine.letterbox((image.shape[0], image.shape[1]))
         frames = np.repeat(box.apply(image)[None], engine.batch or 1, axis=0)
         labels: LabelMap = engine.infer(frames)[0]
         return labels[box.top : box.top + box.height, box.left : box.left + box.width]

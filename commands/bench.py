@@ -16,6 +16,7 @@ from .options import DEFAULT_BUNDLE, common_options
 if TYPE_CHECKING:
     from ..engines import Bundle, Engine
     from ..engines.base import Frames
+    from ..engines.bundle import Manifest
     from ..engines.latency import Speed
     from ..terminal import Terminal
 
@@ -93,7 +94,7 @@ def bench(
     with Terminal(as_json=as_json) as terminal:
         opened = open_bundle(bundle)
         count = _batch(opened, batch)
-        frames = _frames(opened.manifest.input_size, count)
+        frames = _frames(opened.manifest, count)
         machine = read_machine()
         gpu = machine.gpu is not None
         contenders = list(_contenders(opened, targets, precisions, threads, slots, cuda_graph, gpu=gpu))
@@ -147,7 +148,7 @@ def _batch(bundle: Bundle, asked: int | None) -> int:
     return asked or fixed or 1
 
 
-def _frames(input_size: tuple[int, int], count: int) -> Frames:
+def _frames(manifest: Manifest, count: int) -> Frames:
     """A rendered person; times hang on the size, not on what is seen."""
     import numpy as np
 
@@ -155,7 +156,7 @@ def _frames(input_size: tuple[int, int], count: int) -> Frames:
     from ..data.synthetic import SyntheticPeople
 
     image = SyntheticPeople(1)[0].image
-    frame = Letterbox.fit((image.shape[0], image.shape[1]), input_size).apply(image)
+    frame = Letterbox.fit((image.shape[0], image.shape[1]), manifest.input_size, manifest.stretch).apply(image)
     return np.repeat(frame[None], count, axis=0)
 
 
@@ -215,7 +216,12 @@ def _pytorch(bundle: Bundle, precision: str, channels_last: bool, threads: int) 
     from ..engines.reference import PyTorchEngine
 
     return PyTorchEngine.from_checkpoint(
-        bundle.weights, bundle.manifest.input_size, threads=threads, precision=precision, channels_last=channels_last
+        bundle.weights,
+        bundle.manifest.input_size,
+        bundle.manifest.stretch,
+        threads=threads,
+        precision=precision,
+        channels_last=channels_last,
     )
 
 

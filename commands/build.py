@@ -92,6 +92,13 @@ _INT8_OPTIONS = (
     "--input-size", type=parse_size, metavar="HxW", help="Height x width, e.g. 473x473.  [default: the checkpoint's]"
 )
 @click.option(
+    "--stretch",
+    type=click.FloatRange(1, 100),  # MOST_STRETCH; its module reads OpenCV
+    metavar="X",
+    help="One side of an image may grow so many times as much as the other to fill the input; 1 keeps shapes.  "
+    "[default: the checkpoint's]",
+)
+@click.option(
     "--batch",
     type=parse_batch,
     metavar="N|dynamic",
@@ -206,11 +213,12 @@ def _is_graph(source: Path) -> bool:
 
 
 def _refuse_export_options(context: click.Context) -> None:
-    given = _given(context, frozenset({"input_size", "batch", "logits"}))
+    given = _given(context, frozenset({"input_size", "stretch", "batch", "logits"}))
     if given:
         raise UsageError(
-            f"An ONNX graph has its own size, batch and outputs: {', '.join(given)} cannot change them.",
-            "Leave that out, or export the graph anew.",
+            f"An ONNX graph has its own size, stretch, batch and outputs: {', '.join(given)} cannot change them.",
+            "Leave that out, or export the graph anew. Its stretch stands in its metadata, as preprocessing: "
+            '{"stretch": 1.5}.',
         )
 
 
@@ -253,6 +261,7 @@ def _build_bundle(
         source=source or DEFAULT_WEIGHTS,
         precision=precision,
         input_size=options["input_size"],
+        stretch=options["stretch"],
         batch=options["batch"],
         logits=options["logits"],
         calibration_images=options["calibration_images"],

@@ -105,7 +105,7 @@ def _open(bundle: Path | None, threads: int) -> Engine:
     from ..networks.weights import DEFAULT_WEIGHTS
 
     checkpoint = load_checkpoint(DEFAULT_WEIGHTS)
-    return PyTorchEngine(checkpoint.network, checkpoint.input_size, threads=threads)
+    return PyTorchEngine(checkpoint.network, checkpoint.input_size, checkpoint.stretch, threads=threads)
 
 
 def _sheet(terminal: Terminal, selection: Selection, dataset: Dataset) -> Image:

@@ -1,7 +1,8 @@
 """Augmentation for training: one affine warp, a mirror that swaps left and right, and colour.
 
-The geometry starts from the letterbox that inference uses and jitters it, so an un-jittered sample is what
-an engine would see. Everything outside the photograph is black, with label 255.
+The geometry starts from the letterbox that inference uses and jitters it, so an un-jittered sample is what an engine
+would see, or the middle of it where samples are smaller than the input. Everything outside the photograph is black,
+with label 255.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from ..labels import IGNORE_LABEL, flip_table
 from .dataset import Image, LabelMap, Sample
+from .letterbox import scales
 
 _FLIP_TABLE = flip_table()
 
@@ -23,6 +25,26 @@ _GREY = np.array([0.114, 0.587, 0.299])
 
 _NOISE_MARGIN = 64
 """Offsets of the noise along each axis."""
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """How images become samples.
+
+    Args:
+        input_size: (height, width) of the network's input.
+        stretch: as of :meth:`~trtparse.data.letterbox.Letterbox.fit`.
+        crop: (height, width) of the samples, the middle of the input; (0, 0): all of it.
+    """
+
+    input_size: tuple[int, int]
+    stretch: float = 1.0
+    crop: tuple[int, int] = (0, 0)
+
+    @property
+    def sample_size(self) -> tuple[int, int]:
+        """(height, width) of the samples."""
+        return self.input_size if self.crop == (0, 0) else self.crop
 
 
 @dataclass(frozen=True)
@@ -57,20 +79,20 @@ class Augmentation:
     noise: float = 4.0
     erase: float = 0.08
 
-    def __call__(self, sample: Sample, input_size: tuple[int, int], rng: np.random.Generator) -> tuple[Image, LabelMap]:
-        """A changed copy at the network's input size.
+    def __call__(self, sample: Sample, geometry: Geometry, rng: np.random.Generator) -> tuple[Image, LabelMap]:
+        """A changed copy.
 
         Args:
             sample: image and label map; a sample without labels gets 255 everywhere.
-            input_size: (height, width).
+            geometry: what an un-jittered sample would look like.
             rng: all randomness comes from here.
 
         Returns:
-            (H, W, 3) uint8 BGR and (H, W) uint8.
+            (H, W, 3) uint8 BGR and (H, W) uint8, of ``geometry.sample_size``.
         """
         labels = sample.labels if sample.labels is not None else np.full(sample.image.shape[:2], 255, np.uint8)
-        matrix, mirrored = self._matrix(sample.image.shape[:2], input_size, rng)
-        size = (input_size[1], input_size[0])
+        matrix, mirrored = self._matrix((sample.image.shape[0], sample.image.shape[1]), geometry, rng)
+        size = (geometry.sample_size[1], geometry.sample_size[0])
         frame = _warp(sample.image, matrix, size)
         target = cv2.warpAffine(
             labels, matrix, size, flags=cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=IGNORE_LABEL
@@ -80,17 +102,17 @@ class Augmentation:
         return self._colour(frame, rng), np.asarray(target, np.uint8)
 
     def _matrix(
-        self, image_size: tuple[int, ...], input_size: tuple[int, int], rng: np.random.Generator
+        self, image_size: tuple[int, int], geometry: Geometry, rng: np.random.Generator
     ) -> tuple[NDArray[np.float64], bool]:
-        height, width = image_size[:2]
-        zoom = min(input_size[0] / height, input_size[1] / width)
-        zoom *= float(np.exp(rng.uniform(*np.log(self.scale))))
-        stretch = float(np.exp(rng.uniform(-1, 1) * np.log(self.aspect) / 2))
+        height, width = image_size
+        down, across = scales(image_size, geometry.input_size, geometry.stretch)
+        zoom = float(np.exp(rng.uniform(*np.log(self.scale))))
+        taller = float(np.exp(rng.uniform(-1, 1) * np.log(self.aspect) / 2))
         angle = np.deg2rad(rng.uniform(-self.rotation, self.rotation))
         mirrored = bool(rng.random() < self.flip)
         turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-        linear = turn @ np.diag([zoom / stretch * (-1 if mirrored else 1), zoom * stretch])
-        centre = np.array([input_size[1], input_size[0]]) * (0.5 + rng.uniform(-self.shift, self.shift, 2))
+        linear = turn @ np.diag([across * zoom / taller * (-1 if mirrored else 1), down * zoom * taller])
+        centre = np.array(geometry.sample_size[::-1]) * (0.5 + rng.uniform(-self.shift, self.shift, 2))
         # warpAffine's coordinates are pixel centres: 0.5 in from the corner that `centre` is measured from.
         offset = centre - 0.5 - linear @ (np.array([width, height]) / 2 - 0.5)
         return np.column_stack([linear, offset]), mirrored

@@ -1,18 +1,31 @@
 """Fit an image of any size into a network's input, and label maps back onto the image.
 
-The aspect ratio is kept and the rest is black, as CE2P's family does it: the whole image, centred,
-padded with 0. Label maps return by nearest neighbour, so that no class appears that was not predicted.
+The whole image, centred, and black around it. CE2P's family keeps the aspect ratio, HRNet fills the input whatever
+that does to a person's shape; between the two, an image is stretched as far as its network was trained to see it.
+A standing person is narrow: without any stretching, half of an input's columns are black. Label maps return by
+nearest neighbour, so that no class appears that was not predicted.
 """
 
 from __future__ import annotations
 
+import json
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
 
+from ..errors import UsageError
 from ..labels import IGNORE_LABEL
 from .dataset import Image, LabelMap
+
+STRETCH_KEY = "stretch"
+"""Of the ``preprocessing`` that a graph's metadata and a bundle's manifest tell."""
+
+MOST_STRETCH = 100.0
+"""Fills any input with any photograph; a number, as JSON has no infinity."""
 
 
 @dataclass(frozen=True)
@@ -33,15 +46,27 @@ class Letterbox:
     width: int
 
     @classmethod
-    def fit(cls, image_size: tuple[int, int], input_size: tuple[int, int]) -> Letterbox:
-        """The largest centred rectangle of ``input_size`` with the image's aspect ratio."""
+    def fit(cls, image_size: tuple[int, int], input_size: tuple[int, int], stretch: float) -> Letterbox:
+        """The largest centred rectangle of ``input_size`` that changes the image's shape by no more than asked.
+
+        Args:
+            image_size: (height, width).
+            input_size: (height, width).
+            stretch: one side may grow so many times as much as the other. 1 keeps the aspect ratio; infinity
+                always fills the input. A network sees images as it was trained to: an engine's ``letterbox`` knows.
+        """
         if min(image_size) < 1:
             raise ValueError(f"an image of {image_size[0]}x{image_size[1]} pixels has no area")
-        scale = min(input_size[0] / image_size[0], input_size[1] / image_size[1])
-        height = min(max(round(image_size[0] * scale), 1), input_size[0])
-        width = min(max(round(image_size[1] * scale), 1), input_size[1])
+        down, across = scales(image_size, input_size, stretch)
+        height = min(max(round(image_size[0] * down), 1), input_size[0])
+        width = min(max(round(image_size[1] * across), 1), input_size[1])
         top, left = (input_size[0] - height) // 2, (input_size[1] - width) // 2
         return cls(image_size, input_size, top, left, height, width)
+
+    @property
+    def cell(self) -> float:
+        """The side of one of the input's pixels, in pixels of the image; the mean of both sides where they differ."""
+        return math.sqrt(self.image_size[0] * self.image_size[1] / (self.height * self.width))
 
     def apply(self, image: Image, out: Image | None = None) -> Image:
         """Resize and pad an image.
@@ -95,3 +120,29 @@ class Letterbox:
     def _check(array: Image | LabelMap, size: tuple[int, int]) -> None:
         if array.shape[:2] != size or array.dtype != np.uint8:
             raise ValueError(f"expected uint8 of {size[0]}x{size[1]}, got {array.dtype} of {array.shape}")
+
+
+def scales(image_size: tuple[int, int], input_size: tuple[int, int], stretch: float) -> tuple[float, float]:
+    """How many times as high and as wide an image becomes; see :meth:`Letterbox.fit`."""
+    down, across = input_size[0] / image_size[0], input_size[1] / image_size[1]
+    return min(down, stretch * across), min(across, stretch * down)
+
+
+def stretch_told(preprocessing: Mapping[str, Any] | str) -> float:
+    """The stretch that is told by a checkpoint's header or a bundle's manifest; 1 where they tell none.
+
+    Args:
+        preprocessing: or JSON of it, as a graph's metadata has it; empty where it has none.
+
+    Raises:
+        UsageError: not a number from 1 to ``MOST_STRETCH``, or not JSON.
+    """
+    if isinstance(preprocessing, str):
+        try:
+            preprocessing = dict(json.loads(preprocessing or "{}"))
+        except (ValueError, TypeError) as error:
+            raise UsageError(f"The graph's preprocessing is no JSON object: {error}.", "Export it again.") from error
+    stretch = preprocessing.get(STRETCH_KEY, 1.0)
+    if not isinstance(stretch, (int, float)) or not 1 <= stretch <= MOST_STRETCH:
+        raise UsageError(f"A stretch of {stretch!r} makes no sense.", f"1 keeps shapes, {MOST_STRETCH:g} is the most.")
+    return float(stretch)

@@ -45,7 +45,7 @@ class Job:
     @property
     def cell(self) -> float:
         """The width of one of the network's pixels in pixels of the frame; the mean of the crops'."""
-        return sum(crop.cell for crop in self.crops) / len(self.crops) if self.crops else 1.0
+        return sum(crop.letterbox.cell for crop in self.crops) / len(self.crops) if self.crops else 1.0
 
 
 @dataclass

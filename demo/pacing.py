@@ -34,7 +34,7 @@ def check_policy(policy: str) -> str:
 
 def fitted(frame: Image, size: tuple[int, int]) -> Image:
     """A frame of another size inside one of (height, width) ``size``: scaled, black where the shapes differ."""
-    return Letterbox.fit((frame.shape[0], frame.shape[1]), size).apply(frame)
+    return Letterbox.fit((frame.shape[0], frame.shape[1]), size, 1.0).apply(frame)
 
 
 class PacedSource:

@@ -176,7 +176,7 @@ class Parser:
             if self._spec.strict:
                 raise
             return _Looked(named, ImageResult(named.path, named.name, skipped=error.message))
-        box = Letterbox.fit((image.shape[0], image.shape[1]), self._engine.input_size)
+        box = self._engine.letterbox((image.shape[0], image.shape[1]))
         return _Looked(named, None, image, box, hashed)
 
     def _find(self, named: NamedImage, hashed: str) -> LabelMap | None:
@@ -235,7 +235,7 @@ class Parser:
         if self._spec.overlay:
             assert item.image is not None
             assert item.box is not None
-            drawn = draw(item.image, labels, cell=item.box.image_size[0] / item.box.height)
+            drawn = draw(item.image, labels, cell=item.box.cell)
             self._results.write(overlay, _jpeg(drawn, item.named.path))
         elif self._results.size(path):  # what is made again had an overlay perhaps, which would outlive it
             self._results.remove(overlay)

@@ -134,7 +134,7 @@ class _Run:
         self._settings, self._progress = settings, progress
         self.smoothing: TemporalSmoothing | None = None
         self.hud = False
-        self._whole = Crop.whole(source.size, engine.input_size)
+        self._whole = Crop.whole(source.size, engine)
         self._fewest, self._capacity = _batch(engine, people is not None)
         self._in_flight = max(1, engine.in_flight)
         self._clock = Clock()
@@ -262,7 +262,7 @@ class _Run:
             job.crops = (self._whole,)
             return
         job.people = self._people.find(job.frame, job.seconds)
-        job.crops = tuple(Crop.around(one, self._source.size, self._engine.input_size) for one in job.people)
+        job.crops = tuple(Crop.around(one, self._source.size, self._engine) for one in job.people)
 
     def _begin(self) -> Request | None:
         buffer = self._buffers.take()

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data.augmentation import Augmentation
+from ..data.augmentation import Augmentation, Geometry
 from ..data.dataset import Dataset, Sample
 from ..engines.base import Frames, LabelMaps
 from ..labels import IGNORE_LABEL, NUM_CLASSES
@@ -123,7 +123,7 @@ class Loader:
         parts: where the images are.
         weights: as of :func:`repeat_factors`.
         batch: images in one.
-        size: (height, width).
+        geometry: of the samples.
         seed: of order and augmentation.
         first, last: the steps to prepare batches for, ``last`` excluded.
     """
@@ -136,13 +136,13 @@ class Loader:
         weights: NDArray[np.float64],
         augmentation: Augmentation,
         batch: int,
-        size: tuple[int, int],
+        geometry: Geometry,
         seed: int,
         first: int,
         last: int,
     ) -> None:
         self._parts, self._augment = parts, augmentation
-        self._batch, self._size, self._seed = batch, size, seed
+        self._batch, self._geometry, self._seed = batch, geometry, seed
         self._starts = np.cumsum([0] + [len(part.dataset) for part in parts])
         self._order = Order(weights, seed)
         self._steps = iter(range(first, last))
@@ -181,7 +181,7 @@ class Loader:
         if not part.labels or sample.labels is None:
             sample = Sample(sample.name, sample.image, np.full(sample.image.shape[:2], UNLABELLED, np.uint8))
         rng = np.random.default_rng((self._seed, position))
-        frame, labels = self._augment(sample, self._size, rng)
+        frame, labels = self._augment(sample, self._geometry, rng)
         return sample.name, frame, labels
 
     def close(self) -> None:

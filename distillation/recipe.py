@@ -20,7 +20,8 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from ..data.augmentation import Augmentation
+from ..data.augmentation import Augmentation, Geometry
+from ..data.letterbox import MOST_STRETCH
 from ..errors import UsageError
 
 if sys.version_info >= (3, 11):
@@ -203,8 +204,9 @@ class Recipe:
         steps: optimiser steps in all.
         batch: images per step.
         input_size: (height, width) that is validated at and that the checkpoint is for.
-        crop: (height, width) of the training samples; (0, 0): ``input_size``. A narrower one saves the margins
-            that upright people leave.
+        stretch: how far images' shapes are changed to fill the input (:meth:`~trtparse.data.letterbox.Letterbox.fit`).
+        crop: (height, width) of the training samples, the middle of the input; (0, 0): all of it. A narrower one saves
+            the margins that upright people leave.
         validate_every: steps between two validations; the state is saved then, too.
         seed: of initialisation, order and augmentation.
         precision: ``auto``: bfloat16 where the processor has it, float16 with loss scaling on older GPUs, else
@@ -214,6 +216,7 @@ class Recipe:
     steps: int = 4000
     batch: int = 16
     input_size: tuple[int, int] = (256, 192)
+    stretch: float = 1.0
     crop: tuple[int, int] = (0, 0)
     validate_every: int = 200
     seed: int = 0
@@ -236,11 +239,13 @@ class Recipe:
             low, high = SIZE_LIMITS
             if not (name == "crop" and size == (0, 0)) and not low <= min(size) <= max(size) <= high:
                 raise _impossible(name, f"{size[0]}x{size[1]}", f"sides from {low} to {high}")
+        if not 1 <= self.stretch <= MOST_STRETCH:
+            raise _impossible("stretch", self.stretch, f"1 to {MOST_STRETCH:g}")
 
     @property
-    def sample_size(self) -> tuple[int, int]:
-        """(height, width) of the training samples."""
-        return self.input_size if self.crop == (0, 0) else self.crop
+    def geometry(self) -> Geometry:
+        """How images become training samples."""
+        return Geometry(self.input_size, self.stretch, self.crop)
 
     def to_dict(self) -> dict[str, Any]:
         """As TOML has it."""

@@ -179,7 +179,9 @@ def _fastest(device: torch.device) -> str:
     return "bf16" if supports() else "fp32"
 
 
-def evaluate(network: ParsingNetwork, dataset: Dataset, input_size: tuple[int, int], precision: Precision) -> Scores:
+def evaluate(
+    network: ParsingNetwork, dataset: Dataset, input_size: tuple[int, int], stretch: float, precision: Precision
+) -> Scores:
     """LIP's scores of a network on a labelled dataset, as ``trtparse validate`` counts them."""
     device = next(network.parameters()).device
     matrix = ConfusionMatrix()
@@ -187,7 +189,7 @@ def evaluate(network: ParsingNetwork, dataset: Dataset, input_size: tuple[int, i
         for index in range(len(dataset)):
             sample = dataset[index]
             assert sample.labels is not None
-            box = Letterbox.fit((sample.image.shape[0], sample.image.shape[1]), input_size)
+            box = Letterbox.fit((sample.image.shape[0], sample.image.shape[1]), input_size, stretch)
             frames = torch.from_numpy(box.apply(sample.image)[None]).to(device)
             prediction = network(normalise(frames)).argmax(1)[0].to(torch.uint8).cpu().numpy()
             matrix.update(sample.labels, box.restore(prediction))
@@ -221,7 +223,7 @@ class _Run:
             weights,
             recipe.augmentation,
             recipe.batch,
-            recipe.sample_size,
+            recipe.geometry,
             recipe.seed,
             self.step,
             recipe.steps,
@@ -333,7 +335,7 @@ class _Run:
     def _validate(self, loss: float, speed: float) -> None:
         averaged = create_network(self.network.kind, self.network.spec.to_dict()).to(self.device).eval()
         averaged.load_state_dict(self.average, strict=False)
-        scores = evaluate(averaged, self.validation, self.recipe.input_size, self.precision)
+        scores = evaluate(averaged, self.validation, self.recipe.input_size, self.recipe.stretch, self.precision)
         self.last = scores.mean_iou
         entry = {"step": self.step, "loss": round(loss, 4), "mean_iou": round(self.last, 5)}
         with (self.output / LOG_NAME).open("a") as log:
@@ -341,7 +343,7 @@ class _Run:
         self.events.write(self.step, loss, scores, self.optimizer.param_groups[-1]["lr"], speed)
         if self.best is None or self.last >= self.best:
             self.best = self.last
-            save_checkpoint(averaged, self.output / BEST_NAME, self.recipe.input_size)
+            save_checkpoint(averaged, self.output / BEST_NAME, self.recipe.input_size, self.recipe.stretch)
 
     def close(self) -> None:
         self.loader.close()

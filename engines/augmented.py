@@ -44,7 +44,7 @@ class AugmentedEngine(Engine):
         super().__init__()
         self._engine, self._flip, self._scales = engine, flip, tuple(scales)
         self.name, self.target, self.precision = engine.name, engine.target, engine.precision
-        self.input_size, self.batch = engine.input_size, engine.batch
+        self.input_size, self.stretch, self.batch = engine.input_size, engine.stretch, engine.batch
         self.gives_logits = True
 
     def logits(self, frames: Frames) -> Logits:

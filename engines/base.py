@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ..data.letterbox import Letterbox
 from ..errors import UsageError
 
 Frames = NDArray[np.uint8]
@@ -48,6 +49,7 @@ class Engine(ABC):
         target: the word that ``--target`` knows it by.
         precision: ``fp32``, ``fp16`` or ``int8``: a property of the graph that runs.
         input_size: (height, width) of the frames.
+        stretch: how far images' shapes are changed to fill them, as the network was trained to see them.
         batch: the number of frames a call must bring, or None where any number goes.
         in_flight: how many requests may be under way.
         gives_logits: whether :meth:`logits` works.
@@ -57,6 +59,7 @@ class Engine(ABC):
     target: str
     precision: str
     input_size: tuple[int, int]
+    stretch: float = 1.0
     batch: int | None
     in_flight: int = 2
     gives_logits: bool = False
@@ -66,6 +69,10 @@ class Engine(ABC):
         self._pending: deque[tuple[Ticket, Callable[[], LabelMaps]]] = deque()
         self._issued = 0
         self._closed = False
+
+    def letterbox(self, image_size: tuple[int, int]) -> Letterbox:
+        """Where an image of (height, width) lies in a frame; it makes the frame, and brings label maps back."""
+        return Letterbox.fit(image_size, self.input_size, self.stretch)
 
     @property
     def batch_range(self) -> tuple[int, int | None]:
@@ -179,7 +186,7 @@ class Engine(ABC):
         if not fits:
             raise UsageError(
                 f"frames must be {wanted}, not {frames.shape} {frames.dtype}.",
-                "Letterbox images with trtparse.data.letterbox.Letterbox before they reach an engine.",
+                "Letterbox images first: engine.letterbox(image.shape[:2]).apply(image)",
             )
 
     def __enter__(self: Self) -> Self:

@@ -19,11 +19,12 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from ..data.letterbox import stretch_told
 from ..errors import UsageError
 from ..files import replace_bytes, write_errors
 
-SCHEMA = 2
-"""2: with the measured accuracy. Manifests of schema 1 are read as well."""
+SCHEMA = 3
+"""2: with the measured accuracy. 3: ``preprocessing`` may tell a stretch. Older ones are read as well."""
 
 MANIFEST_NAME = "bundle.json"
 WEIGHTS_NAME = "student.safetensors"
@@ -49,7 +50,8 @@ class Manifest:
         input_size: (height, width) of the frames.
         batch: frames per call, or None for any number.
         precisions: ``fp32``, ``fp16``, ``int8``: those that can be opened.
-        preprocessing: for a reader; it is in the graphs already.
+        preprocessing: for a reader, as it is in the graphs already; but for ``stretch``: how far images' shapes are
+            changed to fill the frames.
         parity: graph name to how well it agrees with PyTorch on the images named by ``parity_images``.
         calibration: method, number of images, where from, and the key; empty without INT8.
         versions: of what built it.
@@ -71,6 +73,11 @@ class Manifest:
     files: dict[str, str] = field(default_factory=dict)
     accuracy: dict[str, dict[str, Any]] = field(default_factory=dict)
     schema: int = SCHEMA
+
+    @property
+    def stretch(self) -> float:
+        """See :meth:`~trtparse.data.letterbox.Letterbox.fit`."""
+        return stretch_told(self.preprocessing)
 
     def to_json(self) -> str:
         values = asdict(self)

@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import onnxruntime
 
+from ..data.letterbox import stretch_told
 from ..errors import UsageError
 from .base import Engine, Frames, LabelMaps, Logits
 from .machine import cores
@@ -64,6 +65,7 @@ class CpuEngine(Engine):
             )
         count, height, width, _ = frames.shape
         self.input_size = (int(height), int(width))
+        self.stretch = stretch_told(self._session.get_modelmeta().custom_metadata_map.get("preprocessing", ""))
         self.batch = count if isinstance(count, int) else None
         self.gives_logits = any(output.name == "logits" for output in self._session.get_outputs())
         self.precision = precision

@@ -17,7 +17,8 @@ from typing import Any
 from ..errors import MachineError, UsageError
 from .bundle import Bundle, digest_of, inside
 
-SCHEMA = 1
+SCHEMA = 2
+"""2: with the stretch of the images. Manifests of schema 1 are read as well."""
 
 FOLDER = "engines"
 """Of a bundle: every ``<name>.engine`` with its ``<name>.json``."""
@@ -36,6 +37,7 @@ class EngineManifest:
         precision: ``fp32``, ``fp16`` or ``int8``, as asked for and as inspected.
         graph, graph_sha256: what it was built from.
         input_size: (height, width) of the frames.
+        stretch: how far images' shapes are changed to fill them.
         batch: the fewest, the most likely and the most frames of a call; three times the same where it is fixed.
         logits: whether they are a second output.
         tensorrt: version of the library that built it.
@@ -64,6 +66,7 @@ class EngineManifest:
     batch: tuple[int, int, int]
     tensorrt: str
     compute_capability: str
+    stretch: float = 1.0
     logits: bool = False
     platform: str = field(default_factory=lambda: this_platform())
     gpu: str | None = None
@@ -99,7 +102,7 @@ class EngineManifest:
             schema, digest = int(values["schema"]), values.pop("digest")
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UsageError(f"{path} is not an engine's manifest: {error}.", _build_again(path)) from error
-        if schema != SCHEMA:
+        if schema > SCHEMA:
             raise UsageError(f"{path} has schema {schema}; this trtparse reads {SCHEMA}.", _build_again(path))
         if digest != digest_of(values):
             raise UsageError(f"{path} was changed after it was written.", _build_again(path))

@@ -19,6 +19,7 @@ class PyTorchEngine(Engine):
     Args:
         network: any mode; it is put into evaluation mode.
         input_size: (height, width) of the frames.
+        stretch: of the images in them.
         threads: for the CPU; 0 leaves PyTorch's own setting.
         precision: ``fp32`` is what every engine is compared with; ``fp16`` is what ``trtparse bench`` times besides.
         channels_last: keep the channels of a pixel together, which some GPUs convolve faster.
@@ -33,6 +34,7 @@ class PyTorchEngine(Engine):
         self,
         network: ParsingNetwork,
         input_size: tuple[int, int],
+        stretch: float = 1.0,
         *,
         threads: int = 0,
         precision: str = "fp32",
@@ -47,7 +49,7 @@ class PyTorchEngine(Engine):
         self._network = network.to(self._device).to(self._dtype).eval()
         # PyTorch's own types leave this form out.
         self._network.to(memory_format=self._layout)  # type: ignore[call-overload]
-        self.input_size, self.batch = input_size, None
+        self.input_size, self.stretch, self.batch = input_size, stretch, None
         self.precision, self.target = precision, "pytorch"
         if threads:
             torch.set_num_threads(threads)
@@ -59,13 +61,14 @@ class PyTorchEngine(Engine):
         cls,
         path: Path,
         input_size: tuple[int, int],
+        stretch: float,
         *,
         threads: int = 0,
         precision: str = "fp32",
         channels_last: bool = False,
     ) -> PyTorchEngine:
         network = load_checkpoint(path).network
-        return cls(network, input_size, threads=threads, precision=precision, channels_last=channels_last)
+        return cls(network, input_size, stretch, threads=threads, precision=precision, channels_last=channels_last)
 
     def logits(self, frames: Frames) -> Logits:
         self._check(frames)

@@ -237,7 +237,7 @@ class TensorRTEngine(Engine):
                 + " ".join(manifest.rebuild or (f"--{manifest.precision}", "--target", manifest.target)),
             )
         self._tensors = _tensors(engine, manifest)
-        self.input_size = manifest.input_size
+        self.input_size, self.stretch = manifest.input_size, manifest.stretch
         fewest, most = self.batch_range
         self.batch = most if fewest == most else None
 

@@ -18,6 +18,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from ..data.letterbox import stretch_told
 from ..errors import UsageError
 from ..files import replace_bytes
 from .network import AUXILIARY_PREFIX, ParsingNetwork
@@ -26,7 +27,9 @@ from .registry import create_network, recognise
 DEFAULT_INPUT_SIZE = (256, 192)
 """(height, width) where a foreign checkpoint does not say."""
 
-SCHEMA = 1
+SCHEMA = 2
+"""2: with the stretch of the images. Headers of schema 1 are read as well."""
+
 HEADER = "trtparse"
 """The one entry of the file's header: safetensors writes several in no fixed order, and equal weights should
 be equal files."""
@@ -39,16 +42,18 @@ class Checkpoint:
     Args:
         network: on the CPU, float32, in evaluation mode.
         input_size: (height, width) it was trained at.
+        stretch: how far images' shapes were changed to fill the input (:meth:`~trtparse.data.letterbox.Letterbox.fit`).
         source: where it came from, for messages.
     """
 
     network: ParsingNetwork
     input_size: tuple[int, int]
+    stretch: float
     source: str
 
 
 def save_checkpoint(
-    network: ParsingNetwork, path: Path, input_size: tuple[int, int], *, lossless: bool = False
+    network: ParsingNetwork, path: Path, input_size: tuple[int, int], stretch: float = 1.0, *, lossless: bool = False
 ) -> None:
     """Write a checkpoint; auxiliary heads are left out.
 
@@ -58,6 +63,7 @@ def save_checkpoint(
         network: on any device.
         path: ends in ``.safetensors``.
         input_size: (height, width) it was trained at.
+        stretch: of the images that it was trained with.
         lossless: keep float32 where half precision would change a value.
     """
     tensors = {
@@ -71,6 +77,7 @@ def save_checkpoint(
         "network": network.kind,
         "options": network.spec.to_dict(),
         "input_size": list(input_size),
+        "stretch": stretch,
     }
     replace_bytes(path, safetensors.torch.save(tensors, {HEADER: json.dumps(header)}))
 
@@ -89,13 +96,13 @@ def load_checkpoint(path: Path) -> Checkpoint:
 def parse_checkpoint(header: str, tensors: dict[str, Tensor], path: Path) -> Checkpoint:
     """The checkpoint of a file that was read already; see :func:`load_checkpoint`."""
     if header:
-        network, input_size = _parse(header, path)
+        network, input_size, stretch = _parse(header, path)
         what = network.kind
     else:
-        network, input_size = create_network(recognise(tensors), {}), DEFAULT_INPUT_SIZE
+        network, input_size, stretch = create_network(recognise(tensors), {}), DEFAULT_INPUT_SIZE, 1.0
         what = f"{network.kind} with default options"
     _fill(network, tensors, path, what)
-    return Checkpoint(network.eval(), input_size, str(path))
+    return Checkpoint(network.eval(), input_size, stretch, str(path))
 
 
 def load_backbone(network: ParsingNetwork, path: Path) -> None:
@@ -123,17 +130,18 @@ def read_tensors(path: Path) -> tuple[str, dict[str, Tensor]]:
     return _read_safetensors(path) if path.suffix == ".safetensors" else ("", _read_pickle(path))
 
 
-def _parse(header: str, path: Path) -> tuple[ParsingNetwork, tuple[int, int]]:
+def _parse(header: str, path: Path) -> tuple[ParsingNetwork, tuple[int, int], float]:
     try:
         values = json.loads(header)
         if int(values["schema"]) > SCHEMA:
             raise UsageError(f"{path} was written by a newer version of trtparse.", "Update trtparse.")
         height, width = (int(size) for size in values["input_size"])
         kind, options = str(values["network"]), dict(values["options"])
+        stretch = stretch_told(values)
     except (KeyError, TypeError, ValueError) as error:
         raise UsageError(f"The header of {path} is damaged: {error}.", "Get the file again.") from error
     try:
-        return create_network(kind, options), (height, width)
+        return create_network(kind, options), (height, width), stretch
     except UsageError as error:
         raise UsageError(
             f"{path} holds a network that this trtparse does not know: {error.message}", "Update trtparse."

@@ -7,11 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from trtparse.data.dataset import Dataset
 from trtparse.data.letterbox import Letterbox
 from trtparse.engines import Bundle
 from trtparse.engines.base import Frames
+
+settings.register_profile("patient", deadline=None)  # how long an example takes says nothing of the code
+settings.load_profile("patient")
 
 
 @pytest.fixture
@@ -35,7 +39,7 @@ def people() -> Dataset:
 def frames(people: Dataset) -> Frames:
     """(6, 256, 192, 3) uint8: people letterboxed to the default input."""
     images = [people[index].image for index in range(6)]
-    return np.stack([Letterbox.fit((i.shape[0], i.shape[1]), (256, 192)).apply(i) for i in images])
+    return np.stack([Letterbox.fit((i.shape[0], i.shape[1]), (256, 192), 1.0).apply(i) for i in images])
 
 
 @pytest.fixture(scope="session")

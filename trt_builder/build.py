@@ -20,7 +20,6 @@ from ..calibration.frames import letterboxed
 from ..calibration.ranges import Ranges
 from ..calibration.selection import Selection, read_selection, select
 from ..data.dataset import Dataset, Subset
-from ..data.letterbox import Letterbox
 from ..engines.base import Engine, Frames, LabelMaps
 from ..engines.bundle import CALIBRATION_NAME, GRAPHS, Bundle, Manifest, finish, writing
 from ..engines.cpu import CpuEngine
@@ -34,7 +33,7 @@ from .half import to_half
 from .int8 import AUTO, CORRECTED_ON, Int8, Int8Builder, Int8Spec, Records
 from .onnx_source import named, property_of
 from .parity import PARITY_IMAGES, compare, save_parity
-from .source import open_source
+from .source import Source, open_source
 
 HELD_OUT_IMAGES = 64
 """Images that methods are compared on, and that the INT8 graphs are measured on; where a budget is set, all."""
@@ -54,6 +53,7 @@ class BuildSpec:
         source: a checkpoint, ours or a state dict of the same network; or an FP32 graph (.onnx).
         precision: ``fp32``, ``fp16`` or ``int8``; each includes those before it.
         input_size: (height, width); None takes the checkpoint's.
+        stretch: how far images' shapes are changed to fill it; None takes the checkpoint's.
         batch: frames per call, None for any number.
         logits: give the graphs a second output.
         calibration_images: how many to use of the dataset.
@@ -68,6 +68,7 @@ class BuildSpec:
     source: Path
     precision: str = "int8"
     input_size: tuple[int, int] | None = None
+    stretch: float | None = None
     batch: int | None = 1
     logits: bool = False
     calibration_images: int = 256
@@ -133,13 +134,13 @@ def build_bundle(
     records = Records.beside(output)
     with writing(output) as folder:
         listener.stage("Exporting to ONNX")
-        source = open_source(spec.source, spec.input_size, spec.batch, logits=spec.logits)
+        source = open_source(spec.source, spec.input_size, spec.stretch, spec.batch, logits=spec.logits)
         listener.stage("Choosing images")
         selection, judged, spare = _choose(spec, dataset, held_out, listener)
         model = source.model
         if "equalisation" in spec.int8.corrections:
             listener.stage("Equalising channels")
-            model = _equalised(model, spec, dataset, selection, source.input_size, listener)
+            model = _equalised(source, spec, dataset, selection, listener)
         graphs = {"fp32": named("fp32", model)}
         if spec.precision in ("fp16", "int8"):
             graphs["fp16"] = named("fp16", to_half(graphs["fp32"]))
@@ -164,7 +165,7 @@ def build_bundle(
                 replace_bytes(folder / GRAPHS[name], graph.SerializeToString(deterministic=True))
             source.save_weights(folder)
             listener.stage(f"Comparing with {source.reference}")
-            frames = _parity_frames(dataset, spare, source.input_size)
+            frames = _parity_frames(dataset, spare, reference)
             expected = _in_batches(reference, frames)
             save_parity(folder, frames, expected)
             parity = {name: _parity(folder / GRAPHS[name], name, frames, expected, spec, listener) for name in graphs}
@@ -192,17 +193,15 @@ def build_bundle(
 
 
 def _equalised(
-    model: onnx.ModelProto,
-    spec: BuildSpec,
-    dataset: Dataset,
-    selection: Selection,
-    input_size: tuple[int, int],
-    listener: Listener,
+    source: Source, spec: BuildSpec, dataset: Dataset, selection: Selection, listener: Listener
 ) -> onnx.ModelProto:
     """The graph that computes the same and is easier on INT8; all graphs of the bundle are made of it."""
     indices = selection.indices[:CORRECTED_ON]
-    frames = (frame for _, frame in letterboxed(dataset, indices, input_size, strict=spec.strict))
-    return equalise(model, frames, threads=spec.threads, progress=lambda done: listener.progress(done, len(indices)))
+    found = letterboxed(dataset, indices, source.input_size, source.stretch, strict=spec.strict)
+    frames = (frame for _, frame in found)
+    return equalise(
+        source.model, frames, threads=spec.threads, progress=lambda done: listener.progress(done, len(indices))
+    )
 
 
 def _choose(
@@ -302,7 +301,7 @@ def _accuracy(result: ValidationResult) -> dict[str, dict[str, Any]]:
     }
 
 
-def _parity_frames(dataset: Dataset, indices: list[int], input_size: tuple[int, int]) -> Frames:
+def _parity_frames(dataset: Dataset, indices: list[int], reference: Engine) -> Frames:
     frames, reason = [], ""
     for index in indices:
         try:
@@ -311,7 +310,7 @@ def _parity_frames(dataset: Dataset, indices: list[int], input_size: tuple[int, 
             # Calibration has listed or refused it already; here one image less compares the graphs as well.
             reason = error.message
             continue
-        frames.append(Letterbox.fit((image.shape[0], image.shape[1]), input_size).apply(image))
+        frames.append(reference.letterbox((image.shape[0], image.shape[1])).apply(image))
     if not frames:
         raise DataError(f"No image of {dataset.description} could be read to compare the graphs on.", reason)
     return np.stack(frames)

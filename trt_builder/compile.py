@@ -143,6 +143,7 @@ def _add_engine(
         graph=graph.name,
         graph_sha256=bundle.manifest.files[graph.name],
         input_size=bundle.manifest.input_size,
+        stretch=bundle.manifest.stretch,
         batch=_batch(bundle, spec),
         logits=any(output.name == "logits" for output in model.graph.output),
         tensorrt=library.version,

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import __version__
+from ..data.letterbox import STRETCH_KEY
 from ..errors import BuildError
 from ..labels import CLASS_NAMES
 from ..networks.network import ParsingNetwork
@@ -56,13 +57,19 @@ class ParsingGraph(nn.Module):
 
 
 def export_onnx(
-    network: ParsingNetwork, input_size: tuple[int, int], *, batch: int | None = 1, logits: bool = False
+    network: ParsingNetwork,
+    input_size: tuple[int, int],
+    stretch: float = 1.0,
+    *,
+    batch: int | None = 1,
+    logits: bool = False,
 ) -> onnx.ModelProto:
     """Export and simplify.
 
     Args:
         network: any mode, any device; left as it is.
         input_size: (height, width), each at least 64.
+        stretch: of the images; the graph's metadata tells it to whoever makes the frames.
         batch: frames per call, or None for any number.
         logits: also output the (N, 20, H, W) float logits.
 
@@ -92,7 +99,7 @@ def export_onnx(
             )
             assert program is not None
             model: onnx.ModelProto = onnxslim.slim(program.model_proto)
-        _describe(model, input_size)
+        _describe(model, input_size, stretch)
         onnx.checker.check_model(model, full_check=True)
     except (RuntimeError, ValueError, onnx.checker.ValidationError) as error:
         raise BuildError(f"The network cannot be exported to ONNX: {error}") from error
@@ -100,7 +107,7 @@ def export_onnx(
     return model
 
 
-def _describe(model: onnx.ModelProto, input_size: tuple[int, int]) -> None:
+def _describe(model: onnx.ModelProto, input_size: tuple[int, int], stretch: float) -> None:
     """Replace the exporter's bookkeeping, which names files of the machine it ran on, by our own."""
     for node in model.graph.node:
         del node.metadata_props[:]
@@ -119,7 +126,14 @@ def _describe(model: onnx.ModelProto, input_size: tuple[int, int]) -> None:
         "labels": json.dumps(CLASS_NAMES),
         "input_size": json.dumps(list(input_size)),
         "preprocessing": json.dumps(
-            {"frames": "NHWC uint8 BGR", "order": "RGB", "mean": MEAN_RGB, "std": STD_RGB, "where": "in the graph"}
+            {
+                "frames": "NHWC uint8 BGR",
+                STRETCH_KEY: stretch,
+                "order": "RGB",
+                "mean": MEAN_RGB,
+                "std": STD_RGB,
+                "where": "in the graph",
+            }
         ),
         "trtparse": __version__,
     }

@@ -17,7 +17,7 @@ from ..calibration.frames import letterboxed
 from ..calibration.key import check_key
 from ..calibration.lint import check
 from ..calibration.methods import METHODS, Method
-from ..calibration.observation import input_size_of
+from ..calibration.observation import input_size_of, stretch_of
 from ..calibration.placement import Placement, place
 from ..calibration.qdq import quantise
 from ..calibration.ranges import Ranges, read_ranges
@@ -237,7 +237,8 @@ class Int8Builder:
         indices = selection.indices[:CORRECTED_ON]
 
         def frames() -> Iterator[Image]:
-            return (frame for _, frame in letterboxed(dataset, indices, input_size_of(self.model)))
+            found = letterboxed(dataset, indices, input_size_of(self.model), stretch_of(self.model))
+            return (frame for _, frame in found)
 
         if "rounding" in self.spec.corrections:
             from ..calibration.rounding import learn_rounding

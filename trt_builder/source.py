@@ -9,6 +9,7 @@ from typing import Any
 
 import onnx
 
+from ..calibration.observation import stretch_of
 from ..engines.base import Engine
 from ..engines.bundle import WEIGHTS_NAME
 from ..engines.cpu import CpuEngine
@@ -25,6 +26,7 @@ class Source:
         model: FP32.
         network, options: what it is.
         input_size: (height, width) of the frames.
+        stretch: of the images in them.
         batch: frames per call, None for any number.
         reference: what the reference is called.
         open_reference: opens it, with a number of threads.
@@ -35,18 +37,23 @@ class Source:
     network: str
     options: dict[str, Any]
     input_size: tuple[int, int]
+    stretch: float
     batch: int | None
     reference: str
     open_reference: Callable[[int], Engine]
     save_weights: Callable[[Path], None]
 
 
-def open_source(path: Path, input_size: tuple[int, int] | None, batch: int | None, *, logits: bool) -> Source:
+def open_source(
+    path: Path, input_size: tuple[int, int] | None, stretch: float | None, batch: int | None, *, logits: bool
+) -> Source:
     """Export a checkpoint, or read an FP32 graph.
 
     Args:
-        path: a checkpoint, or an ONNX file with frames in and labels out, whose size, batch and outputs are its own.
+        path: a checkpoint, or an ONNX file with frames in and labels out, which has its own size, stretch, batch and
+            outputs.
         input_size: (height, width); None takes the checkpoint's.
+        stretch: of the images; None takes the checkpoint's.
         batch: frames per call, None for any number.
         logits: give the graph a second output.
 
@@ -65,16 +72,18 @@ def open_source(path: Path, input_size: tuple[int, int] | None, batch: int | Non
 
     checkpoint = load_checkpoint(path)
     network, size = checkpoint.network, input_size or checkpoint.input_size
+    shapes = stretch or checkpoint.stretch
     return Source(
-        model=export_onnx(network, size, batch=batch, logits=logits),
+        model=export_onnx(network, size, shapes, batch=batch, logits=logits),
         network=network.kind,
         options=network.spec.to_dict(),
         input_size=size,
+        stretch=shapes,
         batch=batch,
         reference="PyTorch",
-        open_reference=lambda threads: PyTorchEngine(network, size, threads=threads),
+        open_reference=lambda threads: PyTorchEngine(network, size, shapes, threads=threads),
         save_weights=lambda folder: save_checkpoint(
-            network, folder / WEIGHTS_NAME, checkpoint.input_size, lossless=True
+            network, folder / WEIGHTS_NAME, checkpoint.input_size, shapes, lossless=True
         ),
     )
 
@@ -93,6 +102,7 @@ def _of_graph(path: Path) -> Source:
         network="onnx",
         options={"source": path.name, "producer": model.producer_name or "unknown"},
         input_size=input_size,
+        stretch=stretch_of(model),
         batch=batch,
         reference="the FP32 graph",
         open_reference=lambda threads: CpuEngine(path, "fp32", threads=threads),

@@ -103,7 +103,8 @@ class GraphJudge:
     ) -> None:
         if logits:
             check_logits(reference, "The SQNR of the logits")
-        self._dataset, self._input_size, self._threads = dataset, reference.input_size, threads
+        self._dataset, self._threads = dataset, threads
+        self._input_size, self._stretch = reference.input_size, reference.stretch
         self._wants_logits = logits
         self._indices: list[int] = []
         self._expected: list[_Expected] = []
@@ -213,7 +214,7 @@ class GraphJudge:
                 yield frame
 
     def _read(self, index: int) -> Frame:
-        return read_frame(self._dataset, index, self._input_size, "ce2p")
+        return read_frame(self._dataset, index, self._input_size, self._stretch)
 
     def _ask(self, reference: Engine, frame: Frame) -> tuple[LabelMap, _Expected]:
         frames = np.repeat(frame.pixels[None], reference.batch or 1, axis=0)

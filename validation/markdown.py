@@ -32,7 +32,7 @@ def markdown(result: ValidationResult) -> str:
     lines += [
         f"- Dataset: {_safe(result.dataset)}",
         f"- Images: {result.images} compared, {len(result.skipped)} left out",
-        f"- Protocol: {_safe(result.protocol.description)}; input {height}x{width} (height x width)",
+        f"- Protocol: {_safe(result.method)}; input {height}x{width} (height x width)",
         "",
     ]
     return "\n".join(lines)

@@ -40,15 +40,16 @@ def panels(picture: Picture, reference: str, engine: str) -> tuple[Panel, ...]:
     Args:
         reference, engine: captions.
     """
-    photo = _shrunk(picture.photo, cv2.INTER_AREA)
+    size = _shown_size(picture)
+    photo = _resized(picture.photo, size, cv2.INTER_AREA)
     truth, expected, found = (
-        None if labels is None else _shrunk(labels, cv2.INTER_NEAREST)
+        None if labels is None else _resized(labels, size, cv2.INTER_NEAREST)
         for labels in (picture.truth, picture.reference, picture.engine)
     )
     maps = [("truth", truth), (reference, expected), (engine, found)]
     drawn = [Panel(caption, _png(palette_bgr()[labels])) for caption, labels in maps if labels is not None]
     # The difference is taken before anything is shrunk, so that a single pixel is not lost.
-    differs = _shrunk((picture.reference != picture.engine).astype(np.float32), cv2.INTER_AREA) > 0
+    differs = _resized((picture.reference != picture.engine).astype(np.float32), size, cv2.INTER_AREA) > 0
     return (Panel("photo", _jpeg(photo)), *drawn, Panel("difference", _jpeg(_difference(photo, differs))))
 
 
@@ -72,13 +73,18 @@ def within_budget(
     return shown
 
 
-def _shrunk(pixels: NDArray[Pixel], how: int) -> NDArray[Pixel]:
-    height, width = pixels.shape[:2]
-    scale = min(1.0, LARGEST / max(height, width))
-    if scale == 1.0:
+def _shown_size(picture: Picture) -> tuple[int, int]:
+    """(height, width) in the image's shape: no more pixels than the network saw, no side above ``LARGEST``."""
+    there = picture.photo.shape[:2]
+    height, width = picture.image_size or there
+    scale = min(there[0] / height, there[1] / width, LARGEST / max(height, width))
+    return max(round(height * scale), 1), max(round(width * scale), 1)
+
+
+def _resized(pixels: NDArray[Pixel], size: tuple[int, int], how: int) -> NDArray[Pixel]:
+    if pixels.shape[:2] == size:
         return pixels
-    size = (max(round(width * scale), 1), max(round(height * scale), 1))
-    return cast("NDArray[Pixel]", cv2.resize(pixels, size, interpolation=how))
+    return cast("NDArray[Pixel]", cv2.resize(pixels, size[::-1], interpolation=how))
 
 
 def _difference(photo: Image, differs: NDArray[np.bool_]) -> Image:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
@@ -51,14 +52,15 @@ class Unreadable:
     error: DataError
 
 
-def read_frame(dataset: Dataset, index: int, input_size: tuple[int, int], order: str) -> Frame:
+def read_frame(dataset: Dataset, index: int, input_size: tuple[int, int], stretch: float, order: str = "ce2p") -> Frame:
     """The frame of one image.
 
     Args:
         dataset: where it is.
         index: which.
         input_size: (height, width) of the frame.
-        order: ``ce2p`` keeps the aspect ratio and pads with black; HRNet's orders squash the image.
+        stretch: how far the image's shape is changed to fill it; the rest is black.
+        order: HRNet's fill the frame, whatever the stretch.
 
     Raises:
         DataError: the image or its label map cannot be read, or they differ in size.
@@ -74,10 +76,7 @@ def read_frame(dataset: Dataset, index: int, input_size: tuple[int, int], order:
             f"{sample.name} is {height} x {width} pixels (height x width), but its label map is {shape}.",
             "Use label maps of the size of their images.",
         )
-    if order == "ce2p":
-        letterbox = Letterbox.fit((height, width), input_size)
-    else:
-        letterbox = Letterbox((height, width), input_size, 0, 0, *input_size)
+    letterbox = Letterbox.fit((height, width), input_size, stretch if order == "ce2p" else math.inf)
     return Frame(index, sample.name, letterbox.apply(sample.image), letterbox, labels)
 
 

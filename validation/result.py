@@ -14,7 +14,7 @@ from ..data.dataset import Image, LabelMap
 from ..errors import DataError
 from .metrics import Scores
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 WORST_IMAGES = 8
 """How many images with the largest disagreement are kept for every engine."""
@@ -175,12 +175,14 @@ class Picture:
         photo: (h, w, 3) uint8, BGR, without the letterbox's borders.
         truth: (h, w) uint8, 255 where it is to be ignored; None without labels.
         reference, engine: (h, w) uint8.
+        image_size: (height, width) of the image, in whose shape it is shown; None: in the shape that the network sees.
     """
 
     photo: Image
     truth: LabelMap | None
     reference: LabelMap
     engine: LabelMap
+    image_size: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -253,6 +255,7 @@ class ValidationResult:
         partial: the run was interrupted; everything below is about the first ``images`` alone.
         skipped: the images that could not be read.
         input_size: (height, width) of the networks' input.
+        stretch: how far the images' shapes were changed to fill it; HRNet's orders fill it always.
         protocol: how the label maps were made.
         tolerance: the largest loss of mean IoU that passes, in points.
         reference_run: what the engines were compared with.
@@ -270,6 +273,7 @@ class ValidationResult:
     partial: bool
     skipped: tuple[SkippedImage, ...]
     input_size: tuple[int, int]
+    stretch: float
     protocol: Protocol
     tolerance: float
     reference_run: EngineRun
@@ -279,6 +283,13 @@ class ValidationResult:
     seconds: float
     machine: dict[str, str]
     created: str
+
+    @property
+    def method(self) -> str:
+        """How the label maps were made, in one line: the protocol, and what the network has done to images' shapes."""
+        stretched = self.stretch > 1 and self.protocol.order == "ce2p"
+        shapes = f"; images stretched up to {self.stretch:g} times to fill the input" if stretched else ""
+        return self.protocol.description + shapes
 
     @property
     def labelled(self) -> bool:
@@ -328,7 +339,7 @@ def measured_accuracy(result: ValidationResult) -> dict[str, dict[str, Any]]:
         f"{engine.run.target}-{engine.run.precision}": {
             "dataset": result.dataset,
             "images": result.images,
-            "protocol": result.protocol.description,
+            "protocol": result.method,
             "created": result.created,
             "engine": engine.run.name,
             "reference": result.reference_run.name,

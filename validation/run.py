@@ -136,7 +136,8 @@ class Run:
         return picture(frame, reference, engine)
 
     def _frame(self, index: int) -> Frame:
-        return read_frame(self._dataset, index, self.runners[0].engine.input_size, self._order)
+        engine = self.runners[0].engine
+        return read_frame(self._dataset, index, engine.input_size, engine.stretch, self._order)
 
     def _batches(self) -> Generator[_Batch, None, None]:
         """Full batches, and a last one with what remains."""

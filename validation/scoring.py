@@ -126,4 +126,5 @@ def picture(frame: Frame, reference: Prediction, engine: Prediction) -> Picture:
         None if truth is None else truth.copy(),
         reference.labels[frame.inside].copy(),
         engine.labels[frame.inside].copy(),
+        frame.letterbox.image_size,
     )

@@ -75,8 +75,8 @@ def _header(result: ValidationResult, console: Console) -> None:
         _line(console, f"  skipped {image.name}: {image.reason}", "yellow")
     if len(result.skipped) > _SKIPPED_SHOWN:
         _line(console, f"  and {len(result.skipped) - _SKIPPED_SHOWN} more", "yellow")
-    if result.protocol.order != "ce2p" or result.protocol.augmented:
-        console.print(Text(f"Protocol   {result.protocol.description}"))
+    if result.protocol.order != "ce2p" or result.protocol.augmented or result.stretch > 1:
+        console.print(Text(f"Protocol   {result.method}"))
 
 
 def _line(console: Console, words: str, style: str = "") -> None:

@@ -67,7 +67,7 @@ def validate(
 
     Args:
         reference: the network to match, usually PyTorch.
-        engines: one or more to judge; ``input_size`` as the reference.
+        engines: one or more to judge; ``input_size`` and ``stretch`` as the reference.
         protocol: order of resizing and argmax, and test-time augmentation; for all alike.
         tolerance: the largest loss of mean IoU that passes, in points of 100.
         strict: raise at the first image that cannot be read, instead of leaving it out and saying so.
@@ -118,6 +118,7 @@ def _result(
         partial=partial,
         skipped=tuple(run.skipped),
         input_size=run.runners[0].engine.input_size,
+        stretch=run.runners[0].engine.stretch,
         protocol=protocol,
         tolerance=tolerance,
         reference_run=runs[0],
@@ -142,6 +143,12 @@ def _check(engines: Sequence[Engine], protocol: Protocol, tolerance: float, limi
                 f"{engine.name} takes {eh}x{ew}.",
                 "Compare an engine with the network it was built from.",
             )
+        if reference.stretch != engine.stretch:
+            raise UsageError(
+                f"The engines want images of different shapes: {reference.name} has them stretched up to "
+                f"{reference.stretch:g} times, {engine.name} up to {engine.stretch:g} times.",
+                "Compare an engine with the network it was built from.",
+            )
     if not tolerance >= 0:
         raise UsageError(f"A tolerance of {tolerance} points makes no sense.", "Give 0 or more, such as 1.0.")
     if limit is not None and limit < 1:
@@ -163,6 +170,7 @@ def _key(
         "bundles": [bundle.digest for bundle in bundles],
         "engines": [[runner.engine.name, runner.engine.target, runner.engine.precision] for runner in runners],
         "input_size": list(runners[0].engine.input_size),
+        "stretch": runners[0].engine.stretch,
         "dataset": dataset.description,
         "images": [total, hashlib.sha256(names).hexdigest()],
         "protocol": json.loads(json.dumps(asdict(protocol))),

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ...data.dataset import Image, LabelMap
 from ...data.letterbox import Letterbox
+from ...engines.base import Engine
 from ..parsed_frame import Person
 
 _MARGIN = 0.08  # of a box's sides, around it: a detector's box cuts hands and feet off, LIP's crops do not
@@ -34,24 +35,24 @@ class Crop:
     person: Person | None = None
 
     @classmethod
-    def whole(cls, frame_size: tuple[int, int], input_size: tuple[int, int]) -> Crop:
+    def whole(cls, frame_size: tuple[int, int], engine: Engine) -> Crop:
         """All of a frame of (height, width)."""
-        return cls(0, 0, Letterbox.fit(frame_size, input_size))
+        return cls(0, 0, engine.letterbox(frame_size))
 
     @classmethod
-    def around(cls, person: Person, frame_size: tuple[int, int], input_size: tuple[int, int]) -> Crop:
+    def around(cls, person: Person, frame_size: tuple[int, int], engine: Engine) -> Crop:
         """A person's box with a margin, as far as it lies in the frame.
 
         Args:
             person: may lie outside of the frame, wholly or in part.
             frame_size: (height, width).
-            input_size: (height, width) of the network's input.
+            engine: that will see it.
         """
         left, top, right, bottom = person.box
         beside, above = _MARGIN * (right - left), _MARGIN * (bottom - top)
         top, bottom = _inside(top - above, bottom + above, frame_size[0])
         left, right = _inside(left - beside, right + beside, frame_size[1])
-        return cls(top, left, Letterbox.fit((bottom - top, right - left), input_size), person)
+        return cls(top, left, engine.letterbox((bottom - top, right - left)), person)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -63,11 +64,6 @@ class Crop:
         """Its rows and columns in the frame."""
         height, width = self.size
         return slice(self.top, self.top + height), slice(self.left, self.left + width)
-
-    @property
-    def cell(self) -> float:
-        """The width of one of the network's pixels, in pixels of the frame."""
-        return self.size[0] / self.letterbox.height
 
     def cut(self, frame: Image, out: Image) -> None:
         """Bring the rectangle of ``frame`` into ``out``, (h, w, 3) uint8 of the network's input size."""

@@ -54,7 +54,7 @@ def test_ranges_are_those_of_the_letterboxed_images(
     ranges = calibrate(model, dataset, all_of(dataset), threads=1)
     collector = RangeCollector(model, threads=1)
     for name, image in zip(dataset.names, images):
-        collector.update(name, Letterbox.fit(image.shape[:2], (16, 16)).apply(image)[None])
+        collector.update(name, Letterbox.fit(image.shape[:2], (16, 16), 1.0).apply(image)[None])
     assert ranges.limits == collector.limits()
     assert ranges.images == dataset.names
     assert ranges.skipped == ()
@@ -158,7 +158,7 @@ class TestStatistics:
         model, dataset = new_ladder(), new_dataset(images)
         statistics = collect(model, dataset, all_of(dataset), histograms=True, threads=1)
         assert statistics.histograms.keys() == statistics.limits.keys()
-        frames = np.stack([Letterbox.fit(image.shape[:2], (16, 16)).apply(image) for image in images])
+        frames = np.stack([Letterbox.fit(image.shape[:2], (16, 16), 1.0).apply(image) for image in images])
         counts = statistics.histograms["float"].counts
         expected, _ = np.histogram(frames, BINS, (0, int(frames.max())))
         assert counts.sum() == frames.size

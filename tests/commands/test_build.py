@@ -51,7 +51,7 @@ def test_a_calibration_cache_is_written_into_a_bundle_and_its_use_is_told(bundle
     assert f"--calib={cache}" in told
 
 
-@pytest.mark.parametrize("option", [["--batch", "2"], ["--input-size", "128x96"], ["--logits"]])
+@pytest.mark.parametrize("option", [["--batch", "2"], ["--input-size", "128x96"], ["--stretch", "1.5"], ["--logits"]])
 def test_what_an_onnx_graph_has_of_its_own_is_refused_as_an_option(
     option: list[str], bundle: Bundle, tmp_path: Path, run: Run
 ) -> None:

@@ -405,17 +405,17 @@ class TestCompare:
         refused(run("compare"), "BUNDLE[:PRECISION]")
 
 
-def test_a_manifest_of_the_first_schema_is_read_and_written_as_the_second(bundle: Path) -> None:
+def test_a_manifest_of_the_first_schema_is_read_and_written_as_the_newest(bundle: Path) -> None:
     path = bundle / "bundle.json"
     values = json.loads(path.read_text())
     del values["accuracy"], values["digest"]
-    from trtparse.engines.bundle import digest_of
+    from trtparse.engines.bundle import SCHEMA, digest_of
 
     values["schema"] = 1
     path.write_text(json.dumps({**values, "digest": digest_of(values)}))
     assert add_accuracy(open_bundle(bundle), {"cpu-int8": {"mean_iou": 0.5}})
     assert open_bundle(bundle).manifest.accuracy == {"cpu-int8": {"mean_iou": 0.5}}
-    assert json.loads(path.read_text())["schema"] == 2
+    assert json.loads(path.read_text())["schema"] == SCHEMA
 
 
 def test_accuracy_cannot_be_written_into_a_bundle_that_is_gone(bundle: Path) -> None:

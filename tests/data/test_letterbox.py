@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trtparse.data.letterbox import Letterbox
+from trtparse.data.letterbox import Letterbox, scales, stretch_told
+from trtparse.errors import UsageError
 
 SIZES = st.tuples(st.integers(1, 700), st.integers(1, 700))
 INPUTS = st.sampled_from([(192, 128), (256, 192), (384, 384), (64, 96)])
@@ -15,7 +18,7 @@ INPUTS = st.sampled_from([(192, 128), (256, 192), (384, 384), (64, 96)])
 def test_the_image_lies_inside_the_input_touches_two_sides_and_is_centred(
     image: tuple[int, int], target: tuple[int, int]
 ) -> None:
-    box = Letterbox.fit(image, target)
+    box = Letterbox.fit(image, target, 1.0)
     assert box.height == target[0] or box.width == target[1]
     below, right = target[0] - box.top - box.height, target[1] - box.left - box.width
     assert 0 <= below - box.top <= 1
@@ -24,7 +27,7 @@ def test_the_image_lies_inside_the_input_touches_two_sides_and_is_centred(
 
 @given(image=SIZES, target=INPUTS)
 def test_the_aspect_ratio_is_kept_to_a_pixel(image: tuple[int, int], target: tuple[int, int]) -> None:
-    box = Letterbox.fit(image, target)
+    box = Letterbox.fit(image, target, 1.0)
     scale = min(target[0] / image[0], target[1] / image[1])
     assert abs(box.height - max(image[0] * scale, 1)) <= 0.5
     assert abs(box.width - max(image[1] * scale, 1)) <= 0.5
@@ -33,7 +36,7 @@ def test_the_aspect_ratio_is_kept_to_a_pixel(image: tuple[int, int], target: tup
 @given(size=st.tuples(st.integers(1, 90), st.integers(1, 90)), seed=st.integers(0, 99))
 def test_label_maps_return_unchanged_where_the_input_is_a_whole_multiple(size: tuple[int, int], seed: int) -> None:
     labels = np.random.default_rng(seed).integers(0, 20, size, np.uint8)
-    box = Letterbox.fit(size, (3 * size[0], 3 * size[1]))
+    box = Letterbox.fit(size, (3 * size[0], 3 * size[1]), 1.0)
     np.testing.assert_array_equal(box.restore(box.apply_labels(labels)), labels)
 
 
@@ -41,7 +44,7 @@ def test_label_maps_return_unchanged_where_the_input_is_a_whole_multiple(size: t
 def test_restoring_has_the_size_of_the_image_and_no_label_from_the_border(
     image: tuple[int, int], target: tuple[int, int], seed: int
 ) -> None:
-    box = Letterbox.fit(image, target)
+    box = Letterbox.fit(image, target, 1.0)
     labels = box.apply_labels(np.random.default_rng(seed).integers(3, 9, image, np.uint8))
     restored = box.restore(labels)
     assert restored.shape == image
@@ -49,7 +52,7 @@ def test_restoring_has_the_size_of_the_image_and_no_label_from_the_border(
 
 
 def test_the_border_is_black_and_its_label_is_ignored() -> None:
-    box = Letterbox.fit((100, 50), (64, 64))
+    box = Letterbox.fit((100, 50), (64, 64), 1.0)
     assert (box.top, box.left, box.height, box.width) == (0, 16, 64, 32)
     frame = box.apply(np.full((100, 50, 3), 200, np.uint8))
     assert frame.shape == (64, 64, 3)
@@ -63,7 +66,7 @@ def test_the_border_is_black_and_its_label_is_ignored() -> None:
 
 def test_a_buffer_is_wiped_before_it_is_used_again() -> None:
     out = np.full((64, 64, 3), 99, np.uint8)
-    frame = Letterbox.fit((100, 50), (64, 64)).apply(np.full((100, 50, 3), 200, np.uint8), out)
+    frame = Letterbox.fit((100, 50), (64, 64), 1.0).apply(np.full((100, 50, 3), 200, np.uint8), out)
     assert frame is out
     assert not out[:, :16].any()
 
@@ -71,16 +74,57 @@ def test_a_buffer_is_wiped_before_it_is_used_again() -> None:
 def test_the_middle_of_a_pixel_stays_the_middle() -> None:
     labels = np.zeros((4, 4), np.uint8)
     labels[:, 2:] = 5
-    big = Letterbox.fit((4, 4), (64, 64)).apply_labels(labels)
+    big = Letterbox.fit((4, 4), (64, 64), 1.0).apply_labels(labels)
     assert (big[:, :32] == 0).all()
     assert (big[:, 32:] == 5).all()
 
 
 def test_arrays_of_another_size_are_refused() -> None:
-    box = Letterbox.fit((100, 50), (64, 64))
+    box = Letterbox.fit((100, 50), (64, 64), 1.0)
     with pytest.raises(ValueError, match="expected uint8 of 100x50"):
         box.apply(np.zeros((50, 100, 3), np.uint8))
     with pytest.raises(ValueError, match="expected uint8 of 64x64"):
         box.restore(np.zeros((100, 50), np.uint8))
     with pytest.raises(ValueError, match="no area"):
-        Letterbox.fit((0, 50), (64, 64))
+        Letterbox.fit((0, 50), (64, 64), 1.0)
+
+
+@given(
+    st.tuples(st.integers(1, 400), st.integers(1, 400)),
+    st.tuples(st.integers(64, 200), st.integers(64, 200)),
+    st.floats(1, 10),
+)
+def test_no_shape_is_changed_by_more_than_asked_and_one_side_always_fits(
+    image: tuple[int, int], target: tuple[int, int], stretch: float
+) -> None:
+    box = Letterbox.fit(image, target, stretch)
+    assert box.height == target[0] or box.width == target[1]
+    down, across = scales(image, target, stretch)
+    assert max(down / across, across / down) <= stretch * (1 + 1e-9)
+    plain = Letterbox.fit(image, target, 1.0)
+    assert (box.height, box.width) >= (plain.height, plain.width)
+    labels = np.random.default_rng(0).integers(0, 20, (box.height, box.width), np.uint8)
+    frame = np.zeros(target, np.uint8)
+    frame[box.top : box.top + box.height, box.left : box.left + box.width] = labels
+    assert box.restore(frame).shape == image
+
+
+def test_a_standing_person_fills_more_of_the_input_where_it_may_be_stretched() -> None:
+    widths = [Letterbox.fit((384, 151), (256, 192), stretch).width for stretch in (1.0, 1.5, 4.0, math.inf)]
+    assert widths == [101, 151, 192, 192]
+    wide = Letterbox.fit((100, 200), (256, 192), 1.5)
+    assert (wide.height, wide.width) == (144, 192)
+
+
+@pytest.mark.parametrize("told", [0.9, 0, -2, math.nan, math.inf, "wide", None])
+def test_a_stretch_that_makes_no_sense_is_refused(told: object) -> None:
+    with pytest.raises(UsageError, match="makes no sense"):
+        stretch_told({"stretch": told})
+
+
+def test_a_graph_tells_its_stretch_in_its_metadata_or_has_none() -> None:
+    assert stretch_told('{"stretch": 1.5}') == 1.5
+    assert stretch_told('{"where": "in the graph"}') == stretch_told("") == stretch_told({}) == 1.0
+    for damaged in ("{", "3", "[1, 2]"):
+        with pytest.raises(UsageError, match="no JSON object"):
+            stretch_told(damaged)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trtparse.data.augmentation import Augmentation
+from trtparse.data.augmentation import Augmentation, Geometry
 from trtparse.data.dataset import LabelMap, Sample
 from trtparse.data.images import write_png
 from trtparse.data.lip import LipDataset
@@ -37,7 +37,7 @@ class Plain:
 
 
 def loader(*parts: Part, batch: int = 2, first: int = 0, last: int = 8) -> Loader:
-    return Loader(parts, repeat_factors(parts, 0), Augmentation(), batch, (64, 64), 3, first, last)
+    return Loader(parts, repeat_factors(parts, 0), Augmentation(), batch, Geometry((64, 64)), 3, first, last)
 
 
 def test_with_equal_weights_every_image_comes_once_per_epoch_in_an_order_of_the_epoch() -> None:

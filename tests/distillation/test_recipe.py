@@ -19,7 +19,7 @@ def test_a_recipe_survives_the_way_through_json() -> None:
             "augmentation": {"scale": [0.5, 2]},
         }
     )
-    assert recipe.input_size == recipe.sample_size == (96, 64)
+    assert recipe.input_size == recipe.geometry.sample_size == (96, 64)
     assert recipe.data.train == (Source("a", weight=2.0), Source("b", labels=False))
     assert Recipe.from_dict(json.loads(json.dumps(recipe.to_dict()))) == recipe
 
@@ -53,6 +53,8 @@ def test_an_unknown_key_is_named_with_the_nearest_one(values: dict[str, object],
         ({"input_size": "32x64"}, "input_size"),
         ({"input_size": "big"}, "input_size"),
         ({"crop": [10, 0]}, "crop"),
+        ({"stretch": 0.9}, "stretch"),
+        ({"stretch": float("inf")}, "stretch"),
         ({"precision": "bf61"}, "precision"),
         ({"optimizer": {"learning_rate": -1.0}}, "optimizer.learning_rate"),
         ({"optimizer": {"learning_rate": float("nan")}}, "optimizer.learning_rate"),

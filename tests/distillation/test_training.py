@@ -59,11 +59,11 @@ def kill_at(step: int) -> Any:
 
 def test_a_run_makes_the_best_checkpoint_and_reports_every_step(few: Dataset, tmp_path: Path) -> None:
     seen: list[Progress] = []
-    best = fit(TINY, few, tmp_path, on_progress=seen.append)
+    best = fit(replace(TINY, stretch=1.5), few, tmp_path, on_progress=seen.append)
     assert [now.step for now in seen] == [1, 2, 3, 4]
     assert seen[0].mean_iou is None
     assert seen[-1].best is not None
-    assert load_checkpoint(best).input_size == (64, 64)
+    assert (load_checkpoint(best).input_size, load_checkpoint(best).stretch) == ((64, 64), 1.5)
     log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [entry["step"] for entry in log] == [2, 4]
 
@@ -274,7 +274,7 @@ def test_the_score_of_a_run_is_the_one_that_validation_counts(people: Dataset) -
     from trtparse.validation.validate import validate
 
     network = load_checkpoint(DEFAULT_WEIGHTS).network
-    scores = evaluate(network, people, (256, 192), Precision("fp32", torch.device("cpu")))
+    scores = evaluate(network, people, (256, 192), 1.0, Precision("fp32", torch.device("cpu")))
     with PyTorchEngine(network, (256, 192)) as one, PyTorchEngine(network, (256, 192)) as other:
         counted = validate(one, other, people).reference
     # Not to the last bit: a batch of 12 is summed in another order than 12 images, and a near-tie may turn.

@@ -494,7 +494,8 @@ def test_a_dla_engine_is_loaded_on_its_core(stand_in: Open) -> None:
 
 
 def test_the_name_says_what_runs(stand_in: Open) -> None:
-    engine = stand_in().engine
+    engine = stand_in(fields={"stretch": 1.25}).engine
     assert engine.name == "TensorRT 10.3.0, int8, Stand-in GPU, stand-in"
     assert (engine.target, engine.precision, engine.input_size, engine.batch) == ("tensorrt", "int8", (6, 4), 1)
+    assert engine.stretch == 1.25
     assert stand_in((1, 2, 4)).engine.batch is None

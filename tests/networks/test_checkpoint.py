@@ -21,10 +21,10 @@ from trtparse.networks.weights import DEFAULT_WEIGHTS  # noqa: E402
 
 def test_a_checkpoint_comes_back_with_its_options_and_size(tmp_path: Path) -> None:
     network = Student(StudentSpec(finest_stride=8)).half().float()
-    save_checkpoint(network, tmp_path / "a.safetensors", (128, 96))
+    save_checkpoint(network, tmp_path / "a.safetensors", (128, 96), 1.25)
     loaded = load_checkpoint(tmp_path / "a.safetensors")
     assert loaded.network.spec.finest_stride == 8
-    assert loaded.input_size == (128, 96)
+    assert (loaded.input_size, loaded.stretch) == ((128, 96), 1.25)
     for name, value in network.state_dict().items():
         if not name.endswith("num_batches_tracked"):
             torch.testing.assert_close(loaded.network.state_dict()[name], value, rtol=0, atol=0)
@@ -51,6 +51,15 @@ def with_header(path: Path, **changes: object) -> Path:
     header = {name: value for name, value in header.items() if value is not None}
     safetensors_torch.save_file(tensors, path, {HEADER: json.dumps(header)})
     return path
+
+
+def test_a_header_from_before_images_were_stretched_keeps_their_shapes(tmp_path: Path) -> None:
+    assert load_checkpoint(with_header(tmp_path / "a.safetensors", schema=1, stretch=None)).stretch == 1.0
+
+
+def test_a_header_with_an_impossible_stretch_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"stretch of 0\.5 makes no sense"):
+        load_checkpoint(with_header(tmp_path / "a.safetensors", stretch=0.5))
 
 
 def test_a_header_from_before_the_ablation_s_options_is_the_default_network(tmp_path: Path) -> None:

@@ -13,10 +13,11 @@ pytest.importorskip("torch", reason="PyTorch is not installed")
 
 from trtparse.calibration.ranges import METHOD
 from trtparse.data.dataset import Dataset, Image, LabelMap, Sample
-from trtparse.engines import Bundle, open_bundle
+from trtparse.engines import Bundle, open_bundle, open_engine
 from trtparse.engines.bundle import CALIBRATION_NAME, GRAPHS, Manifest, finish, writing
 from trtparse.errors import BuildError, DataError, MachineError
 from trtparse.labels import CLASS_NAMES
+from trtparse.networks.checkpoint import load_checkpoint
 from trtparse.networks.weights import DEFAULT_WEIGHTS
 from trtparse.trt_builder import build as builds
 from trtparse.trt_builder.build import BuildSpec, Listener, build_bundle
@@ -100,6 +101,15 @@ def test_a_bundle_says_what_it_holds(exported: Bundle) -> None:
     assert manifest.calibration["method"] == METHOD
     assert (manifest.calibration["images"], manifest.calibration["skipped"]) == (4, 0)
     assert {"trtparse", "torch", "onnx", "onnxruntime"} <= set(manifest.versions)
+
+
+def test_every_engine_wants_images_as_the_checkpoint_saw_them(exported: Bundle) -> None:
+    stretch = load_checkpoint(DEFAULT_WEIGHTS).stretch
+    assert exported.manifest.stretch == load_checkpoint(exported.weights).stretch == stretch
+    every = [("cpu", "fp32"), ("cpu", "fp16"), ("cpu", "int8"), ("simulated", "int8"), ("pytorch", "fp32")]
+    for target, precision in every:
+        with open_engine(exported, target, precision, threads=1) as engine:
+            assert engine.stretch == stretch, target
 
 
 def test_every_graph_carries_its_precision(exported: Bundle) -> None:

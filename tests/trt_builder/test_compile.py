@@ -55,7 +55,9 @@ def bundle(tmp_path: Path, small: SimpleNamespace) -> Callable[..., Bundle]:
     from trtparse.engines.bundle import finish
 
     def make(answers: bool = False, **options: Any) -> Bundle:
-        onnx.save(small.model(**options), tmp_path / "small.onnx")
+        model = small.model(**options)
+        onnx.helper.set_model_props(model, {"preprocessing": '{"stretch": 1.25}'})
+        onnx.save(model, tmp_path / "small.onnx")
         made = bundle_of_onnx(tmp_path / "small.onnx", tmp_path / "built" / "student")
         if answers:
             frames = np.random.default_rng(0).integers(0, 256, (4, 16, 24, 3), np.uint8)
@@ -122,6 +124,7 @@ def test_an_engine_joins_its_bundle_with_all_that_is_known_of_it(bundle: Callabl
     assert (manifest.l4t, manifest.jetpack, manifest.power_mode) == ("36.4.3", "6.2", "MAXN_SUPER")
     assert manifest.graph_sha256 == reopened.manifest.files[manifest.graph]
     assert manifest.batch == (1, 1, 1)
+    assert manifest.stretch == reopened.manifest.stretch == 1.25
     assert manifest.rebuild == ("--int8", "--target", "tensorrt", "--sparsity")
     assert manifest.settings["workspace_mb"] == 1536
     assert manifest.inspection["judged_by"] == "engine"

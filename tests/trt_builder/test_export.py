@@ -175,7 +175,7 @@ def test_a_network_that_cannot_be_traced_is_a_build_error(network: Student) -> N
 def test_parity_on_fifty_real_photographs(network: Student, model: onnx.ModelProto, shared_data: Path) -> None:
     dataset = LipDataset(shared_data / "lip", "val")
     images = [dataset[index].image for index in range(50)]
-    frames = np.stack([Letterbox.fit((i.shape[0], i.shape[1]), (256, 192)).apply(i) for i in images])
+    frames = np.stack([Letterbox.fit((i.shape[0], i.shape[1]), (256, 192), 1.0).apply(i) for i in images])
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     labels = np.concatenate([session.run(["labels"], {"frames": frame[None]})[0] for frame in frames])
     with torch.inference_mode():
@@ -206,7 +206,7 @@ def short_trunks() -> Iterator[None]:
 
 def letterboxed(people: Dataset, size: tuple[int, int]) -> Frames:
     images = [people[index].image for index in range(4)]
-    return np.stack([Letterbox.fit((i.shape[0], i.shape[1]), size).apply(i) for i in images])
+    return np.stack([Letterbox.fit((i.shape[0], i.shape[1]), size, 1.0).apply(i) for i in images])
 
 
 class Exported:

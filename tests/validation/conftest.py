@@ -103,6 +103,7 @@ def _made_up(
         partial=partial,
         skipped=tuple(SkippedImage(name, reason) for name, reason in skipped),
         input_size=size,
+        stretch=1.0,
         protocol=Protocol(),
         tolerance=1.0,
         reference_run=EngineRun("PyTorch 2.13.0, 2 threads", "pytorch", "fp32", 402.0, _latency(rng, 40.0)),

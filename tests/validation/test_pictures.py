@@ -67,6 +67,21 @@ def test_large_pictures_are_made_small(size: tuple[int, int]) -> None:
         assert min(height, width) >= 1
 
 
+@pytest.mark.parametrize(
+    ("image_size", "shown"), [((384, 150), (90, 35)), ((30, 20), (90, 60)), ((900, 600), (90, 60))]
+)
+def test_what_was_stretched_is_shown_in_the_shape_of_its_image(
+    image_size: tuple[int, int], shown: tuple[int, int]
+) -> None:
+    labels = np.zeros((90, 60), np.uint8)
+    engine = labels.copy()
+    engine[45, 31] = 1
+    picture = Picture(np.full((90, 60, 3), 128, np.uint8), None, labels, engine, image_size)
+    pictures = [decoded(panel.uri) for panel in panels(picture, "", "")]
+    assert {drawn.shape[:2] for drawn in pictures} == {shown}
+    assert np.ptp(pictures[-1].astype(int), axis=-1).max() > 60
+
+
 def test_a_difference_of_one_pixel_is_seen_in_a_picture_that_is_made_small() -> None:
     labels = np.zeros((1000, 1000), np.uint8)
     engine = labels.copy()

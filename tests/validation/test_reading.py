@@ -16,7 +16,7 @@ NAMES = [f"image {index}" for index in range(40)]
 
 def made(index: int) -> Frame:
     pixels = np.full((8, 6, 3), index, np.uint8)
-    return Frame(index, NAMES[index], pixels, Letterbox.fit((8, 6), (8, 6)), None)
+    return Frame(index, NAMES[index], pixels, Letterbox.fit((8, 6), (8, 6), 1.0), None)
 
 
 def test_frames_come_in_their_order_whichever_is_read_first() -> None:
@@ -106,10 +106,10 @@ class OneImage:
 
 def test_ce2p_keeps_the_aspect_ratio_and_hrnet_does_not() -> None:
     labels = np.zeros((40, 10), np.uint8)
-    letterboxed = read_frame(OneImage(labels), 0, (20, 20), "ce2p")
+    letterboxed = read_frame(OneImage(labels), 0, (20, 20), 1.0)
     assert (letterboxed.pixels[:, :7] == 0).all()
     assert letterboxed.inside == (slice(0, 20), slice(7, 12))
-    squashed = read_frame(OneImage(labels), 0, (20, 20), "hrnet-labels")
+    squashed = read_frame(OneImage(labels), 0, (20, 20), 1.0, "hrnet-labels")
     assert (squashed.pixels == 9).all()
     assert squashed.inside == (slice(0, 20), slice(0, 20))
     assert squashed.letterbox.restore(np.zeros((20, 20), np.uint8)).shape == (40, 10)
@@ -121,4 +121,4 @@ def test_ce2p_keeps_the_aspect_ratio_and_hrnet_does_not() -> None:
 )
 def test_a_label_map_that_does_not_fit_is_refused(labels: np.ndarray | None, told: str) -> None:
     with pytest.raises(DataError, match=told):
-        read_frame(OneImage(labels), 0, (20, 20), "ce2p")
+        read_frame(OneImage(labels), 0, (20, 20), 1.0)

@@ -108,7 +108,7 @@ def test_the_schema_knows_every_value_and_wants_it(made_up: MadeUp) -> None:
 
 
 class TestReading:
-    @pytest.mark.parametrize("schema", [1, 3, 99, None, "2"])
+    @pytest.mark.parametrize("schema", [1, 2, 99, None, "3"])
     def test_another_version_is_refused(self, schema: object, made_up: MadeUp) -> None:
         with pytest.raises(DataError, match="has schema"):
             ValidationResult.from_dict({**made_up(pictures=False).to_dict(), "schema": schema})

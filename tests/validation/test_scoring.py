@@ -21,7 +21,7 @@ def blocks(seed: int, size: tuple[int, int] = SIZE) -> LabelMap:
 
 
 def frame(image_size: tuple[int, int], labels: LabelMap | None) -> Frame:
-    letterbox = Letterbox.fit(image_size, SIZE)
+    letterbox = Letterbox.fit(image_size, SIZE, 1.0)
     pixels = letterbox.apply(np.full((*image_size, 3), 200, np.uint8))
     return Frame(3, "somebody", pixels, letterbox, labels)
 

@@ -44,9 +44,11 @@ class BlueEngine(Engine):
         change: Change | None = None,
         precision: str = "fp32",
         input_size: tuple[int, int] = INPUT_SIZE,
+        stretch: float = 1.0,
     ) -> None:
         super().__init__()
         self.name, self.batch, self.precision, self.input_size = name, batch, precision, input_size
+        self.stretch = stretch
         self.change = change
         self.seen: list[Frames] = []
 
@@ -425,6 +427,7 @@ class TestDisagreement:
         assert picture is not None
         assert picture.photo.shape == (64, 32, 3)
         assert picture.engine.shape == picture.reference.shape == (64, 32)
+        assert picture.image_size == (64, 32)
 
     def test_an_engine_that_always_agrees_has_no_worst_images(self) -> None:
         assert compare().first.worst == ()
@@ -475,6 +478,23 @@ class TestOrders:
             assert black == 2 * columns
             assert result.protocol.order == order
             assert result.protocol.description.startswith(ORDERS[order])
+
+    def test_a_network_sees_images_stretched_as_in_its_training_and_hrnet_s_orders_fill_the_input(self) -> None:
+        for order, columns in (("ce2p", 4), ("hrnet-labels", 0)):
+            with BlueEngine(stretch=1.25) as reference, BlueEngine(stretch=1.25) as engine:
+                result = validate(reference, engine, Faces(1, border=16), protocol=Protocol(order))
+            assert (reference.seen[0][0, 0, :, 0] == 0).sum() == 2 * columns
+            assert result.stretch == 1.25
+            assert ("stretched up to 1.25 times" in result.method) == (order == "ce2p")
+
+    def test_engines_that_want_other_shapes_are_not_compared(self) -> None:
+        told = r"wide .* 1\.5 times, narrow up to 1 times"
+        with (
+            BlueEngine("wide", stretch=1.5) as reference,
+            BlueEngine("narrow") as engine,
+            pytest.raises(UsageError, match=told),
+        ):
+            validate(reference, engine, Faces(1))
 
     def test_both_of_hrnet_s_score_at_the_image_s_own_size(self) -> None:
         for order in ("hrnet", "hrnet-labels"):
