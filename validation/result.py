@@ -285,10 +285,14 @@ class ValidationResult:
     created: str
 
     @property
+    def stretched(self) -> bool:
+        """Whether the network had images' shapes changed, of which HRNet's orders speak by themselves."""
+        return self.stretch > 1 and self.protocol.order == "ce2p"
+
+    @property
     def method(self) -> str:
         """How the label maps were made, in one line: the protocol, and what the network has done to images' shapes."""
-        stretched = self.stretch > 1 and self.protocol.order == "ce2p"
-        shapes = f"; images stretched up to {self.stretch:g} times to fill the input" if stretched else ""
+        shapes = f"; images stretched up to {self.stretch:g} times to fill the input" if self.stretched else ""
         return self.protocol.description + shapes
 
     @property

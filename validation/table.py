@@ -68,14 +68,16 @@ def _header(result: ValidationResult, console: Console) -> None:
     for engine in result.engines:
         _line(console, f"Engine     {_describe(engine.run)}")
     height, width = result.input_size
-    _line(console, f"Images     {result.images} at {height}x{width} (height x width), {len(result.skipped)} skipped")
+    shapes = f", stretched up to {result.stretch:g} times" if result.stretched else ""
+    size = f"{height}x{width} (height x width)"
+    _line(console, f"Images     {result.images} at {size}{shapes}, {len(result.skipped)} skipped")
     if result.partial:
         _line(console, f"Partial    interrupted after {result.images} of {result.total} images", "yellow")
     for image in result.skipped[:_SKIPPED_SHOWN]:
         _line(console, f"  skipped {image.name}: {image.reason}", "yellow")
     if len(result.skipped) > _SKIPPED_SHOWN:
         _line(console, f"  and {len(result.skipped) - _SKIPPED_SHOWN} more", "yellow")
-    if result.protocol.order != "ce2p" or result.protocol.augmented or result.stretch > 1:
+    if result.protocol.order != "ce2p" or result.protocol.augmented:
         console.print(Text(f"Protocol   {result.method}"))
 
 

@@ -105,6 +105,7 @@ def test_a_bundle_says_what_it_holds(exported: Bundle) -> None:
 
 def test_every_engine_wants_images_as_the_checkpoint_saw_them(exported: Bundle) -> None:
     stretch = load_checkpoint(DEFAULT_WEIGHTS).stretch
+    assert stretch > 1, "the weights that come along were trained with stretched images"
     assert exported.manifest.stretch == load_checkpoint(exported.weights).stretch == stretch
     every = [("cpu", "fp32"), ("cpu", "fp16"), ("cpu", "int8"), ("simulated", "int8"), ("pytorch", "fp32")]
     for target, precision in every:
