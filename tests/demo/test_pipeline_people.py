@@ -137,10 +137,11 @@ def test_settings_that_change_are_followed_from_the_next_frames_on(make_engine: 
         seen.append(parsed)
         if parsed.number == 20:
             knobs.classes, knobs.policy = frozenset({13}), "latest"
-        if parsed.number == 40:
+        if parsed.number >= 40:
             knobs.opacity = 0.0
 
-    frames = ArraySource([make_frame(0)] * 70, SIZE, 1000.0)
+    # From frame 20 on, a machine that is busy elsewhere drops some; a second's worth leaves enough of them.
+    frames = ArraySource([make_frame(0)] * 300, SIZE, 250.0)
     with make_engine() as engine:
         run_demo(frames, engine, [], observers=[turn], settings=knobs)
     assert frames.policy == "latest"
