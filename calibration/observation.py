@@ -11,7 +11,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from ..data.letterbox import stretch_told
+from ..data.stretch import stretch_told
 from ..errors import BuildError
 from .graph import GraphIndex, fresh_graph_copy
 from .placement import ends_the_graph

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..data.stretch import MOST_STRETCH
 from ..errors import DataError, UsageError
 from .comparison import ranges_of, typed
 from .options import DEFAULT_BUNDLE, SYNTHETIC, common_options, open_data, parse_batch, parse_size
@@ -93,7 +94,7 @@ _INT8_OPTIONS = (
 )
 @click.option(
     "--stretch",
-    type=click.FloatRange(1, 100),  # MOST_STRETCH; its module reads OpenCV
+    type=click.FloatRange(1, MOST_STRETCH),
     metavar="X",
     help="One side of an image may grow so many times as much as the other to fill the input; 1 keeps shapes.  "
     "[default: the checkpoint's]",

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ..labels import IGNORE_LABEL, flip_table
 from .dataset import Image, LabelMap, Sample
-from .letterbox import scales
+from .stretch import scales
 
 _FLIP_TABLE = flip_table()
 

@@ -21,7 +21,7 @@ from types import UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from ..data.augmentation import Augmentation, Geometry
-from ..data.letterbox import MOST_STRETCH
+from ..data.stretch import MOST_STRETCH
 from ..errors import UsageError
 
 if sys.version_info >= (3, 11):

@@ -8,13 +8,15 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data.letterbox import Letterbox
 from ..errors import UsageError
+
+if TYPE_CHECKING:
+    from ..data.letterbox import Letterbox
 
 Frames = NDArray[np.uint8]
 """(N, H, W, 3) uint8, BGR, at the network's input size."""
@@ -72,6 +74,8 @@ class Engine(ABC):
 
     def letterbox(self, image_size: tuple[int, int]) -> Letterbox:
         """Where an image of (height, width) lies in a frame; it makes the frame, and brings label maps back."""
+        from ..data.letterbox import Letterbox  # reads OpenCV, which the process that builds engines does without
+
         return Letterbox.fit(image_size, self.input_size, self.stretch)
 
     @property

@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ..data.letterbox import stretch_told
+from ..data.stretch import stretch_told
 from ..errors import UsageError
 from ..files import replace_bytes, write_errors
 

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from ..data.letterbox import stretch_told
+from ..data.stretch import stretch_told
 from ..errors import UsageError
 from .base import Engine, Frames, LabelMaps, Logits
 from .machine import cores

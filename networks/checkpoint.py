@@ -18,7 +18,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from ..data.letterbox import stretch_told
+from ..data.stretch import stretch_told
 from ..errors import UsageError
 from ..files import replace_bytes
 from .network import AUXILIARY_PREFIX, ParsingNetwork

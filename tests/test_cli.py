@@ -135,7 +135,8 @@ def small_graph() -> onnx.ModelProto:
     from trtparse.networks.weights import DEFAULT_WEIGHTS
     from trtparse.trt_builder.export import export_onnx
 
-    return export_onnx(load_checkpoint(DEFAULT_WEIGHTS).network, (64, 64), batch=1, logits=False)
+    loaded = load_checkpoint(DEFAULT_WEIGHTS)
+    return export_onnx(loaded.network, (64, 64), loaded.stretch, batch=1, logits=False)
 
 
 @pytest.fixture
@@ -639,10 +640,10 @@ def test_a_full_disk_leaves_the_older_video(scene: Scene, run: Run) -> None:
 
 
 class NothingButBackground(Engine):
-    def __init__(self) -> None:
+    def __init__(self, bundle: Bundle) -> None:
         super().__init__()
         self.name, self.target, self.precision = "nothing", "fake", "int8"
-        self.input_size, self.batch = (256, 192), None
+        self.input_size, self.stretch, self.batch = bundle.manifest.input_size, bundle.manifest.stretch, None
 
     def _release(self) -> None:
         """There is nothing to free."""
@@ -657,7 +658,9 @@ def spoilt_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     from trtparse.engines import open_engine
 
     def choose(bundle: Bundle, target: str, precision: str | None, **options: Any) -> Engine:
-        return open_engine(bundle, target, precision, **options) if precision == "fp32" else NothingButBackground()
+        if precision == "fp32":
+            return open_engine(bundle, target, precision, **options)
+        return NothingButBackground(bundle)
 
     monkeypatch.setattr("trtparse.engines.open_engine", choose)
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import __version__
-from ..data.letterbox import STRETCH_KEY
+from ..data.stretch import STRETCH_KEY
 from ..errors import BuildError
 from ..labels import CLASS_NAMES
 from ..networks.network import ParsingNetwork

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trtparse.data.letterbox import Letterbox, scales, stretch_told
+from trtparse.data.letterbox import Letterbox
+from trtparse.data.stretch import scales, stretch_told
 from trtparse.errors import UsageError
 
 SIZES = st.tuples(st.integers(1, 700), st.integers(1, 700))
