@@ -1,4 +1,4 @@
-"""Who makes a tensor, who uses it: an index over an ONNX graph."""
+"""Who makes a tensor, who uses it: an index over an ONNX graph; and what its metadata tells."""
 
 from __future__ import annotations
 
@@ -69,3 +69,8 @@ def put_constant(graph: onnx.GraphProto, name: str, value: NDArray[np.generic]) 
             return name
     graph.initializer.append(tensor)
     return name
+
+
+def property_of(model: onnx.ModelProto, key: str) -> str:
+    """An entry of a model's metadata; empty where it has none."""
+    return next((entry.value for entry in model.metadata_props if entry.key == key), "")

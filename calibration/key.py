@@ -13,6 +13,7 @@ import onnx
 from .. import __version__
 from ..data.dataset import Image
 from ..errors import UsageError
+from .graph import property_of
 from .methods import Method
 
 SCHEMA = 3
@@ -57,11 +58,10 @@ def key_of(model: onnx.ModelProto, frame_digests: Iterable[str], method: Method)
         frame_digests: from :func:`digest_of`, one per image, in any order.
         method: of the ranges.
     """
-    properties = {prop.key: prop.value for prop in model.metadata_props}
     return CalibrationKey(
         model=hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest(),
         images=hashlib.sha256("".join(sorted(frame_digests)).encode()).hexdigest(),
-        preprocessing=json.dumps(json.loads(properties.get("preprocessing", "{}")), sort_keys=True),
+        preprocessing=json.dumps(json.loads(property_of(model, "preprocessing") or "{}"), sort_keys=True),
         method=str(method),
     )
 

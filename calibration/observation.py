@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from ..data.stretch import stretch_told
 from ..errors import BuildError
-from .graph import GraphIndex, fresh_graph_copy
+from .graph import GraphIndex, fresh_graph_copy, property_of
 from .placement import ends_the_graph
 
 _SHAPE_INPUTS = {"Resize": 3, "Reshape": 1, "Expand": 1}
@@ -39,7 +39,7 @@ def input_size_of(model: onnx.ModelProto) -> tuple[int, int]:
 
 def stretch_of(model: onnx.ModelProto) -> float:
     """How far images' shapes are changed to fill the frames, as the graph's metadata tells it; 1 where it does not."""
-    return stretch_told(next((entry.value for entry in model.metadata_props if entry.key == "preprocessing"), ""))
+    return stretch_told(property_of(model, "preprocessing"))
 
 
 def float_activations(model: onnx.ModelProto) -> list[str]:

@@ -17,6 +17,7 @@ import onnx
 from .. import __version__
 from ..calibration.equalisation import equalise
 from ..calibration.frames import letterboxed
+from ..calibration.graph import property_of
 from ..calibration.ranges import Ranges
 from ..calibration.selection import Selection, read_selection, select
 from ..data.dataset import Dataset, Subset
@@ -31,7 +32,7 @@ from ..validation.result import ValidationResult, measured_accuracy
 from ..validation.validate import validate
 from .half import to_half
 from .int8 import AUTO, CORRECTED_ON, Int8, Int8Builder, Int8Spec, Records
-from .onnx_source import named, property_of
+from .onnx_source import named
 from .parity import PARITY_IMAGES, compare, save_parity
 from .source import Source, open_source
 

@@ -15,6 +15,7 @@ import onnx
 from onnx import TensorProto
 
 from .. import __version__
+from ..calibration.graph import property_of
 from ..calibration.lint import check as check_int8
 from ..engines.bundle import GRAPHS, Bundle, Manifest, finish, writing
 from ..errors import BuildError, UsageError
@@ -173,8 +174,3 @@ def named(name: str, model: onnx.ModelProto) -> onnx.ModelProto:
     properties = {entry.key: entry.value for entry in model.metadata_props}
     onnx.helper.set_model_props(model, {**properties, "precision": name})
     return model
-
-
-def property_of(model: onnx.ModelProto, key: str) -> str:
-    """An entry of a model's metadata; empty where it has none."""
-    return next((entry.value for entry in model.metadata_props if entry.key == key), "")
