@@ -7,7 +7,7 @@ from importlib import import_module
 import click
 
 from . import __version__
-from .command_line import run
+from .commands.command_line import run
 
 COMMANDS = {
     "build": "Build a bundle from a checkpoint, or engines from a bundle.",

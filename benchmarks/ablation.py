@@ -18,13 +18,13 @@ from statistics import mean
 import torch
 from measure import machine
 
-from trtparse.data.lip import LipDataset
 from trtparse.distillation.recipe import Data, Distillation, Loss, Network, Optimizer, Recipe, Source
 from trtparse.distillation.run import run_recipe
 from trtparse.distillation.training import Precision, evaluate
 from trtparse.networks.checkpoint import load_checkpoint
 from trtparse.networks.registry import create_network
 from trtparse.networks.weights import DEFAULT_WEIGHTS
+from trtparse.tasks.parsing.files import LipDataset
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "ablation.md"
 

@@ -19,25 +19,25 @@ from pathlib import Path
 import onnx
 from measure import machine
 
-from trtparse.calibration.bias_correction import correct_biases
+from trtparse.calibration.budget.judge import GraphJudge
+from trtparse.calibration.budget.score import Score
 from trtparse.calibration.calibrate import Statistics, collect, ranges_of
-from trtparse.calibration.cpu import quantise_for_cpu
-from trtparse.calibration.equalisation import equalise
 from trtparse.calibration.frames import letterboxed
 from trtparse.calibration.methods import Method
-from trtparse.calibration.placement import Placement, place, restrict
-from trtparse.calibration.qdq import quantise
+from trtparse.calibration.quantise.bias_correction import correct_biases
+from trtparse.calibration.quantise.cpu import quantise_for_cpu
+from trtparse.calibration.quantise.equalisation import equalise
+from trtparse.calibration.quantise.placement import Placement, place, restrict
+from trtparse.calibration.quantise.qdq import quantise
+from trtparse.calibration.quantise.rounding import learn_rounding
+from trtparse.calibration.quantise.weights import Int8Weights
 from trtparse.calibration.ranges import Ranges
-from trtparse.calibration.rounding import learn_rounding
-from trtparse.calibration.score import Score
 from trtparse.calibration.selection import Selection, select
-from trtparse.calibration.weights import Int8Weights
 from trtparse.data.dataset import Dataset, Image
-from trtparse.data.lip import open_dataset
 from trtparse.engines.reference import PyTorchEngine
 from trtparse.networks.checkpoint import load_checkpoint
+from trtparse.tasks.parsing.files import open_dataset
 from trtparse.trt_builder.export import export_onnx
-from trtparse.validation.judge import GraphJudge
 
 WEIGHTS = Path(__file__).parent.parent / "networks" / "weights" / "student.safetensors"
 

@@ -38,13 +38,13 @@ from measure import machine, run
 from numpy.typing import NDArray
 
 from trtparse.data.dataset import Dataset
-from trtparse.data.lip import open_dataset
+from trtparse.data.reading import Frame, read_frame
 from trtparse.engines import Bundle, open_bundle, open_engine
 from trtparse.engines.cpu import CpuEngine
-from trtparse.files import replace_bytes
-from trtparse.validation.metrics import ConfusionMatrix
-from trtparse.validation.reading import Frame, read_frame
-from trtparse.validation.scoring import Prediction, score_image
+from trtparse.storage.files import replace_bytes
+from trtparse.tasks.parsing.files import open_dataset
+from trtparse.tasks.parsing.metrics import ConfusionMatrix
+from trtparse.tasks.parsing.scoring import Prediction, score_image
 
 QUANTISERS = Path(__file__).with_name("peer_quantisers.py")
 SHIPPED = Path(__file__).parent.parent / "networks" / "weights" / "student.safetensors"

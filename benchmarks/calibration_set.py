@@ -21,16 +21,16 @@ import numpy as np
 import onnx
 from measure import machine
 
+from trtparse.calibration.budget.judge import GraphJudge
 from trtparse.calibration.calibrate import collect, ranges_of
 from trtparse.calibration.methods import Method
-from trtparse.calibration.placement import place
-from trtparse.calibration.qdq import quantise
+from trtparse.calibration.quantise.placement import place
+from trtparse.calibration.quantise.qdq import quantise
 from trtparse.calibration.selection import Predict, Selection, predictions_of, select
 from trtparse.data.dataset import Dataset, LabelMap, Sample
-from trtparse.data.lip import open_dataset
 from trtparse.engines import open_bundle, open_engine
 from trtparse.engines.bundle import sha256
-from trtparse.validation.judge import GraphJudge
+from trtparse.tasks.parsing.files import open_dataset
 
 STRATEGIES = ("chosen", "random", "first")
 Entry = dict[str, str | int | float]

@@ -18,25 +18,25 @@ import onnx
 import torch
 from measure import machine
 
+from trtparse.calibration.budget.costs import describe
+from trtparse.calibration.budget.judge import GraphJudge
+from trtparse.calibration.budget.search import Outcome, meet_budget, pareto
 from trtparse.calibration.calibrate import calibrate
-from trtparse.calibration.operations import describe
-from trtparse.calibration.placement import Placement, place
-from trtparse.calibration.qdq import quantise
+from trtparse.calibration.quantise.placement import Placement, place
+from trtparse.calibration.quantise.qdq import quantise
 from trtparse.calibration.ranges import Ranges
-from trtparse.calibration.search import Outcome, meet_budget, pareto
 from trtparse.calibration.selection import select
-from trtparse.data.lip import LipDataset
 from trtparse.distillation.recipe import Data, Distillation, Network, Optimizer, Recipe, Source
 from trtparse.distillation.run import run_recipe
 from trtparse.engines.reference import PyTorchEngine
 from trtparse.errors import AccuracyError
+from trtparse.graphs.half import to_half
 from trtparse.networks.checkpoint import load_checkpoint, save_checkpoint
 from trtparse.networks.registry import create_network
 from trtparse.networks.weights import DEFAULT_WEIGHTS
+from trtparse.tasks.parsing.files import LipDataset
 from trtparse.trt_builder.export import export_onnx
-from trtparse.trt_builder.half import to_half
-from trtparse.validation.contract_charts import pareto_chart
-from trtparse.validation.judge import GraphJudge
+from trtparse.validation.report.contract_charts import pareto_chart
 
 OPTIONS = {"separable": True}
 

@@ -22,10 +22,10 @@ import cv2
 from measure import machine
 
 from trtparse.data.synthetic import write_lip_layout
-from trtparse.demo.parse_images import Progress, parse_images
-from trtparse.demo.provenance import MadeBy
-from trtparse.demo.ray_parse import parse_on_ray
 from trtparse.engines import Engine, open_bundle, open_engine
+from trtparse.parse.images import Progress, parse_images
+from trtparse.parse.provenance import MadeBy
+from trtparse.parse.ray import parse_on_ray
 
 IMAGES = 400
 WARM_UP = 0.25  # of the images, before the rate is taken

@@ -140,10 +140,10 @@ def trtparse(method: str, model: Path, frames: Frames, output: Path) -> Work:
 
     from trtparse import __version__
     from trtparse.calibration.calibrate import calibrate
-    from trtparse.calibration.cpu import quantise_for_cpu
     from trtparse.calibration.methods import Method
-    from trtparse.calibration.placement import place
-    from trtparse.calibration.qdq import quantise
+    from trtparse.calibration.quantise.cpu import quantise_for_cpu
+    from trtparse.calibration.quantise.placement import place
+    from trtparse.calibration.quantise.qdq import quantise
     from trtparse.calibration.selection import Selection
     from trtparse.data.dataset import Sample
 

@@ -16,12 +16,12 @@ import numpy as np
 import torch
 from measure import machine
 
-from trtparse.data.lip import LipDataset
 from trtparse.distillation.loader import Batch, Loader, Part
 from trtparse.distillation.recipe import Recipe
 from trtparse.distillation.training import Criterion, Precision
 from trtparse.networks.preprocessing import normalise
 from trtparse.networks.student import Student
+from trtparse.tasks.parsing.files import LipDataset
 
 ROUNDS, STEPS = 6, 8
 

@@ -22,11 +22,11 @@ import numpy as np
 from measure import machine
 
 from trtparse.data.dataset import Dataset
-from trtparse.data.lip import open_dataset
+from trtparse.data.reading import read_frame
 from trtparse.data.synthetic import write_lip_layout
 from trtparse.engines import Engine, open_bundle, open_engine
 from trtparse.engines.base import Frames
-from trtparse.validation.reading import read_frame
+from trtparse.tasks.parsing.files import open_dataset
 from trtparse.validation.validate import validate
 
 IMAGES = 64

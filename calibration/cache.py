@@ -6,8 +6,8 @@ import re
 import struct
 
 from ..errors import UsageError
-from .placement import Placement
-from .qdq import activation_scales
+from .quantise.placement import Placement
+from .quantise.qdq import activation_scales
 from .ranges import Ranges, scale_of
 
 

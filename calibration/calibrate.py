@@ -15,12 +15,12 @@ import onnx
 
 from ..data.dataset import Dataset, Image
 from ..errors import DataError
-from ..files import check_output_file
+from ..graphs.observe import input_size_of, stretch_of
+from ..storage.files import check_output_file
 from .frames import letterboxed
 from .histograms import Histogram, HistogramCollector
 from .key import CalibrationKey, digest_of, key_of
 from .methods import UNSIGNED, Method, threshold
-from .observation import input_size_of, stretch_of
 from .ranges import RangeCollector, Ranges, no_images
 from .record import State, fingerprint, read_record, write_record
 from .selection import Selection

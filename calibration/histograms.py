@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from .observation import Observer
+from ..graphs.observe import Observer
 
 BINS = 4096
 """Of |x| over [0, maximum]: 32 for each of int8's 128 magnitudes where nothing is clipped."""

@@ -13,7 +13,7 @@ import onnx
 from .. import __version__
 from ..data.dataset import Image
 from ..errors import UsageError
-from .graph import property_of
+from ..graphs.index import property_of
 from .methods import Method
 
 SCHEMA = 3

@@ -13,8 +13,8 @@ import onnx
 from numpy.typing import NDArray
 
 from ..errors import BuildError, DataError, UsageError
+from ..graphs.observe import Observer, float_activations
 from .key import METHOD, SCHEMA, CalibrationKey
-from .observation import Observer, float_activations
 
 __all__ = ["METHOD", "CalibrationKey", "RangeCollector", "Ranges", "no_images", "read_ranges", "scale_of"]
 

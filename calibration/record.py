@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UsageError
-from ..files import replace_bytes
+from ..storage.files import replace_bytes
 
 
 @dataclass

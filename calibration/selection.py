@@ -16,8 +16,8 @@ from .. import __version__
 from ..data.dataset import Dataset, Image, LabelMap, Sample
 from ..engines.base import Engine
 from ..errors import DataError
-from ..files import replace_bytes
 from ..labels import CLASS_NAMES, NUM_CLASSES
+from ..storage.files import replace_bytes
 from .near_duplicates import Fingerprint, NearDuplicates, fingerprint, thumbnail
 
 SCHEMA = 1

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..engines.base import Frames
     from ..engines.bundle import Manifest
     from ..engines.latency import Speed
-    from ..terminal import Terminal
+    from .terminal import Terminal
 
 TARGETS = ("tensorrt", "cpu", "pytorch")
 PRECISIONS = ("fp32", "fp16", "int8")
@@ -83,10 +83,10 @@ def bench(
     comes and with channels last. Times are of whole calls: frames in, label maps out.
     """
     from ..engines import open_bundle
-    from ..engines.clocks import read_clocks
-    from ..engines.machine import machine_facts, read_machine
-    from ..files import check_output_file, replace_bytes
-    from ..terminal import Terminal
+    from ..engines.machine.clocks import read_clocks
+    from ..engines.machine.facts import machine_facts, read_machine
+    from ..storage.files import check_output_file, replace_bytes
+    from .terminal import Terminal
 
     if output is not None:
         check_output_file(output)
@@ -209,7 +209,7 @@ def _engine_precisions(bundle: Bundle) -> list[str]:
 
 
 def _pytorch(bundle: Bundle, precision: str, channels_last: bool, threads: int) -> Engine:
-    from ..engines.dependencies import require
+    from ..engines.machine.dependencies import require
 
     require("torch")
     require("safetensors")

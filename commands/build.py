@@ -17,8 +17,8 @@ from .tensorrt_options import ENGINE_OPTIONS, engine_spec, tensorrt_options
 if TYPE_CHECKING:
     from ..data.dataset import Dataset
     from ..engines import Bundle
-    from ..terminal import Terminal
     from ..validation.result import ValidationResult
+    from .terminal import Terminal
 
 _INT8_OPTIONS = (
     "calibration",
@@ -135,7 +135,7 @@ def build(
     """
     from ..engines import open_bundle
     from ..engines.bundle import recover
-    from ..terminal import Terminal, show_build, show_skipped
+    from .terminal import Terminal, show_build, show_skipped
 
     if source is not None:
         recover(source)
@@ -146,7 +146,7 @@ def build(
     # What can be refused is refused before any work is done.
     engine = engine_spec(precision or "fp16", target, options)
     if engine is not None and engine.target == "tensorrt-rtx":
-        from ..engines.dependencies import require
+        from ..engines.machine.dependencies import require
 
         require("tensorrt_rtx_bindings")
     result: ValidationResult | None = None
@@ -168,7 +168,7 @@ def build(
 
             bundle, engines = build_engines(bundle, engine, terminal.stage)
         if result is not None:
-            from ..validation.report import write_report
+            from ..validation.report.page import write_report
 
             terminal.stage("Writing the report")
             write_report(
@@ -243,13 +243,13 @@ def _build_bundle(
         if own != "fp32":
             return bundle_of_onnx(source, output, precision), None, []
     else:
-        from ..engines.dependencies import require
+        from ..engines.machine.dependencies import require
 
         terminal.stage("Loading PyTorch")
         require("torch")
+    from ..calibration.int8 import Int8Spec
     from ..networks.weights import DEFAULT_WEIGHTS
     from ..trt_builder.build import BuildSpec, Listener, build_bundle
-    from ..trt_builder.int8 import Int8Spec
 
     precision = precision or "fp16"
     if source is not None and options["data"] is None and precision == "int8":

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..data.dataset import Dataset, Image
     from ..demo.contact_sheet import Tally
     from ..engines.base import Engine
-    from ..terminal import Terminal
+    from .terminal import Terminal
 
 DEFAULT_OUTPUT = Path("build/calibration-set")
 FILE_NAME = "calibration-set.json"
@@ -59,8 +59,8 @@ def calibration_set(
     """
     from ..calibration.selection import select, write_selection
     from ..data.images import write_png
-    from ..files import check_output_folder
-    from ..terminal import Terminal
+    from ..storage.files import check_output_folder
+    from .terminal import Terminal
 
     dataset = open_data(data, split, "calibration")
     check_output_folder(output)
@@ -95,7 +95,7 @@ def _predictor(terminal: Terminal, dataset: Dataset, bundle: Path | None, thread
 
 def _open(bundle: Path | None, threads: int) -> Engine:
     from ..engines import open_engine
-    from ..engines.dependencies import require
+    from ..engines.machine.dependencies import require
 
     if bundle is not None:
         return open_engine(bundle, threads=threads)
@@ -166,7 +166,7 @@ def _show(terminal: Terminal, selection: Selection, document: dict[str, Any], fi
             _add_row(table, name, selection.spread[spread.name].get(name, 0), total)
     terminal.out.print(table)
     terminal.out.print()
-    from ..terminal import show_skipped
+    from .terminal import show_skipped
 
     chosen = set(document["images"])
     duplicates = [name for name, _ in selection.near_duplicates]

@@ -41,7 +41,7 @@ def compare(
     build/student:all stands for every one that the bundle has. Exits with 4 when one of them loses more than the
     tolerance.
     """
-    from ..terminal import Terminal
+    from .terminal import Terminal
 
     with Terminal(as_json=as_json) as terminal:
         contenders = _contenders(bundles, precision)

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from ..command_line import INTERRUPTED
 from ..errors import AccuracyError, UsageError
-from ..files import check_output_file
+from ..storage.files import check_output_file
+from .command_line import INTERRUPTED
 from .options import open_data, rebuild
 
 if TYPE_CHECKING:
     from ..engines import Bundle, Engine
-    from ..terminal import Terminal
     from ..validation.result import ValidationResult
+    from .terminal import Terminal
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -159,7 +159,7 @@ class Comparison:
         if folder is not None:
             _write_report(terminal, result, first, folder, command)
         if self.junit is not None:
-            from ..validation.junit import write_junit
+            from ..validation.report.junit import write_junit
 
             write_junit(result, self.junit)
         return result
@@ -171,7 +171,7 @@ class Comparison:
         if self.junit is not None:
             check_output_file(self.junit)
         if folder is not None:
-            from ..validation.report import check_report_folder
+            from ..validation.report.page import check_report_folder
 
             check_report_folder(folder)
 
@@ -196,7 +196,7 @@ def typed(context: click.Context) -> str:
 
 
 def _write_report(terminal: Terminal, result: ValidationResult, bundle: Bundle, folder: Path, command: str) -> None:
-    from ..validation.report import write_report
+    from ..validation.report.page import write_report
 
     terminal.stage("Writing the report")
     paths = write_report(
@@ -221,7 +221,7 @@ def exit_code(result: ValidationResult) -> int:
 
 def show(terminal: Terminal, result: ValidationResult, folder: Path | None) -> None:
     """The result, and after Ctrl-C how to go on."""
-    from ..terminal import show_validation
+    from .terminal import show_validation
 
     show_validation(terminal, result)
     if result.partial:

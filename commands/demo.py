@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ..demo.sinks import FrameSink
     from ..demo.sources import FrameSource
     from ..engines.base import Engine
-    from ..terminal import Terminal
+    from .terminal import Terminal
 
 
 STREAMS = 2
@@ -108,7 +108,7 @@ def demo(
     from ..demo.pipeline import run_demo
     from ..demo.sinks import differences
     from ..engines import open_engine
-    from ..terminal import Terminal, show_demo
+    from .terminal import Terminal, show_demo
 
     _check(options)
     with Terminal(as_json=as_json) as terminal, ExitStack() as stack:

@@ -10,8 +10,8 @@ import click
 from ..errors import MachineError
 
 if TYPE_CHECKING:
-    from ..engines.diagnosis import Finding
-    from ..engines.machine import Machine
+    from ..engines.machine.diagnosis import Finding
+    from ..engines.machine.facts import Machine
 
 _MARKS = {
     "works": ("✓", "green"),
@@ -34,11 +34,11 @@ def doctor(context: click.Context, /, strict: bool, as_json: bool, debug: bool) 
     """
     from dataclasses import asdict
 
-    from ..engines.diagnosis import diagnose
-    from ..engines.machine import read_machine
-    from ..engines.packages import read_packages
-    from ..engines.probe import Probe
-    from ..terminal import Terminal
+    from ..engines.machine.diagnosis import diagnose
+    from ..engines.machine.facts import read_machine
+    from ..engines.machine.packages import read_packages
+    from ..engines.machine.probe import Probe
+    from .terminal import Terminal
 
     probe = Probe()
     with Terminal(as_json=as_json) as terminal:

@@ -42,7 +42,7 @@ def inspect(bundle: Path, as_json: bool, debug: bool) -> None:
     from rich.table import Table
 
     from ..engines import open_bundle
-    from ..terminal import Terminal
+    from .terminal import Terminal
 
     with Terminal(as_json=as_json) as terminal:
         opened = open_bundle(bundle)
@@ -117,7 +117,7 @@ def _calibration_rows(calibration: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _budget(search: dict[str, Any]) -> str:
-    from ..calibration.score import Score
+    from ..calibration.budget.score import Score
 
     score = Score.from_dict(search["score"])
     given_back = ", ".join(search["given_back"]) or "nothing"

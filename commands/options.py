@@ -12,10 +12,10 @@ from ..errors import UsageError
 
 if TYPE_CHECKING:
     from ..data.dataset import Dataset
-    from ..data.lip import Purpose, Split
     from ..engines import Bundle
     from ..engines.manifest import EngineManifest
     from ..engines.open import Rebuild
+    from ..tasks.parsing.files import Purpose, Split
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -104,6 +104,6 @@ def open_data(data: str | None, split: str | None, purpose: Purpose) -> Dataset:
         return SyntheticPeople(SYNTHETIC_IMAGES[purpose], seed=0 if purpose == "calibration" else 1)
     from typing import cast
 
-    from ..data.lip import open_dataset
+    from ..tasks.parsing.files import open_dataset
 
     return open_dataset(data, cast("Split | None", split), purpose=purpose)

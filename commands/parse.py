@@ -15,12 +15,12 @@ from ..errors import UsageError
 from .options import DEFAULT_BUNDLE, common_options, engine_options, rebuild
 
 if TYPE_CHECKING:
-    from ..demo.parse_images import ParseResult, Progress
-    from ..demo.parser import ParseSpec
-    from ..demo.provenance import MadeBy
     from ..engines import Engine
     from ..engines.open import Rebuild
-    from ..terminal import Terminal
+    from ..parse.images import ParseResult, Progress
+    from ..parse.parser import ParseSpec
+    from ..parse.provenance import MadeBy
+    from .terminal import Terminal
 
 _RATE_SECONDS = 10.0
 
@@ -77,9 +77,9 @@ def parse(
 
     What is there already is not made again, so the same command goes on where it was ended.
     """
-    from ..demo.index import index_place
-    from ..demo.parser import ParseSpec
-    from ..terminal import Terminal, show_parse
+    from ..parse.index import index_place
+    from ..parse.parser import ParseSpec
+    from .terminal import Terminal, show_parse
 
     spec = ParseSpec(recursive, shard, not no_overlay, overwrite, strict, index)
     if index is not None:
@@ -94,7 +94,7 @@ def parse(
             opened = partial(_open, bundle, target, precision, threads, building)
             result = _parse_here(terminal, images, output, spec, opened)
         else:
-            from ..demo.ray_parse import parse_on_ray
+            from ..parse.ray import parse_on_ray
 
             terminal.stage(f"Parsing on Ray, {address}")
             result = parse_on_ray(
@@ -117,8 +117,8 @@ def _parse_here(
     spec: ParseSpec,
     open_parser: Callable[[], tuple[Engine, MadeBy]],
 ) -> ParseResult:
-    from ..demo.parse_images import parse_images
-    from ..demo.storage import is_uri
+    from ..parse.images import parse_images
+    from ..parse.objects import is_uri
 
     for path in (*images, output):
         if is_uri(path):
@@ -139,8 +139,8 @@ def _parse_here(
 def _open(
     bundle: Path, target: str, precision: str | None, threads: int, building: Rebuild | None = None
 ) -> tuple[Engine, MadeBy]:
-    from ..demo.provenance import MadeBy
     from ..engines import open_bundle, open_engine
+    from ..parse.provenance import MadeBy
 
     opened = open_bundle(bundle)
     engine = open_engine(opened, target, precision, threads=threads, rebuild=building)

@@ -13,11 +13,11 @@ from .comparison import SENSITIVITY_NAME
 from .options import DEFAULT_BUNDLE, common_options, open_data
 
 if TYPE_CHECKING:
+    from ..calibration.budget.sensitivity import Measure, Sensitivity
     from ..calibration.ranges import Ranges
-    from ..calibration.sensitivity import Measure, Sensitivity
     from ..data.dataset import Dataset
     from ..engines import Bundle
-    from ..terminal import Terminal
+    from .terminal import Terminal
 
 SHOWN = 20
 """Layers in the table; --json and --plot have all."""
@@ -63,8 +63,8 @@ def sensitivity(
     report of the bundle shows the ranking.
     """
     from ..engines import open_bundle
-    from ..files import check_output_file, replace_bytes
-    from ..terminal import Terminal
+    from ..storage.files import check_output_file, replace_bytes
+    from .terminal import Terminal
 
     for file in (plot, record):
         if file is not None:
@@ -76,7 +76,7 @@ def sensitivity(
         indices = _held_out(dataset, ranges, images, seed)
         found = _measure(terminal, opened, ranges, dataset, indices, cast("Measure", measure), record, threads)
         if plot is not None:
-            from ..validation.contract_charts import sensitivity_chart
+            from ..validation.report.contract_charts import sensitivity_chart
 
             replace_bytes(plot, f"{sensitivity_chart(found)}\n".encode())
         document = {"bundle": str(opened.path), "dataset": dataset.description, **found.to_dict()}
@@ -92,7 +92,7 @@ def sensitivity(
 def _keep(terminal: Terminal, bundle: Bundle, document: dict[str, Any]) -> None:
     """Leave it in the bundle, for the next report; a bundle that cannot be written to is no reason to fail."""
     from ..engines.bundle import GRAPHS
-    from ..files import replace_bytes
+    from ..storage.files import replace_bytes
 
     values = {"graph_sha256": bundle.manifest.files[GRAPHS["fp32"]], **document}
     try:
@@ -136,16 +136,16 @@ def _measure(
 ) -> Sensitivity:
     import onnx
 
-    from ..calibration.judged import JudgedGraphs
-    from ..calibration.placement import place
-    from ..calibration.sensitivity import measure_sensitivity
-    from ..validation.judge import GraphJudge, open_graph
+    from ..calibration.budget.judge import GraphJudge, open_graph
+    from ..calibration.budget.scored_graphs import JudgedGraphs
+    from ..calibration.budget.sensitivity import measure_sensitivity
+    from ..calibration.quantise.placement import place
 
     model = onnx.load(bundle.graph("fp32"))
     terminal.stage("Labelling the held-out images")
     with open_graph(model, threads=threads, logits=True) as reference:
         judge = GraphJudge(dataset, indices, reference, threads=threads, logits=True, progress=terminal.progress)
-    from ..terminal import show_skipped
+    from .terminal import show_skipped
 
     if not terminal.as_json:
         show_skipped(terminal, judge.skipped)
@@ -159,7 +159,7 @@ def _show(found: Sensitivity, top: int) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from ..calibration.score import Score
+    from ..calibration.budget.score import Score
     from ..validation.verdict import NOTHING, signed
 
     console = Console(highlight=False, soft_wrap=True)

@@ -23,7 +23,7 @@ def synthesize(
     """Render people with label maps into OUTPUT, in LIP's layout."""
     from ..data.synthetic import WalkingFigure, write_lip_layout
     from ..demo.sinks import VideoSink
-    from ..terminal import Terminal
+    from .terminal import Terminal
 
     if train + val == 0 and video is None:
         raise UsageError("There is nothing to render: --train and --val are 0.", "Give one of them a number.")

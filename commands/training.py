@@ -57,11 +57,11 @@ def run_training(
     needs_teacher: bool = False,
 ) -> None:
     """Train, show how it goes, and say where the checkpoint is."""
-    from ..engines.dependencies import require
+    from ..engines.machine.dependencies import require
 
     torch = require("torch")
     from ..distillation.run import run_recipe
-    from ..terminal import Terminal
+    from .terminal import Terminal
 
     if threads:
         torch.set_num_threads(threads)

@@ -13,8 +13,8 @@ from .options import DEFAULT_BUNDLE, common_options, engine_options
 
 if TYPE_CHECKING:
     from ..engines import Bundle
-    from ..terminal import Terminal
     from ..validation.result import ValidationResult
+    from .terminal import Terminal
 
 
 @click.command()
@@ -42,7 +42,7 @@ def validate(
     the tolerance.
     """
     from ..engines import open_bundle
-    from ..terminal import Terminal
+    from .terminal import Terminal
 
     if no_report and report is not None:
         raise UsageError("--no-report and --report contradict each other.", "Give one of them.")
@@ -60,7 +60,7 @@ def validate(
 
 
 def _check_bundle_takes_reports(folder: Path) -> None:
-    from ..validation.report import check_report_folder
+    from ..validation.report.page import check_report_folder
 
     try:
         check_report_folder(folder)

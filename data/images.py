@@ -22,8 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
-from ..files import replace_bytes
 from ..labels import IGNORE_LABEL, NUM_CLASSES
+from ..storage.files import replace_bytes
 from .dataset import Image, LabelMap
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"

@@ -13,7 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ..files import check_output_folder, replace_bytes
+from ..storage.files import check_output_folder, replace_bytes
 from .dataset import Image, LabelMap, Sample
 from .people.person import random_posed_person
 from .people.renderer import Light, View, sampled

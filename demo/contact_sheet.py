@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from ..data.dataset import Image
-from .legend import text_coverage
+from ..tasks.parsing.legend import text_coverage
 
 MOST = 1024
 """Photographs on a page; any more would be specks, and the page too large to open."""

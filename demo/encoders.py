@@ -19,7 +19,7 @@ import numpy as np
 
 from ..data.dataset import Image
 from ..errors import MachineError
-from ..files import DISK_FULL
+from ..storage.files import DISK_FULL
 from .quiet import quiet_opencv
 
 _LARGEST_DENOMINATOR = 1001  # so that 29.97 becomes 2997/100, and 30000/1001 itself

@@ -11,7 +11,7 @@ from pathlib import Path
 from ..data.dataset import Image
 from ..data.images import read_image
 from ..errors import DataError
-from .listing import EXTENSIONS
+from ..parse.listing import EXTENSIONS
 from .pacing import Notify, PacedSource, fitted
 
 IMAGE_EXTENSIONS = (*EXTENSIONS, ".tif", ".tiff")

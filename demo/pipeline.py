@@ -27,9 +27,9 @@ import numpy as np
 from ..data.dataset import Image
 from ..engines.base import Engine, Frames, Ticket
 from ..errors import DataError, UsageError
+from ..tasks.parsing.draw import Overlay
 from .jobs import Channel, Job, Request
 from .meter import Clock, Meter
-from .overlay import Overlay
 from .parsed_frame import ParsedFrame
 from .people.crops import Crop, paste
 from .people.finder import PeopleFinder

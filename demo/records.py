@@ -14,11 +14,11 @@ from pathlib import Path
 from types import TracebackType
 
 from ..errors import TrtparseError
-from ..files import check_output_file, check_output_folder, partial_path, replace_bytes, write_errors
 from ..labels import CLASS_NAMES, NUM_CLASSES
-from .overlay import encode_label_png
+from ..parse.parser import count_pixels
+from ..storage.files import check_output_file, check_output_folder, partial_path, replace_bytes, write_errors
+from ..tasks.parsing.draw import encode_label_png
 from .parsed_frame import ParsedFrame
-from .parser import count_pixels
 
 SCHEMA_VERSION = 1
 

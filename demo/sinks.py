@@ -18,7 +18,7 @@ import numpy as np
 
 from ..data.dataset import Image
 from ..errors import MachineError, UsageError
-from ..files import DISK_FULL, check_output_file, partial_path, write_failed
+from ..storage.files import DISK_FULL, check_output_file, partial_path, write_failed
 from .encoders import Encoder, begin
 from .quiet import quiet_opencv
 from .sources import FrameSource

@@ -14,10 +14,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data.augmentation import Augmentation, Geometry
 from ..data.dataset import Dataset, Sample
 from ..engines.base import Frames, LabelMaps
 from ..labels import IGNORE_LABEL, NUM_CLASSES
+from ..tasks.parsing.augmentation import Augmentation, Geometry
 
 UNLABELLED = IGNORE_LABEL - 1
 """What :class:`Batch` has for pixels of a photograph without labels, to tell them from those outside of it."""

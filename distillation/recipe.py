@@ -20,9 +20,9 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from ..data.augmentation import Augmentation, Geometry
 from ..data.stretch import MOST_STRETCH
 from ..errors import UsageError
+from ..tasks.parsing.augmentation import Augmentation, Geometry
 
 if sys.version_info >= (3, 11):
     import tomllib

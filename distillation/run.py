@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..data.dataset import Dataset
-from ..data.lip import LipDataset, open_dataset
 from ..errors import DataError
+from ..tasks.parsing.files import LipDataset, open_dataset
 from .loader import Part
 from .recipe import Recipe, Source
 from .teacher import load_teacher

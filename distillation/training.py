@@ -23,13 +23,13 @@ from torch.nn import functional as F
 from ..data.dataset import Dataset
 from ..data.letterbox import Letterbox
 from ..errors import DataError, TrtparseError, UsageError
-from ..files import check_output_folder, replace_bytes
 from ..labels import CLASS_NAMES, IGNORE_LABEL, NUM_CLASSES
 from ..networks.checkpoint import load_backbone, load_checkpoint, save_checkpoint
 from ..networks.network import ParsingNetwork
 from ..networks.preprocessing import normalise
 from ..networks.registry import create_network
-from ..validation.metrics import ConfusionMatrix, Scores
+from ..storage.files import check_output_folder, replace_bytes
+from ..tasks.parsing.metrics import ConfusionMatrix, Scores
 from .hints import Hints, captured_levels
 from .loader import UNLABELLED, Batch, Loader, Part, repeat_factors
 from .losses import (

@@ -21,7 +21,7 @@ from typing import Any
 
 from ..data.stretch import stretch_told
 from ..errors import UsageError
-from ..files import replace_bytes, write_errors
+from ..storage.files import replace_bytes, write_errors
 
 SCHEMA = 3
 """2: with the measured accuracy. 3: ``preprocessing`` may tell a stretch. Older ones are read as well."""

@@ -10,9 +10,9 @@ import onnxruntime
 
 from ..data.stretch import stretch_told
 from ..errors import UsageError
+from ..graphs.simulated import simulated_graph
 from .base import Engine, Frames, LabelMaps, Logits
-from .machine import cores
-from .simulation import simulated_graph
+from .machine.facts import cores
 
 
 class CpuEngine(Engine):

@@ -15,7 +15,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from .base import Engine, Frames, Ticket
-from .tensorrt import LayerTime
+from .tensorrt.engine import LayerTime
 
 LEAST_CALLS = 5
 """However slow an engine is."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from ..errors import MachineError, TrtparseError, UsageError
 from .base import Engine
 from .bundle import WEIGHTS_NAME, Bundle, open_bundle
-from .dependencies import require
+from .machine.dependencies import require
 from .manifest import EngineManifest, check_fits, engine_manifests, engine_names, mismatches
 
 TARGETS = ("auto", "tensorrt", "cpu", "simulated", "pytorch")
@@ -71,7 +71,7 @@ def open_engine(
         raise UsageError(f"Unknown precision {precision!r}.", "Choose fp32, fp16 or int8.")
     note = ""
     if target == "tensorrt" or (target == "auto" and _could_run_tensorrt(bundle, rebuild)):
-        from .tensorrt import open_tensorrt
+        from .tensorrt.engine import open_tensorrt
 
         try:
             bundle, manifest = _fitting(bundle, precision, rebuild)
@@ -96,8 +96,8 @@ def _could_run_tensorrt(bundle: Bundle, rebuild: Rebuild | None) -> bool:
     """Whether this machine has a GPU and TensorRT; not asked where the bundle has no engine that they could run."""
     if rebuild is None and not engine_names(bundle):
         return False
-    from .cuda import open_cuda
-    from .tensorrt import LIBRARIES
+    from .tensorrt.cuda import open_cuda
+    from .tensorrt.engine import LIBRARIES
 
     try:
         open_cuda()
@@ -133,8 +133,8 @@ def _choose(bundle: Bundle, precision: str | None) -> tuple[EngineManifest | Non
     Raises:
         MachineError: no GPU, or no TensorRT.
     """
-    from .cuda import open_cuda
-    from .tensorrt import LIBRARIES, this_runtime
+    from .tensorrt.cuda import open_cuda
+    from .tensorrt.engine import LIBRARIES, this_runtime
 
     cuda = open_cuda()
     try:

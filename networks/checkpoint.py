@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from ..data.stretch import stretch_told
 from ..errors import UsageError
-from ..files import replace_bytes
+from ..storage.files import replace_bytes
 from .network import AUXILIARY_PREFIX, ParsingNetwork
 from .registry import create_network, recognise
 

@@ -46,9 +46,9 @@ def frames(people: Dataset) -> Frames:
 def pristine_bundle(people: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """An INT8 bundle of the weights that ship, any batch; built once, to be read only."""
     pytest.importorskip("torch", reason="PyTorch is not installed")
+    from trtparse.calibration.int8 import Int8Spec
     from trtparse.networks.weights import DEFAULT_WEIGHTS
     from trtparse.trt_builder.build import BuildSpec, build_bundle
-    from trtparse.trt_builder.int8 import Int8Spec
 
     spec = BuildSpec(
         DEFAULT_WEIGHTS,

@@ -8,9 +8,9 @@ import pytest
 
 pytest.importorskip("torch", reason="PyTorch is not installed")
 
-from trtparse.data.lip import open_dataset
 from trtparse.engines import Bundle, open_engine
 from trtparse.networks.weights import DEFAULT_WEIGHTS
+from trtparse.tasks.parsing.files import open_dataset
 from trtparse.trt_builder.build import BuildSpec, build_bundle
 from trtparse.validation.result import ValidationResult
 from trtparse.validation.validate import validate

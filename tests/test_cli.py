@@ -23,12 +23,12 @@ import pytest
 
 from trtparse import __version__, cli
 from trtparse.cli import main
+from trtparse.commands.terminal import Terminal
 from trtparse.data.dataset import Dataset, LabelMap
 from trtparse.engines import Bundle, open_bundle
 from trtparse.engines.base import Engine, Frames
 from trtparse.engines.bundle import CALIBRATION_NAME, GRAPHS, WEIGHTS_NAME
 from trtparse.errors import UsageError
-from trtparse.terminal import Terminal
 
 COMMANDS = tuple(cli.COMMANDS)
 CLI = (sys.executable, "-m", "trtparse.cli")
@@ -913,7 +913,7 @@ def test_into_a_file_goes_a_line_a_minute_of_how_far_it_is(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 100.0
-    monkeypatch.setattr("trtparse.terminal.time.monotonic", lambda: now)
+    monkeypatch.setattr("trtparse.commands.terminal.time.monotonic", lambda: now)
     with Terminal(as_json=False) as terminal:
         terminal.stage("Training in runs/a")
         # Killed after 1,000 steps: those took no time now.

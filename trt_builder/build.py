@@ -15,9 +15,10 @@ import numpy as np
 import onnx
 
 from .. import __version__
-from ..calibration.equalisation import equalise
+from ..calibration.budget.judge import GraphJudge
 from ..calibration.frames import letterboxed
-from ..calibration.graph import property_of
+from ..calibration.int8 import AUTO, CORRECTED_ON, Int8, Int8Builder, Int8Spec, Records
+from ..calibration.quantise.equalisation import equalise
 from ..calibration.ranges import Ranges
 from ..calibration.selection import Selection, read_selection, select
 from ..data.dataset import Dataset, Subset
@@ -25,13 +26,12 @@ from ..engines.base import Engine, Frames, LabelMaps
 from ..engines.bundle import CALIBRATION_NAME, GRAPHS, Bundle, Manifest, finish, writing
 from ..engines.cpu import CpuEngine
 from ..errors import DataError
-from ..files import replace_bytes
+from ..graphs.half import to_half
+from ..graphs.index import property_of
 from ..labels import CLASS_NAMES
-from ..validation.judge import GraphJudge
+from ..storage.files import replace_bytes
 from ..validation.result import ValidationResult, measured_accuracy
 from ..validation.validate import validate
-from .half import to_half
-from .int8 import AUTO, CORRECTED_ON, Int8, Int8Builder, Int8Spec, Records
 from .onnx_source import named
 from .parity import PARITY_IMAGES, compare, save_parity
 from .source import Source, open_source

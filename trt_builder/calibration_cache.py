@@ -8,11 +8,11 @@ from pathlib import Path
 import onnx
 
 from ..calibration.cache import calibration_cache
-from ..calibration.placement import place
+from ..calibration.quantise.placement import place
 from ..calibration.ranges import read_ranges
 from ..engines.bundle import CALIBRATION_NAME, Bundle, add_files
 from ..errors import UsageError
-from .weakly_typed import OPSET, float_graph
+from ..graphs.weakly_typed import OPSET, float_graph
 
 _FOLDER = "tensorrt"
 

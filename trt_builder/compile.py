@@ -19,9 +19,9 @@ from typing import Any
 import onnx
 
 from ..engines.bundle import Bundle, add_files
-from ..engines.machine import Machine, read_machine
+from ..engines.machine.facts import Machine, read_machine
+from ..engines.machine.probe import Probe
 from ..engines.manifest import FOLDER, EngineManifest
-from ..engines.probe import Probe
 from ..errors import MachineError, UsageError
 from . import timing_cache
 from .build_process import build_in_process
@@ -183,7 +183,7 @@ def _parity(bundle: Bundle, manifest: EngineManifest, built: Built, stage: Calla
     if PARITY_NAME not in bundle.manifest.files:
         return {}
     stage("Comparing with PyTorch's answers")
-    from ..engines.tensorrt import open_tensorrt
+    from ..engines.tensorrt.engine import open_tensorrt
 
     frames, labels = load_parity(bundle.path / PARITY_NAME)
     with tempfile.TemporaryDirectory(prefix="trtparse-parity-") as name:

@@ -15,8 +15,8 @@ from typing import Any
 import onnx
 from onnx import TensorProto
 
-from ..calibration.graph import GraphIndex
 from ..errors import BuildError
+from ..graphs.index import GraphIndex
 from .tensorrt_api import NetworkLayer
 
 _LOWNESS = {"fp32": 0, "fp16": 1, "int8": 2}

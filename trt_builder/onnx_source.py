@@ -15,13 +15,13 @@ import onnx
 from onnx import TensorProto
 
 from .. import __version__
-from ..calibration.graph import property_of
-from ..calibration.lint import check as check_int8
+from ..calibration.quantise.lint import check as check_int8
 from ..engines.bundle import GRAPHS, Bundle, Manifest, finish, writing
 from ..errors import BuildError, UsageError
-from ..files import replace_bytes
+from ..graphs.half import to_half
+from ..graphs.index import property_of
 from ..labels import CLASS_NAMES, NUM_CLASSES
-from .half import to_half
+from ..storage.files import replace_bytes
 
 _WANTED = "frames (N, H, W, 3) uint8, BGR, in; labels (N, H, W) uint8 out; logits (N, 20, H, W) may follow"
 _HALF_FROM = "Normalisation and argmax belong into the graph: see what trtparse build exports."

@@ -17,7 +17,7 @@ import numpy as np
 
 from ..engines.base import Engine, Frames, LabelMaps
 from ..errors import BuildError, UsageError
-from ..files import replace_bytes
+from ..storage.files import replace_bytes
 
 PARITY_NAME = "parity.npz"
 PARITY_IMAGES = 16

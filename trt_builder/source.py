@@ -9,12 +9,12 @@ from typing import Any
 
 import onnx
 
-from ..calibration.observation import stretch_of
 from ..engines.base import Engine
 from ..engines.bundle import WEIGHTS_NAME
 from ..engines.cpu import CpuEngine
-from ..engines.dependencies import require
+from ..engines.machine.dependencies import require
 from ..errors import UsageError
+from ..graphs.observe import stretch_of
 from .onnx_source import check_interface, graph_precision, read_onnx
 
 

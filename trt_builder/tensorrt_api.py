@@ -14,11 +14,11 @@ from typing import Any
 
 import onnx
 
-from ..engines.dependencies import require
-from ..engines.tensorrt import LIBRARIES, library_logger
+from ..engines.machine.dependencies import require
+from ..engines.tensorrt.engine import LIBRARIES, library_logger
 from ..errors import BuildError, MachineError, UsageError
+from ..graphs.weakly_typed import float_graph, implicit_graph
 from .engine_spec import DYNAMIC_BATCH, EngineSpec
-from .weakly_typed import float_graph, implicit_graph
 
 OLDEST = (8, 6)
 _NAMES = {"tensorrt": "TensorRT", "tensorrt-rtx": "TensorRT-RTX"}

@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from ..files import check_output_folder, replace_bytes, write_errors
+from ..storage.files import check_output_folder, replace_bytes, write_errors
 
 FOLDER = "timing"
 """Beside the bundle, so that a bundle that is built anew keeps it, and all bundles of a folder share it."""

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 from ..errors import DataError
-from ..journal import Journal, entries_of
 from ..labels import NUM_CLASSES
-from .metrics import Counts
+from ..storage.journal import Journal, entries_of
+from ..tasks.parsing.metrics import Counts
+from ..tasks.parsing.scoring import EngineScore, ImageScore
 from .result import SkippedImage
 from .runner import Call
-from .scoring import EngineScore, ImageScore
 
 SCHEMA_VERSION = 1
 

@@ -12,7 +12,7 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from ..data.dataset import Image, LabelMap
 from ..errors import DataError
-from .metrics import Scores
+from ..tasks.parsing.metrics import Scores
 
 SCHEMA_VERSION = 3
 

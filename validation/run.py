@@ -12,13 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..data.dataset import Dataset
+from ..data.reading import READERS, Frame, Unreadable, read_ahead, read_frame
 from ..errors import DataError
-from ..journal import Journal
-from .reading import READERS, Frame, Unreadable, read_ahead, read_frame
+from ..storage.journal import Journal
+from ..tasks.parsing.scoring import Prediction, picture, score_image
 from .record import BatchRecord
 from .result import Picture, SkippedImage
 from .runner import Call, Runner
-from .scoring import Prediction, picture, score_image
 from .tally import Tally
 
 _IN_FLIGHT = 3

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..engines.augmented import AugmentedEngine
 from ..engines.base import Engine, Frames, LabelMaps
 from ..errors import UsageError
 from ..labels import NUM_CLASSES
+from ..tasks.parsing.intervals import latency
+from ..tasks.parsing.scoring import Prediction
+from ..tasks.parsing.test_time import AugmentedEngine
 from .result import EngineRun, Protocol
-from .scoring import Prediction
-from .statistics import latency
 
 
 @dataclass(frozen=True)

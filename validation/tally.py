@@ -12,7 +12,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from .metrics import ConfusionMatrix, Counts, mean_iou
+from ..tasks.parsing.intervals import ClassCounts, class_counts, loss_interval
+from ..tasks.parsing.metrics import ConfusionMatrix, Counts, mean_iou
+from ..tasks.parsing.scoring import EngineScore, ImageScore
 from .result import (
     WORST_IMAGES,
     Confusion,
@@ -22,8 +24,6 @@ from .result import (
     Picture,
     WorstImage,
 )
-from .scoring import EngineScore, ImageScore
-from .statistics import ClassCounts, class_counts, loss_interval
 
 
 @dataclass

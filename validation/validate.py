@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from ..data.dataset import Dataset
-from ..engines.augmented import check_logits, check_scales
 from ..engines.base import Engine
 from ..engines.bundle import Bundle
-from ..engines.machine import machine_facts
+from ..engines.machine.facts import machine_facts
 from ..errors import DataError, UsageError
+from ..tasks.parsing.test_time import check_logits, check_scales
 from .record import open_record
 from .result import ORDERS, Protocol, ValidationResult
 from .run import Run

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import PurePath
 
 from ..labels import CLASS_NAMES, NUM_CLASSES
-from .metrics import Scores
+from ..tasks.parsing.metrics import Scores
 from .result import EngineComparison, EngineRun, ValidationResult
 
 NOTHING = "n/a"

@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ...engines.dependencies import require
+from ...engines.machine.dependencies import require
 from ...errors import TrtparseError
 from ..parsed_frame import ParsedFrame
 from .access import Credentials, own_names

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from ...labels import CLASS_NAMES, NUM_CLASSES
-from ..overlay import ALPHA
+from ...tasks.parsing.draw import ALPHA
 from ..pacing import POLICIES
 
 

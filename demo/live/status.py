@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ...labels import CLASS_NAMES, NUM_CLASSES, PALETTE_RGB
-from ..legend import LEAST_SHARE, class_shares
+from ...tasks.parsing.legend import LEAST_SHARE, class_shares
 from ..pacing import POLICIES
 from ..parsed_frame import ParsedFrame
 from .settings import Choice

@@ -8,8 +8,8 @@ import onnx
 import pytest
 
 from trtparse.calibration.cache import calibration_cache
-from trtparse.calibration.placement import Placement, place
-from trtparse.calibration.qdq import activation_scales
+from trtparse.calibration.quantise.placement import Placement, place
+from trtparse.calibration.quantise.qdq import activation_scales
 from trtparse.calibration.ranges import Ranges
 from trtparse.errors import UsageError
 

@@ -14,16 +14,16 @@ from numpy.typing import NDArray
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
-from trtparse.calibration.graph import CONVOLUTIONS, GraphIndex, fresh_graph_copy  # noqa: E402
-from trtparse.calibration.lint import problems_of  # noqa: E402
-from trtparse.calibration.placement import Placement, place, restrict  # noqa: E402
-from trtparse.calibration.qdq import quantise  # noqa: E402
+from trtparse.calibration.quantise.lint import problems_of  # noqa: E402
+from trtparse.calibration.quantise.placement import Placement, place, restrict  # noqa: E402
+from trtparse.calibration.quantise.qdq import quantise  # noqa: E402
 from trtparse.calibration.ranges import RangeCollector, Ranges  # noqa: E402
+from trtparse.graphs.half import to_half  # noqa: E402
+from trtparse.graphs.index import CONVOLUTIONS, GraphIndex, fresh_graph_copy  # noqa: E402
 from trtparse.networks.network import ParsingNetwork  # noqa: E402
 from trtparse.networks.preprocessing import normalise  # noqa: E402
 from trtparse.networks.registry import NETWORKS, create_network  # noqa: E402
 from trtparse.trt_builder.export import export_onnx  # noqa: E402
-from trtparse.trt_builder.half import to_half  # noqa: E402
 
 SIZE = (64, 64)
 

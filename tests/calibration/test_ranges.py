@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from trtparse.calibration.key import CalibrationKey
-from trtparse.calibration.placement import place
+from trtparse.calibration.quantise.placement import place
 from trtparse.calibration.ranges import RangeCollector, Ranges, read_ranges, scale_of
 from trtparse.errors import BuildError, DataError, UsageError
 

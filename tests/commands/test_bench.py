@@ -63,7 +63,7 @@ def test_without_a_gpu_an_engine_of_the_bundle_is_listed_with_the_reason(
     def no_gpu() -> None:
         raise MachineError("No NVIDIA GPU can be used: no device.")
 
-    monkeypatch.setattr("trtparse.engines.cuda.open_cuda", no_gpu)
+    monkeypatch.setattr("trtparse.engines.tensorrt.cuda.open_cuda", no_gpu)
     from trtparse.engines.bundle import add_files
 
     content, manifest = fake_engine()

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from trtparse.commands.build import _held_out
-from trtparse.data.lip import open_dataset
+from trtparse.commands.terminal import Terminal, show_build
 from trtparse.data.synthetic import write_lip_layout
 from trtparse.engines import Bundle
 from trtparse.errors import DataError
-from trtparse.terminal import Terminal, show_build
+from trtparse.tasks.parsing.files import open_dataset
 
 Run = Callable[..., tuple[int, str, str]]
 

@@ -14,9 +14,9 @@ from trtparse.calibration.selection import read_selection
 from trtparse.cli import main
 from trtparse.commands.calibration_set import FILE_NAME, SHEET_NAME
 from trtparse.data.images import read_image
-from trtparse.data.lip import ImageFolder
 from trtparse.data.synthetic import write_lip_layout
 from trtparse.engines.base import Engine, Frames, LabelMaps
+from trtparse.tasks.parsing.files import ImageFolder
 
 Run = Callable[..., tuple[int, str, str]]
 

@@ -16,13 +16,13 @@ import numpy as np
 import pytest
 
 from trtparse.cli import main
+from trtparse.commands.terminal import Terminal
 from trtparse.data.images import write_png
 from trtparse.engines import Bundle, open_bundle
 from trtparse.engines.base import Engine, Frames, LabelMaps
 from trtparse.engines.bundle import GRAPHS, Manifest, add_accuracy, finish, writing
 from trtparse.errors import UsageError
 from trtparse.labels import CLASS_NAMES
-from trtparse.terminal import Terminal
 from trtparse.validation.result import ValidationResult
 
 SIZE = (64, 48)

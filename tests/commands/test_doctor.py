@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from trtparse.cli import main
-from trtparse.engines.probe import Answer, Probe
+from trtparse.engines.machine.probe import Answer, Probe
 
 Doctor = Callable[..., tuple[int, str, str]]
 
@@ -26,7 +26,7 @@ def examine(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
             answer = lambda command: told if "-c" in command else Answer(None)  # noqa: E731
             return Probe(tmp_path, answer, lambda: None, (3, 10), None, (tmp_path,))
 
-        monkeypatch.setattr("trtparse.engines.probe.Probe", stand_in)
+        monkeypatch.setattr("trtparse.engines.machine.probe.Probe", stand_in)
         code = 0
         try:
             main(["doctor", *arguments])

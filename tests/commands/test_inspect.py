@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from trtparse.calibration.score import Score
-from trtparse.calibration.search import Search
+from trtparse.calibration.budget.score import Score
+from trtparse.calibration.budget.search import Search
 from trtparse.engines import Bundle
 from trtparse.engines.bundle import add_accuracy, add_files, open_bundle
 

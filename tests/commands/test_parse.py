@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from trtparse.cli import main
-from trtparse.demo.provenance import MadeBy
+from trtparse.commands.terminal import Terminal
 from trtparse.engines.base import Engine, Frames, LabelMaps
-from trtparse.terminal import Terminal
+from trtparse.parse.provenance import MadeBy
 
 
 class GreyEngine(Engine):

@@ -8,7 +8,7 @@ import onnx
 import pytest
 from click.testing import CliRunner, Result
 
-from trtparse.calibration.placement import Placement, place, restrict
+from trtparse.calibration.quantise.placement import Placement, place, restrict
 from trtparse.cli import cli
 from trtparse.commands import sensitivity as command
 from trtparse.data.dataset import Dataset
@@ -26,7 +26,7 @@ def _few_layers_and_images(monkeypatch: pytest.MonkeyPatch, people: Dataset) -> 
     def some_layers(model: onnx.ModelProto) -> Placement:
         return restrict(place(model), LAYERS)
 
-    monkeypatch.setattr("trtparse.calibration.placement.place", some_layers)
+    monkeypatch.setattr("trtparse.calibration.quantise.placement.place", some_layers)
     monkeypatch.setattr(command, "open_data", lambda data, split, purpose: people)
 
 

@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trtparse.data.augmentation import Augmentation, Geometry
 from trtparse.data.dataset import LabelMap, Sample
 from trtparse.data.images import write_png
-from trtparse.data.lip import LipDataset
 from trtparse.distillation.loader import UNLABELLED, Loader, Order, Part, repeat_factors
 from trtparse.errors import DataError
 from trtparse.labels import IGNORE_LABEL
+from trtparse.tasks.parsing.augmentation import Augmentation, Geometry
+from trtparse.tasks.parsing.files import LipDataset
 
 
 class Plain:

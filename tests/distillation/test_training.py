@@ -10,7 +10,6 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
-from trtparse import files  # noqa: E402
 from trtparse.data.dataset import Dataset, LabelMap, Sample  # noqa: E402
 from trtparse.data.synthetic import SyntheticPeople  # noqa: E402
 from trtparse.distillation import training as module  # noqa: E402
@@ -32,6 +31,7 @@ from trtparse.labels import IGNORE_LABEL  # noqa: E402
 from trtparse.networks.checkpoint import load_checkpoint, save_checkpoint  # noqa: E402
 from trtparse.networks.student import Student, StudentSpec  # noqa: E402
 from trtparse.networks.weights import DEFAULT_WEIGHTS  # noqa: E402
+from trtparse.storage import files  # noqa: E402
 
 TINY = Recipe(steps=4, batch=2, input_size=(64, 64), validate_every=2, optimizer=Optimizer(warm_up=1))
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from trtparse.engines import Bundle, open_bundle
-from trtparse.engines.cuda import open_cuda
-from trtparse.engines.tensorrt import TensorRTEngine
+from trtparse.engines.tensorrt.cuda import open_cuda
+from trtparse.engines.tensorrt.engine import TensorRTEngine
 from trtparse.errors import MachineError
 from trtparse.tests.engines.recording import FakeTensorRT, RecordingCuda, StandIn, fake_engine
 

@@ -22,9 +22,9 @@ from numpy.typing import DTypeLike, NDArray
 
 from trtparse.engines.base import Frames, LabelMaps
 from trtparse.engines.bundle import Bundle, Manifest, add_files
-from trtparse.engines.cuda import Cuda, CudaFailure, Device, DeviceMemory, Graph, HostMemory
 from trtparse.engines.manifest import EngineManifest
-from trtparse.engines.tensorrt import TensorRTEngine
+from trtparse.engines.tensorrt.cuda import Cuda, CudaFailure, Device, DeviceMemory, Graph, HostMemory
+from trtparse.engines.tensorrt.engine import TensorRTEngine
 from trtparse.labels import CLASS_NAMES
 
 POISON = 0xA5

@@ -132,7 +132,7 @@ def test_auto_takes_the_cpu_where_there_is_no_gpu(monkeypatch: pytest.MonkeyPatc
     def no_gpu() -> None:
         raise MachineError("No NVIDIA GPU can be used: no device.")
 
-    monkeypatch.setattr("trtparse.engines.cuda.open_cuda", no_gpu)
+    monkeypatch.setattr("trtparse.engines.tensorrt.cuda.open_cuda", no_gpu)
     content, manifest = fake_engine()
     names = {manifest.engine: content, manifest.engine.replace(".engine", ".json"): manifest.to_json().encode()}
     opened = add_files(bundle, names)

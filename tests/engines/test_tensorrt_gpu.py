@@ -13,9 +13,9 @@ import pytest
 
 from trtparse.engines import Bundle, open_engine
 from trtparse.engines.base import Frames, LabelMaps
-from trtparse.engines.cuda import BINDINGS, open_cuda
 from trtparse.engines.manifest import EngineManifest, engine_manifests, read_engine
-from trtparse.engines.tensorrt import TensorRTEngine, open_tensorrt
+from trtparse.engines.tensorrt.cuda import BINDINGS, open_cuda
+from trtparse.engines.tensorrt.engine import TensorRTEngine, open_tensorrt
 from trtparse.errors import MachineError, UsageError
 
 pytestmark = pytest.mark.gpu

@@ -11,6 +11,7 @@ import pytest
 
 pytest.importorskip("torch", reason="PyTorch is not installed")
 
+from trtparse.calibration.int8 import Int8Spec
 from trtparse.calibration.ranges import METHOD
 from trtparse.data.dataset import Dataset, Image, LabelMap, Sample
 from trtparse.engines import Bundle, open_bundle, open_engine
@@ -21,7 +22,6 @@ from trtparse.networks.checkpoint import load_checkpoint
 from trtparse.networks.weights import DEFAULT_WEIGHTS
 from trtparse.trt_builder import build as builds
 from trtparse.trt_builder.build import BuildSpec, Listener, build_bundle
-from trtparse.trt_builder.int8 import Int8Spec
 from trtparse.trt_builder.parity import PARITY_NAME
 
 SIZE = (64, 64)

@@ -11,8 +11,8 @@ from trtparse.data.dataset import Image
 from trtparse.engines import Bundle, open_bundle
 from trtparse.engines.cpu import CpuEngine
 from trtparse.errors import UsageError
+from trtparse.graphs.weakly_typed import OPSET
 from trtparse.trt_builder.calibration_cache import add_calibration_cache
-from trtparse.trt_builder.weakly_typed import OPSET
 
 
 def test_its_scales_are_those_of_the_int8_graph_and_its_tensors_those_of_the_graph_beside_it(bundle: Bundle) -> None:

@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trtparse.engines import Bundle, open_bundle, tensorrt
+from trtparse.engines import Bundle, open_bundle
 from trtparse.engines.base import Engine, Frames, LabelMaps
-from trtparse.engines.gpu import Driver, Gpu
-from trtparse.engines.jetson import Jetson
-from trtparse.engines.machine import Machine, Memory
+from trtparse.engines.machine.facts import Machine, Memory
+from trtparse.engines.machine.gpu import Driver, Gpu
+from trtparse.engines.machine.jetson import Jetson
+from trtparse.engines.machine.probe import Answer, Probe
 from trtparse.engines.manifest import engine_manifests
-from trtparse.engines.probe import Answer, Probe
+from trtparse.engines.tensorrt import engine as tensorrt
 from trtparse.errors import BuildError, MachineError, UsageError
 from trtparse.trt_builder import compile as compiling
 from trtparse.trt_builder import timing_cache

@@ -13,14 +13,13 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
-from trtparse.calibration.graph import GraphIndex  # noqa: E402
-from trtparse.calibration.lint import problems_of  # noqa: E402
+from trtparse.calibration.quantise.lint import problems_of  # noqa: E402
 from trtparse.data.dataset import Dataset  # noqa: E402
 from trtparse.data.letterbox import Letterbox  # noqa: E402
-from trtparse.data.lip import LipDataset  # noqa: E402
 from trtparse.engines import Bundle  # noqa: E402
 from trtparse.engines.base import Frames  # noqa: E402
 from trtparse.errors import BuildError  # noqa: E402
+from trtparse.graphs.index import GraphIndex  # noqa: E402
 from trtparse.labels import CLASS_NAMES  # noqa: E402
 from trtparse.networks.checkpoint import load_checkpoint, save_checkpoint  # noqa: E402
 from trtparse.networks.layers import resize_like  # noqa: E402
@@ -30,6 +29,7 @@ from trtparse.networks.registry import create_network  # noqa: E402
 from trtparse.networks.resnet import BLOCKS  # noqa: E402
 from trtparse.networks.student import Student, StudentSpec  # noqa: E402
 from trtparse.networks.weights import DEFAULT_WEIGHTS  # noqa: E402
+from trtparse.tasks.parsing.files import LipDataset  # noqa: E402
 from trtparse.trt_builder.build import BuildSpec, build_bundle  # noqa: E402
 from trtparse.trt_builder.export import OPSET, export_onnx  # noqa: E402
 

@@ -11,7 +11,7 @@ import pytest
 
 from trtparse.data.dataset import LabelMap
 from trtparse.labels import NUM_CLASSES, palette_bgr
-from trtparse.validation.metrics import Counts, score
+from trtparse.tasks.parsing.metrics import Counts, score
 from trtparse.validation.result import (
     ClassLoss,
     Confusion,

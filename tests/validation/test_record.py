@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trtparse.errors import DataError, UsageError
+from trtparse.tasks.parsing.scoring import EngineScore, ImageScore
 from trtparse.validation.record import BatchRecord, images_recorded, open_record
 from trtparse.validation.result import SkippedImage
 from trtparse.validation.runner import Call
-from trtparse.validation.scoring import EngineScore, ImageScore
 
 KEY = {"dataset": "people", "images": 7, "protocol": {"order": "ce2p", "scales": [1.0]}}
 

@@ -16,9 +16,9 @@ import pytest
 
 from trtparse.data.dataset import LabelMap, Sample
 from trtparse.data.images import write_png
-from trtparse.data.lip import open_dataset
 from trtparse.engines.base import Engine, Frames, LabelMaps, Logits
 from trtparse.errors import DataError, UsageError
+from trtparse.tasks.parsing.files import open_dataset
 from trtparse.validation.result import ORDERS, Protocol, SkippedImage, ValidationResult
 from trtparse.validation.validate import RecordFile, validate
 

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trtparse.demo.live import LiveSettings
-from trtparse.demo.overlay import ALPHA
 from trtparse.demo.pacing import POLICIES
+from trtparse.tasks.parsing.draw import ALPHA
 
 
 def test_at_first_every_part_is_drawn_as_the_overlay_draws_it() -> None:

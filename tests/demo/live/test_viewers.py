@@ -248,7 +248,7 @@ def test_a_page_that_does_not_start_leaves_nothing_behind(monkeypatch: pytest.Mo
 
 
 def test_a_missing_library_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trtparse.engines.dependencies._is_installed", lambda module: False)
+    monkeypatch.setattr("trtparse.engines.machine.dependencies._is_installed", lambda module: False)
     with pytest.raises(MachineError) as caught, LivePage("127.0.0.1:0"):
         pass
     assert "trtparse[serve]" in caught.value.hint

@@ -1,0 +1,112 @@
+"""Images on their way to the engines: read, checked and fitted in threads, a bounded number ahead."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+
+from ..errors import DataError
+from .dataset import Dataset, Image, LabelMap
+from .letterbox import Letterbox
+
+READERS = min(4, os.cpu_count() or 1)
+"""Threads. Decoding and resizing leave Python's lock, and four keep up with any engine on the same machine."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """An image as the engines see it.
+
+    Args:
+        index: in its dataset.
+        name: of the image.
+        pixels: (h, w, 3) uint8, BGR, at the network's input size.
+        letterbox: where the image lies in it.
+        labels: (H, W) uint8 at the image's own size; None where the dataset has none.
+    """
+
+    index: int
+    name: str
+    pixels: Image
+    letterbox: Letterbox
+    labels: LabelMap | None
+
+    @property
+    def inside(self) -> tuple[slice, slice]:
+        """The part of the frame that the image covers."""
+        box = self.letterbox
+        return slice(box.top, box.top + box.height), slice(box.left, box.left + box.width)
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """An image that could not be read: its index, its name and why."""
+
+    index: int
+    name: str
+    error: DataError
+
+
+def read_frame(dataset: Dataset, index: int, input_size: tuple[int, int], stretch: float, order: str = "ce2p") -> Frame:
+    """The frame of one image.
+
+    Args:
+        dataset: where it is.
+        index: which.
+        input_size: (height, width) of the frame.
+        stretch: how far the image's shape is changed to fill it; the rest is black.
+        order: HRNet's fill the frame, whatever the stretch.
+
+    Raises:
+        DataError: the image or its label map cannot be read, or they differ in size.
+    """
+    sample = dataset[index]
+    height, width = sample.image.shape[:2]
+    labels = sample.labels if dataset.labelled else None
+    if dataset.labelled and labels is None:
+        raise DataError(f"{sample.name} has no label map.", "Check the dataset.")
+    if labels is not None and labels.shape != (height, width):
+        shape = " x ".join(str(length) for length in labels.shape)
+        raise DataError(
+            f"{sample.name} is {height} x {width} pixels (height x width), but its label map is {shape}.",
+            "Use label maps of the size of their images.",
+        )
+    letterbox = Letterbox.fit((height, width), input_size, stretch if order == "ce2p" else math.inf)
+    return Frame(index, sample.name, letterbox.apply(sample.image), letterbox, labels)
+
+
+def read_ahead(
+    read: Callable[[int], Frame], indices: Sequence[int], names: Sequence[str], ahead: int
+) -> Generator[Frame | Unreadable, None, None]:
+    """Frames in the order of ``indices``, at most ``ahead`` of them read and not yet taken.
+
+    The generator owns its threads: close it, or take all it gives.
+
+    Args:
+        read: the frame of an index; raises DataError where it cannot be read.
+        indices: of the images.
+        names: of all images of the dataset.
+        ahead: at least 1.
+    """
+
+    def attempt(index: int) -> Frame | Unreadable:
+        try:
+            return read(index)
+        except DataError as error:
+            return Unreadable(index, names[index], error)
+
+    pool = ThreadPoolExecutor(READERS, thread_name_prefix="reader")
+    try:
+        rest = iter(indices)
+        waiting: deque[Future[Frame | Unreadable]] = deque(pool.submit(attempt, index) for index in islice(rest, ahead))
+        while waiting:
+            frame = waiting.popleft().result()
+            waiting.extend(pool.submit(attempt, index) for index in islice(rest, 1))
+            yield frame
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -1,0 +1,342 @@
+"""TensorRT as an engine: a ring of slots, each with a stream, an execution context and buffers of its own.
+
+While the GPU works on one slot's frames, the next slot's are copied in and the last one's label maps out. What a
+request needs is allocated when the engine is opened; a request then copies, enqueues and records one event, and
+collecting it waits for that event alone, never for the whole GPU.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ...errors import MachineError, UsageError
+from ..base import Engine, Frames, LabelMaps, Logits, Ticket
+from ..bundle import Bundle
+from ..machine.dependencies import require
+from ..manifest import EngineManifest, Runtime, check_fits, read_engine
+from .cuda import Cuda, open_cuda
+from .slot import Slot, Tensor
+
+LIBRARIES = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx_bindings"}
+"""Target to the module that runs its engines."""
+
+_NAMES = {"tensorrt": "TensorRT", "tensorrt-rtx": "TensorRT-RTX"}
+_DTYPES = {"FLOAT": "float32", "HALF": "float16", "INT8": "int8", "INT32": "int32", "INT64": "int64", "UINT8": "uint8"}
+
+
+@dataclass(frozen=True)
+class LayerTime:
+    """A layer of an engine, and the mean of its times in milliseconds."""
+
+    name: str
+    milliseconds: float
+
+
+class TensorRTEngine(Engine):
+    """An engine file on TensorRT or TensorRT-RTX.
+
+    It belongs to one thread at a time: to the one that has requests in flight, or is in a call. Another one is refused.
+
+    Args:
+        content: the engine's bytes.
+        manifest: what they are; see :func:`open_tensorrt`, which checks it first.
+        slots: requests in flight; from two on, copies and kernels overlap.
+        cuda_graph: replay each request as one recorded graph, which spares the processor most of its part.
+        mapped: the GPU reads frames from the processor's memory and writes label maps there, without copies; by
+            default where it shares that memory, as on a Jetson.
+        cuda: the GPU; by default :func:`open_cuda`'s.
+        library: TensorRT's module; by default the one of the manifest's target.
+
+    Raises:
+        MachineError: no GPU, no TensorRT, not enough memory, or TensorRT refuses the engine.
+        UsageError: the engine's inputs and outputs are not ours.
+    """
+
+    def __init__(
+        self,
+        content: bytes,
+        manifest: EngineManifest,
+        *,
+        slots: int = 2,
+        cuda_graph: bool = False,
+        mapped: bool | None = None,
+        cuda: Cuda | None = None,
+        library: Any = None,
+    ) -> None:
+        if slots < 1:
+            raise UsageError(f"{slots} slots are too few.", "One works, two or more overlap.")
+        super().__init__()
+        # The GPU first: without one, TensorRT 8.6 ends the process instead of raising.
+        self._cuda = cuda = cuda or open_cuda()
+        trt = library or require(LIBRARIES[manifest.target])
+        self.manifest, self.in_flight = manifest, slots
+        self.target, self.precision, self.gives_logits = "tensorrt", manifest.precision, manifest.logits
+        extra = ", CUDA graph" if cuda_graph else ""
+        self.name = (
+            f"{_NAMES[manifest.target]} {trt.__version__}, {self.precision}, {cuda.device.name}, {cuda.name}{extra}"
+        )
+        self._slots: list[Slot] = []
+        self._free: deque[Slot] = deque()
+        self._runtime: Any = None
+        self._engine: Any = None
+        self._entered, self._owner = threading.Lock(), 0
+        self._logger = library_logger(trt)
+        self._mapped = cuda.device.integrated if mapped is None else mapped
+        self._cuda_graph, self._trt = cuda_graph, trt
+        try:
+            with cuda.current():
+                self._load(content)
+                for _ in range(slots):
+                    self._slots.append(self._new_slot(cuda_graph))
+        except BaseException:
+            self.close()
+            raise
+        self._free.extend(self._slots)
+
+    def infer(self, frames: Frames) -> LabelMaps:
+        if self._pending and self._owner != threading.get_ident():
+            raise self._in_use()
+        return super().infer(frames)
+
+    def submit(self, frames: Frames) -> Ticket:
+        with self._one_thread():
+            return super().submit(frames)
+
+    def collect(self, ticket: Ticket) -> LabelMaps:
+        with self._one_thread():
+            return super().collect(ticket)
+
+    def logits(self, frames: Frames) -> Logits:
+        if not self.gives_logits:
+            return super().logits(frames)
+        with self._idle_slot(frames) as slot:
+            slot.start(frames, ("logits",))
+            logits: Logits = slot.finish("logits").astype(np.float32)
+        return logits
+
+    def engine_times(self, frames: Frames, calls: int) -> list[float]:
+        """Milliseconds of the engine alone, without copies, as the GPU's own clock has them.
+
+        Args:
+            frames: as :meth:`infer`.
+            calls: how many, one after another on one stream.
+        """
+        with self._idle_slot(frames) as slot:
+            slot.start(frames, ("labels",))
+            slot.finish("labels")
+            return slot.engine_times(calls)
+
+    def layer_times(self, frames: Frames, calls: int) -> list[LayerTime]:
+        """The mean time of every layer, in the order in which they run; measuring makes each a little slower."""
+        total: dict[str, float] = {}
+
+        class Profiler(self._trt.IProfiler):  # type: ignore[misc,name-defined]
+            def __init__(self) -> None:
+                super().__init__()
+
+            def report_layer_time(self, layer_name: str, ms: float) -> None:
+                total[layer_name] = total.get(layer_name, 0.0) + ms
+
+        profiler = Profiler()
+        with self._idle_slot(frames):
+            # A context that has a profiler keeps it, so this one is thrown away.
+            slot = self._new_slot(cuda_graph=False)
+            try:
+                slot.start(frames, ("labels",))
+                slot.finish("labels")
+                slot.context.profiler = profiler
+                for _ in range(calls):
+                    slot.start(frames, ("labels",))
+                    slot.finish("labels")
+            finally:
+                slot.close()
+        return [LayerTime(name, milliseconds / calls) for name, milliseconds in total.items()]
+
+    def _run(self, frames: Frames) -> LabelMaps:
+        return self._start(frames)()
+
+    def _start(self, frames: Frames) -> Callable[[], LabelMaps]:
+        slot = self._free[0]
+        with self._cuda.current():
+            slot.start(frames, ("labels",))
+        self._free.popleft()
+
+        def finish() -> LabelMaps:
+            try:
+                with self._cuda.current():
+                    labels: LabelMaps = slot.finish("labels").astype(np.uint8, copy=False)
+                    return labels
+            finally:
+                self._free.append(slot)
+
+        return finish
+
+    @property
+    def batch_range(self) -> tuple[int, int]:
+        fewest, _, most = self.manifest.batch
+        return fewest, most
+
+    def _check(self, frames: Any) -> None:
+        super()._check(frames)
+        fewest, most = self.batch_range
+        if not fewest <= len(frames) <= most:
+            raise UsageError(
+                f"frames must be {fewest} to {most} at a time, not {len(frames)}: the engine was built for that.",
+                "Split them, or build the engine for larger batches.",
+            )
+
+    @contextlib.contextmanager
+    def _one_thread(self) -> Iterator[None]:
+        if not self._entered.acquire(blocking=False):
+            raise self._in_use()
+        try:
+            if self._pending and self._owner != threading.get_ident():
+                raise self._in_use()
+            self._owner = threading.get_ident()
+            yield
+        finally:
+            self._entered.release()
+
+    def _in_use(self) -> UsageError:
+        return UsageError(
+            "Another thread uses this engine, or has requests in flight.",
+            "Open one engine per thread, or let one thread make all calls.",
+        )
+
+    @contextlib.contextmanager
+    def _idle_slot(self, frames: Frames) -> Iterator[Slot]:
+        """A slot for a call that is no request, with nothing in flight."""
+        with self._one_thread():
+            self._check(frames)
+            if self._pending:
+                raise UsageError("Requests are in flight.", "Collect every submitted ticket first.")
+            with self._cuda.current():
+                yield self._free[0]
+
+    def _load(self, content: bytes) -> None:
+        """Bytes to a deserialised engine whose tensors are known."""
+        trt, manifest = self._trt, self.manifest
+        self._runtime = runtime = trt.Runtime(self._logger)
+        if manifest.version_compatible:
+            # Such an engine brings code of its own; its hash says that it is the one that was built.
+            runtime.engine_host_code_allowed = True
+        if manifest.settings.get("dla_core") is not None:
+            runtime.DLA_core = int(manifest.settings["dla_core"])
+        self._engine = engine = runtime.deserialize_cuda_engine(content)
+        if engine is None:
+            raise MachineError(
+                f"{_NAMES[manifest.target]} {trt.__version__} cannot load {manifest.engine}: {self._logger.told()}.",
+                "Build it again on this machine: trtparse build BUNDLE "
+                + " ".join(manifest.rebuild or (f"--{manifest.precision}", "--target", manifest.target)),
+            )
+        self._tensors = _tensors(engine, manifest)
+        self.input_size, self.stretch = manifest.input_size, manifest.stretch
+        fewest, most = self.batch_range
+        self.batch = most if fewest == most else None
+
+    def _new_slot(self, cuda_graph: bool) -> Slot:
+        context = self._engine.create_execution_context()
+        if context is None:
+            raise MachineError(
+                f"TensorRT has no memory for another execution context: {self._logger.told()}.",
+                "Close other programs that use the GPU, or build the engine for a smaller batch.",
+            )
+        slot = Slot(
+            self._cuda, context, self._tensors, mapped=self._mapped, cuda_graph=cuda_graph, told=self._logger.told
+        )
+        try:
+            slot.open()
+        except BaseException:
+            slot.close()
+            raise
+        return slot
+
+    def close(self) -> None:
+        # A call of another thread is let finish: what it uses must not go under it.
+        with self._entered:
+            super().close()
+
+    def _release(self) -> None:
+        # What a lost context cannot free, it has lost already.
+        for slot in self._slots:
+            with contextlib.suppress(MachineError), self._cuda.current():
+                slot.close()
+        with contextlib.suppress(MachineError), self._cuda.current():
+            self._free.clear()
+            self._slots.clear()
+            # In this order: the runtime outlives its engine.
+            self._engine = None
+            self._runtime = None
+
+
+def open_tensorrt(
+    bundle: Bundle, manifest: EngineManifest, *, slots: int = 2, cuda_graph: bool = False
+) -> TensorRTEngine:
+    """Open an engine of a bundle, once its manifest says that it fits this machine.
+
+    Raises:
+        MachineError: it does not fit, or this machine has no GPU or no TensorRT.
+        UsageError: its file is damaged, or the bundle's graph is another one by now.
+    """
+    cuda = open_cuda()
+    library = require(LIBRARIES[manifest.target])
+    check_fits(bundle, manifest, this_runtime(manifest.target, cuda, library))
+    content = read_engine(bundle, manifest)
+    return TensorRTEngine(content, manifest, slots=slots, cuda_graph=cuda_graph, cuda=cuda, library=library)
+
+
+def this_runtime(target: str, cuda: Cuda | None = None, library: Any = None) -> Runtime:
+    """What this machine has to run engines of a target with.
+
+    Raises:
+        MachineError: no GPU, or that TensorRT is not installed.
+    """
+    cuda = cuda or open_cuda()
+    library = library or require(LIBRARIES[target])
+    return Runtime(target, str(library.__version__), cuda.device.compute_capability, cuda.device.name)
+
+
+def _tensors(engine: Any, manifest: EngineManifest) -> dict[str, Tensor]:
+    """An engine's inputs and outputs, which must be ours."""
+    height, width = manifest.input_size
+    wanted: dict[str, tuple[int, ...]] = {"frames": (height, width, 3), "labels": (height, width)}
+    if manifest.logits:
+        wanted["logits"] = (20, height, width)
+    names = [engine.get_tensor_name(number) for number in range(engine.num_io_tensors)]
+    shapes = {name: tuple(int(length) for length in engine.get_tensor_shape(name)) for name in names}
+    fewest, _, most = manifest.batch
+    count = -1 if shapes.get("frames", (0,))[0] == -1 else most
+    if shapes != {name: (count, *shape) for name, shape in wanted.items()}:
+        raise UsageError(
+            f"{manifest.engine} has the tensors {shapes}; its manifest says {wanted} of {fewest} to {most} frames.",
+            "Build the engine again.",
+        )
+    return {
+        name: Tensor(name, np.dtype(_DTYPES[engine.get_tensor_dtype(name).name]), wanted[name], most, count == -1)
+        for name in names
+    }
+
+
+def library_logger(trt: Any) -> Any:
+    """A logger for TensorRT that keeps its complaints for an error of ours instead of printing them."""
+
+    class Logger(trt.ILogger):  # type: ignore[misc]
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+            self._complaints: deque[str] = deque(maxlen=3)
+
+        def log(self, severity: Any, message: str) -> None:
+            if severity <= trt.ILogger.ERROR:
+                self._complaints.append(message.strip())
+
+        def told(self) -> str:
+            return "; ".join(self._complaints) or "it gave no reason"
+
+    return Logger()

@@ -1,0 +1,294 @@
+"""The same job on a cluster: Ray Data hands the photographs to workers, each with an engine of its own.
+
+Workers read photographs and write results through PyArrow's file systems, so that ``s3://`` works as a folder
+does. They read themselves instead of being handed bytes by ``ray.data.read_binary_files``: that ends the whole
+job at the first file that cannot be opened, where a photograph is to be skipped and named.
+
+What a worker had not finished when it was killed, Ray gives to another one. The label maps say what they were made
+from, so that only what was in the making is made twice.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import logging
+import os
+import pickle
+import socket
+import sys
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+
+from ..engines import Engine
+from ..engines.machine.dependencies import require
+from ..errors import MachineError, TrtparseError, UsageError
+from ..storage.files import check_output_folder
+from .images import ParseResult, Progress, collect
+from .index import index_place
+from .listing import Listing, NamedImage, Naming, image_files, list_images
+from .objects import ArrowStorage, is_uri, list_uri, open_storage, plain
+from .parser import ImageResult, Parser, ParseSpec
+from .provenance import MadeBy
+
+LOCAL = "local"
+"""The address that starts a Ray of its own on this machine, for this one job."""
+
+OpenEngine = Callable[[], tuple[Engine, MadeBy | None]]
+"""Opens an engine where it is called; it travels to the workers."""
+
+_AT_ONCE = 64  # photographs that a worker is given: what is given again when it is killed
+_ROUNDS = 8  # of handing out, at least, so that workers end together
+_STORE_BYTES = 200 << 20  # names and results pass through it, no pixels
+_KNOCK_SECONDS = 10
+_QUIET = {
+    "RAY_BACKEND_LOG_LEVEL": "fatal",  # else warnings about Ray's insides go to this process's stderr
+    "RAY_ENABLE_AUTO_CONNECT": "0",  # else a thread of Ray Data's that outlives the job starts a Ray of its own
+}
+_PRIVATE = {
+    # Without it Ray listens on every interface, and whoever reaches it may run what he likes. The name is Ray's: on
+    # Linux, too, it is what makes a Ray keep to 127.0.0.1 (Ray 2.60, _private/services.py).
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+
+
+def parse_on_ray(
+    paths: Sequence[str],
+    open_engine: OpenEngine,
+    output: str,
+    spec: ParseSpec = ParseSpec(),
+    *,
+    address: str = LOCAL,
+    workers: int | None = None,
+    threads: int = 1,
+    progress: Progress | None = None,
+) -> ParseResult:
+    """Parse photographs as :func:`~trtparse.parse.images.parse_images` does: the same files, byte for byte.
+
+    Args:
+        paths: files and folders that every worker can read, or URIs of one kind.
+        open_engine: called once here, for its errors, and once in every worker.
+        output: a folder that every worker can write to, or a URI.
+        spec: how; the index is written here.
+        address: of the cluster, or ``local``. A Ray that this process uses already is taken as it is.
+        workers: one engine each; as many as the cluster has processors for where None.
+        threads: processors that a worker takes.
+        progress: as in ``parse_images``.
+
+    Raises:
+        DataError, UsageError: as in ``parse_images``; or paths and URIs, or URIs of two kinds, are mixed.
+        MachineError: Ray is not installed, there is no cluster, or it is too small; a worker's disk is full.
+    """
+    begin = time.perf_counter()
+    require("ray")
+    results, output = open_storage(output), plain(output)
+    source, listing = _list(paths, output, spec)
+    if not is_uri(output):
+        check_output_folder(Path(output))
+    if spec.index is not None:
+        index_place(spec.index, spec.shard)
+    if spec.shard is not None:
+        listing = listing.shard(*spec.shard)
+    engine, made_by = open_engine()
+    with engine:
+        Parser(engine, made_by, source, results, output, spec).refuse_others(listing)
+    job = _Job(open_engine, made_by, source, results, output, spec, threads)
+    with ray_cluster(address, workers, threads) as size:
+        collected = collect(_results(job, listing, size), listing, output, spec, progress)
+    place = output if is_uri(output) else Path(output)
+    return collected.result(place, engine, time.perf_counter() - begin)
+
+
+def _list(paths: Sequence[str], output: str, spec: ParseSpec) -> tuple[ArrowStorage, Listing]:
+    """The images, and the file system that they are on."""
+    uris = [path for path in paths if is_uri(path)]
+    if not uris:
+        place = None if is_uri(output) else Path(output)
+        return open_storage("."), list_images([Path(path) for path in paths], place, recursive=spec.recursive)
+    storage = open_storage(uris[0])
+    naming = Naming()
+    folders = set()
+    for path in paths:
+        other = open_storage(path)
+        if not is_uri(path) or other.prefix != storage.prefix or other.filesystem != storage.filesystem:
+            raise UsageError(f"{path} is in another place than {uris[0]}.", "Give them to one command each.")
+        base, names = list_uri(path, storage, recursive=spec.recursive)
+        if names is None:
+            naming.add(base, base.rindex("/") + 1)
+            continue
+        folders.add(base)
+        for name in image_files(names):
+            naming.add(f"{base}/{name}", len(base) + 1)
+    if output in folders:
+        raise UsageError(f"The results would go among the images of {output}.", "Choose another output folder.")
+    return storage, naming.listing(paths)
+
+
+@contextlib.contextmanager
+def ray_cluster(address: str, workers: int | None, threads: int) -> Iterator[int]:
+    """A connection to Ray; yields how many workers there will be.
+
+    Raises:
+        MachineError: there is no cluster at that address, or it has too few processors.
+    """
+    cores = os.cpu_count() or 1
+    ours = False
+    if address == LOCAL:
+        workers = workers or max(1, cores // threads)
+    for name, value in {**_QUIET, **(_PRIVATE if address == LOCAL else {})}.items():
+        os.environ.setdefault(name, value)
+    ray = require("ray")
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    # Ray tells stdout of workers that died, where the result is to stand alone; and of its own ending, to nobody's use.
+    with contextlib.redirect_stdout(sys.stderr), open(os.devnull, "w") as nowhere:
+        try:
+            if not ray.is_initialized():
+                ours = True
+                _connect(ray, address, (workers or 0) * threads)
+            processors = int(ray.cluster_resources().get("CPU", 0))
+            workers = workers or max(1, processors // threads)
+            if workers * threads > processors:
+                raise MachineError(
+                    f"{workers} workers of {threads} threads want {workers * threads} processors; the cluster has "
+                    f"{processors}.",
+                    "Give fewer --workers or --threads, or add machines to the cluster.",
+                )
+            yield workers
+        finally:
+            with contextlib.redirect_stdout(nowhere):
+                if ours:
+                    ray.shutdown()
+
+
+def _connect(ray: Any, address: str, processors: int) -> None:
+    local = {"num_cpus": processors, "include_dashboard": False, "object_store_memory": _STORE_BYTES}
+    try:
+        _knock(address)
+        with _quiet_stderr():
+            ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **(local if address == LOCAL else {}))
+    except Exception as error:  # Ray raises Exception itself where a node does not start in time
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        if address == LOCAL:
+            ray.shutdown()  # what did start
+            raise MachineError(
+                f"Ray could not be started: {reason}", "Try again when the machine is less busy."
+            ) from error
+        raise MachineError(
+            f"Cannot connect to a Ray cluster at {address}: {reason}",
+            "Start one (ray start --head), or take --ray local for this machine alone.",
+        ) from error
+
+
+def _knock(address: str) -> None:
+    """See that somebody listens at ``HOST:PORT``; Ray would try for minutes, and then end the process."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if colon and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK_SECONDS).close()
+
+
+@contextlib.contextmanager
+def _quiet_stderr() -> Iterator[None]:
+    """Ray's C++ part tells stderr that it was told to be quiet."""
+    saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(nowhere)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """Everything that a worker needs."""
+
+    open_engine: OpenEngine
+    made_by: MadeBy | None
+    source: ArrowStorage
+    results: ArrowStorage
+    output: str
+    spec: ParseSpec
+    threads: int
+
+
+class _Worker:
+    """Lives in a process of its own, as long as the job does.
+
+    Our errors travel as results: Ray would print them, with its own stack, before it hands them on.
+    """
+
+    def __init__(self, job: _Job) -> None:
+        cv2.setNumThreads(job.threads)
+        self._parser: Parser | None = None
+        try:
+            engine, made_by = job.open_engine()
+            if made_by != job.made_by:
+                raise MachineError(
+                    f"A worker has another bundle than this machine: {made_by}, not {job.made_by}.",
+                    "Copy the bundle to every machine, or to a disk that all of them share.",
+                )
+            self._parser = Parser(engine, made_by, job.source, job.results, job.output, job.spec)
+        except TrtparseError as error:
+            self._error = error
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
+        """Parse the photographs of a batch; texts, so that no value depends on what Arrow makes of it."""
+        done: list[str] = []
+        failed = b""
+        try:
+            if self._parser is None:
+                raise self._error
+            for result in self._parser.parse(NamedImage(*json.loads(named)) for named in batch["image"]):
+                done.append(result.to_json())
+        except TrtparseError as error:
+            failed = pickle.dumps(error)
+            done.append("")
+        return {"result": done, "error": [b""] * (len(done) - 1) + [failed]}
+
+
+def _results(job: _Job, listing: Listing, workers: int) -> Generator[ImageResult, None, None]:
+    """What became of the images, in the order of the listing."""
+    if not listing:
+        return
+    data, arrow = importlib.import_module("ray.data"), require("pyarrow")
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    size = min(_AT_ONCE, max(1, len(listing) // (workers * _ROUNDS)))
+    with _in_order(data.DataContext.get_current()):
+        images = data.from_arrow(
+            [
+                arrow.table({"image": [json.dumps(named) for named in listing[first : first + size]]})
+                for first in range(0, len(listing), size)
+            ]
+        )
+        parsed = images.map_batches(
+            _Worker,
+            batch_size=None,
+            compute=data.ActorPoolStrategy(size=workers),
+            num_cpus=job.threads,
+            fn_constructor_args=(job,),
+        )
+        # closed here and not when it is collected, so that Ray Data has ended before Ray does
+        with contextlib.closing(iter(parsed.iter_rows())) as rows:
+            for row in rows:
+                if row["error"]:
+                    raise pickle.loads(row["error"])
+                yield ImageResult.from_json(row["result"])
+
+
+@contextlib.contextmanager
+def _in_order(context: Any) -> Iterator[None]:
+    """Have results come in the order of the images, and Ray Data draw no bars of its own."""
+    before = context.enable_progress_bars, context.execution_options.preserve_order
+    context.enable_progress_bars, context.execution_options.preserve_order = False, True
+    try:
+        yield
+    finally:
+        context.enable_progress_bars, context.execution_options.preserve_order = before

@@ -1,0 +1,90 @@
+"""Files appear whole: written beside their place, then renamed.
+
+Imports nothing but the errors.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..errors import MachineError, TrtparseError, UsageError
+
+DISK_FULL = "Free some space, or write to another disk."
+
+
+def partial_path(path: Path) -> Path:
+    """The hidden temporary name beside ``path``, of the same extension: ``.name.partial.mp4``."""
+    return path.with_name(f".{path.stem}.partial{path.suffix}")
+
+
+def check_output_file(path: Path) -> None:
+    """See that ``path`` can be written, before any work is done for it.
+
+    Raises:
+        UsageError: its folder is missing or cannot be written to, or ``path`` is a folder.
+    """
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder.", "Give the name of a file.")
+    folder = path.parent
+    if not folder.is_dir():
+        reason = "is not a folder" if folder.exists() else "does not exist"
+        hint = "Choose another folder." if folder.exists() else f"mkdir -p {shlex.quote(str(folder))}"
+        raise UsageError(f"{folder} {reason}, so {path.name} cannot be written there.", hint)
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UsageError(f"{folder} cannot be written to.", "Choose another folder, or change its permissions.")
+
+
+def check_output_folder(folder: Path) -> None:
+    """Make ``folder`` if need be, and see that files can be written into it.
+
+    Raises:
+        UsageError: it is a file, or cannot be made or written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise UsageError(f"{folder} is not a folder.", "Give a folder for the results.") from None
+    except OSError as error:
+        raise write_failed(folder, error) from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UsageError(f"{folder} cannot be written to.", "Choose another folder, or change its permissions.")
+
+
+@contextlib.contextmanager
+def write_errors(path: Path) -> Iterator[None]:
+    """Turn the operating system's refusals while writing ``path`` into errors that say what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise write_failed(path, error) from error
+
+
+def write_failed(path: Path | str, error: OSError) -> TrtparseError:
+    """What to tell the user about ``error``, met while writing ``path``."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return MachineError(f"No space left for {path}.", DISK_FULL)
+    return UsageError(
+        f"{path} could not be written: {error.strerror or error}.", "Choose another folder, or change its permissions."
+    )
+
+
+def replace_bytes(path: Path, data: bytes) -> None:
+    """Write ``data`` to ``path`` in one step.
+
+    Raises:
+        UsageError: the folder is missing or cannot be written to.
+        MachineError: the disk is full. Whatever ``path`` held before is still there.
+    """
+    check_output_file(path)
+    partial = partial_path(path)
+    try:
+        with write_errors(path):
+            partial.write_bytes(data)
+            os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)

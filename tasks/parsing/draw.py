@@ -1,0 +1,287 @@
+"""How is a label map made visible: colours over the frame, outlines, a legend; and as an image of its own."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import cast
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ...data.dataset import Image, LabelMap
+from ...demo.parsed_frame import Person
+from ...labels import NUM_CLASSES, palette_bgr
+from ...storage.files import replace_bytes
+from ..people.draw import mark_people
+from .legend import Panel, SteadyClasses, legend_panel, text_height, text_panel
+
+ALPHA = 0.55
+"""How far a part's colour covers the frame."""
+
+_LINE_LIGHT = 0.7  # outlines are the part's colour, this far towards white: visible on dark clothes in dark colours
+_MARGIN = 0.015  # of the shorter side, between a panel and the frame's edge
+_CORNERS = ((False, False), (False, True), (True, False), (True, True))
+
+_PALETTE: NDArray[np.uint8] = palette_bgr()
+_LINES = (_PALETTE * (1 - _LINE_LIGHT) + 255 * _LINE_LIGHT).astype(np.uint8)
+
+
+def colourise(labels: LabelMap) -> Image:
+    """LIP's palette in place of the ids.
+
+    Args:
+        labels: (H, W) uint8; ids outside LIP-20 become mid grey.
+
+    Returns:
+        (H, W, 3) uint8, BGR.
+    """
+    return cast(Image, cv2.applyColorMap(labels, _PALETTE[:, None]))
+
+
+def blend(frame: Image, labels: LabelMap, *, alpha: float = ALPHA, classes: frozenset[int] | None = None) -> Image:
+    """Colour the parts of ``frame`` in place and outline them; background and ignored pixels stay as they are.
+
+    Args:
+        frame: (H, W, 3) uint8, BGR.
+        labels: (H, W) uint8, ids of LIP-20.
+        alpha: 0..1, how far the colour covers the frame; nothing is drawn at 0.
+        classes: which are drawn; None for all of them.
+
+    Returns:
+        ``frame``.
+
+    Raises:
+        ValueError: another dtype, or heights and widths that differ.
+    """
+    if frame.dtype != np.uint8 or labels.dtype != np.uint8 or frame.shape != (*labels.shape, 3):
+        raise ValueError(
+            f"expected uint8 of (H, W, 3) and (H, W), got {frame.dtype} of {frame.shape} and "
+            f"{labels.dtype} of {labels.shape}"
+        )
+    parts = cast(LabelMap, cv2.LUT(labels, _parts(classes)))
+    left, top, width, height = cv2.boundingRect(parts)
+    if width == 0 or alpha == 0:
+        return frame
+    # one pixel of background around the content, so that its outer edge is an edge
+    rows = slice(max(top - 1, 0), top + height + 1)
+    columns = slice(max(left - 1, 0), left + width + 1)
+    parts, view = np.ascontiguousarray(parts[rows, columns]), frame[rows, columns]
+    colours = cv2.applyColorMap(parts, _PALETTE[:, None])
+    mixed = cv2.addWeighted(view, 1 - alpha, colours, alpha, 0)
+    side = 2 if min(labels.shape) < 700 else 3
+    edges = cv2.morphologyEx(parts, cv2.MORPH_GRADIENT, np.ones((side, side), np.uint8))
+    cv2.copyTo(cv2.applyColorMap(parts, _LINES[:, None]), edges, mixed)
+    view[:] = cv2.copyTo(mixed, parts, view)
+    return frame
+
+
+@lru_cache(maxsize=8)
+def _parts(classes: frozenset[int] | None) -> NDArray[np.uint8]:
+    """The look-up table that makes background of all that is not drawn."""
+    drawn = np.array([0 < index < NUM_CLASSES and (classes is None or index in classes) for index in range(256)])
+    return np.where(drawn, np.arange(256), 0).astype(np.uint8)
+
+
+def smooth(labels: LabelMap, cell: float) -> LabelMap:
+    """Round off the stairs of a label map that was enlarged from a network's smaller one, for looking at only.
+
+    Every pixel takes the class with the largest share of its neighbourhood, so no class appears that was not there.
+
+    Args:
+        labels: (H, W) uint8.
+        cell: the width in pixels of one of the network's pixels.
+
+    Returns:
+        (H, W) uint8; ``labels`` itself where ``cell`` is below 1.5, as there is nothing to round.
+    """
+    left, top, width, height = cv2.boundingRect(labels)
+    if cell < 1.5 or width == 0:
+        return labels
+    reach = round(cell) + 1
+    where = (
+        slice(max(top - reach, 0), top + height + reach),
+        slice(max(left - reach, 0), left + width + reach),
+    )
+    inside = np.ascontiguousarray(labels[where])
+    side = 2 * round(cell * 0.75) + 1
+    best = np.zeros_like(inside)
+    winner = inside.copy()
+    for index in np.flatnonzero(np.bincount(inside[::2, ::2].ravel(), minlength=256)):
+        share = np.asarray(cv2.blur((inside == index).astype(np.uint8) * 255, (side, side)), np.uint8)
+        winner[share > best] = index
+        np.maximum(share, best, out=best)
+    out: LabelMap = labels.copy()
+    out[where] = winner
+    return out
+
+
+class Overlay:
+    """Draws one frame after the other: parts, a legend that does not flicker, and a line of text.
+
+    Args:
+        frame_size: (height, width).
+        fps: frames per second, for how long the legend names a class that has gone.
+        cell: the width in pixels of one of the network's pixels, whose stairs are rounded off.
+        alpha: 0..1, how far a part's colour covers the frame.
+        legend: whether to draw one.
+    """
+
+    def __init__(
+        self,
+        frame_size: tuple[int, int],
+        fps: float = 25.0,
+        *,
+        cell: float = 1.0,
+        alpha: float = ALPHA,
+        legend: bool = True,
+    ) -> None:
+        self._size = frame_size
+        self._cell = cell
+        self._alpha = alpha
+        self._classes = SteadyClasses(fps) if legend else None
+        self._corner = (False, False)
+        self._named: tuple[int, ...] = ()
+        self._legend: Panel | None = None
+        self._hud_text = ""
+        self._hud: Panel | None = None
+
+    def draw(
+        self,
+        frame: Image,
+        labels: LabelMap,
+        *,
+        hud: str = "",
+        cell: float | None = None,
+        people: Sequence[Person] = (),
+        alpha: float | None = None,
+        classes: frozenset[int] | None = None,
+    ) -> Image:
+        """Draw on ``frame`` in place.
+
+        Args:
+            frame: (H, W, 3) uint8, BGR, of ``frame_size``.
+            labels: (H, W) uint8, ids of LIP-20.
+            hud: a line for the upper right corner ("31.2 FPS"); none when empty.
+            cell, alpha: of this frame, where they change.
+            people: who is marked with corners and a number.
+            classes: which are drawn and named; None for all of them.
+
+        Returns:
+            ``frame``.
+
+        Raises:
+            ValueError: another size or dtype.
+        """
+        if labels.shape != self._size:
+            raise ValueError(f"expected labels of {self._size}, got {labels.shape}")
+        alpha = self._alpha if alpha is None else alpha
+        blend(frame, smooth(labels, self._cell if cell is None else cell), alpha=alpha, classes=classes)
+        mark_people(frame, people)
+        if self._classes is not None:
+            named = tuple(one for one in self._classes.update(labels) if classes is None or one in classes)
+            if named != self._named:
+                self._named, self._legend = named, legend_panel(named, self._size)
+            _paste(frame, self._legend if alpha else None, self._corner)
+        if hud:
+            if hud != self._hud_text:
+                self._hud_text, self._hud = hud, text_panel(hud, text_height(self._size))
+            _paste(frame, self._hud, (False, True))
+        return frame
+
+
+def draw(frame: Image, labels: LabelMap, *, cell: float = 1.0, alpha: float = ALPHA, legend: bool = True) -> Image:
+    """Draw one still image onto a copy, its legend in the corner where it hides least.
+
+    Args:
+        frame: (H, W, 3) uint8, BGR.
+        labels: (H, W) uint8, ids of LIP-20.
+        cell: the width in pixels of one of the network's pixels, whose stairs are rounded off.
+        alpha: 0..1, how far a part's colour covers the frame.
+        legend: whether to draw one.
+
+    Returns:
+        (H, W, 3) uint8, BGR; the caller's own.
+
+    Raises:
+        ValueError: another dtype, or heights and widths that differ.
+    """
+    drawn = blend(frame.copy(), smooth(labels, cell), alpha=alpha)
+    panel = legend_panel(SteadyClasses(1.0).update(labels), (labels.shape[0], labels.shape[1])) if legend else None
+    if panel is not None:
+        _paste(drawn, panel, min(_CORNERS, key=lambda corner: _hidden(labels, panel, corner)))
+    return drawn
+
+
+def _place(frame_size: tuple[int, ...], panel: Panel, corner: tuple[bool, bool]) -> tuple[slice, slice] | None:
+    """Where in the frame a panel goes, or None where it does not fit; ``corner`` is (at the bottom, at the right)."""
+    margin = max(2, round(min(frame_size) * _MARGIN))
+    slices = []
+    for length, side, far in zip(panel.size, frame_size, corner):
+        if length + 2 * margin > side:
+            return None
+        start = side - margin - length if far else margin
+        slices.append(slice(start, start + length))
+    return slices[0], slices[1]
+
+
+def _hidden(labels: LabelMap, panel: Panel, corner: tuple[bool, bool]) -> int:
+    place = _place(labels.shape, panel, corner)
+    return cv2.countNonZero(labels[place]) if place else 0
+
+
+def _paste(frame: Image, panel: Panel | None, corner: tuple[bool, bool]) -> None:
+    place = _place(frame.shape[:2], panel, corner) if panel else None
+    if panel and place:
+        panel.paste(frame[place])
+
+
+def write_label_png(path: Path, labels: LabelMap) -> None:
+    """Write a label map as :func:`encode_label_png` makes it.
+
+    Args:
+        path: where to; replaced in one step.
+        labels: (H, W) uint8.
+
+    Raises:
+        ValueError: another dtype or shape.
+        UsageError: the folder is missing or cannot be written to.
+        MachineError: the disk is full.
+    """
+    replace_bytes(path, encode_label_png(labels))
+
+
+def encode_label_png(labels: LabelMap, text: bytes = b"") -> bytes:
+    """A label map as a PNG of 8-bit palette indices: viewers show LIP's colours, the values are the ids.
+
+    OpenCV writes no palettes, and the format needs only four chunks (https://www.w3.org/TR/png-3/#11PLTE).
+
+    Args:
+        labels: (H, W) uint8.
+        text: a keyword, NUL and a text in Latin-1, for a tEXt chunk before the pixels; none where empty.
+
+    Raises:
+        ValueError: another dtype or shape.
+    """
+    if labels.ndim != 2 or labels.dtype != np.uint8 or labels.size == 0:
+        raise ValueError(f"expected (H, W) uint8, got {labels.dtype} of {labels.shape}")
+    height, width = labels.shape
+    lines = np.zeros((height, width + 1), np.uint8)  # each line begins with its filter: 0, none
+    lines[:, 1:] = labels
+    chunks = [
+        (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0)),  # 8 bits, palette, not interlaced
+        (b"PLTE", _PALETTE[:, ::-1].tobytes()),
+        (b"IDAT", zlib.compress(lines.tobytes(), 6)),
+        (b"IEND", b""),
+    ]
+    if text:
+        chunks.insert(2, (b"tEXt", text))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(kind, data) for kind, data in chunks)
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

@@ -1,0 +1,191 @@
+"""Small text and the legend: rendered once, blended onto every frame."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ...data.dataset import Image, LabelMap
+from ...labels import CLASS_NAMES, NUM_CLASSES, PALETTE_RGB
+
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+_OVERSAMPLING = 4  # OpenCV's own anti-aliasing is rough below 12 px
+_BACKING = 0.62  # how much of the frame the panel's backing hides
+_INK = (242, 242, 242)
+_SWATCH_EDGE = (205, 205, 205)  # makes (0, 0, 85) and its like stand out from the backing
+_APPEARS_AFTER = 3  # frames in a row; one frame's noise adds no row
+_STAYS_SECONDS = 2.0
+
+LEAST_SHARE = 5e-4
+"""Of the frame, below which a class is noise: 13x13 pixels of 768x432."""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Something to lay over a corner.
+
+    Args:
+        ink: (h, w, 3) float32, BGR, 0..255, already multiplied by its opacity.
+        clear: (h, w, 1) float32, 0..1, how much of the frame stays.
+    """
+
+    ink: NDArray[np.float32]
+    clear: NDArray[np.float32]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.ink.shape[0], self.ink.shape[1]
+
+    def paste(self, under: Image) -> None:
+        """Blend onto ``under`` in place; it has the panel's size."""
+        under[:] = (under * self.clear + self.ink).astype(np.uint8)
+
+
+def text_height(frame_size: tuple[int, int]) -> int:
+    """The em height in pixels for frames of (height, width): 9 at 192x256, 14 at 768x432, 29 at 1080p."""
+    return int(np.clip(round(min(frame_size) / 42 + 3.5), 9, 32))
+
+
+@lru_cache(maxsize=256)
+def text_coverage(text: str, height: int) -> NDArray[np.float32]:
+    """How far ``text`` covers each pixel.
+
+    Returns:
+        (h, w) float32, 0..1, with h the same for every text of this ``height``.
+    """
+    scale = height * _OVERSAMPLING / 30.0  # the font's own em is about 30 px
+    thickness = max(1, round(height * _OVERSAMPLING / 15))
+    (width, _), _ = cv2.getTextSize(text, _FONT, scale, thickness)
+    columns = width // _OVERSAMPLING + 2
+    canvas = np.zeros((round(height * 1.34) * _OVERSAMPLING, columns * _OVERSAMPLING), np.uint8)
+    cv2.putText(
+        canvas,
+        text,
+        (_OVERSAMPLING // 2, round(height * _OVERSAMPLING * 0.92)),
+        _FONT,
+        scale,
+        255,
+        thickness,
+        cv2.LINE_AA,
+    )
+    small = cv2.resize(canvas, None, fx=1 / _OVERSAMPLING, fy=1 / _OVERSAMPLING, interpolation=cv2.INTER_AREA)
+    coverage: NDArray[np.float32] = np.asarray(small, np.float32) / np.float32(255)
+    return coverage
+
+
+def text_panel(text: str, height: int) -> Panel:
+    """One line on a dark translucent backing."""
+    coverage = text_coverage(text, height)
+    pad = max(2, round(height * 0.35))
+    canvas = _Canvas((coverage.shape[0] + 2 * (pad // 2), coverage.shape[1] + 2 * pad))
+    canvas.text(coverage, pad // 2, pad)
+    return canvas.panel()
+
+
+def legend_panel(classes: Sequence[int], frame_size: tuple[int, int]) -> Panel | None:
+    """Swatches and names of ``classes``, in columns where one would not fit.
+
+    Returns:
+        None where there is no class to name, or the frame is too small to be read over.
+    """
+    height = text_height(frame_size)
+    names = [text_coverage(CLASS_NAMES[index], height) for index in classes]
+    if not names:
+        return None
+    row, pad, swatch = names[0].shape[0] + height // 10, max(3, round(height * 0.45)), round(height * 0.8)
+    rows = min(len(names), (frame_size[0] - 4 * pad) // row)
+    column = swatch + pad + max(name.shape[1] for name in names)
+    columns = -(-len(names) // rows) if rows > 0 else 0
+    width = columns * column + (columns + 1) * pad
+    if columns == 0 or width + 2 * pad > frame_size[1] * 0.75:
+        return None
+    rows = -(-len(names) // columns)
+    canvas = _Canvas((rows * row + pad, width))
+    for place, (index, name) in enumerate(zip(classes, names)):
+        top, left = pad // 2 + place % rows * row, pad + place // rows * (column + pad)
+        canvas.swatch(index, top + (row - swatch) // 2, left, swatch)
+        canvas.text(name, top + (row - name.shape[0]) // 2, left + swatch + pad)
+    return canvas.panel()
+
+
+class _Canvas:
+    """A panel in the making: colour and opacity, laid over each other."""
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        self._colour = np.zeros((*size, 3), np.float32)
+        self._opacity = np.full((*size, 1), _BACKING, np.float32) * _rounded(size)
+
+    def text(self, coverage: NDArray[np.float32], top: int, left: int) -> None:
+        height, width = coverage.shape
+        self._lay((slice(top, top + height), slice(left, left + width)), _INK, coverage[..., None])
+
+    def swatch(self, index: int, top: int, left: int, side: int) -> None:
+        solid = np.ones((1, 1, 1), np.float32)
+        self._lay((slice(top, top + side), slice(left, left + side)), _SWATCH_EDGE, solid)
+        edge = max(1, side // 14)
+        inside = (slice(top + edge, top + side - edge), slice(left + edge, left + side - edge))
+        self._lay(inside, PALETTE_RGB[index][::-1], solid)
+
+    def _lay(self, where: tuple[slice, slice], colour: tuple[int, ...], cover: NDArray[np.float32]) -> None:
+        self._colour[where] = self._colour[where] * (1 - cover) + np.asarray(colour, np.float32) * cover
+        self._opacity[where] = self._opacity[where] * (1 - cover) + cover
+
+    def panel(self) -> Panel:
+        return Panel(self._colour, 1 - self._opacity)
+
+
+def _rounded(size: tuple[int, int]) -> NDArray[np.float32]:
+    """(h, w, 1) float32: 1 inside a rectangle of rounded corners."""
+    s, radius = _OVERSAMPLING, max(2, min(size) // 12)
+    canvas = np.zeros((size[0] * s, size[1] * s), np.uint8)
+    last = (size[1] * s - 1, size[0] * s - 1)
+    radius = min(radius, 8) * s
+    cv2.rectangle(canvas, (radius, 0), (last[0] - radius, last[1]), 255, cv2.FILLED)
+    cv2.rectangle(canvas, (0, radius), (last[0], last[1] - radius), 255, cv2.FILLED)
+    for x in (radius, last[0] - radius):
+        for y in (radius, last[1] - radius):
+            cv2.circle(canvas, (x, y), radius, 255, cv2.FILLED)
+    small = cv2.resize(canvas, (size[1], size[0]), interpolation=cv2.INTER_AREA)
+    opaque: NDArray[np.float32] = np.asarray(small, np.float32)[..., None] / np.float32(255)
+    return opaque
+
+
+def class_shares(labels: LabelMap) -> NDArray[np.float64]:
+    """(20,) float64: the share of pixels of each class, from a grid of at most some 60,000 of them."""
+    step = max(1, round((labels.size / 60_000) ** 0.5))
+    sample = labels[::step, ::step].ravel()
+    counts = np.bincount(sample, minlength=256)[:NUM_CLASSES]
+    return np.asarray(counts / sample.size, np.float64)
+
+
+class SteadyClasses:
+    """Which classes a legend names from frame to frame, without flicker.
+
+    A class enters after three frames in a row and leaves after two seconds of absence; the order is LIP's.
+
+    Args:
+        fps: frames per second.
+    """
+
+    def __init__(self, fps: float) -> None:
+        self._patience = max(_APPEARS_AFTER, round(fps * _STAYS_SECONDS))
+        self._streak = np.zeros(NUM_CLASSES, np.int64)
+        self._absent = np.full(NUM_CLASSES, self._patience, np.int64)
+        self._shown = np.zeros(NUM_CLASSES, bool)
+        self._first = True
+
+    def update(self, labels: LabelMap) -> tuple[int, ...]:
+        """Take the next frame's (H, W) uint8 labels and tell which classes to name; background never is."""
+        present = class_shares(labels) >= LEAST_SHARE
+        present[0] = False
+        self._streak = np.where(present, self._streak + 1, 0)
+        self._absent = np.where(present, 0, self._absent + 1)
+        enters = present if self._first else self._streak >= _APPEARS_AFTER
+        self._shown = (self._shown | enters) & (self._absent < self._patience)
+        self._first = False
+        return tuple(int(index) for index in np.flatnonzero(self._shown))

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from trtparse.engines.machine.clocks import read_clocks
+from trtparse.engines.machine.probe import Answer, Probe
+
+
+def _probe(root: Path, answer: str | None = None) -> Probe:
+    def run(command: Sequence[str]) -> Answer:
+        return Answer(None) if answer is None else Answer(0, answer)
+
+    return Probe(root=root, run=run)
+
+
+def _write(root: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+def test_where_nothing_tells_there_is_nothing(tmp_path: Path) -> None:
+    assert read_clocks(_probe(tmp_path)) == {}
+
+
+@pytest.mark.parametrize(
+    ("bits", "told"),
+    [
+        ("0x0000000000000000", "nothing"),
+        ("0x0000000000000001", "nothing"),
+        ("0x0000000000000004", "power limit"),
+        ("0x0000000000000060", "temperature, temperature (hardware)"),
+    ],
+)
+def test_a_graphics_card_tells_its_clocks_and_what_holds_them_down(bits: str, told: str, tmp_path: Path) -> None:
+    answer = f"1980 MHz, 1980 MHz, 3201 MHz, 41, 310.52 W, {bits}\n"
+    assert read_clocks(_probe(tmp_path, answer)) == {
+        "GPU clock": "1980 MHz",
+        "GPU clock, highest": "1980 MHz",
+        "GPU memory clock": "3201 MHz",
+        "GPU temperature": "41 °C",
+        "GPU power": "310.52 W",
+        "GPU clocks held down by": told,
+    }
+
+
+def test_a_jetson_tells_its_clocks_in_files_alone(tmp_path: Path) -> None:
+    _write(
+        tmp_path,
+        {
+            "sys/class/devfreq/17000000.gpu/cur_freq": "612000000\n",
+            "sys/class/devfreq/17000000.gpu/max_freq": "1020000000\n",
+            "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor": "schedutil\n",
+        },
+    )
+    assert read_clocks(_probe(tmp_path, "[N/A], [N/A], [N/A], [N/A], [N/A], [N/A]\n")) == {
+        "processor's governor": "schedutil",
+        "GPU clock": "612 MHz",
+        "GPU clock, highest": "1020 MHz",
+    }
+
+
+def test_the_processors_clock_is_the_mean_of_its_cores(tmp_path: Path) -> None:
+    _write(tmp_path, {"proc/cpuinfo": "cpu MHz\t\t: 2000.0\n\ncpu MHz\t\t: 3000.5\n"})
+    assert read_clocks(_probe(tmp_path)) == {"processor clock": "2500 MHz"}

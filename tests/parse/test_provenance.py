@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from trtparse.data.images import read_label_map
+from trtparse.engines import Bundle, open_engine
+from trtparse.errors import UsageError
+from trtparse.parse.provenance import MadeBy, digest, find_labels, label_png
+from trtparse.tasks.parsing.draw import encode_label_png
+
+NETWORK = MadeBy("ab" * 32, "cpu", "int8", (256, 192))
+PHOTOGRAPH = digest(b"a photograph")
+
+
+@pytest.fixture
+def labels() -> np.ndarray:
+    return np.random.default_rng(3).integers(0, 20, (37, 23), dtype=np.uint8)
+
+
+def test_a_record_does_not_change_what_a_label_map_says(labels: np.ndarray, tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(label_png(labels, NETWORK, PHOTOGRAPH))
+    assert np.array_equal(read_label_map(path), labels)
+    found = find_labels(path.read_bytes(), NETWORK, PHOTOGRAPH, str(path))
+    assert found is not None
+    assert np.array_equal(found, labels)
+    assert label_png(labels, None, "") == encode_label_png(labels)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"graph": "cd" * 32}, "another graph: abababababab, not cdcdcdcdcdcd"),
+        ({"target": "pytorch"}, "another target: cpu, not pytorch"),
+        ({"precision": "fp32"}, "another precision: int8, not fp32"),
+        ({"input_size": (473, 473)}, "another input size: 256x192, not 473x473"),
+        ({"method": 2}, "another method: 1, not 2"),
+    ],
+)
+def test_what_something_else_made_is_refused_and_the_difference_named(
+    labels: np.ndarray, change: dict[str, object], told: str
+) -> None:
+    with pytest.raises(UsageError, match=told) as caught:
+        find_labels(label_png(labels, NETWORK, PHOTOGRAPH), replace(NETWORK, **change), PHOTOGRAPH, "out/a.png")
+    assert "out/a.png" in caught.value.message
+    assert "--overwrite" in caught.value.hint
+
+
+@pytest.mark.parametrize("data", [b"words", b"\x89PNG\r\n\x1a\n", "plain"])
+def test_what_does_not_say_what_made_it_is_refused(labels: np.ndarray, data: bytes | str) -> None:
+    data = encode_label_png(labels) if isinstance(data, str) else data
+    with pytest.raises(UsageError, match=r"out/a\.png is there already and does not say what made it"):
+        find_labels(data, NETWORK, PHOTOGRAPH, "out/a.png")
+
+
+def test_a_label_map_of_another_photograph_is_none(labels: np.ndarray) -> None:
+    assert find_labels(label_png(labels, NETWORK, PHOTOGRAPH), NETWORK, digest(b"another"), "a.png") is None
+
+
+def test_a_damaged_label_map_is_none(labels: np.ndarray) -> None:
+    data = label_png(labels, NETWORK, PHOTOGRAPH)
+    record_ends = data.index(b"IDAT") - 4
+    for end in range(record_ends, len(data)):
+        assert find_labels(data[:end], NETWORK, PHOTOGRAPH, "a.png") is None
+    for position in range(record_ends + 8, len(data) - 12, 7):
+        spoilt = bytearray(data)
+        spoilt[position] ^= 1
+        assert find_labels(bytes(spoilt), NETWORK, PHOTOGRAPH, "a.png") is None
+
+
+def test_engines_of_a_bundle_are_told_apart_by_the_graph_that_runs(bundle: Bundle) -> None:
+    made = []
+    for target, precision in (("cpu", "int8"), ("simulated", "int8"), ("cpu", "fp32"), ("pytorch", None)):
+        with open_engine(bundle, target, precision, threads=1) as engine:
+            made.append(MadeBy.of(bundle, engine))
+            assert MadeBy.of(bundle, engine) == made[-1]
+    assert len({item.graph for item in made}) == 4
+    assert [item.input_size for item in made] == [(256, 192)] * 4

@@ -1,0 +1,187 @@
+"""Parsing on a Ray of this machine: one cluster of two workers for all of these tests, started by our own code."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from trtparse.data.dataset import Dataset
+from trtparse.engines import Bundle, open_bundle, open_engine
+from trtparse.engines.base import Engine, Frames, LabelMaps
+from trtparse.errors import DataError, MachineError, UsageError
+from trtparse.parse.images import ParseResult, parse_images
+from trtparse.parse.parser import ParseSpec
+from trtparse.parse.provenance import MadeBy
+from trtparse.parse.ray import parse_on_ray, ray_cluster
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own, which change from version to version
+NETWORK = MadeBy("ab" * 32, "fake", "fp32", (48, 32))
+
+
+class GreyEngine(Engine):
+    """Everything bright is Face. Kills its process in the third pass, where a marker says that it is to, once."""
+
+    def __init__(self, kill: Path | None = None) -> None:
+        super().__init__()
+        self.name, self.target, self.precision = "grey", "fake", "fp32"
+        self.input_size, self.batch = (48, 32), 1
+        self._kill, self._passes = kill, 0
+
+    def _run(self, frames: Frames) -> LabelMaps:
+        self._passes += 1
+        if self._kill is not None and self._passes == 3 and self._kill.exists():
+            self._kill.unlink()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return np.where(frames[..., 1] > 99, 13, 0).astype(np.uint8)
+
+
+def open_grey(kill: Path | None = None, made_by: MadeBy = NETWORK) -> tuple[Engine, MadeBy]:
+    return GreyEngine(kill), made_by
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[None]:
+    pytest.importorskip("ray.data", reason="Ray is not installed: pip install 'trtparse[ray]'")
+    with ray_cluster("local", workers=2, threads=1):
+        from ray import cloudpickle
+
+        # workers cannot import the tests
+        cloudpickle.register_pickle_by_value(sys.modules[__name__])
+        yield
+
+
+@pytest.fixture
+def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """24 photographs, some in subfolders, two of one stem, and one that is none; the test is run beside them."""
+    folder = tmp_path / "photos"
+    (folder / "more").mkdir(parents=True)
+    for number in range(22):
+        image = np.random.default_rng(number).integers(0, 255, (40 + number, 30, 3), dtype=np.uint8)
+        cv2.imwrite(str(folder / ("more" if number % 3 else ".") / f"{number:02}.png"), image)
+    cv2.imwrite(str(folder / "a.png"), image)
+    cv2.imwrite(str(folder / "a.jpg"), image)
+    (folder / "bad.jpg").write_text("words")
+    monkeypatch.chdir(tmp_path)
+    return Path("photos")
+
+
+def content(folder: str | Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}
+
+
+def plain(photos: Path, **options: Any) -> ParseResult:
+    spec = ParseSpec(recursive=True, index="plain.csv", **options)
+    with GreyEngine() as engine:
+        return parse_images([photos], engine, Path("plain"), spec, made_by=NETWORK)
+
+
+def on_ray(photos: Path | str, open_engine: Callable[[], Any] = open_grey, output: str = "ray", **options: Any) -> Any:
+    progress = options.pop("progress", None)
+    spec = ParseSpec(recursive=True, index="ray.csv", **options)
+    return parse_on_ray([str(photos)], open_engine, output, spec, address="local", workers=2, progress=progress)
+
+
+def test_results_of_another_network_are_refused_before_ray_is_asked(photos: Path) -> None:
+    pytest.importorskip("ray", reason="Ray is not installed: pip install 'trtparse[ray]'")
+    plain(photos)
+    other = MadeBy("cd" * 32, "fake", "fp32", (48, 32))
+    with pytest.raises(UsageError, match=r"plain/00\.png was made with another graph"):
+        parse_on_ray(["photos"], partial(open_grey, None, other), "plain", address="127.0.0.1:1")
+
+
+def test_a_cluster_that_is_not_there_is_told_at_once(photos: Path) -> None:
+    pytest.importorskip("ray", reason="Ray is not installed: pip install 'trtparse[ray]'")
+    with pytest.raises(MachineError, match=r"Cannot connect to a Ray cluster at 127\.0\.0\.1:1") as caught:
+        parse_on_ray(["photos"], open_grey, "out", address="127.0.0.1:1")
+    assert "ray start --head" in caught.value.hint
+
+
+def test_paths_and_uris_are_not_mixed(photos: Path, tmp_path: Path) -> None:
+    pytest.importorskip("ray", reason="Ray is not installed: pip install 'trtparse[ray]'")
+    with pytest.raises(UsageError, match="photos is in another place than file://"):
+        parse_on_ray([f"file://{tmp_path}/photos", "photos"], open_grey, "out")
+    with pytest.raises(UsageError, match="would go among the images of"):
+        parse_on_ray([f"file://{tmp_path}/photos"], open_grey, f"file://{tmp_path}/photos/")
+
+
+def test_files_and_index_are_those_of_the_plain_run_and_so_is_what_is_told(cluster: None, photos: Path) -> None:
+    calls: list[tuple[int, int]] = []
+    expected, result = plain(photos), on_ray(photos, progress=lambda *told: calls.append(told))
+    assert len(content("plain")) == 48
+    assert content("ray") == content("plain")
+    assert Path("ray.csv").read_bytes() == Path("plain.csv").read_bytes()
+    assert [item.image for item in result.parsed] == [item.image for item in expected.parsed]
+    assert result.skipped == expected.skipped
+    assert calls == [(done, 25) for done in range(1, 26)]
+
+
+def test_a_worker_that_is_killed_loses_nothing(cluster: None, photos: Path, tmp_path: Path) -> None:
+    marker = tmp_path / "kill"
+    marker.touch()
+    plain(photos)
+    result = on_ray(photos, partial(open_grey, marker))
+    assert not marker.exists()
+    assert (len(result.parsed), result.skipped_images) == (24, 1)
+    assert content("ray") == content("plain")
+    assert Path("ray.csv").read_bytes() == Path("plain.csv").read_bytes()
+
+
+def test_uris_are_parsed_as_paths_are_and_what_is_there_is_not_made_again(
+    cluster: None, photos: Path, tmp_path: Path
+) -> None:
+    expected = plain(photos, shard=(1, 2))
+    there = [Path(item.labels).relative_to("plain") for item in expected.parsed]
+    for number, labels in enumerate(there[:4]):
+        target = Path("ray", labels)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(Path("plain", labels.with_name(f"{labels.stem}_overlay.jpg")), target.parent)
+        target.write_bytes(Path("plain", labels).read_bytes()[: None if number else -30])
+    uri = f"file://{tmp_path}"
+    result = on_ray(f"{uri}/photos", output=f"{uri}/ray", shard=(1, 2))
+    assert (result.found, len(result.parsed)) == (3, len(there))
+    assert content("ray") == content("plain")
+    assert Path("ray.1-of-2.csv").read_text().replace(uri + "/", "") == Path("plain.1-of-2.csv").read_text()
+    assert str(result.parsed[0].labels) == f"{uri}/ray/{there[0]}"
+
+
+def test_what_a_worker_refuses_is_our_own_error_here(cluster: None, photos: Path) -> None:
+    with pytest.raises(DataError, match=r"photos/bad\.jpg is not an image") as caught:
+        on_ray(photos, strict=True)
+    assert caught.value.hint == "Use JPEG or PNG files."
+
+
+def test_bytes_of_a_real_int8_engine_are_those_of_the_plain_run(
+    cluster: None, bundle: Bundle, people: Dataset, photos: Path
+) -> None:
+    people_folder = Path("people")
+    people_folder.mkdir()
+    for index in range(6):
+        cv2.imwrite(str(people_folder / f"{index}.png"), people[index].image)
+
+    def open_int8() -> tuple[Engine, MadeBy]:
+        opened = open_bundle(bundle.path)
+        engine = open_engine(opened, threads=1)
+        return engine, MadeBy.of(opened, engine)
+
+    engine, made_by = open_int8()
+    with engine:
+        assert engine.precision == "int8"
+        parse_images([people_folder], engine, Path("plain"), made_by=made_by)
+    on_ray(people_folder, open_int8)
+    assert len(content("plain")) == 12
+    assert content("ray") == content("plain")
+
+
+def test_more_workers_than_the_cluster_has_processors_for_are_refused(cluster: None, photos: Path) -> None:
+    with pytest.raises(MachineError, match="3 workers of 2 threads want 6 processors; the cluster has 2"):
+        parse_on_ray(["photos"], open_grey, "out", address="auto", workers=3, threads=2)

@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from trtparse.errors import MachineError, TrtparseError, UsageError
+from trtparse.storage.files import (
+    check_output_file,
+    check_output_folder,
+    partial_path,
+    replace_bytes,
+    write_errors,
+    write_failed,
+)
+
+
+@pytest.fixture
+def locked(tmp_path: Path) -> Path:
+    """A folder that this user may not write to."""
+    folder = tmp_path / "locked"
+    folder.mkdir()
+    folder.chmod(0o555)
+    if os.access(folder, os.W_OK):
+        pytest.skip("permission bits do not stop this user")
+    return folder
+
+
+@pytest.fixture
+def below_a_file(tmp_path: Path) -> Path:
+    """A path that no user, root included, can make."""
+    (tmp_path / "notes.txt").write_text("notes")
+    return tmp_path / "notes.txt" / "out"
+
+
+def test_bytes_take_the_place_of_an_older_file_and_nothing_is_left_beside(tmp_path: Path) -> None:
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"older")
+    replace_bytes(path, b"newer")
+    assert path.read_bytes() == b"newer"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_partial_file_is_hidden_beside_it_and_keeps_the_extension() -> None:
+    assert partial_path(Path("videos/walk.mp4")) == Path("videos/.walk.partial.mp4")
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(errno.EIO, "Input/output error"), RuntimeError("bug")])
+def test_whatever_ends_the_writing_the_older_file_stays(
+    error: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"older")
+
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(UsageError if isinstance(error, OSError) else type(error)):
+        replace_bytes(path, b"newer")
+    assert path.read_bytes() == b"older"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_disk_is_the_machine_s_error_and_the_older_file_stays(tmp_path: Path) -> None:
+    path = tmp_path / "a.bin"
+    path.write_bytes(b"older")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, hard))
+    try:
+        with pytest.raises(MachineError, match="No space left") as caught:
+            replace_bytes(path, bytes(1 << 20))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert str(path) in caught.value.message
+    assert path.read_bytes() == b"older"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_every_way_to_run_out_of_space_is_told_alike(code: int) -> None:
+    error = write_failed(Path("a.bin"), OSError(code, os.strerror(code)))
+    assert isinstance(error, MachineError)
+    assert error.message == "No space left for a.bin."
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR])
+def test_every_other_refusal_is_the_request_s_and_gives_the_reason(code: int) -> None:
+    with pytest.raises(UsageError) as caught, write_errors(Path("a.bin")):
+        raise OSError(code, os.strerror(code))
+    assert os.strerror(code) in caught.value.message
+
+
+def test_errors_of_our_own_pass_through_unchanged() -> None:
+    error = TrtparseError("Something.", "Else.")
+    with pytest.raises(TrtparseError) as caught, write_errors(Path("a.bin")):
+        raise error
+    assert caught.value is error
+
+
+def test_a_missing_folder_comes_with_the_command_that_makes_it(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="does not exist") as caught:
+        check_output_file(tmp_path / "my videos" / "out.mp4")
+    subprocess.run(caught.value.hint, shell=True, check=True)
+    check_output_file(tmp_path / "my videos" / "out.mp4")
+
+
+def test_a_folder_is_no_file_to_write_to(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is a folder"):
+        check_output_file(tmp_path)
+
+
+def test_a_file_is_no_folder_to_write_to(below_a_file: Path) -> None:
+    with pytest.raises(UsageError, match=r"notes\.txt is not a folder"):
+        check_output_file(below_a_file)
+    for folder in (below_a_file, below_a_file.parent):
+        with pytest.raises(UsageError, match="is not a folder"):
+            check_output_folder(folder)
+
+
+def test_a_folder_for_results_is_made_with_its_parents(tmp_path: Path) -> None:
+    check_output_folder(tmp_path / "a" / "b")
+    check_output_folder(tmp_path / "a" / "b")
+    assert (tmp_path / "a" / "b").is_dir()
+
+
+def test_a_locked_folder_is_refused_before_any_work(locked: Path) -> None:
+    for refuse in (lambda: check_output_file(locked / "a.bin"), lambda: check_output_folder(locked)):
+        with pytest.raises(UsageError, match="cannot be written to"):
+            refuse()
+    with pytest.raises(UsageError):
+        check_output_folder(locked / "inside")
+
+
+def test_this_module_needs_nothing_but_the_errors() -> None:
+    script = "import sys, trtparse.storage.files; print(sorted(n for n in sys.modules if n.startswith('trtparse')))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "['trtparse', 'trtparse.errors', 'trtparse.storage.files']"
