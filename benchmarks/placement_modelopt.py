@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 import onnx
 
-from trtparse.calibration.quantise.placement import ends_the_graph, place
-from trtparse.graphs.index import GraphIndex
+from trtparse.calibration.quantise.placement import place
+from trtparse.graphs.index import GraphIndex, ends_the_graph
 
 QUANTISERS = Path(__file__).with_name("peer_quantisers.py")
 WEIGHTS = Path(__file__).parent.parent / "networks" / "weights" / "student.safetensors"

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..data.dataset import Image, LabelMap
 from ..engines.base import Frames
-from .parsed_frame import Person
+from ..tasks.people.person import Person
 from .people.crops import Crop
 
 _POLL_SECONDS = 0.1

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..data.dataset import Image, LabelMap
+from ..tasks.people.person import Person
 
 
 @dataclass(frozen=True)
@@ -19,21 +20,6 @@ class StageTimes:
     infer: float
     overlay: float
     encode: float
-
-
-@dataclass(frozen=True)
-class Person:
-    """Somebody in a frame.
-
-    Args:
-        id: stays the same from frame to frame while the tracker follows them; 1 or more.
-        box: left, top, right, bottom in pixels of the frame; right and bottom are outside.
-        score: the detector's, 0..1, of the last frame in which it saw them.
-    """
-
-    id: int
-    box: tuple[float, float, float, float]
-    score: float
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ from types import TracebackType
 
 from ..errors import TrtparseError
 from ..labels import CLASS_NAMES, NUM_CLASSES
-from ..parse.parser import count_pixels
 from ..storage.files import check_output_file, check_output_folder, partial_path, replace_bytes, write_errors
 from ..tasks.parsing.draw import encode_label_png
+from ..tasks.parsing.metrics import pixels_of_classes
 from .parsed_frame import ParsedFrame
 
 SCHEMA_VERSION = 1
@@ -139,7 +139,7 @@ def line_of(frame: ParsedFrame) -> dict[str, object]:
         {"id": one.id, "box": [round(float(side), 1) for side in one.box], "score": round(float(one.score), 3)}
         for one in frame.people
     ]
-    counts = count_pixels(frame.labels)
+    counts = pixels_of_classes(frame.labels)
     return {
         "schema_version": SCHEMA_VERSION,
         "frame": frame.number,

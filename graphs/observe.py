@@ -11,10 +11,9 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from ..calibration.quantise.placement import ends_the_graph
 from ..data.stretch import stretch_told
 from ..errors import BuildError
-from .index import GraphIndex, fresh_graph_copy, property_of
+from .index import GraphIndex, ends_the_graph, fresh_graph_copy, property_of
 
 _SHAPE_INPUTS = {"Resize": 3, "Reshape": 1, "Expand": 1}
 """Which input of an operator is a shape, and so may hold the batch."""

@@ -19,8 +19,8 @@ from ..data.images import decode_image
 from ..data.letterbox import Letterbox
 from ..engines.base import Engine, Ticket
 from ..errors import DataError, UsageError
-from ..labels import NUM_CLASSES
 from ..tasks.parsing.draw import draw
+from ..tasks.parsing.metrics import pixels_of_classes
 from .listing import NamedImage
 from .objects import Storage
 from .provenance import MadeBy, digest, find_labels, label_png
@@ -31,7 +31,6 @@ _READ_AHEAD = 4
 """Photographs that are decoded and wait: enough to hide a slow disk, few enough for large ones."""
 _MOST_AT_ONCE = 64
 _PROBED = 100  # each is a request where results are in an object store
-_COUNTED_AT_ONCE = 1 << 20  # NumPy counts in 8 bytes per pixel
 
 Item = TypeVar("Item")
 Done = TypeVar("Done")
@@ -190,7 +189,7 @@ class Parser:
         return labels
 
     def _settled(self, named: NamedImage, labels: LabelMap, *, made: bool) -> ImageResult:
-        pixels = count_pixels(labels) if self._spec.index is not None else None
+        pixels = pixels_of_classes(labels) if self._spec.index is not None else None
         return ImageResult(named.path, named.name, made, "", (labels.shape[0], labels.shape[1]), pixels)
 
     def _batches(self, looked: Iterable[_Looked]) -> Iterator[list[_Looked]]:
@@ -250,19 +249,6 @@ def label_path(output: str, name: str) -> str:
 def overlay_path(output: str, name: str) -> str:
     """Where the overlay of a name goes."""
     return f"{output.rstrip('/')}/{name}_overlay.jpg"
-
-
-def count_pixels(labels: LabelMap) -> tuple[int, ...]:
-    """Pixels of each class.
-
-    Args:
-        labels: (H, W) uint8.
-    """
-    counts = np.zeros(256, np.int64)
-    rows = max(1, _COUNTED_AT_ONCE // labels.shape[1])
-    for top in range(0, labels.shape[0], rows):
-        counts += np.bincount(labels[top : top + rows].ravel(), minlength=256)
-    return tuple(int(count) for count in counts[:NUM_CLASSES])
 
 
 def _jpeg(image: Image, path: str) -> bytes:

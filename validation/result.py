@@ -10,9 +10,11 @@ import types
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from ..data.dataset import Image, LabelMap
 from ..errors import DataError
+from ..tasks.parsing.intervals import Loss
 from ..tasks.parsing.metrics import Scores
+from ..tasks.parsing.scoring import Picture
+from .latency import Latency
 
 SCHEMA_VERSION = 3
 
@@ -65,29 +67,6 @@ class Protocol:
 
 
 @dataclass(frozen=True)
-class Latency:
-    """Milliseconds per image, from the calls of one engine while no other was at work.
-
-    Args:
-        p50, p90, p99: percentiles over the calls, the first of which is left out where there are more.
-        batch: frames per call; times are divided by it.
-        calls: how many were timed.
-        edges: of the histogram's bins, one more than ``counts``; from the shortest time to about ``p99``.
-        counts: calls in every bin.
-        beyond: calls that took longer than the last edge.
-    """
-
-    p50: float
-    p90: float
-    p99: float
-    batch: int
-    calls: int
-    edges: tuple[float, ...]
-    counts: tuple[int, ...]
-    beyond: int
-
-
-@dataclass(frozen=True)
 class EngineRun:
     """An engine that took part.
 
@@ -109,46 +88,6 @@ class EngineRun:
 
 
 @dataclass(frozen=True)
-class ClassLoss:
-    """IoU of one class, reference minus engine: ``points`` of 100, and the 95 % interval ``low`` to ``high``."""
-
-    points: float
-    low: float
-    high: float
-
-    @property
-    def significant(self) -> bool:
-        """Whether the interval leaves out 0: other images would hardly turn this loss, or gain, round."""
-        return self.low > 0 or self.high < 0
-
-
-@dataclass(frozen=True)
-class Loss:
-    """Mean IoU of the reference minus that of an engine, with its bootstrap interval over images.
-
-    Args:
-        points: of 100; negative where the engine is better.
-        low, high: the interval that holds ``confidence`` of the losses of ``resamples`` drawings of as many
-            images as there are, with replacement. Reference and engine are drawn together.
-        classes: the same for every class; None where reference or engine has no IoU.
-        confidence: 0.95.
-        resamples: 1,000.
-    """
-
-    points: float
-    low: float
-    high: float
-    classes: tuple[ClassLoss | None, ...]
-    confidence: float = 0.95
-    resamples: int = 1000
-
-    @property
-    def significant(self) -> bool:
-        """Whether the interval leaves out 0."""
-        return self.low > 0 or self.high < 0
-
-
-@dataclass(frozen=True)
 class Disagreement:
     """Where an engine's labels differ from the reference's, at the network's input size, without borders.
 
@@ -165,24 +104,6 @@ class Disagreement:
     boundary_share: float | None
     boundary_rate: float | None
     interior_rate: float | None
-
-
-@dataclass(frozen=True)
-class Picture:
-    """What a report shows of an image: four arrays of one height and width, at the network's input size.
-
-    Args:
-        photo: (h, w, 3) uint8, BGR, without the letterbox's borders.
-        truth: (h, w) uint8, 255 where it is to be ignored; None without labels.
-        reference, engine: (h, w) uint8.
-        image_size: (height, width) of the image, in whose shape it is shown; None: in the shape that the network sees.
-    """
-
-    photo: Image
-    truth: LabelMap | None
-    reference: LabelMap
-    engine: LabelMap
-    image_size: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)

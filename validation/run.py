@@ -15,9 +15,9 @@ from ..data.dataset import Dataset
 from ..data.reading import READERS, Frame, Unreadable, read_ahead, read_frame
 from ..errors import DataError
 from ..storage.journal import Journal
-from ..tasks.parsing.scoring import Prediction, picture, score_image
+from ..tasks.parsing.scoring import Picture, Prediction, picture, score_image
 from .record import BatchRecord
-from .result import Picture, SkippedImage
+from .result import SkippedImage
 from .runner import Call, Runner
 from .tally import Tally
 

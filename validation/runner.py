@@ -12,9 +12,9 @@ import numpy as np
 from ..engines.base import Engine, Frames, LabelMaps
 from ..errors import UsageError
 from ..labels import NUM_CLASSES
-from ..tasks.parsing.intervals import latency
 from ..tasks.parsing.scoring import Prediction
 from ..tasks.parsing.test_time import AugmentedEngine
+from .latency import latency
 from .result import EngineRun, Protocol
 
 

@@ -14,16 +14,8 @@ from numpy.typing import NDArray
 
 from ..tasks.parsing.intervals import ClassCounts, class_counts, loss_interval
 from ..tasks.parsing.metrics import ConfusionMatrix, Counts, mean_iou
-from ..tasks.parsing.scoring import EngineScore, ImageScore
-from .result import (
-    WORST_IMAGES,
-    Confusion,
-    Disagreement,
-    EngineComparison,
-    EngineRun,
-    Picture,
-    WorstImage,
-)
+from ..tasks.parsing.scoring import EngineScore, ImageScore, Picture
+from .result import WORST_IMAGES, Confusion, Disagreement, EngineComparison, EngineRun, WorstImage
 
 
 @dataclass

@@ -9,8 +9,8 @@ import onnx
 from onnx import TensorProto
 
 from ...errors import BuildError
-from ...graphs.index import GraphIndex
-from .placement import MINIMUM_CHANNELS, ends_the_graph
+from ...graphs.index import GraphIndex, ends_the_graph
+from .placement import MINIMUM_CHANNELS
 
 MINIMUM_OPSET = {TensorProto.FLOAT: 13, TensorProto.FLOAT16: 19}
 """The first opset whose QuantizeLinear takes a scale of this type, per channel."""

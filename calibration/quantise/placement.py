@@ -14,16 +14,13 @@ from dataclasses import dataclass
 import onnx
 
 from ...errors import UsageError
-from ...graphs.index import CONVOLUTIONS, GraphIndex, quantised_nodes
+from ...graphs.index import CONVOLUTIONS, GraphIndex, ends_the_graph, quantised_nodes
 
 MINIMUM_CHANNELS = 16
 """Convolutions with fewer channels on either side are slower in INT8 than in FP16; the first layer apart."""
 
 _ACTIVATIONS = ("Relu", "Clip")
 """What TensorRT fuses into the convolution before it; Clip is how ReLU6 is exported."""
-
-_TAIL = frozenset({"Resize", "Softmax", "LogSoftmax", "Sigmoid", "ArgMax", "Cast", "Identity", "Transpose", "Reshape"})
-"""What may stand between the logit convolution and the end of the graph."""
 
 
 @dataclass(frozen=True)
@@ -144,22 +141,6 @@ def _reason_for_float(node: onnx.NodeProto, index: GraphIndex, *, is_first: bool
     if min(channels_in, channels_out) < MINIMUM_CHANNELS and not is_first:
         return f"{channels_in} to {channels_out} channels: fewer than {MINIMUM_CHANNELS}"
     return ""
-
-
-def ends_the_graph(node: onnx.NodeProto, index: GraphIndex) -> bool:
-    """Whether a node's value goes through nothing but resizes and pointwise ends to an ArgMax or an output."""
-    outputs = {output.name for output in index.graph.output}
-    waiting = list(node.output)
-    while waiting:
-        tensor = waiting.pop()
-        if tensor in outputs:
-            return True
-        for consumer, position in index.consumers(tensor):
-            if consumer.op_type == "ArgMax":
-                return True
-            if consumer.op_type in _TAIL and position == 0:
-                waiting.extend(consumer.output)
-    return False
 
 
 def _is_fed_by_convolution(node: onnx.NodeProto, index: GraphIndex, kept: dict[str, str]) -> bool:

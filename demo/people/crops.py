@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ...data.dataset import Image, LabelMap
 from ...data.letterbox import Letterbox
 from ...engines.base import Engine
-from ..parsed_frame import Person
+from ...tasks.people.person import Person
 
 _MARGIN = 0.08  # of a box's sides, around it: a detector's box cuts hands and feet off, LIP's crops do not
 _LEAST_SIDE = 2  # pixels

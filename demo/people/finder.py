@@ -8,7 +8,7 @@ from typing import Protocol
 
 from ...data.dataset import Image
 from ...errors import UsageError
-from ..parsed_frame import Person
+from ...tasks.people.person import Person
 from .boxes import Detections
 from .hog import HogDetector
 from .tracker import PeopleTracker

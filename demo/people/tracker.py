@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ..parsed_frame import Person
+from ...tasks.people.person import Person
 from .boxes import Boxes, Detections, overlap
 
 _LEAST_OVERLAP = 0.3  # of a detection with where its person was expected; SORT's

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...data.dataset import Image, LabelMap
-from ...demo.parsed_frame import Person
 from ...labels import NUM_CLASSES, palette_bgr
 from ...storage.files import replace_bytes
 from ..people.draw import mark_people
+from ..people.person import Person
 from .legend import Panel, SteadyClasses, legend_panel, text_height, text_panel
 
 ALPHA = 0.55

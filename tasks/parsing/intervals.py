@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...labels import NUM_CLASSES
-from ...validation.result import ClassLoss, Latency, Loss
 from .metrics import iou_of_classes
 
 RESAMPLES = 1000
 CONFIDENCE = 0.95
-
-BINS = 40
-"""Of the latencies' histogram."""
 
 _AT_A_TIME = 50
 """Resamples whose weights are in memory together: 4 MB for 10,000 images."""
@@ -25,6 +22,46 @@ ClassCounts = NDArray[np.uint32]
 
 It is all of a confusion matrix that the IoU needs: 240 bytes an image.
 """
+
+
+@dataclass(frozen=True)
+class ClassLoss:
+    """IoU of one class, reference minus engine: ``points`` of 100, and the 95 % interval ``low`` to ``high``."""
+
+    points: float
+    low: float
+    high: float
+
+    @property
+    def significant(self) -> bool:
+        """Whether the interval leaves out 0: other images would hardly turn this loss, or gain, round."""
+        return self.low > 0 or self.high < 0
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Mean IoU of the reference minus that of an engine, with its bootstrap interval over images.
+
+    Args:
+        points: of 100; negative where the engine is better.
+        low, high: the interval that holds ``confidence`` of the losses of ``resamples`` drawings of as many
+            images as there are, with replacement. Reference and engine are drawn together.
+        classes: the same for every class; None where reference or engine has no IoU.
+        confidence: 0.95.
+        resamples: 1,000.
+    """
+
+    points: float
+    low: float
+    high: float
+    classes: tuple[ClassLoss | None, ...]
+    confidence: float = 0.95
+    resamples: int = 1000
+
+    @property
+    def significant(self) -> bool:
+        """Whether the interval leaves out 0."""
+        return self.low > 0 or self.high < 0
 
 
 def class_counts(counts: NDArray[np.int64]) -> ClassCounts:
@@ -114,29 +151,3 @@ def _interval(drawn: NDArray[np.float64], point: float, tail: float) -> tuple[fl
     known = drawn[~np.isnan(drawn)]
     low, high = np.percentile(known, [tail, 100 - tail]) if known.size else (point, point)
     return float(low), float(high)
-
-
-def latency(seconds: Sequence[float], batch: int) -> Latency | None:
-    """How long calls of ``batch`` frames took, in ``seconds`` per frame; None of no call.
-
-    The first call, in which runtimes allocate and choose kernels, is left out where there are more.
-    """
-    timed = seconds[1:] if len(seconds) > 1 else seconds
-    if not timed:
-        return None
-    times = 1e3 * np.asarray(timed, np.float64)
-    p50, p90, p99 = (float(value) for value in np.percentile(times, [50, 90, 99]))
-    shortest = float(times.min())
-    # One call, or calls of one length, make a bin of some width all the same.
-    edges = np.linspace(shortest, max(p99, shortest + 1e-3), BINS + 1)
-    counts, _ = np.histogram(times, edges)
-    return Latency(
-        p50=p50,
-        p90=p90,
-        p99=p99,
-        batch=batch,
-        calls=len(timed),
-        edges=tuple(float(edge) for edge in edges),
-        counts=tuple(int(count) for count in counts),
-        beyond=int((times > edges[-1]).sum()),
-    )

@@ -9,9 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ...data.dataset import LabelMap
+from ...data.dataset import Image, LabelMap
 from ...data.reading import Frame
-from ...validation.result import Picture
 from .metrics import Counts, count_pixels
 
 BAND = 2
@@ -43,6 +42,24 @@ class Prediction:
         resized = cv2.resize(np.ascontiguousarray(scores), (width, height), interpolation=cv2.INTER_LINEAR)
         labels: LabelMap = resized.argmax(axis=2).astype(np.uint8)
         return labels
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What a report shows of an image: four arrays of one height and width, at the network's input size.
+
+    Args:
+        photo: (h, w, 3) uint8, BGR, without the letterbox's borders.
+        truth: (h, w) uint8, 255 where it is to be ignored; None without labels.
+        reference, engine: (h, w) uint8.
+        image_size: (height, width) of the image, in whose shape it is shown; None: in the shape that the network sees.
+    """
+
+    photo: Image
+    truth: LabelMap | None
+    reference: LabelMap
+    engine: LabelMap
+    image_size: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)

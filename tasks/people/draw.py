@@ -8,8 +8,8 @@ from functools import lru_cache
 import cv2
 
 from ...data.dataset import Image
-from ...demo.parsed_frame import Person
 from ..parsing.legend import Panel, text_height, text_panel
+from .person import Person
 
 _LIGHT, _DARK = (245, 245, 245), (25, 25, 25)
 _ARM = 0.16  # of the shorter side of a box: corners show where it is and hide next to nothing

@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trtparse.demo.parsed_frame import ParsedFrame, Person
+from trtparse.demo.parsed_frame import ParsedFrame
 from trtparse.demo.people.boxes import Detections
 from trtparse.demo.people.crops import Crop
 from trtparse.demo.people.finder import PeopleFinder
 from trtparse.demo.pipeline import run_demo
 from trtparse.demo.sources import ArraySource
 from trtparse.labels import NUM_CLASSES
+from trtparse.tasks.people.person import Person
 
 SIZE = (96, 128)
 FRAMES = 100_000

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from trtparse.data.images import read_label_map
-from trtparse.demo.parsed_frame import ParsedFrame, Person, StageTimes
+from trtparse.demo.parsed_frame import ParsedFrame, StageTimes
 from trtparse.demo.records import JsonlRecorder, LabelRecorder, line_of
 from trtparse.errors import MachineError, UsageError
 from trtparse.labels import CLASS_NAMES
+from trtparse.tasks.people.person import Person
 
 
 def parsed(number: int, labels: np.ndarray | None = None, people: tuple[Person, ...] = ()) -> ParsedFrame:

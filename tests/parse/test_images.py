@@ -25,8 +25,9 @@ from trtparse.errors import DataError, MachineError, UsageError
 from trtparse.labels import CLASS_NAMES
 from trtparse.parse.images import ParseResult, parse_images
 from trtparse.parse.listing import list_images
-from trtparse.parse.parser import ImageResult, ParseSpec, _Looked, count_pixels
+from trtparse.parse.parser import ImageResult, ParseSpec, _Looked
 from trtparse.parse.provenance import MadeBy
+from trtparse.tasks.parsing.metrics import pixels_of_classes
 
 Frame = Callable[..., np.ndarray]
 
@@ -389,4 +390,4 @@ def test_an_index_that_cannot_be_written_is_refused_before_any_work(photos: Path
 def test_pixels_are_counted_in_parts_as_in_one(labels: np.ndarray) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("trtparse.parse.parser._COUNTED_AT_ONCE", 5)
-        assert count_pixels(labels) == tuple(np.bincount(labels.ravel(), minlength=20))
+        assert pixels_of_classes(labels) == tuple(np.bincount(labels.ravel(), minlength=20))

@@ -11,16 +11,15 @@ import pytest
 
 from trtparse.data.dataset import LabelMap
 from trtparse.labels import NUM_CLASSES, palette_bgr
+from trtparse.tasks.parsing.intervals import ClassLoss, Loss
 from trtparse.tasks.parsing.metrics import Counts, score
+from trtparse.tasks.parsing.scoring import Picture
+from trtparse.validation.latency import Latency
 from trtparse.validation.result import (
-    ClassLoss,
     Confusion,
     Disagreement,
     EngineComparison,
     EngineRun,
-    Latency,
-    Loss,
-    Picture,
     Protocol,
     SkippedImage,
     ValidationResult,

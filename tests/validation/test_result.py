@@ -10,14 +10,8 @@ import jsonschema
 import pytest
 
 from trtparse.errors import DataError
-from trtparse.validation.result import (
-    ORDERS,
-    ClassLoss,
-    EngineRun,
-    Protocol,
-    ValidationResult,
-    measured_accuracy,
-)
+from trtparse.tasks.parsing.intervals import ClassLoss
+from trtparse.validation.result import ORDERS, EngineRun, Protocol, ValidationResult, measured_accuracy
 
 MadeUp = Callable[..., ValidationResult]
 

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from ...data.dataset import Image, LabelMap
 from ...labels import palette_bgr
-from ..result import Picture, WorstImage
+from ...tasks.parsing.scoring import Picture
+from ..result import WorstImage
 
 LARGEST = 256
 """Pixels along the longer side of a picture."""

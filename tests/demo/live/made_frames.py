@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from trtparse.demo.live import LivePage, LiveSettings
-from trtparse.demo.parsed_frame import ParsedFrame, Person, StageTimes
+from trtparse.demo.parsed_frame import ParsedFrame, StageTimes
+from trtparse.tasks.people.person import Person
 
 HEIGHT, WIDTH = 120, 160
 UPPER_CLOTHES, PANTS = 5, 9

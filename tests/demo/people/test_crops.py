@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trtparse.data.letterbox import Letterbox
-from trtparse.demo.parsed_frame import Person
 from trtparse.demo.people.crops import Crop, instance_value, paste
+from trtparse.tasks.people.person import Person
 
 INPUT = (48, 32)
 STRETCH = 1.5

@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from trtparse.tasks.parsing.intervals import BINS, class_counts, latency, loss_interval
+from trtparse.tasks.parsing.intervals import class_counts, loss_interval
 from trtparse.tasks.parsing.metrics import ConfusionMatrix, Counts
+from trtparse.validation.latency import BINS, latency
 
 
 def image(right: int, wrong: int, label: int = 1, found: int = 0, background: int = 100) -> Counts:

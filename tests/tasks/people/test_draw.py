@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from trtparse.demo.parsed_frame import Person
 from trtparse.tasks.people.draw import mark_people
+from trtparse.tasks.people.person import Person
 
 
 @pytest.mark.parametrize("shade", [0, 128, 255])

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from trtparse.labels import palette_bgr
+from trtparse.tasks.parsing.scoring import Picture
 from trtparse.validation.report.pictures import LARGEST, panels, within_budget
-from trtparse.validation.result import Picture, ValidationResult
+from trtparse.validation.result import ValidationResult
 
 MadeUp = Callable[..., ValidationResult]
 

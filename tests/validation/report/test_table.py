@@ -12,8 +12,9 @@ from rich.console import Console
 
 from trtparse.commands.terminal import Terminal, show_validation
 from trtparse.labels import CLASS_NAMES
+from trtparse.tasks.parsing.intervals import ClassLoss, Loss
 from trtparse.validation.report.table import render
-from trtparse.validation.result import ClassLoss, Loss, ValidationResult
+from trtparse.validation.result import ValidationResult
 
 MadeUp = Callable[..., ValidationResult]
 
