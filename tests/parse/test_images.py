@@ -295,10 +295,10 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from conftest import BrightEngine
-from trtparse.demo.parse_images import parse_images
-from trtparse.demo.parser import ParseSpec
-from trtparse.demo.provenance import MadeBy
+from trtparse.tests.demo.conftest import BrightEngine
+from trtparse.parse.images import parse_images
+from trtparse.parse.parser import ParseSpec
+from trtparse.parse.provenance import MadeBy
 
 class Killed(BrightEngine):
     def _run(self, frames):
