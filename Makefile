@@ -1,6 +1,6 @@
 # make quickstart   install, then build, validate and demo on what the package brings
 # make test         install, then run the tests
-# make lint         ruff and mypy --strict
+# make lint         ruff, mypy --strict, and that imports go one way
 #
 # PYTHON names the interpreter, VENV the environment. CONSTRAINTS= installs the newest versions
 # instead of the tested ones.
@@ -34,6 +34,7 @@ lint: $(TEST_STAMP)
 	@mkdir -p $(VENV)/source && ln -sfn "$(CURDIR)" $(VENV)/source/trtparse
 	cd $(VENV)/source && MYPYPATH=. "$(abspath $(BIN))/mypy" --config-file "$(CURDIR)/pyproject.toml" \
 		--cache-dir "$(abspath $(VENV))/mypy_cache" -p trtparse
+	cd $(VENV)/source && PYTHONPATH=. "$(abspath $(BIN))/lint-imports" --no-cache "$(CURDIR)/setup.cfg"
 
 format: $(TEST_STAMP)
 	$(BIN)/ruff check --fix .
