@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from ...labels import CLASS_NAMES, NUM_CLASSES
+from ...specs.label_set import LabelSet
 from ...tasks.parsing.draw import ALPHA
 from ..pacing import POLICIES
 
@@ -25,9 +25,6 @@ class Choice:
         number = isinstance(opacity, int | float) and not isinstance(opacity, bool)
         if not (number and math.isfinite(self.opacity) and 0 <= self.opacity <= 1):
             raise ValueError(f"opacity is between 0 and 1, not {self.opacity!r}")
-        for index in self.classes:
-            if type(index) is not int or not 0 < index < NUM_CLASSES:
-                raise ValueError(f"a class is between 1, {CLASS_NAMES[1]}, and {NUM_CLASSES - 1}, not {index!r}")
         if self.policy not in POLICIES:
             raise ValueError(f"the policy is {' or '.join(POLICIES)}, not {self.policy!r}")
 
@@ -36,25 +33,33 @@ class LiveSettings:
     """Settings that several threads read and write; a change is seen whole or not yet.
 
     Args:
+        label_set: of the label maps.
         opacity: 0..1, how far a part's colour covers the frame.
-        classes: ids of LIP-20 that are drawn, background never among them.
+        classes: ids that are drawn, background never among them; None for all.
         policy: of the source; one of :data:`~trtparse.demo.pacing.POLICIES`.
 
     Raises:
         ValueError: a value outside those; setting one raises the same and changes nothing.
 
     Example:
-        >>> settings = LiveSettings(classes=[5, 9])
+        >>> from trtparse.specs.label_set import label_set
+        >>> settings = LiveSettings(label_set("lip"), classes=[5, 9])
         >>> settings.opacity = 0.25
         >>> settings.choice
         Choice(opacity=0.25, classes=frozenset({9, 5}), policy='all')
     """
 
     def __init__(
-        self, opacity: float = ALPHA, classes: Iterable[int] = range(1, NUM_CLASSES), policy: str = POLICIES[0]
+        self,
+        label_set: LabelSet,
+        opacity: float = ALPHA,
+        classes: Iterable[int] | None = None,
+        policy: str = POLICIES[0],
     ) -> None:
         self._lock = threading.Lock()
-        self._choice = Choice(opacity, frozenset(classes), policy)
+        self.label_set = label_set
+        drawn = range(1, len(label_set)) if classes is None else classes
+        self._choice = Choice(opacity, self._checked(drawn), policy)
 
     @property
     def choice(self) -> Choice:
@@ -85,6 +90,13 @@ class LiveSettings:
     def policy(self, value: str) -> None:
         self.change(policy=value)
 
+    def _checked(self, classes: Iterable[int]) -> frozenset[int]:
+        names = self.label_set.classes
+        for index in (chosen := frozenset(classes)):
+            if type(index) is not int or not 0 < index < len(names):
+                raise ValueError(f"a class is between 1, {names[1]}, and {len(names) - 1}, not {index!r}")
+        return chosen
+
     def change(
         self, *, opacity: float | None = None, classes: Iterable[int] | None = None, policy: str | None = None
     ) -> Choice:
@@ -101,7 +113,7 @@ class LiveSettings:
             if opacity is not None:
                 choice = replace(choice, opacity=opacity)
             if classes is not None:
-                choice = replace(choice, classes=frozenset(classes))
+                choice = replace(choice, classes=self._checked(classes))
             if policy is not None:
                 choice = replace(choice, policy=policy)
             self._choice = choice

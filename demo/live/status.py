@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ...labels import CLASS_NAMES, NUM_CLASSES, PALETTE_RGB
+from ...specs.label_set import LabelSet
 from ...tasks.parsing.legend import LEAST_SHARE, class_shares
 from ..pacing import POLICIES
 from ..parsed_frame import ParsedFrame
@@ -18,11 +18,11 @@ from .settings import Choice
 _MOST_PEOPLE = 32  # told apart on the page; all of them are counted
 
 
-def welcome(title: str, details: str) -> str:
+def welcome(title: str, details: str, label_set: LabelSet) -> str:
     """Said once to each viewer: what is watched, and the parts there are."""
     parts = [
-        {"id": index, "name": CLASS_NAMES[index].replace("-", " "), "colour": PALETTE_RGB[index]}
-        for index in range(1, NUM_CLASSES)
+        {"id": index, "name": label_set.classes[index].replace("-", " "), "colour": label_set.colours[index]}
+        for index in range(1, len(label_set))
     ]
     return _letter("welcome", title=title, details=details, classes=parts, policies=POLICIES)
 
@@ -32,7 +32,9 @@ def settings_letter(choice: Choice) -> str:
     return _letter("settings", opacity=choice.opacity, classes=sorted(choice.classes), policy=choice.policy)
 
 
-def status_letter(frame: ParsedFrame | None, waited: float, people_so_far: int, dropped: int | None) -> str:
+def status_letter(
+    frame: ParsedFrame | None, waited: float, people_so_far: int, dropped: int | None, label_set: LabelSet
+) -> str:
     """Said four times a second.
 
     Args:
@@ -40,10 +42,11 @@ def status_letter(frame: ParsedFrame | None, waited: float, people_so_far: int, 
         waited: seconds since it came.
         people_so_far: how many different ones.
         dropped: frames that the source threw away; None where it does not say.
+        label_set: of the label maps.
     """
     if frame is None:
         return _letter("status", waited=waited)
-    shares = class_shares(frame.labels)
+    shares = class_shares(frame.labels, len(label_set))
     seen = {int(index): float(shares[index]) for index in np.flatnonzero(shares >= LEAST_SHARE) if index}
     people = [{"id": person.id, "score": _finite(person.score)} for person in frame.people[:_MOST_PEOPLE]]
     return _letter(

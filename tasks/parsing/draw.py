@@ -6,7 +6,6 @@ import struct
 import zlib
 from collections.abc import Sequence
 from functools import lru_cache
-from pathlib import Path
 from typing import cast
 
 import cv2
@@ -14,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...data.dataset import Image, LabelMap
-from ...labels import NUM_CLASSES, palette_bgr
-from ...storage.files import replace_bytes
+from ...specs.label_set import LabelSet
 from ..people.draw import mark_people
 from ..people.person import Person
 from .legend import Panel, SteadyClasses, legend_panel, text_height, text_panel
@@ -27,28 +25,21 @@ _LINE_LIGHT = 0.7  # outlines are the part's colour, this far towards white: vis
 _MARGIN = 0.015  # of the shorter side, between a panel and the frame's edge
 _CORNERS = ((False, False), (False, True), (True, False), (True, True))
 
-_PALETTE: NDArray[np.uint8] = palette_bgr()
-_LINES = (_PALETTE * (1 - _LINE_LIGHT) + 255 * _LINE_LIGHT).astype(np.uint8)
 
-
-def colourise(labels: LabelMap) -> Image:
-    """LIP's palette in place of the ids.
-
-    Args:
-        labels: (H, W) uint8; ids outside LIP-20 become mid grey.
-
-    Returns:
-        (H, W, 3) uint8, BGR.
-    """
-    return cast(Image, cv2.applyColorMap(labels, _PALETTE[:, None]))
-
-
-def blend(frame: Image, labels: LabelMap, *, alpha: float = ALPHA, classes: frozenset[int] | None = None) -> Image:
+def blend(
+    frame: Image,
+    labels: LabelMap,
+    label_set: LabelSet,
+    *,
+    alpha: float = ALPHA,
+    classes: frozenset[int] | None = None,
+) -> Image:
     """Colour the parts of ``frame`` in place and outline them; background and ignored pixels stay as they are.
 
     Args:
         frame: (H, W, 3) uint8, BGR.
-        labels: (H, W) uint8, ids of LIP-20.
+        labels: (H, W) uint8, ids of ``label_set``.
+        label_set: whose colours are drawn.
         alpha: 0..1, how far the colour covers the frame; nothing is drawn at 0.
         classes: which are drawn; None for all of them.
 
@@ -63,7 +54,7 @@ def blend(frame: Image, labels: LabelMap, *, alpha: float = ALPHA, classes: froz
             f"expected uint8 of (H, W, 3) and (H, W), got {frame.dtype} of {frame.shape} and "
             f"{labels.dtype} of {labels.shape}"
         )
-    parts = cast(LabelMap, cv2.LUT(labels, _parts(classes)))
+    parts = cast(LabelMap, cv2.LUT(labels, _parts(len(label_set), classes)))
     left, top, width, height = cv2.boundingRect(parts)
     if width == 0 or alpha == 0:
         return frame
@@ -71,19 +62,28 @@ def blend(frame: Image, labels: LabelMap, *, alpha: float = ALPHA, classes: froz
     rows = slice(max(top - 1, 0), top + height + 1)
     columns = slice(max(left - 1, 0), left + width + 1)
     parts, view = np.ascontiguousarray(parts[rows, columns]), frame[rows, columns]
-    colours = cv2.applyColorMap(parts, _PALETTE[:, None])
+    palette, lines = _colours(label_set)
+    colours = cv2.applyColorMap(parts, palette)
     mixed = cv2.addWeighted(view, 1 - alpha, colours, alpha, 0)
     side = 2 if min(labels.shape) < 700 else 3
     edges = cv2.morphologyEx(parts, cv2.MORPH_GRADIENT, np.ones((side, side), np.uint8))
-    cv2.copyTo(cv2.applyColorMap(parts, _LINES[:, None]), edges, mixed)
+    cv2.copyTo(cv2.applyColorMap(parts, lines), edges, mixed)
     view[:] = cv2.copyTo(mixed, parts, view)
     return frame
 
 
 @lru_cache(maxsize=8)
-def _parts(classes: frozenset[int] | None) -> NDArray[np.uint8]:
+def _colours(label_set: LabelSet) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """(256, 1, 3) uint8 each, BGR: the colours of the parts, and of their outlines."""
+    palette = label_set.palette_bgr()
+    lines = (palette * (1 - _LINE_LIGHT) + 255 * _LINE_LIGHT).astype(np.uint8)
+    return palette[:, None], lines[:, None]
+
+
+@lru_cache(maxsize=8)
+def _parts(count: int, classes: frozenset[int] | None) -> NDArray[np.uint8]:
     """The look-up table that makes background of all that is not drawn."""
-    drawn = np.array([0 < index < NUM_CLASSES and (classes is None or index in classes) for index in range(256)])
+    drawn = np.array([0 < index < count and (classes is None or index in classes) for index in range(256)])
     return np.where(drawn, np.arange(256), 0).astype(np.uint8)
 
 
@@ -125,6 +125,7 @@ class Overlay:
 
     Args:
         frame_size: (height, width).
+        label_set: of the label maps.
         fps: frames per second, for how long the legend names a class that has gone.
         cell: the width in pixels of one of the network's pixels, whose stairs are rounded off.
         alpha: 0..1, how far a part's colour covers the frame.
@@ -134,16 +135,17 @@ class Overlay:
     def __init__(
         self,
         frame_size: tuple[int, int],
+        label_set: LabelSet,
         fps: float = 25.0,
         *,
         cell: float = 1.0,
         alpha: float = ALPHA,
         legend: bool = True,
     ) -> None:
-        self._size = frame_size
+        self._size, self._label_set = frame_size, label_set
         self._cell = cell
         self._alpha = alpha
-        self._classes = SteadyClasses(fps) if legend else None
+        self._classes = SteadyClasses(len(label_set), fps) if legend else None
         self._corner = (False, False)
         self._named: tuple[int, ...] = ()
         self._legend: Panel | None = None
@@ -165,7 +167,7 @@ class Overlay:
 
         Args:
             frame: (H, W, 3) uint8, BGR, of ``frame_size``.
-            labels: (H, W) uint8, ids of LIP-20.
+            labels: (H, W) uint8, ids of the label set.
             hud: a line for the upper right corner ("31.2 FPS"); none when empty.
             cell, alpha: of this frame, where they change.
             people: who is marked with corners and a number.
@@ -180,12 +182,13 @@ class Overlay:
         if labels.shape != self._size:
             raise ValueError(f"expected labels of {self._size}, got {labels.shape}")
         alpha = self._alpha if alpha is None else alpha
-        blend(frame, smooth(labels, self._cell if cell is None else cell), alpha=alpha, classes=classes)
+        smoothed = smooth(labels, self._cell if cell is None else cell)
+        blend(frame, smoothed, self._label_set, alpha=alpha, classes=classes)
         mark_people(frame, people)
         if self._classes is not None:
             named = tuple(one for one in self._classes.update(labels) if classes is None or one in classes)
             if named != self._named:
-                self._named, self._legend = named, legend_panel(named, self._size)
+                self._named, self._legend = named, legend_panel(named, self._size, self._label_set)
             _paste(frame, self._legend if alpha else None, self._corner)
         if hud:
             if hud != self._hud_text:
@@ -194,12 +197,21 @@ class Overlay:
         return frame
 
 
-def draw(frame: Image, labels: LabelMap, *, cell: float = 1.0, alpha: float = ALPHA, legend: bool = True) -> Image:
+def draw(
+    frame: Image,
+    labels: LabelMap,
+    label_set: LabelSet,
+    *,
+    cell: float = 1.0,
+    alpha: float = ALPHA,
+    legend: bool = True,
+) -> Image:
     """Draw one still image onto a copy, its legend in the corner where it hides least.
 
     Args:
         frame: (H, W, 3) uint8, BGR.
-        labels: (H, W) uint8, ids of LIP-20.
+        labels: (H, W) uint8, ids of ``label_set``.
+        label_set: what they mean.
         cell: the width in pixels of one of the network's pixels, whose stairs are rounded off.
         alpha: 0..1, how far a part's colour covers the frame.
         legend: whether to draw one.
@@ -210,8 +222,11 @@ def draw(frame: Image, labels: LabelMap, *, cell: float = 1.0, alpha: float = AL
     Raises:
         ValueError: another dtype, or heights and widths that differ.
     """
-    drawn = blend(frame.copy(), smooth(labels, cell), alpha=alpha)
-    panel = legend_panel(SteadyClasses(1.0).update(labels), (labels.shape[0], labels.shape[1])) if legend else None
+    drawn = blend(frame.copy(), smooth(labels, cell), label_set, alpha=alpha)
+    panel = None
+    if legend:
+        named = SteadyClasses(len(label_set), 1.0).update(labels)
+        panel = legend_panel(named, (labels.shape[0], labels.shape[1]), label_set)
     if panel is not None:
         _paste(drawn, panel, min(_CORNERS, key=lambda corner: _hidden(labels, panel, corner)))
     return drawn
@@ -240,28 +255,14 @@ def _paste(frame: Image, panel: Panel | None, corner: tuple[bool, bool]) -> None
         panel.paste(frame[place])
 
 
-def write_label_png(path: Path, labels: LabelMap) -> None:
-    """Write a label map as :func:`encode_label_png` makes it.
-
-    Args:
-        path: where to; replaced in one step.
-        labels: (H, W) uint8.
-
-    Raises:
-        ValueError: another dtype or shape.
-        UsageError: the folder is missing or cannot be written to.
-        MachineError: the disk is full.
-    """
-    replace_bytes(path, encode_label_png(labels))
-
-
-def encode_label_png(labels: LabelMap, text: bytes = b"") -> bytes:
-    """A label map as a PNG of 8-bit palette indices: viewers show LIP's colours, the values are the ids.
+def encode_label_png(labels: LabelMap, label_set: LabelSet, text: bytes = b"") -> bytes:
+    """A label map as a PNG of 8-bit palette indices: viewers show the set's colours, the values are the ids.
 
     OpenCV writes no palettes, and the format needs only four chunks (https://www.w3.org/TR/png-3/#11PLTE).
 
     Args:
         labels: (H, W) uint8.
+        label_set: whose colours viewers show.
         text: a keyword, NUL and a text in Latin-1, for a tEXt chunk before the pixels; none where empty.
 
     Raises:
@@ -274,7 +275,7 @@ def encode_label_png(labels: LabelMap, text: bytes = b"") -> bytes:
     lines[:, 1:] = labels
     chunks = [
         (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0)),  # 8 bits, palette, not interlaced
-        (b"PLTE", _PALETTE[:, ::-1].tobytes()),
+        (b"PLTE", label_set.palette_bgr()[:, ::-1].tobytes()),
         (b"IDAT", zlib.compress(lines.tobytes(), 6)),
         (b"IEND", b""),
     ]

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...data.dataset import Image, LabelMap
-from ...labels import CLASS_NAMES, NUM_CLASSES, PALETTE_RGB
+from ...specs.label_set import LabelSet
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _OVERSAMPLING = 4  # OpenCV's own anti-aliasing is rough below 12 px
@@ -87,14 +87,19 @@ def text_panel(text: str, height: int) -> Panel:
     return canvas.panel()
 
 
-def legend_panel(classes: Sequence[int], frame_size: tuple[int, int]) -> Panel | None:
+def legend_panel(classes: Sequence[int], frame_size: tuple[int, int], label_set: LabelSet) -> Panel | None:
     """Swatches and names of ``classes``, in columns where one would not fit.
+
+    Args:
+        classes: ids.
+        frame_size: (height, width).
+        label_set: what they mean.
 
     Returns:
         None where there is no class to name, or the frame is too small to be read over.
     """
     height = text_height(frame_size)
-    names = [text_coverage(CLASS_NAMES[index], height) for index in classes]
+    names = [text_coverage(_plain(label_set.classes[index]), height) for index in classes]
     if not names:
         return None
     row, pad, swatch = names[0].shape[0] + height // 10, max(3, round(height * 0.45)), round(height * 0.8)
@@ -108,7 +113,7 @@ def legend_panel(classes: Sequence[int], frame_size: tuple[int, int]) -> Panel |
     canvas = _Canvas((rows * row + pad, width))
     for place, (index, name) in enumerate(zip(classes, names)):
         top, left = pad // 2 + place % rows * row, pad + place // rows * (column + pad)
-        canvas.swatch(index, top + (row - swatch) // 2, left, swatch)
+        canvas.swatch(label_set.colours[index][::-1], top + (row - swatch) // 2, left, swatch)
         canvas.text(name, top + (row - name.shape[0]) // 2, left + swatch + pad)
     return canvas.panel()
 
@@ -124,12 +129,12 @@ class _Canvas:
         height, width = coverage.shape
         self._lay((slice(top, top + height), slice(left, left + width)), _INK, coverage[..., None])
 
-    def swatch(self, index: int, top: int, left: int, side: int) -> None:
+    def swatch(self, colour: tuple[int, ...], top: int, left: int, side: int) -> None:
         solid = np.ones((1, 1, 1), np.float32)
         self._lay((slice(top, top + side), slice(left, left + side)), _SWATCH_EDGE, solid)
         edge = max(1, side // 14)
         inside = (slice(top + edge, top + side - edge), slice(left + edge, left + side - edge))
-        self._lay(inside, PALETTE_RGB[index][::-1], solid)
+        self._lay(inside, colour, solid)
 
     def _lay(self, where: tuple[slice, slice], colour: tuple[int, ...], cover: NDArray[np.float32]) -> None:
         self._colour[where] = self._colour[where] * (1 - cover) + np.asarray(colour, np.float32) * cover
@@ -155,33 +160,40 @@ def _rounded(size: tuple[int, int]) -> NDArray[np.float32]:
     return opaque
 
 
-def class_shares(labels: LabelMap) -> NDArray[np.float64]:
-    """(20,) float64: the share of pixels of each class, from a grid of at most some 60,000 of them."""
+def class_shares(labels: LabelMap, classes: int) -> NDArray[np.float64]:
+    """(classes,) float64: the share of pixels of each class, from a grid of at most some 60,000 of them."""
     step = max(1, round((labels.size / 60_000) ** 0.5))
     sample = labels[::step, ::step].ravel()
-    counts = np.bincount(sample, minlength=256)[:NUM_CLASSES]
+    counts = np.bincount(sample, minlength=256)[:classes]
     return np.asarray(counts / sample.size, np.float64)
+
+
+def _plain(name: str) -> str:
+    """OpenCV's letters are ASCII."""
+    return name.encode("ascii", "replace").decode()
 
 
 class SteadyClasses:
     """Which classes a legend names from frame to frame, without flicker.
 
-    A class enters after three frames in a row and leaves after two seconds of absence; the order is LIP's.
+    A class enters after three frames in a row and leaves after two seconds of absence; they are in the order of ids.
 
     Args:
+        classes: how many there are.
         fps: frames per second.
     """
 
-    def __init__(self, fps: float) -> None:
+    def __init__(self, classes: int, fps: float) -> None:
+        self._classes = classes
         self._patience = max(_APPEARS_AFTER, round(fps * _STAYS_SECONDS))
-        self._streak = np.zeros(NUM_CLASSES, np.int64)
-        self._absent = np.full(NUM_CLASSES, self._patience, np.int64)
-        self._shown = np.zeros(NUM_CLASSES, bool)
+        self._streak = np.zeros(classes, np.int64)
+        self._absent = np.full(classes, self._patience, np.int64)
+        self._shown = np.zeros(classes, bool)
         self._first = True
 
     def update(self, labels: LabelMap) -> tuple[int, ...]:
         """Take the next frame's (H, W) uint8 labels and tell which classes to name; background never is."""
-        present = class_shares(labels) >= LEAST_SHARE
+        present = class_shares(labels, self._classes) >= LEAST_SHARE
         present[0] = False
         self._streak = np.where(present, self._streak + 1, 0)
         self._absent = np.where(present, 0, self._absent + 1)

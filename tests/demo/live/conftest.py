@@ -7,8 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from trtparse.demo.live import LivePage
+from trtparse.demo.live import LivePage, LiveSettings
+from trtparse.specs.label_set import label_set
 from trtparse.tests.demo.live.chromium import Browser, Tab
+
+LIP = label_set("lip")
 
 
 @pytest.fixture(scope="session")
@@ -38,5 +41,5 @@ def tab(browser: Browser, window: Tab) -> Tab:
 
 @pytest.fixture
 def page() -> Iterator[LivePage]:
-    with LivePage("127.0.0.1:0", title="street.mp4", details="ONNX Runtime, int8") as page:
+    with LivePage("127.0.0.1:0", settings=LiveSettings(LIP), title="street.mp4", details="ONNX Runtime, int8") as page:
         yield page

@@ -11,7 +11,10 @@ import numpy as np
 
 from trtparse.demo.live import LivePage, LiveSettings
 from trtparse.demo.parsed_frame import ParsedFrame, StageTimes
+from trtparse.specs.label_set import label_set
 from trtparse.tasks.people.person import Person
+
+LIP = label_set("lip")
 
 HEIGHT, WIDTH = 120, 160
 UPPER_CLOTHES, PANTS = 5, 9
@@ -19,7 +22,7 @@ UPPER_CLOTHES, PANTS = 5, 9
 
 def made_frame(number: int, settings: LiveSettings | None = None) -> ParsedFrame:
     """A grey frame with upper clothes on the left, pants on the right, and a white bar on top that moves."""
-    settings = settings or LiveSettings()
+    settings = settings or LiveSettings(LIP)
     size = height, width = HEIGHT, WIDTH
     labels = np.zeros(size, np.uint8)
     labels[height // 2 :, : width // 2] = UPPER_CLOTHES

@@ -11,9 +11,12 @@ import pytest
 
 pytest.importorskip("aiohttp", reason="aiohttp is not installed, so no page is served")
 
-from trtparse.demo.live import LivePage
+from trtparse.demo.live import LivePage, LiveSettings
+from trtparse.specs.label_set import label_set
 from trtparse.tests.demo.live.chromium import Browser, Tab
 from trtparse.tests.demo.live.made_frames import PANTS, UPPER_CLOTHES, Pipeline, eventually, made_frame
+
+LIP = label_set("lip")
 
 SHOWN = "Number(document.getElementById('picture').dataset.shown ?? 0)"
 LEFT, RIGHT = (0.2, 0.8), (0.8, 0.8)  # in the upper clothes, in the pants
@@ -213,7 +216,7 @@ def test_the_eyes_of_these_tests_see_what_is_wrong_with_a_page(tab: Tab, running
 
 def test_words_from_a_source_stay_words(tab: Tab) -> None:
     title = "<img src=x onerror=stolen=1>.mp4"
-    with LivePage("127.0.0.1:0", title=title) as page, Pipeline(page):
+    with LivePage("127.0.0.1:0", settings=LiveSettings(LIP), title=title) as page, Pipeline(page):
         opened(tab, page)
         page.say(title)
         tab.until("!document.getElementById('notice').hidden")
@@ -222,7 +225,7 @@ def test_words_from_a_source_stay_words(tab: Tab) -> None:
 
 
 def test_a_frame_that_stays_away_is_said_and_so_is_the_end(tab: Tab) -> None:
-    with LivePage("127.0.0.1:0") as page:
+    with LivePage("127.0.0.1:0", settings=LiveSettings(LIP)) as page:
         tab.open(page.url)
         tab.until("document.getElementById('state').textContent === 'Waiting'")
         assert text(tab, "message") == "Waiting for the first frame"
@@ -240,18 +243,18 @@ def test_a_frame_that_stays_away_is_said_and_so_is_the_end(tab: Tab) -> None:
 
 
 def test_a_page_that_is_served_again_is_found_again(tab: Tab, running: LivePage) -> None:
-    with LivePage("127.0.0.1:0") as page, Pipeline(page):
+    with LivePage("127.0.0.1:0", settings=LiveSettings(LIP)) as page, Pipeline(page):
         opened(tab, page)
         port = urlsplit(page.url).port
     tab.until("document.getElementById('state').textContent === 'Ended'")
     before = tab.run(SHOWN)
-    with LivePage(f"127.0.0.1:{port}") as page, Pipeline(page):
+    with LivePage(f"127.0.0.1:{port}", settings=LiveSettings(LIP)) as page, Pipeline(page):
         tab.until(f"{SHOWN} > {before} && document.getElementById('state').textContent === 'Live'")
         assert not tab.run("document.getElementById('opacity').disabled")
 
 
 def test_the_token_is_asked_for_once_and_leaves_the_address(browser: Browser, tab: Tab) -> None:
-    with LivePage("127.0.0.1:0", "a long token") as page, Pipeline(page):
+    with LivePage("127.0.0.1:0", "a long token", settings=LiveSettings(LIP)) as page, Pipeline(page):
         plain = page.url.split("?")[0]
         tab.look(320, 640, phone=True)
         tab.open(plain)
@@ -266,7 +269,7 @@ def test_the_token_is_asked_for_once_and_leaves_the_address(browser: Browser, ta
         again.open(plain)
         again.until(f"{SHOWN} > 0")
         again.call("Page.close")
-    with LivePage("127.0.0.1:0", "another token") as page, Pipeline(page):
+    with LivePage("127.0.0.1:0", "another token", settings=LiveSettings(LIP)) as page, Pipeline(page):
         tab.open(page.url)
         tab.until(f"{SHOWN} > 0")
         assert tab.run("location.search") == ""
@@ -294,7 +297,7 @@ def test_a_page_under_a_name_that_somebody_made_point_here_stays_shut(tab: Tab, 
 
 
 def test_a_page_of_another_port_gets_nothing_from_this_one(tab: Tab, running: LivePage) -> None:
-    with LivePage("127.0.0.1:0") as other:
+    with LivePage("127.0.0.1:0", settings=LiveSettings(LIP)) as other:
         tab.open(other.url)
         tab.until("document.readyState === 'complete'")
         tab.call("Page.setBypassCSP", enabled=True)

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 from trtparse.data.images import read_label_map
-from trtparse.errors import UsageError
-from trtparse.labels import CLASS_NAMES, NUM_CLASSES, PALETTE_RGB, palette_bgr
-from trtparse.tasks.parsing.draw import Overlay, blend, colourise, draw, smooth, write_label_png
+from trtparse.specs.label_set import LabelSet, label_set
+from trtparse.tasks.parsing.draw import Overlay, blend, draw, encode_label_png, smooth
 from trtparse.tasks.parsing.legend import SteadyClasses, legend_panel, text_coverage, text_height
 
+LIP = label_set("lip")
+NUM_CLASSES = len(LIP)
 SIZES = [(256, 192), (192, 256), (432, 768), (1080, 1920)]
 
 
@@ -33,7 +34,7 @@ def test_background_and_ignored_pixels_are_untouched() -> None:
     frame, labels = noise((96, 128)), stripes((96, 128))
     labels[60:70, 50:80] = 255
     labels[80:85, 50:80] = 77
-    drawn = blend(frame.copy(), labels)
+    drawn = blend(frame.copy(), labels, LIP)
     untouched = (labels == 0) | (labels >= NUM_CLASSES)
     assert np.array_equal(drawn[untouched], frame[untouched])
     assert (drawn[~untouched] != frame[~untouched]).any(axis=-1).mean() > 0.98
@@ -42,9 +43,9 @@ def test_background_and_ignored_pixels_are_untouched() -> None:
 def test_inside_a_part_frame_and_colour_mix_by_alpha() -> None:
     frame, labels = noise((64, 64)), np.zeros((64, 64), np.uint8)
     labels[16:48, 16:48] = 7
-    drawn = blend(frame.copy(), labels, alpha=0.55)
+    drawn = blend(frame.copy(), labels, LIP, alpha=0.55)
     inside = slice(20, 44)
-    wanted = 0.45 * frame[inside, inside] + 0.55 * np.array(PALETTE_RGB[7][::-1])
+    wanted = 0.45 * frame[inside, inside] + 0.55 * np.array(LIP.colours[7][::-1])
     assert np.abs(drawn[inside, inside] - wanted).max() <= 1
 
 
@@ -53,7 +54,7 @@ def test_inside_a_part_frame_and_colour_mix_by_alpha() -> None:
 def test_every_class_can_be_told_from_a_black_and_a_white_frame(index: int, shade: int) -> None:
     labels = np.zeros((64, 64), np.uint8)
     labels[16:48, 16:48] = index
-    drawn = blend(np.full((64, 64, 3), shade, np.uint8), labels).astype(int)
+    drawn = blend(np.full((64, 64, 3), shade, np.uint8), labels, LIP).astype(int)
     assert np.abs(drawn[32, 32] - shade).max() >= 40
     if shade == 0:
         assert (drawn[16:48, 16].min(axis=1) >= 150).all()  # the outline is light where the class is dark
@@ -61,7 +62,7 @@ def test_every_class_can_be_told_from_a_black_and_a_white_frame(index: int, shad
 
 def test_only_the_chosen_classes_are_drawn_and_named() -> None:
     frame, labels = noise((432, 768)), stripes((432, 768))
-    overlay, everything = Overlay((432, 768)), Overlay((432, 768))
+    overlay, everything = Overlay((432, 768), LIP), Overlay((432, 768), LIP)
     some = overlay.draw(frame.copy(), labels, classes=frozenset({5, 13}))
     for index in range(1, NUM_CLASSES):
         middle = (400, (2 * index + 1) * 768 // (2 * NUM_CLASSES))
@@ -76,63 +77,63 @@ def test_only_the_chosen_classes_are_drawn_and_named() -> None:
 
 def test_opacity_of_the_moment_counts_and_at_0_nothing_is_drawn() -> None:
     frame, labels = noise((432, 768)), stripes((432, 768))
-    overlay = Overlay((432, 768))
+    overlay = Overlay((432, 768), LIP)
     assert np.array_equal(overlay.draw(frame.copy(), labels, alpha=0.0), frame)
     full = overlay.draw(frame.copy(), labels, alpha=1.0)
     middle = (400, (2 * 7 + 1) * 768 // (2 * NUM_CLASSES))
-    assert tuple(full[middle]) == PALETTE_RGB[7][::-1]
+    assert tuple(full[middle]) == LIP.colours[7][::-1]
 
 
 def test_nothing_to_colour_changes_nothing() -> None:
     frame = noise((50, 60))
-    assert np.array_equal(draw(frame, np.zeros((50, 60), np.uint8)), frame)
-    assert np.array_equal(draw(frame, np.full((50, 60), 255, np.uint8)), frame)
+    assert np.array_equal(draw(frame, np.zeros((50, 60), np.uint8), LIP), frame)
+    assert np.array_equal(draw(frame, np.full((50, 60), 255, np.uint8), LIP), frame)
 
 
 def test_a_still_is_drawn_on_a_copy_and_a_video_frame_in_place() -> None:
     frame, labels = noise((96, 128)), stripes((96, 128))
     before = frame.copy()
-    draw(frame, labels)
+    draw(frame, labels, LIP)
     assert np.array_equal(frame, before)
-    assert Overlay((96, 128)).draw(frame, labels) is frame
+    assert Overlay((96, 128), LIP).draw(frame, labels) is frame
     assert not np.array_equal(frame, before)
 
 
 @pytest.mark.parametrize("size", [*SIZES, (1, 1), (2, 300), (300, 2), (17, 23), (48, 32)])
 def test_any_size_is_drawn_with_and_without_room_for_a_legend(size: tuple[int, int]) -> None:
     frame = noise(size)
-    overlay = Overlay(size, cell=3.0)
+    overlay = Overlay(size, LIP, cell=3.0)
     for _ in range(4):
         assert overlay.draw(frame, stripes(size), hud="31 FPS").shape == (*size, 3)
-    assert draw(frame, stripes(size), cell=3.0).shape == (*size, 3)
+    assert draw(frame, stripes(size), LIP, cell=3.0).shape == (*size, 3)
 
 
 def test_sizes_and_dtypes_that_do_not_fit_say_what_was_expected() -> None:
     frame = noise((20, 30))
     with pytest.raises(ValueError, match="expected uint8"):
-        blend(frame, np.zeros((30, 20), np.uint8))
+        blend(frame, np.zeros((30, 20), np.uint8), LIP)
     with pytest.raises(ValueError, match="int64"):
-        blend(frame, np.zeros((20, 30), np.int64))  # type: ignore[arg-type]
+        blend(frame, np.zeros((20, 30), np.int64), LIP)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"\(20, 30\)"):
-        Overlay((20, 30)).draw(frame, np.zeros((30, 20), np.uint8))
+        Overlay((20, 30), LIP).draw(frame, np.zeros((30, 20), np.uint8))
 
 
 @pytest.mark.parametrize("size", SIZES)
 def test_a_legend_of_all_classes_fits_every_usual_size(size: tuple[int, int]) -> None:
-    panel = legend_panel(range(1, NUM_CLASSES), size)
+    panel = legend_panel(range(1, NUM_CLASSES), size, LIP)
     assert panel is not None
     assert panel.size[0] < size[0]
     assert panel.size[1] < size[1] * 0.75
 
 
 def test_swatches_have_the_palettes_own_colours() -> None:
-    panel = legend_panel([6], (432, 768))
+    panel = legend_panel([6], (432, 768), LIP)
     assert panel is not None
     colours = {tuple(colour) for colour in panel.ink.reshape(-1, 3)[panel.clear.ravel() == 0].round().astype(int)}
-    assert PALETTE_RGB[6][::-1] in colours
+    assert LIP.colours[6][::-1] in colours
 
 
-@pytest.mark.parametrize("name", CLASS_NAMES)
+@pytest.mark.parametrize("name", LIP.classes)
 def test_names_are_not_clipped(name: str) -> None:
     for size in SIZES:
         coverage = text_coverage(name, text_height(size))
@@ -150,7 +151,7 @@ def labelled(*classes: int) -> np.ndarray:
 
 
 def test_the_legend_ignores_flicker_and_forgets_after_two_seconds() -> None:
-    classes = SteadyClasses(fps=10)
+    classes = SteadyClasses(NUM_CLASSES, fps=10)
     assert classes.update(labelled(13, 5)) == (5, 13)
     assert classes.update(labelled(13, 5, 12)) == (5, 13)
     assert classes.update(labelled(13, 5)) == (5, 13)
@@ -165,12 +166,12 @@ def test_the_legend_ignores_flicker_and_forgets_after_two_seconds() -> None:
 def test_a_few_stray_pixels_are_not_named() -> None:
     labels = labelled(13)
     labels[50, 50:54] = 9
-    assert SteadyClasses(25).update(labels) == (13,)
+    assert SteadyClasses(NUM_CLASSES, 25).update(labels) == (13,)
 
 
 def test_the_hud_changes_only_its_corner() -> None:
     frame, labels = noise((432, 768)), np.zeros((432, 768), np.uint8)
-    drawn = Overlay((432, 768)).draw(frame.copy(), labels, hud="31 FPS")
+    drawn = Overlay((432, 768), LIP).draw(frame.copy(), labels, hud="31 FPS")
     changed = (drawn != frame).any(axis=-1)
     assert changed[:40, -100:].any()
     changed[:40, -100:] = False
@@ -186,11 +187,6 @@ def test_smoothing_rounds_the_stairs_of_a_disc_and_invents_no_class() -> None:
     assert set(np.unique(rounded)) == {0, 5, 13}
     assert (rounded != truth).sum() < 0.85 * (stairs != truth).sum()
     assert smooth(stairs, 1.0) is stairs
-
-
-def test_colours_of_a_label_map_are_the_palette() -> None:
-    labels = np.arange(256, dtype=np.uint8).reshape(16, 16)
-    assert np.array_equal(colourise(labels), palette_bgr()[labels])
 
 
 def chunks(data: bytes) -> dict[bytes, bytes]:
@@ -211,30 +207,32 @@ def test_a_label_png_holds_ids_as_indices_of_lips_palette(tmp_path: Path, size: 
     labels = np.random.default_rng(1).integers(0, NUM_CLASSES, size, dtype=np.uint8)
     labels[-1, -1] = 255
     path = tmp_path / "labels.png"
-    path.write_text("older")
-    write_label_png(path, labels)
+    path.write_bytes(encode_label_png(labels, LIP))
     parts = chunks(path.read_bytes())
     assert list(parts) == [b"IHDR", b"PLTE", b"IDAT", b"IEND"]
     assert struct.unpack(">IIBBBBB", parts[b"IHDR"]) == (size[1], size[0], 8, 3, 0, 0, 0)
-    assert parts[b"PLTE"][: 3 * NUM_CLASSES] == bytes(value for colour in PALETTE_RGB for value in colour)
+    assert parts[b"PLTE"][: 3 * NUM_CLASSES] == bytes(value for colour in LIP.colours for value in colour)
     lines = np.frombuffer(zlib.decompress(parts[b"IDAT"]), np.uint8).reshape(size[0], size[1] + 1)
     assert not lines[:, 0].any()
     assert np.array_equal(lines[:, 1:], labels)
-    assert np.array_equal(cv2.imread(str(path)), colourise(labels))
+    assert np.array_equal(cv2.imread(str(path)), LIP.palette_bgr()[labels])
     assert np.array_equal(read_label_map(path), labels)
-    assert [item.name for item in tmp_path.iterdir()] == ["labels.png"]
 
 
-def test_a_label_png_into_a_missing_folder_is_the_users_error(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="does not exist"):
-        write_label_png(tmp_path / "no" / "labels.png", np.zeros((2, 2), np.uint8))
+def test_only_label_maps_become_label_pngs() -> None:
     with pytest.raises(ValueError, match="int64"):
-        write_label_png(tmp_path / "labels.png", np.zeros((2, 2), np.int64))  # type: ignore[arg-type]
+        encode_label_png(np.zeros((2, 2), np.int64), LIP)  # type: ignore[arg-type]
+
+
+def test_a_label_png_has_the_colours_of_its_set() -> None:
+    small = LabelSet("Small", ("A", "B"), ((0, 0, 0), (1, 2, 3)))
+    palette = chunks(encode_label_png(np.ones((2, 2), np.uint8), small))[b"PLTE"]
+    assert palette[:9] == bytes([0, 0, 0, 1, 2, 3, 128, 128, 128])
 
 
 def test_a_frame_of_768x432_is_drawn_well_within_a_frame_time() -> None:
     size = (432, 768)
-    overlay, frame, labels = Overlay(size, cell=2.0), noise(size), np.zeros(size, np.uint8)
+    overlay, frame, labels = Overlay(size, LIP, cell=2.0), noise(size), np.zeros(size, np.uint8)
     labels[60:400, 250:500] = stripes((340, 250))
     times = []
     for _ in range(20):
