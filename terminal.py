@@ -181,6 +181,8 @@ def _show_cache(terminal: Terminal, cache: CalibrationCache) -> None:
 
 
 def _show_calibration(terminal: Terminal, calibration: dict[str, Any]) -> None:
+    from .calibration.score import EARLIER, is_of_earlier_version
+
     skipped = f", {calibration['skipped']} unreadable ones skipped" if calibration["skipped"] else ""
     terminal.out.print(
         f"Calibrated: by {calibration['method']}, on {calibration['images']} images "
@@ -191,7 +193,8 @@ def _show_calibration(terminal: Terminal, calibration: dict[str, Any]) -> None:
     methods = calibration.get("methods", {})
     if len(methods) > 1:
         tried = ", ".join(f"{name} {score['agreement']:.2f}" for name, score in methods.items())
-        terminal.out.print(f"Tried:      agreement mIoU of {tried}", markup=False)
+        earlier = f" ({EARLIER})" if any(map(is_of_earlier_version, methods.values())) else ""
+        terminal.out.print(f"Tried:      agreement mIoU of {tried}{earlier}", markup=False)
     returned = calibration.get("search", {}).get("given_back", [])
     budget = f", {len(returned)} of them for the budget" if returned else ""
     terminal.out.print(
@@ -208,6 +211,8 @@ def _show_accuracy(terminal: Terminal, manifest: Manifest) -> None:
     if not manifest.calibration.get("validated", True):
         terminal.out.print("Measured:   nothing (--no-validate); trtparse validate does it")
         return
+    from .calibration.score import EARLIER, is_of_earlier_version, told_invented
+
     for name, figures in manifest.accuracy.items():
         target = name.removesuffix("-int8")
         loss = (
@@ -215,11 +220,15 @@ def _show_accuracy(terminal: Terminal, manifest: Manifest) -> None:
             if figures["loss"] is None
             else "loses {:+.2f} mIoU ({:+.2f} to {:+.2f})".format(*figures["loss"])
         )
+        earlier = f", {EARLIER}" if is_of_earlier_version(figures) else ""
         terminal.out.print(
             f"Measured:   INT8 ({target}) {loss}, {100 * figures['agreement']:.2f} % of the pixels as in "
-            f"{figures['reference'].partition(',')[0]}; {figures['images']} held-out images",
+            f"{figures['reference'].partition(',')[0]}; {figures['images']} held-out images{earlier}",
             markup=False,
         )
+        if figures.get("invented_pixels"):
+            told = told_invented(figures["invented_pixels"], figures["invented_classes"])
+            terminal.out.print(f"            It {told}", markup=False)
 
 
 def show_validation(terminal: Terminal, result: ValidationResult) -> None:

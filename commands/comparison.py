@@ -203,7 +203,7 @@ def _write_report(terminal: Terminal, result: ValidationResult, bundle: Bundle, 
         result,
         folder,
         ranges=ranges_of(bundle),
-        sensitivity=_sensitivity_of(bundle),
+        sensitivity=_sensitivity_of(terminal, bundle),
         calibration=bundle.manifest.calibration,
         command=command,
     )
@@ -239,8 +239,9 @@ def ranges_of(bundle: Bundle) -> dict[str, tuple[float, float]] | None:
     return {name: (float(low), float(high)) for name, (low, high) in values["ranges"].items()}
 
 
-def _sensitivity_of(bundle: Bundle) -> dict[str, float] | None:
-    """What ``trtparse sensitivity`` found last, where it was this bundle."""
+def _sensitivity_of(terminal: Terminal, bundle: Bundle) -> dict[str, float] | None:
+    """What ``trtparse sensitivity`` found last, where it was this bundle and this measure."""
+    from ..calibration.score import EARLIER, is_of_earlier_version
     from ..engines.bundle import GRAPHS
 
     path = bundle.path / SENSITIVITY_NAME
@@ -248,6 +249,9 @@ def _sensitivity_of(bundle: Bundle) -> dict[str, float] | None:
         return None
     found = json.loads(path.read_text("utf-8"))
     if found["graph_sha256"] != bundle.manifest.files.get(GRAPHS["fp32"]):
+        return None
+    if is_of_earlier_version(found["whole"]):
+        terminal.note(f"{path} was measured {EARLIER}: the report leaves it out until trtparse sensitivity runs again.")
         return None
     return {entry["layer"]: 100 - entry["score"]["agreement"] for entry in found["layers"]}
 

@@ -83,6 +83,8 @@ def _rows(bundle: Bundle, manifest: dict[str, Any], engines: list[dict[str, Any]
 
 def _accuracy(figures: dict[str, Any]) -> str:
     """Mean IoU, loss and agreement in points; --json has every class."""
+    from ..calibration.score import EARLIER, is_of_earlier_version, told_invented
+
     facts = [f"{figures['images']} of {figures['dataset']}"]
     if figures["mean_iou"] is not None:
         facts.append(f"mIoU {100 * figures['mean_iou']:.2f}")
@@ -92,6 +94,10 @@ def _accuracy(figures: dict[str, Any]) -> str:
     # Older bundles have the pixels alone.
     if figures.get("agreement_mean_iou") is not None:
         facts.append(f"mIoU with its label maps {100 * figures['agreement_mean_iou']:.2f}")
+    if is_of_earlier_version(figures):
+        facts.append(f"measured {EARLIER}")
+    elif figures["invented_pixels"]:
+        facts.append(told_invented(figures["invented_pixels"], figures["invented_classes"]))
     return ", ".join(facts)
 
 
@@ -101,10 +107,7 @@ def _calibration_rows(calibration: dict[str, Any]) -> Iterator[tuple[str, str]]:
             for field, part in value.items():
                 yield f"key: {field}", str(part)
         elif name == "methods":
-            yield (
-                "methods tried",
-                ", ".join(f"{key} {score['agreement']:.2f}" for key, score in value.items()) or "none",
-            )
+            yield "methods tried", _methods(value)
         elif name == "search":
             yield "budget", _budget(value)
         elif name == "warnings":
@@ -116,12 +119,20 @@ def _calibration_rows(calibration: dict[str, Any]) -> Iterator[tuple[str, str]]:
             yield f"calibration {name.replace('_', ' ')}", told
 
 
+def _methods(scores: dict[str, dict[str, Any]]) -> str:
+    from ..calibration.score import EARLIER, is_of_earlier_version
+
+    told = ", ".join(f"{name} {score['agreement']:.2f}" for name, score in scores.items()) or "none"
+    return f"{told} (measured {EARLIER})" if any(map(is_of_earlier_version, scores.values())) else told
+
+
 def _budget(search: dict[str, Any]) -> str:
-    from ..calibration.score import Score
+    from ..calibration.score import EARLIER, Score, is_of_earlier_version
 
     score = Score.from_dict(search["score"])
     given_back = ", ".join(search["given_back"]) or "nothing"
-    return f"at most {search['max_drop']:g} {score.unit}: {score.drop:.2f} are lost; in FP16 for it: {given_back}"
+    lost = f"{score.drop:.2f} are lost" + (f" ({EARLIER})" if is_of_earlier_version(search["score"]) else "")
+    return f"at most {search['max_drop']:g} {score.unit}: {lost}; in FP16 for it: {given_back}"
 
 
 def _by_reason(layers: dict[str, str]) -> str:

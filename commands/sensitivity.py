@@ -159,7 +159,7 @@ def _show(found: Sensitivity, top: int) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from ..calibration.score import Score
+    from ..calibration.score import Score, told_invented
     from ..validation.verdict import NOTHING, signed
 
     console = Console(highlight=False, soft_wrap=True)
@@ -185,3 +185,6 @@ def _show(found: Sensitivity, top: int) -> None:
     console.print(
         f"Each layer alone in INT8, on {found.whole.images} held-out images; losses in points of 100", style="dim"
     )
+    if found.whole.left_out:
+        told = told_invented(found.whole.invented_pixels, found.whole.invented_classes)
+        console.print(f"Agreement without {', '.join(found.whole.left_out)}; all of them in INT8: {told}", style="dim")

@@ -12,6 +12,7 @@ from .metrics import Scores
 from .result import EngineComparison, EngineRun, ValidationResult
 from .verdict import (
     NOTHING,
+    class_agreement,
     engine_labels,
     notes,
     percent,
@@ -24,7 +25,7 @@ from .verdict import (
 
 _SKIPPED_SHOWN = 3
 
-_LABEL_WIDTH = 22
+_LABEL_WIDTH = 16
 """Of an engine's name in the table of engines; longer ones go on in the next line."""
 
 _HEADING_WIDTH = 9
@@ -93,17 +94,18 @@ def _describe(run: EngineRun) -> str:
 def _engines(result: ValidationResult, labels: tuple[str, ...]) -> Table:
     table = _table()
     table.add_column("", max_width=_LABEL_WIDTH, overflow="fold")
-    headings = ["pixels\nequal", "ms per\nimage"]
+    headings = ["pixels\nequal", "agree", "ms per\nimage"]
     if result.labelled:
         headings = ["mean\nIoU", "loss", "95 %\ninterval", *headings, "verdict"]
     for heading in headings:
         table.add_column(heading, justify="right", no_wrap=True)
-    cells = ["", _milliseconds(result.reference_run)]
+    cells = ["", "", _milliseconds(result.reference_run)]
     if result.reference is not None:
         cells = [percent(result.reference.mean_iou), "", "", *cells, "reference"]
     table.add_row(Text(reference_label(result)), *cells)
     for label, engine in zip(labels, result.engines):
-        cells = [percent(engine.agreement.pixel_accuracy), _milliseconds(engine.run)]
+        agreement = engine.agreement
+        cells = [percent(agreement.pixel_accuracy), percent(agreement.mean_iou), _milliseconds(engine.run)]
         if engine.loss is not None and engine.scores is not None:
             word = verdict_word(result, engine)
             score, loss = percent(engine.scores.mean_iou), engine.loss
@@ -140,12 +142,12 @@ def _classes(result: ValidationResult, engine: EngineComparison, label: str) -> 
     table.add_section()
     table.add_row("IoU by class")
     for index, name in enumerate(CLASS_NAMES):
-        agreement = engine.agreement.class_iou[index]
+        agreement = class_agreement(engine.agreement, index)
         cells = _class_cells(result, engine, index) if result.labelled else []
         pixels = f"{100 * support.support[index] / total:.2f}"
         style = "dim" if support.support[index] == 0 else ""
         images = str(support.image_support[index])
-        table.add_row(f"  {name}", images, pixels, *cells, percent(agreement), style=style)
+        table.add_row(f"  {name}", images, pixels, *cells, agreement, style=style)
     return table
 
 
