@@ -98,15 +98,10 @@ def _read(path: Path, key: Mapping[str, Any], read: Callable[[Any], Entry], hint
     except (OSError, ValueError) as error:
         raise DataError(f"{path} is no record of this work: {error}.", hint) from error
     for field in [*key, *(name for name in found if name not in key)]:
-        if found.get(field) != key.get(field) and field == "schema":
-            raise DataError(
-                f"{path} is a record of another version of trtparse, whose entries may mean something else: its schema "
-                f"is {_short(found.get(field))}, now it is {_short(key.get(field))}.",
-                "Name another file, or remove it to begin anew.",
-            )
         if found.get(field) != key.get(field):
+            other = "another version of trtparse" if field == "schema" else "something else"
             raise DataError(
-                f"{path} is a record of something else: its {field} is {_short(found.get(field))}, now it is "
+                f"{path} is a record of {other}: its {field} is {_short(found.get(field))}, now it is "
                 f"{_short(key.get(field))}.",
                 hint,
             )

@@ -6,7 +6,6 @@ import pytest
 
 from trtparse.calibration.score import Score, is_of_earlier_version, told_invented
 
-
 SCORES = [
     Score(97.5, 99.1, 46.3, -0.02, 139, 0.1, 34.98, ("Scarf", "Skirt"), 34, ("Scarf",)),
     Score(97.5, 99.1, None, None, 8),

@@ -285,7 +285,7 @@ def test_the_mean_iou_of_nothing_is_none() -> None:
 
 
 def agreeing(changes: dict[tuple[int, int], int]) -> Agreement:
-    """Of a reference that sees 1,000,000 pixels, most of them background, and an engine that finds the same but these."""
+    """Of a reference that sees 1,000,000 pixels, most of them background, and an engine that differs in these."""
     counts: Counts = np.zeros((20, 20), np.int64)
     counts[5, 5] = 200_000
     for (seen, found), pixels in changes.items():
