@@ -15,6 +15,8 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.table import Column, Table
 from rich.text import Text
 
+from .tables import print_table
+
 if TYPE_CHECKING:
     from .demo.parse_images import ParseResult
     from .demo.result import DemoResult
@@ -128,7 +130,8 @@ def _left(seconds: float) -> str:
 def _table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for position, column in enumerate(columns):
-        table.add_column(column, justify="left" if position == 0 else "right", no_wrap=True)
+        words = position == 0
+        table.add_column(column, justify="left" if words else "right", no_wrap=not words, overflow="fold")
     return table
 
 
@@ -154,7 +157,7 @@ def show_build(
         agreement = engine["parity"].get("pixel_agreement")
         seen = "not run here" if agreement is None else f"{100 * agreement:.2f} %"
         table.add_row(engine["engine"], f"{engine['bytes'] / 1e6:.1f} MB", seen)
-    terminal.out.print(table)
+    print_table(terminal.out, table)
     for engine in engines:
         for note in engine["settings"].get("notes", ()):
             terminal.out.print(f"Note:       {note}", markup=False)
@@ -247,13 +250,13 @@ def show_demo(terminal: Terminal, result: DemoResult) -> None:
         return
     from dataclasses import asdict
 
-    table = _table(*asdict(result.stages))
-    table.add_row(*(f"{value:.1f} ms" for value in asdict(result.stages).values()))
+    table = _table("ms", *asdict(result.stages))
+    table.add_row("per frame", *(f"{value:.1f}" for value in asdict(result.stages).values()))
     terminal.out.print(
         f"{result.frames} frames in {result.seconds:.1f} s: {result.fps:.1f} FPS end to end, {result.engine}"
     )
-    terminal.out.print(table)
-    terminal.out.print("per frame; the stages overlap", style="dim")
+    print_table(terminal.out, table)
+    terminal.out.print("the stages overlap", style="dim")
     if result.people is not None:
         terminal.out.print(f"People: {result.people}")
     if result.flicker is not None:

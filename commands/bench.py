@@ -266,10 +266,13 @@ def _show(
 ) -> None:
     from rich.table import Table
 
+    from ..tables import print_table
+
     base = next((speed for _, speed in speeds if speed.target == "pytorch" and speed.precision == "fp32"), None)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for position, column in enumerate(("ms per call", "p50", "p90", "p99", "alone", "frames/s", "× PyTorch")):
-        table.add_column(column, justify="left" if position == 0 else "right", no_wrap=True)
+        words = position == 0
+        table.add_column(column, justify="left" if words else "right", no_wrap=not words, overflow="fold")
     for label, speed in speeds:
         single, alone = speed.host_to_host, speed.engine_alone
         table.add_row(
@@ -280,7 +283,7 @@ def _show(
             "" if base is None else f"{base.host_to_host.p50 / single.p50:.2f}",
         )
     out = terminal.out
-    out.print(table)
+    print_table(out, table)
     for label, speed in speeds:
         if speed.overhead is not None:
             flying = f"with {speed.in_flight} requests in flight"

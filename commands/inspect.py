@@ -42,6 +42,7 @@ def inspect(bundle: Path, as_json: bool, debug: bool) -> None:
     from rich.table import Table
 
     from ..engines import open_bundle
+    from ..tables import print_table
     from ..terminal import Terminal
 
     with Terminal(as_json=as_json) as terminal:
@@ -56,7 +57,7 @@ def inspect(bundle: Path, as_json: bool, debug: bool) -> None:
     table.add_column(overflow="fold")
     for name, value in _rows(opened, manifest, engines):
         table.add_row(name, value)
-    Console(highlight=False, markup=False).print(table)
+    print_table(Console(highlight=False, markup=False), table)
 
 
 def _rows(bundle: Bundle, manifest: dict[str, Any], engines: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""A validation result as tables on a terminal, at most 80 columns wide."""
+"""A validation result as tables on a terminal, at most 80 columns wide; below that, in blocks of columns."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..labels import CLASS_NAMES
+from ..tables import print_table
 from .metrics import Scores
 from .result import EngineComparison, EngineRun, ValidationResult
 from .verdict import (
@@ -31,6 +32,8 @@ _LABEL_WIDTH = 16
 _HEADING_WIDTH = 9
 """Of an engine's name above its column of the table of classes; longer ones go on in the next line."""
 
+_IOU_WIDTH = len("100.00")
+
 _SUMMARY = (
     ("Pixel accuracy", "pixel_accuracy"),
     ("Mean accuracy", "mean_accuracy"),
@@ -51,12 +54,12 @@ def render(result: ValidationResult, console: Console) -> None:
     console.print()
     labels, worst = engine_labels(result), worst_engine(result)
     if len(labels) > 1:
-        console.print(_engines(result, labels))
+        print_table(console, _engines(result, labels))
         console.print()
         _line(console, f"The classes of {labels[worst]}, which {'loses most' if result.labelled else 'agrees least'}:")
         console.print()
     engine = result.engines[worst]
-    console.print(_classes(result, engine, labels[worst]))
+    print_table(console, _classes(result, engine, labels[worst]))
     for note in notes(result, engine):
         console.print(Text(note, style="dim"))
     console.print()
@@ -131,7 +134,7 @@ def _classes(result: ValidationResult, engine: EngineComparison, label: str) -> 
         for name in (reference_label(result), label):
             # "INT8 (cpu)" in two lines.
             heading = Text(name.replace(" (", "\n").replace(")", ""))
-            table.add_column(heading, justify="right", max_width=_HEADING_WIDTH, overflow="fold")
+            table.add_column(heading, justify="right", min_width=_IOU_WIDTH, max_width=_HEADING_WIDTH, overflow="fold")
         table.add_column("loss", justify="right", no_wrap=True)
         table.add_column("95 %\ninterval", justify="right", no_wrap=True)
     table.add_column("agree", justify="right", no_wrap=True)

@@ -50,6 +50,11 @@ class TestOneEngine:
         assert max(map(len, tables(lines))) <= 80
         assert not any("…" in line for line in lines)
 
+    @pytest.mark.parametrize("width", [40, 60])
+    def test_keeps_its_numbers_whole_where_it_does_not_fit(self, width: int, made_up: MadeUp) -> None:
+        wide, narrow = (" ".join(tables(printed(made_up(), columns))).split() for columns in (80, width))
+        assert {word for word in wide if any(map(str.isdigit, word))} <= set(narrow)
+
     def test_shows_percent_points_interval_and_support(self, made_up: MadeUp) -> None:
         result = made_up()
         engine, loss = result.first, result.first.loss.classes[1]
