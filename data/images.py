@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 
 from ..errors import DataError
 from ..files import replace_bytes
-from ..labels import IGNORE_LABEL, NUM_CLASSES
 from .dataset import Image, LabelMap
+from .label_palette import VALID_LABEL, AmbiguousPaletteError, ids_by_index
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _JPEG_SIGNATURE = b"\xff\xd8\xff"
@@ -36,9 +36,7 @@ _JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
 _JPEG_SCAN, _JPEG_END = 0xDA, 0xD9
 _JPEG_BARE_MARKERS = frozenset({0x01, *range(0xD0, 0xD9)})
 
-_VALID_LABEL = np.zeros(1 << 16, np.bool_)
-_VALID_LABEL[:NUM_CLASSES] = True
-_VALID_LABEL[IGNORE_LABEL] = True
+_SPREAD_TO_16_BITS = 257  # 255 of 8 bits is 65535 of 16
 
 
 def read_image(path: str | os.PathLike[str], *, upright: bool = False) -> Image:
@@ -76,15 +74,16 @@ def decode_image(data: bytes, path: str | os.PathLike[str], *, upright: bool = F
 def read_label_map(path: str | os.PathLike[str]) -> LabelMap:
     """Read a label map: a PNG whose pixel values are the class ids.
 
-    Of a palette PNG the indices are read, whatever its colours are; of three equal channels the first.
-    Transparency, gamma and the like are ignored.
+    Of a palette PNG the indices are read, or the grey levels where an optimiser made a palette of them
+    (:mod:`.label_palette`); of three equal channels the first. 8 bits that were spread over 16 come back as they
+    were. Transparency, gamma and the like are ignored.
 
     Returns:
         (H, W) uint8 with values 0..19 and 255 (ignore).
 
     Raises:
-        DataError: as :func:`read_image`; or the file is no PNG, is a coloured rendering of a label map, or
-            holds a value that is no class.
+        DataError: as :func:`read_image`; or the file is no PNG, is a coloured rendering of a label map, holds a
+            value that is no class, or has a palette that can be read in two ways.
     """
     data = read_bytes(path)
     if not data:
@@ -106,13 +105,37 @@ def read_label_map(path: str | os.PathLike[str]) -> LabelMap:
         pixels = np.ascontiguousarray(pixels[..., 0])
     if factor > 1:
         pixels = pixels // factor
-    valid = np.take(_VALID_LABEL, pixels)
+    pixels = _by_palette(pixels, data, path)
+    if pixels.dtype == np.uint16 and not (pixels % _SPREAD_TO_16_BITS).any():
+        pixels = pixels // _SPREAD_TO_16_BITS
+    valid = np.take(VALID_LABEL, pixels)
     if not valid.all():
         raise DataError(
             f"{path} holds the value {int(pixels[~valid][0])}, which is no class.",
             "Label maps hold the class ids 0..19 of LIP, and 255 for pixels to ignore.",
         )
     return cast(LabelMap, pixels.astype(np.uint8, copy=False))
+
+
+def _by_palette(pixels: NDArray[np.uint8], data: bytes, path: str | os.PathLike[str]) -> NDArray[np.uint8]:
+    """The classes that a palette's indices stand for; ``pixels`` as they are where there is no palette."""
+    parts = dict(png_chunks(data, path))
+    if parts[b"IHDR"][9] != _PNG_PALETTE or b"PLTE" not in parts:
+        return pixels
+    palette = np.frombuffer(parts[b"PLTE"], np.uint8)
+    palette = palette[: len(palette) // 3 * 3].reshape(-1, 3)
+    shown = np.ones(len(palette), np.bool_)
+    opacity = np.frombuffer(parts.get(b"tRNS", b""), np.uint8)[: len(palette)]
+    shown[: len(opacity)] = opacity > 0
+    used = np.flatnonzero(np.bincount(pixels.ravel(), minlength=256))
+    try:
+        ids = ids_by_index(palette, shown, used)
+    except AmbiguousPaletteError as error:
+        raise DataError(
+            f"{path} can be read in two ways: {error}.",
+            "Save it without a palette: a grey PNG whose pixel values are the class ids.",
+        ) from None
+    return pixels if ids is None else cast("NDArray[np.uint8]", np.take(ids, pixels))
 
 
 def write_png(path: str | os.PathLike[str], array: NDArray[np.uint8]) -> None:
