@@ -3,8 +3,8 @@
 Files are read with Python and decoded from memory, so that any path works and every way of failing is told
 apart. Half a file is an error: libjpeg would fill the missing part with grey and only warn.
 
-Pixels come as they are stored, unless asked otherwise: label maps are drawn on the stored pixels, so an EXIF
-orientation must not turn the photograph under its label map.
+Pixels come as they are stored, unless asked otherwise: an EXIF orientation must not turn a photograph under a label
+map that was drawn on the stored pixels.
 """
 
 from __future__ import annotations
@@ -24,12 +24,15 @@ from numpy.typing import NDArray
 from ..errors import DataError
 from ..files import replace_bytes
 from .dataset import Image, LabelMap
+from .image_header import stored_size
 from .label_palette import VALID_LABEL, AmbiguousPaletteError, ids_by_index
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _JPEG_SIGNATURE = b"\xff\xd8\xff"
 _PNG_PALETTE = 3
 _COPY_AGAIN = "Copy or download the file again."
+_MOST_PIXELS = 1 << 28
+"""Phones take 200 million; a small file that unpacks to more would take the memory of everything else."""
 
 # In a scan's data a marker is FF and a byte that is neither 00 (a stuffed FF), RST0-7 nor a fill byte.
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
@@ -51,7 +54,7 @@ def read_image(path: str | os.PathLike[str], *, upright: bool = False) -> Image:
         (H, W, 3) uint8, BGR. Grey becomes three channels, 16 bits become 8, transparency is dropped.
 
     Raises:
-        DataError: the file is missing, empty, cut off or not an image.
+        DataError: the file is missing, empty, cut off, too large or not an image.
     """
     return decode_image(read_bytes(path), path, upright=upright)
 
@@ -67,6 +70,11 @@ def decode_image(data: bytes, path: str | os.PathLike[str], *, upright: bool = F
     if not data:
         raise DataError(f"{path} is empty.", _COPY_AGAIN)
     _check_complete(data, path)
+    height, width = stored_size(data) or (0, 0)
+    if height * width > _MOST_PIXELS:
+        raise DataError(
+            f"{path} is {width}x{height} pixels, more than {_MOST_PIXELS} in all.", "Save the image in a smaller size."
+        )
     flags = cv2.IMREAD_COLOR if upright else cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     return _decode(data, flags, path)
 

@@ -157,6 +157,13 @@ class TestReadImage:
         with pytest.raises(DataError, match="damaged"):
             read_image(file)
 
+    def test_refuses_a_small_file_that_unpacks_to_more_than_memory_should_hold(self, file: Path) -> None:
+        data = png(np.zeros((1, 1), np.uint8), GREY)
+        header = struct.pack(">IIBBBBB", 30_000, 30_000, 8, GREY, 0, 0, 0)
+        file.write_bytes(data[:8] + chunk(b"IHDR", header) + data[33:])
+        with pytest.raises(DataError, match="30000x30000 pixels, more than 268435456"):
+            read_image(file)
+
     def test_tells_the_ways_of_failing_apart(self, tmp_path: Path) -> None:
         (tmp_path / "empty.jpg").touch()
         (tmp_path / "text.jpg").write_text("this is not an image")
