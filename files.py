@@ -7,19 +7,33 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
-from .errors import MachineError, TrtparseError, UsageError
+from .errors import FileNameError, MachineError, TrtparseError, UsageError
 
 DISK_FULL = "Free some space, or write to another disk."
+
+_LONGEST_NAME = 255
+"""Bytes that Linux and macOS take; Windows takes as many letters."""
+_NAME_REFUSED = (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL)
+
+
+def fitting_name(stem: str, ending: str) -> str:
+    """``stem`` and ``ending``; of a stem that is too long the beginning, and a hash of it all: names stay apart."""
+    if len(os.fsencode(stem + ending)) <= _LONGEST_NAME:
+        return stem + ending
+    ending = f"~{hashlib.sha256(os.fsencode(stem)).hexdigest()[:12]}{ending}"
+    kept = os.fsencode(stem)[: _LONGEST_NAME - len(os.fsencode(ending))]
+    return kept.decode("utf-8", "ignore") + ending
 
 
 def partial_path(path: Path) -> Path:
     """The hidden temporary name beside ``path``, of the same extension: ``.name.partial.mp4``."""
-    return path.with_name(f".{path.stem}.partial{path.suffix}")
+    return path.with_name(fitting_name(f".{path.stem}", f".partial{path.suffix}"))
 
 
 def check_output_file(path: Path) -> None:
@@ -27,8 +41,11 @@ def check_output_file(path: Path) -> None:
 
     Raises:
         UsageError: its folder is missing or cannot be written to, or ``path`` is a folder.
+        FileNameError: there can be no file of its name.
     """
-    if path.is_dir():
+    with write_errors(path):
+        is_folder = path.is_dir()
+    if is_folder:
         raise UsageError(f"{path} is a folder.", "Give the name of a file.")
     folder = path.parent
     if not folder.is_dir():
@@ -68,6 +85,8 @@ def write_failed(path: Path | str, error: OSError) -> TrtparseError:
     """What to tell the user about ``error``, met while writing ``path``."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return MachineError(f"No space left for {path}.", DISK_FULL)
+    if error.errno in _NAME_REFUSED:
+        return FileNameError(f"{path} could not be written: {error.strerror or error}.")
     return UsageError(
         f"{path} could not be written: {error.strerror or error}.", "Choose another folder, or change its permissions."
     )
@@ -78,6 +97,7 @@ def replace_bytes(path: Path, data: bytes) -> None:
 
     Raises:
         UsageError: the folder is missing or cannot be written to.
+        FileNameError: there can be no file of its name.
         MachineError: the disk is full. Whatever ``path`` held before is still there.
     """
     check_output_file(path)

@@ -29,13 +29,12 @@ def is_image(name: str) -> bool:
 
 
 def endings(names: Iterable[str]) -> dict[str, int]:
-    """How many files have which ending, the most frequent first; those without one count under an empty text."""
-    counted = Counter(os.path.splitext(name)[1].lower() for name in names)
-    return dict(sorted(counted.items(), key=lambda item: (-item[1], item[0])))
+    """How many files have which ending; those without one count under an empty text."""
+    return Counter(os.path.splitext(name)[1].lower() for name in names)
 
 
 def left_out(counted: Mapping[str, int]) -> str:
-    """``3 other files left out (.heic, .mov)``; empty where there are none.
+    """``3 other files left out (.heic, .mov)``, the most frequent first; empty where there are none.
 
     Args:
         counted: as from :func:`endings`.
@@ -43,6 +42,6 @@ def left_out(counted: Mapping[str, int]) -> str:
     files = sum(counted.values())
     if not files:
         return ""
-    told = [ending or "no ending" for ending in counted]
+    told = [ending or "no ending" for ending in sorted(counted, key=lambda ending: (-counted[ending], ending))]
     more = f" and {len(told) - _SHOWN} more" if len(told) > _SHOWN else ""
     return f"{files} other file{'s' if files > 1 else ''} left out ({', '.join(told[:_SHOWN])}{more})"

@@ -30,6 +30,7 @@ from .label_palette import VALID_LABEL, AmbiguousPaletteError, ids_by_index
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _JPEG_SIGNATURE = b"\xff\xd8\xff"
 _PNG_PALETTE = 3
+_LONGEST_SIDE = 1_000_000  # libpng ends there (PNG_USER_WIDTH_MAX), OpenCV a little later
 _COPY_AGAIN = "Copy or download the file again."
 _MOST_PIXELS = 1 << 28
 """Phones take 200 million; a small file that unpacks to more would take the memory of everything else."""
@@ -71,9 +72,10 @@ def decode_image(data: bytes, path: str | os.PathLike[str], *, upright: bool = F
         raise DataError(f"{path} is empty.", _COPY_AGAIN)
     _check_complete(data, path)
     height, width = stored_size(data) or (0, 0)
-    if height * width > _MOST_PIXELS:
+    if height * width > _MOST_PIXELS or max(height, width) > _LONGEST_SIDE:
         raise DataError(
-            f"{path} is {width}x{height} pixels, more than {_MOST_PIXELS} in all.", "Save the image in a smaller size."
+            f"{path} is {width}x{height} pixels; {_MOST_PIXELS} are read, and {_LONGEST_SIDE} a side.",
+            "Save the image in a smaller size.",
         )
     flags = cv2.IMREAD_COLOR if upright else cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     return _decode(data, flags, path)
