@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import os
 import shlex
@@ -90,6 +91,57 @@ def write_failed(path: Path | str, error: OSError) -> TrtparseError:
     return UsageError(
         f"{path} could not be written: {error.strerror or error}.", "Choose another folder, or change its permissions."
     )
+
+
+class Claim:
+    """Keeps a second run from writing to the same file, for as long as the first one works on it.
+
+    A hidden file beside ``path`` is locked, which the system undoes where a run is killed. On file systems that lock
+    nothing, nobody is kept away.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = path.with_name(fitting_name(f".{path.name}", ".lock"))
+        self._held: int | None = None
+
+    def take(self) -> None:
+        """Claim the file.
+
+        Raises:
+            UsageError: another run has, or the folder cannot be written to.
+        """
+        while self._held is None:
+            with write_errors(self._path):
+                opened = os.open(self._lock, os.O_RDWR | os.O_CREAT, 0o666)
+            try:
+                fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(opened)
+                raise UsageError(
+                    f"{self._path} is being written by another run.", "Wait for its end, or give another name."
+                ) from None
+            except OSError:
+                pass
+            if _is_at(opened, self._lock):
+                self._held = opened
+            else:  # the run before ended between the two steps, and took its file away
+                os.close(opened)
+
+    def release(self) -> None:
+        """Let go of it; where it is not held, nothing happens."""
+        held, self._held = self._held, None
+        if held is not None:
+            with contextlib.suppress(OSError):
+                self._lock.unlink()
+            os.close(held)
+
+
+def _is_at(opened: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(opened), os.stat(path))
+    except FileNotFoundError:
+        return False
 
 
 def replace_bytes(path: Path, data: bytes) -> None:

@@ -84,7 +84,8 @@ def _check_order_of_colours(palette: NDArray[np.uint8], used: NDArray[np.intp]) 
 
 
 def _grey(colours: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    return (colours[:, 0] == colours[:, 1]) & (colours[:, 0] == colours[:, 2])
+    grey: NDArray[np.bool_] = (colours[:, 0] == colours[:, 1]) & (colours[:, 0] == colours[:, 2])
+    return grey
 
 
 def _some(values: NDArray[np.integer]) -> str:

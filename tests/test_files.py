@@ -11,6 +11,7 @@ import pytest
 
 from trtparse.errors import FileNameError, MachineError, TrtparseError, UsageError
 from trtparse.files import (
+    Claim,
     check_output_file,
     check_output_folder,
     fitting_name,
@@ -73,6 +74,32 @@ def test_a_name_that_no_file_can_have_is_told_apart_from_a_place_that_cannot_be_
     with pytest.raises(FileNameError, match="could not be written") as caught:
         replace_bytes(tmp_path / ("a" * 300), b"data")
     assert "another name" in caught.value.hint
+
+
+def test_a_file_is_claimed_by_one_at_a_time_and_nothing_is_left_of_it(tmp_path: Path) -> None:
+    first, second = Claim(tmp_path / "a.mp4"), Claim(tmp_path / "a.mp4")
+    other = Claim(tmp_path / "b.mp4")
+    first.take()
+    other.take()
+    with pytest.raises(UsageError, match=r"a\.mp4 is being written by another run"):
+        second.take()
+    second.release()
+    first.release()
+    second.take()
+    for claim in (first, second, other):
+        claim.release()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_claim_that_a_killed_run_left_keeps_nobody_away(tmp_path: Path) -> None:
+    take = "claim = Claim(pathlib.Path(sys.argv[1])); claim.take(); os._exit(9)"
+    script = f"import os, sys, pathlib; from trtparse.files import Claim; {take}"
+    assert subprocess.run([sys.executable, "-c", script, str(tmp_path / "a.mp4")]).returncode == 9
+    assert [path.name for path in tmp_path.iterdir()] == [".a.mp4.lock"]
+    claim = Claim(tmp_path / "a.mp4")
+    claim.take()
+    claim.release()
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(errno.EIO, "Input/output error"), RuntimeError("bug")])
