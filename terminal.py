@@ -15,6 +15,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.table import Column, Table
 from rich.text import Text
 
+from .data.image_files import left_out
 from .tables import print_table
 
 if TYPE_CHECKING:
@@ -268,7 +269,7 @@ def show_demo(terminal: Terminal, result: DemoResult) -> None:
         terminal.out.print(f"{result.frames_dropped} frames were left out to keep up with the source.")
     if result.frames_missing:
         terminal.out.print(
-            f"{result.frames_missing} frames that the file's header lists could not be decoded: is it whole?"
+            f"{result.frames_missing} frames that should be there could not be decoded: is the source whole?"
         )
     if result.output is not None:
         terminal.out.print(f"Video: {result.output}", markup=False)
@@ -285,6 +286,11 @@ def show_parse(terminal: Terminal, result: ParseResult) -> None:
     terminal.out.print(f"{images} parsed into {result.output}{found}", markup=False)
     if result.index is not None:
         terminal.out.print(f"Index: {result.index}", markup=False)
+    others = left_out(result.left_out)
+    for note in [others + "."] * bool(others) + [note for _, note in result.notes[:5]]:
+        terminal.note(note)
+    if result.noted_images > 5:
+        terminal.note(f"and {result.noted_images - 5} more such overlays")
     skipped = [(str(path), reason) for path, reason in result.skipped]
     show_skipped(terminal, skipped, result.skipped_images)
 

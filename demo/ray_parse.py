@@ -124,8 +124,12 @@ def _list(paths: Sequence[str], output: str, spec: ParseSpec) -> tuple[ArrowStor
             naming.add(base, base.rindex("/") + 1)
             continue
         folders.add(base)
-        for name in image_files(names):
+        taken = image_files(names)
+        for name in taken:
             naming.add(f"{base}/{name}", len(base) + 1)
+        for name in set(names).difference(taken):
+            if not any(part.startswith(".") for part in name.split("/")):
+                naming.leave_out(name)
     if output in folders:
         raise UsageError(f"The results would go among the images of {output}.", "Choose another output folder.")
     return storage, naming.listing(paths)

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 
 from ..errors import TrtparseError
-from ..files import check_output_file, check_output_folder, partial_path, replace_bytes, write_errors
+from ..files import Claim, check_output_file, check_output_folder, partial_path, replace_bytes, write_errors
 from ..labels import CLASS_NAMES, NUM_CLASSES
 from .overlay import encode_label_png
 from .parsed_frame import ParsedFrame
@@ -80,7 +80,7 @@ class JsonlRecorder:
         path: where to.
 
     Entering and calling raise:
-        UsageError: it cannot be written.
+        UsageError: it cannot be written, or another run is writing it.
         MachineError: the disk is full.
     """
 
@@ -88,14 +88,20 @@ class JsonlRecorder:
         self.path = Path(path)
         self.frames = 0
         self._partial = partial_path(self.path)
+        self._claim = Claim(self.path)
         self._file: FileIO | None = None
         self._whole = 0  # bytes, up to the end of the last whole line
 
     def __enter__(self) -> JsonlRecorder:
         check_output_file(self.path)
         self.frames = self._whole = 0
-        with write_errors(self.path):
-            self._file = FileIO(self._partial, "w")
+        self._claim.take()
+        try:
+            with write_errors(self.path):
+                self._file = FileIO(self._partial, "w")
+        except TrtparseError:
+            self._claim.release()
+            raise
         return self
 
     def __call__(self, frame: ParsedFrame) -> None:
@@ -131,6 +137,7 @@ class JsonlRecorder:
         finally:
             with contextlib.suppress(OSError):
                 self._partial.unlink(missing_ok=True)
+            self._claim.release()
 
 
 def line_of(frame: ParsedFrame) -> dict[str, object]:

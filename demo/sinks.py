@@ -18,7 +18,7 @@ import numpy as np
 
 from ..data.dataset import Image
 from ..errors import MachineError, UsageError
-from ..files import DISK_FULL, check_output_file, partial_path, write_failed
+from ..files import DISK_FULL, Claim, check_output_file, partial_path, write_failed
 from .encoders import Encoder, begin
 from .quiet import quiet_opencv
 from .sources import FrameSource
@@ -82,7 +82,7 @@ class VideoSink:
         repeated, left_out: how many frames were, to keep their times.
 
     Entering raises:
-        UsageError: another extension, a missing or unwritable folder.
+        UsageError: another extension, a missing or unwritable folder, or another run is writing this video.
         MachineError: no codec here can write this size and rate, or the disk is full.
     """
 
@@ -101,6 +101,7 @@ class VideoSink:
         self.frames = self.repeated = self.left_out = 0
         self._keep_partial = keep_partial
         self._partial = partial_path(self.path)
+        self._claim = Claim(self.path)
         self._encoder: Encoder | None = None
         self._last: Image | None = None
         self._shift = 0
@@ -112,6 +113,14 @@ class VideoSink:
             given = f"ends in {self.path.suffix}" if self.path.suffix else "has no extension"
             raise UsageError(f"{self.path.name} {given}.", f"Name the video {self.path.stem or 'out'}.mp4.")
         check_output_file(self.path)
+        self._claim.take()
+        try:
+            self._begin()
+        except BaseException:
+            self._claim.release()
+            raise
+
+    def _begin(self) -> None:
         self._check_space()
         codec, rate = self._working_codec()
         self.codec = "avc1" if codec == "ffmpeg" else codec
@@ -178,11 +187,13 @@ class VideoSink:
             raise write_failed(self.path, error) from error
         finally:
             self._remove_partial()
+            self._claim.release()
 
     def discard(self) -> None:
         """Stop writing and throw the frames so far away."""
         self._finish(abandon=True)
         self._remove_partial()
+        self._claim.release()
 
     def __enter__(self) -> VideoSink:
         self.open()

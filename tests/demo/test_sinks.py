@@ -57,6 +57,24 @@ def test_odd_sizes_lose_nothing_and_gain_a_repeated_edge(
     assert np.abs(frame.astype(int) - wanted).mean() < 8
 
 
+def test_a_second_run_to_one_video_is_refused_and_takes_nothing_from_the_first(
+    tmp_path: Path, make_frame: Frame, count_frames: Count
+) -> None:
+    path = tmp_path / "out.mp4"
+    with VideoSink(path, 25.0, (96, 128)) as first:
+        for index in range(4):
+            first.write(make_frame(index))
+        with (
+            pytest.raises(UsageError, match=r"out\.mp4 is being written by another run"),
+            VideoSink(path, 25.0, (96, 128)),
+        ):
+            pass
+        first.write(make_frame(4))
+    assert count_frames(path) == 5
+    write(path, make_frame)
+    assert [item.name for item in tmp_path.iterdir()] == ["out.mp4"]
+
+
 def test_nothing_but_the_video_is_left_behind(tmp_path: Path, make_frame: Frame) -> None:
     write(tmp_path / "out.mp4", make_frame)
     assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
