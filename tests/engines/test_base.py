@@ -24,7 +24,7 @@ class Painter(Engine):
 
 def test_a_single_pixel_that_is_no_class_is_an_error_that_names_engine_and_id() -> None:
     frames = np.zeros((2, 4, 3, 3), np.uint8)
-    with Painter(0, 20) as engine, pytest.raises(UsageError, match="a foreign network labels pixels 20; .* at 19"):
+    with Painter(0, 20) as engine, pytest.raises(UsageError, match=r"a foreign network labels pixels 20; .* 19"):
         engine.infer(frames)
     with Painter(0, 255) as engine:
         ticket = engine.submit(frames)
