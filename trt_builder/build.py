@@ -143,6 +143,8 @@ def build_bundle(
             logits=spec.logits,
             int8=spec.precision == "int8",
         )
+        if source.told:
+            listener.stage(source.told)
         listener.stage("Choosing images")
         selection, judged, spare = _choose(spec, dataset, held_out, listener)
         model = source.model

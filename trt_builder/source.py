@@ -31,6 +31,7 @@ class Source:
         reference: what the reference is called.
         open_reference: opens it, with a number of threads.
         save_weights: into a bundle's folder, where there are any.
+        told: which of several networks in the checkpoint it is; empty where there was but one.
     """
 
     model: onnx.ModelProto
@@ -42,6 +43,7 @@ class Source:
     reference: str
     open_reference: Callable[[int], Engine]
     save_weights: Callable[[Path], None]
+    told: str = ""
 
 
 def open_source(
@@ -92,6 +94,7 @@ def open_source(
         save_weights=lambda folder: save_checkpoint(
             network, folder / WEIGHTS_NAME, checkpoint.input_size, shapes, lossless=True
         ),
+        told=checkpoint.told,
     )
 
 
