@@ -197,7 +197,8 @@ class Parser:
         return labels
 
     def _settled(self, named: NamedImage, labels: LabelMap, *, made: bool) -> ImageResult:
-        pixels = count_pixels(labels) if self._spec.index is not None else None
+        path = label_path(self._output, named.name)
+        pixels = count_pixels(labels, path) if self._spec.index is not None else None
         return ImageResult(named.path, named.name, made, "", (labels.shape[0], labels.shape[1]), pixels)
 
     def _batches(self, looked: Iterable[_Looked]) -> Iterator[list[_Looked]]:
@@ -277,16 +278,25 @@ def _result_name(name: str, ending: str) -> str:
     return os.path.join(folder, fitting_name(stem, ending))
 
 
-def count_pixels(labels: LabelMap) -> tuple[int, ...]:
-    """Pixels of each class.
+def count_pixels(labels: LabelMap, told: str = "The label map") -> tuple[int, ...]:
+    """Pixels of each class; every pixel is counted.
 
     Args:
         labels: (H, W) uint8.
+        told: what they are, for messages.
+
+    Raises:
+        UsageError: an id that is no class, in what an older run or something else has left.
     """
     counts = np.zeros(256, np.int64)
     rows = max(1, _COUNTED_AT_ONCE // labels.shape[1])
     for top in range(0, labels.shape[0], rows):
         counts += np.bincount(labels[top : top + rows].ravel(), minlength=256)
+    if counts[NUM_CLASSES:].any():
+        raise UsageError(
+            f"{told} holds the id {int(np.flatnonzero(counts)[-1])}; LIP-20 ends at {NUM_CLASSES - 1}.",
+            "Make the label maps again with --overwrite, by a network with LIP's classes.",
+        )
     return tuple(int(count) for count in counts[:NUM_CLASSES])
 
 

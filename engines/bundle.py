@@ -143,7 +143,7 @@ class Bundle:
         return digest_of(self.manifest.files)
 
 
-def open_bundle(path: Path) -> Bundle:
+def open_bundle(path: Path | str) -> Bundle:
     """Read a bundle and check every file's hash.
 
     Args:
@@ -152,6 +152,7 @@ def open_bundle(path: Path) -> Bundle:
     Raises:
         UsageError: no bundle there, a file is missing or changed, or the manifest is damaged.
     """
+    path = Path(path)
     if path.name == MANIFEST_NAME and path.is_file():
         path = path.parent
     recover(path)

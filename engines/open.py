@@ -21,7 +21,7 @@ where there was none), and gives the bundle with it in."""
 
 
 def open_engine(
-    bundle: Bundle | Path,
+    bundle: Bundle | Path | str,
     target: str = "auto",
     precision: str | None = None,
     *,
@@ -49,7 +49,7 @@ def open_engine(
         MachineError: the package or the GPU that the target needs is missing, or the engine was built for another
             machine; the hint is the line that builds it again.
     """
-    if isinstance(bundle, Path):
+    if not isinstance(bundle, Bundle):
         bundle = open_bundle(bundle)
     if target not in TARGETS:
         raise UsageError(f"Unknown target {target!r}.", f"Choose one of {', '.join(TARGETS)}.")

@@ -500,3 +500,10 @@ def test_pixels_are_counted_in_parts_as_in_one(labels: np.ndarray) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("trtparse.demo.parser._COUNTED_AT_ONCE", 5)
         assert count_pixels(labels) == tuple(np.bincount(labels.ravel(), minlength=20))
+
+
+def test_an_id_that_is_no_class_is_never_left_out_of_a_count() -> None:
+    labels = np.array([[0, 3], [3, 22]], np.uint8)
+    with pytest.raises(UsageError, match=r"a\.png holds the id 22; LIP-20 ends at 19") as caught:
+        count_pixels(labels, "a.png")
+    assert "--overwrite" in caught.value.hint

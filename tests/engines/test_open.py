@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trtparse.engines import Bundle, open_engine
+from trtparse.engines import Bundle, open_bundle, open_engine
 from trtparse.engines.bundle import add_files
 from trtparse.engines.cpu import CpuEngine
 from trtparse.engines.manifest import EngineManifest
@@ -23,6 +23,14 @@ def test_auto_takes_the_cpu_runtime_in_int8_and_says_so(pristine_bundle: Bundle)
         assert (engine.target, engine.precision) == ("cpu", "int8")
         assert "ONNX Runtime" in engine.name
         assert "int8" in engine.name
+
+
+def test_a_bundle_s_folder_may_be_named_by_a_text(pristine_bundle: Bundle) -> None:
+    assert open_bundle(str(pristine_bundle.path)) == pristine_bundle
+    with open_engine(str(pristine_bundle.path), "cpu", "fp32") as engine:
+        assert engine.input_size == (256, 192)
+    with pytest.raises(UsageError, match="No bundle at nowhere"):
+        open_engine("nowhere")
 
 
 def test_unknown_words_are_refused_with_the_known_ones(pristine_bundle: Bundle) -> None:
