@@ -17,11 +17,11 @@ import cv2
 import numpy as np
 
 from ..data.dataset import Image
+from ..data.quiet import quiet_opencv
 from ..errors import MachineError, UsageError
 from ..files import DISK_FULL, check_output_file, partial_path, write_failed
 from ..interrupts import uninterrupted
 from .encoders import Encoder, begin
-from ..data.quiet import quiet_opencv
 from .sources import FrameSource
 
 _CODECS = {".mp4": ("avc1", "ffmpeg", "mp4v"), ".mov": ("avc1", "ffmpeg", "mp4v"), ".avi": ("MJPG",)}

@@ -13,15 +13,16 @@ import cv2
 import numpy as np
 
 from ..data.dataset import Image
+from ..data.quiet import quiet_opencv
 from ..errors import DataError
 from .containers import Container, rate_of, usual_rate
 from .gstreamer import hardware_decoder
 from .pacing import Notify, PacedSource, fitted
-from ..data.quiet import quiet_opencv
 
 _FORMATS = "Give an mp4, mov, avi, mkv, webm or gif file."
 _CUT_OFF = "Copy or download it again; if it was being recorded, end the recording first."
 _MEASURED_FRAMES = 30  # of containers that do not list when pictures are shown; decoding them takes under 0.1 s
+_BESIDE = 0.49  # steps that a picture of a constant rate may lie beside its place; below a half, as 30 may become 60
 _SQUARE = 0.01  # what the shape of a pixel may be off by: containers round it
 _LONGEST_PIXEL = 5.0  # times as wide as high or the other way; what says more is no picture's shape
 _JOINED_SECONDS = 1.0  # that a clock goes back by where a second recording begins, and never within one
@@ -198,7 +199,7 @@ class VideoSource(PacedSource):
         self.has_audio = self._container.has_audio
         self._lock = threading.Lock()
         self._taken = 0
-        self._last = self._shown = self._origin = 0.0
+        self._last = self._shown = self._zero = 0.0
         self._finished = self._resized = False
         with quiet_opencv():
             capture = cv2.VideoCapture(str(self.path.absolute()))
@@ -257,20 +258,24 @@ class VideoSource(PacedSource):
         """When a picture is shown, of which the file says that it is at ``shown``; 0 where it does not."""
         if not self._taken:
             self._shown = shown
-            self._origin = shown if self.constant_rate else 0.0
-            return shown - self._origin
+            self._zero = shown if self.constant_rate else 0.0
+            return shown - self._zero
         place, due = self._taken / self.fps, self._last + 1 / self.fps
-        if shown < self._shown - _JOINED_SECONDS and shown:
-            self._origin += shown - self._origin - due
+        if shown and shown < self._shown - _JOINED_SECONDS:
+            self._zero = shown - due
+            self._shown = 0.0
         # The last pictures that a decoder gives have no time in some containers.
-        told = shown > self._shown
+        told, step = shown > self._shown, shown - self._shown
         self._shown = shown or self._shown
-        shown -= self._origin
+        shown -= self._zero
         if self.constant_rate:
-            if not told or abs(shown - place) * self.fps < 0.5:
+            if not told or abs(shown - place) * self.fps < _BESIDE:
                 return place
             self._leave_constant_rate(shown < place)
-        return shown if told and shown > self._last else due
+        if not told:
+            return due
+        # The last one by its place may have been ahead of where its time is.
+        return shown if shown > self._last else self._last + min(step, 1 / self.fps) / 2
 
     def _leave_constant_rate(self, faster: bool) -> None:
         self.constant_rate = False
@@ -325,7 +330,7 @@ class VideoSource(PacedSource):
         return found
 
     def _use_hardware(self, capture: cv2.VideoCapture, first: Image) -> None:
-        """Go over to a decoder in hardware; only where its pictures are known to be those of OpenCV, and their times."""
+        """Go over to a decoder in hardware; only where its pictures and their times are known to be those of OpenCV."""
         assert self.path is not None
         if not self.constant_rate or self._container.times is None or capture.get(cv2.CAP_PROP_ORIENTATION_META):
             return
@@ -340,9 +345,7 @@ class VideoSource(PacedSource):
     def _not_a_video(self, opened: bool) -> DataError:
         assert self.path is not None
         if self._container.only_audio:
-            return DataError(
-                f"{self.name} holds sound and no moving pictures.", f"Give the video that it belongs to. {_FORMATS}"
-            )
+            return DataError(f"{self.name} holds sound and no moving pictures.", f"{_FORMATS[:-1]} with some.")
         if self._container.cut_off or self._container.lacks_index:
             reason = "its index (moov) is missing" if self._container.lacks_index else "not one frame is whole"
             return DataError(f"The file is cut off: {self.name} cannot be played, as {reason}.", _CUT_OFF)
