@@ -40,6 +40,8 @@ format: $(TEST_STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# Some import ONNX Runtime before trtparse, which turns its telemetry off.
+benchmarks: export ORT_DISABLE_TELEMETRY ?= 1
 benchmarks: $(STAMP)
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
 

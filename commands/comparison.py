@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from ..command_line import INTERRUPTED
 from ..errors import AccuracyError, UsageError
 from ..files import check_output_file
+from ..interrupts import exit_code as interrupted_code
 from .options import open_data, rebuild
 
 if TYPE_CHECKING:
@@ -213,14 +213,14 @@ def _write_report(terminal: Terminal, result: ValidationResult, bundle: Bundle, 
 
 
 def exit_code(result: ValidationResult) -> int:
-    """0, 4 where an engine loses more than the tolerance, or the shell's code for a run that Ctrl-C ended."""
+    """0, 4 where an engine loses more than the tolerance, or the shell's code for a run that was interrupted."""
     if result.partial:
-        return INTERRUPTED
+        return interrupted_code()
     return 0 if result.passed else AccuracyError.exit_code
 
 
 def show(terminal: Terminal, result: ValidationResult, folder: Path | None) -> None:
-    """The result, and after Ctrl-C how to go on."""
+    """The result, and after an interrupt how to go on."""
     from ..terminal import show_validation
 
     show_validation(terminal, result)

@@ -26,6 +26,7 @@ from ..files import replace_bytes
 from .dataset import Image, LabelMap
 from .image_header import stored_size
 from .label_palette import VALID_LABEL, AmbiguousPaletteError, ids_by_index
+from .quiet import quiet_opencv
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _JPEG_SIGNATURE = b"\xff\xd8\xff"
@@ -192,7 +193,8 @@ def read_failed(path: str | os.PathLike[str], error: OSError) -> DataError:
 
 def _decode(data: bytes, flags: int, path: str | os.PathLike[str]) -> NDArray[np.uint8]:
     try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        with quiet_opencv():
+            pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:
         reason = str(error.err or error).strip()
         raise DataError(f"{path} cannot be decoded: {reason}.", "Save the image again, in a smaller size.") from error

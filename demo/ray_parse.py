@@ -30,6 +30,7 @@ from ..engines import Engine
 from ..engines.dependencies import require
 from ..errors import MachineError, TrtparseError, UsageError
 from ..files import check_output_folder
+from ..interrupts import kept_handlers
 from .index import index_place
 from .listing import Listing, NamedImage, Naming, image_files, list_images
 from .parse_images import ParseResult, Progress, collect
@@ -175,7 +176,7 @@ def _connect(ray: Any, address: str, processors: int) -> None:
     local = {"num_cpus": processors, "include_dashboard": False, "object_store_memory": _STORE_BYTES}
     try:
         _knock(address)
-        with _quiet_stderr():
+        with _quiet_stderr(), kept_handlers():
             ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **(local if address == LOCAL else {}))
     except Exception as error:  # Ray raises Exception itself where a node does not start in time
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]

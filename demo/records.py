@@ -15,6 +15,7 @@ from types import TracebackType
 
 from ..errors import TrtparseError
 from ..files import Claim, check_output_file, check_output_folder, partial_path, replace_bytes, write_errors
+from ..interrupts import uninterrupted
 from ..labels import CLASS_NAMES, NUM_CLASSES
 from .overlay import encode_label_png
 from .parsed_frame import ParsedFrame
@@ -53,6 +54,7 @@ class LabelRecorder:
         replace_bytes(self.folder / f"frame-{frame.number:06d}.png", encode_label_png(frame.labels))
         self.frames = frame.number + 1
 
+    @uninterrupted()
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
@@ -116,6 +118,7 @@ class JsonlRecorder:
         self.frames += 1
         self._whole += len(line)
 
+    @uninterrupted()
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:

@@ -17,10 +17,11 @@ import cv2
 import numpy as np
 
 from ..data.dataset import Image
+from ..data.quiet import quiet_opencv
 from ..errors import MachineError, UsageError
 from ..files import DISK_FULL, Claim, check_output_file, partial_path, write_failed
+from ..interrupts import uninterrupted
 from .encoders import Encoder, begin
-from .quiet import quiet_opencv
 from .sources import FrameSource
 
 _CODECS = {".mp4": ("avc1", "ffmpeg", "mp4v"), ".mov": ("avc1", "ffmpeg", "mp4v"), ".avi": ("MJPG",)}
@@ -122,11 +123,16 @@ class VideoSink:
 
     def _begin(self) -> None:
         self._check_space()
-        codec, rate = self._working_codec()
-        self.codec = "avc1" if codec == "ffmpeg" else codec
-        self.frames = self.repeated = self.left_out = self._shift = 0
-        self._last = None
-        self._encoder = begin(self._partial, codec, rate, self.video_size)
+        try:
+            with uninterrupted():  # an encoder that is being tried would be left behind
+                codec, rate = self._working_codec()
+                self.codec = "avc1" if codec == "ffmpeg" else codec
+                self.frames = self.repeated = self.left_out = self._shift = 0
+                self._last = None
+                self._encoder = begin(self._partial, codec, rate, self.video_size)
+        except BaseException:
+            self.discard()
+            raise
 
     def write(self, frame: Image, seconds: float | None = None) -> bool:
         """Append (H, W, 3) uint8, BGR, of ``size``; at ``seconds`` from the beginning, or right after the last one.
@@ -166,6 +172,7 @@ class VideoSink:
         self.frames += still + 1
         self._last = frame
 
+    @uninterrupted()
     def close(self) -> None:
         """Finish, check and rename the video. Closing twice is fine.
 
@@ -199,6 +206,7 @@ class VideoSink:
         self.open()
         return self
 
+    @uninterrupted()
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 import tempfile
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,6 +14,7 @@ import onnx
 import pytest
 
 from trtparse.errors import BuildError, MachineError, TrtparseError, UsageError
+from trtparse.interrupts import interrupts
 from trtparse.trt_builder import build_process
 from trtparse.trt_builder.build_process import build_in_process
 from trtparse.trt_builder.engine_spec import EngineSpec
@@ -110,3 +114,25 @@ def test_a_file_in_the_user_s_folder_is_not_taken_for_a_library(
     monkeypatch.setattr(sys, "path", ["", *sys.path])
     start_with(monkeypatch, "pass")
     assert build_in_process(graph, SPEC).content == b"engine"
+
+
+def test_a_signal_to_the_command_ends_the_process_that_builds(
+    graph: Path, folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = tmp_path / "told"
+    os.mkfifo(told)
+    start_with(monkeypatch, f"open({str(told)!r}, 'w').write(str(os.getpid())); signal.pause()")
+    builders: list[int] = []
+
+    def end_once_it_builds() -> None:
+        builders.append(int(told.read_text()))
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    killer = threading.Thread(target=end_once_it_builds)
+    killer.start()
+    with pytest.raises(KeyboardInterrupt), interrupts(own_process=False):
+        build_in_process(graph, SPEC)
+    killer.join()
+    with pytest.raises(ProcessLookupError):
+        os.kill(builders[0], 0)
+    assert list(folders.iterdir()) == []
