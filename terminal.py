@@ -162,6 +162,8 @@ def show_build(
     for engine in engines:
         for note in engine["settings"].get("notes", ()):
             terminal.out.print(f"Note:       {note}", markup=False)
+        for reason in engine.get("unverified", ()):
+            terminal.out.print(f"Unverified: {reason}", markup=False)
     terminal.out.print()
     if manifest.calibration:
         _show_calibration(terminal, manifest.calibration)

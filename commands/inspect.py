@@ -21,6 +21,8 @@ _ENGINE_FACTS = (
     "tensorrt",
     "compute_capability",
     "gpu",
+    "multiprocessors",
+    "board",
     "jetpack",
     "power_mode",
     "seconds",
@@ -78,6 +80,8 @@ def _rows(bundle: Bundle, manifest: dict[str, Any], engines: list[dict[str, Any]
     for engine in engines:
         facts = [f"{name.replace('_', ' ')} {engine[name]}" for name in _ENGINE_FACTS if engine.get(name) is not None]
         yield f"engine {engine['engine']}", ", ".join(facts)
+        for reason in engine.get("unverified", ()):
+            yield "accepted unverified", reason
     yield "built with", ", ".join(f"{name} {version}" for name, version in manifest["versions"].items())
     yield "files", f"{len(manifest['files'])}, all as bundle.json has them"
 

@@ -29,6 +29,8 @@ def open_engine(
     streams: int = 1,
     slots: int = 2,
     cuda_graph: bool = False,
+    mapped: bool | None = None,
+    spin: bool | None = None,
     rebuild: Rebuild | None = None,
 ) -> Engine:
     """Open an engine of a bundle; its ``name`` says what was chosen.
@@ -42,6 +44,7 @@ def open_engine(
         streams: requests that the CPU runtime works on side by side, sharing its threads.
         slots: requests that TensorRT has in flight.
         cuda_graph: let TensorRT replay each request as one recorded graph.
+        mapped, spin: see :class:`~trtparse.engines.tensorrt.TensorRTEngine`.
         rebuild: called where this machine could run TensorRT and the bundle has no engine that fits it.
 
     Raises:
@@ -80,7 +83,7 @@ def open_engine(
                 raise
             note = " (no TensorRT engine of the bundle fits this machine)"
         else:
-            return open_tensorrt(bundle, manifest, slots=slots, cuda_graph=cuda_graph)
+            return open_tensorrt(bundle, manifest, slots=slots, cuda_graph=cuda_graph, mapped=mapped, spin=spin)
     from .cpu import CpuEngine
 
     if precision is None:

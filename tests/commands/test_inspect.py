@@ -16,12 +16,23 @@ Run = Callable[..., tuple[int, str, str]]
 
 def test_it_says_what_a_bundle_holds(bundle: Bundle, run: Run) -> None:
     figures = {"images": 7, "dataset": "some", "mean_iou": 0.4627, "loss": [0.05, -0.1, 0.2], "agreement": 0.99}
+    engine = {"engine": "engines/a.engine", "precision": "int8", "multiprocessors": 16, "unverified": ["agrees on 3 %"]}
     add_accuracy(bundle, {"cpu-int8": {**figures, "reference": "PyTorch 2.13.0, fp32"}})
-    add_files(open_bundle(bundle.path), {"engines/a.json": b'{"engine": "engines/a.engine", "precision": "int8"}'})
+    add_files(open_bundle(bundle.path), {"engines/a.json": json.dumps(engine).encode()})
     code, out, _ = run("inspect", str(bundle.path))
     assert code == 0
-    for text in (bundle.manifest.network, "fp32, fp16, int8", "key: images", "cpu-int8", "46.27", "engines/a.engine"):
+    for text in (
+        bundle.manifest.network,
+        "fp32, fp16, int8",
+        "key: images",
+        "cpu-int8",
+        "46.27",
+        "engines/a.engine",
+        "multiprocessors 16",
+    ):
         assert text in out
+    assert "accepted unverified" in out
+    assert "agrees on 3 %" in out
     for value in bundle.manifest.calibration["key"].values():
         assert str(value)[:16] in out
 

@@ -115,6 +115,25 @@ def test_an_engine_of_another_machine_is_refused_where_it_was_asked_for(
     assert gpu_machine.left() == []
 
 
+def test_the_name_says_that_an_engine_is_unverified_or_another_board_s(
+    gpu_machine: RecordingCuda, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpu_machine.device = replace(gpu_machine.device, integrated=True)
+    monkeypatch.setattr("trtparse.engines.tensorrt.read_model", lambda probe: "NVIDIA Jetson AGX Orin")
+    board = "NVIDIA Jetson Orin NX"
+    bundle = bundle_with(tmp_path, fake_engine(unverified=("It agrees on 3 %.",), board=board, multiprocessors=8))
+    with open_engine(bundle, "tensorrt") as engine:
+        assert engine.name.endswith(f"accepted unverified, tuned on another board, {board}")
+
+
+def test_an_engine_of_an_orin_with_more_multiprocessors_is_not_opened(
+    gpu_machine: RecordingCuda, tmp_path: Path
+) -> None:
+    bundle = bundle_with(tmp_path, fake_engine(multiprocessors=16))
+    with pytest.raises(MachineError, match="was built for multiprocessors 16, and here it is 8"):
+        open_engine(bundle, "tensorrt")
+
+
 def test_a_bundle_without_an_engine_says_how_to_build_one(gpu_machine: RecordingCuda, tmp_path: Path) -> None:
     bundle = bundle_with(tmp_path, fake_engine())
     with pytest.raises(UsageError, match="has no TensorRT FP16 engine") as caught:
