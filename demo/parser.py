@@ -19,7 +19,7 @@ from ..data.dataset import Image, LabelMap
 from ..data.images import decode_image
 from ..data.letterbox import Letterbox
 from ..engines.base import Engine, Ticket
-from ..errors import DataError, FileNameError
+from ..errors import DataError, FileNameError, UsageError
 from ..files import fitting_name
 from ..labels import NUM_CLASSES
 from .listing import NamedImage

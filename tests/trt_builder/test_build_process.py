@@ -169,7 +169,6 @@ def test_a_build_that_is_interrupted_ends_its_process(graph: Path, left: Path, m
         os.kill(int(str(caught.value)), 0)
 
 
-
 def test_a_signal_to_the_command_ends_the_process_that_builds(
     graph: Path, folders: Path, left: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
