@@ -26,7 +26,7 @@ import onnxruntime
 from onnxruntime.quantization import CalibrationMethod, QuantFormat, quantize_static
 from onnxruntime.quantization.calibrate import CalibrationDataReader
 from trtparse.data.letterbox import Letterbox
-from trtparse.data.lip import open_dataset
+from trtparse.tasks.parsing.files import open_dataset
 
 model, data, output, count = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
 dataset = open_dataset(data, purpose="calibration")

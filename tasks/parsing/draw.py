@@ -28,6 +28,9 @@ _MARGIN = 0.015  # of the shorter side, between a panel and the frame's edge
 _CORNERS = ((False, False), (False, True), (True, False), (True, True))
 
 _PALETTE: NDArray[np.uint8] = palette_bgr()
+LABEL_PNG_KIND = b"\x08\x03\x00\x00\x00"
+"""The end of a label map's IHDR: 8 bits, palette, not interlaced."""
+LABEL_PNG_PALETTE = _PALETTE[:, ::-1].tobytes()
 _LINES = (_PALETTE * (1 - _LINE_LIGHT) + 255 * _LINE_LIGHT).astype(np.uint8)
 
 
@@ -273,8 +276,8 @@ def encode_label_png(labels: LabelMap, text: bytes = b"") -> bytes:
     lines = np.zeros((height, width + 1), np.uint8)  # each line begins with its filter: 0, none
     lines[:, 1:] = labels
     chunks = [
-        (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0)),  # 8 bits, palette, not interlaced
-        (b"PLTE", _PALETTE[:, ::-1].tobytes()),
+        (b"IHDR", struct.pack(">II", width, height) + LABEL_PNG_KIND),
+        (b"PLTE", LABEL_PNG_PALETTE),
         (b"IDAT", zlib.compress(lines.tobytes(), 6)),
         (b"IEND", b""),
     ]
