@@ -10,6 +10,7 @@ VENV ?= .venv
 CONSTRAINTS ?= constraints.txt
 
 BIN := $(VENV)/bin
+PYTHON_PACKAGE := $(if $(filter python3%,$(PYTHON)),$(PYTHON),python3)
 STAMP := $(VENV)/installed
 TEST_STAMP := $(VENV)/installed-for-tests
 CONSTRAINED := $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
@@ -40,13 +41,29 @@ format: $(TEST_STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# Some import ONNX Runtime before trtparse, which turns its telemetry off.
+benchmarks: export ORT_DISABLE_TELEMETRY ?= 1
 benchmarks: $(STAMP)
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
 
+# What is missing is named at once, in one line to type. Without Python, ldconfig tells which libraries are there.
 check-machine:
-	@command -v $(PYTHON) >/dev/null || { echo "Python is missing: apt-get install python3 python3-venv, or make PYTHON=/path/to/python3"; exit 3; }
-	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(not (3, 10) <= v[:2] <= (3, 13))' || { echo "$$($(PYTHON) --version) is not supported: Python 3.10 to 3.13 is. Name one: make PYTHON=python3.11"; exit 3; }
-	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "Python's venv is missing: apt-get install python3-venv"; exit 3; }
+	@missing=; wrong=; \
+	if command -v $(PYTHON) >/dev/null; then \
+		$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(not (3, 10) <= v[:2] <= (3, 13))' || wrong=yes; \
+		$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || missing="$(PYTHON_PACKAGE)-venv"; \
+		loads() { $(PYTHON) -c 'import ctypes, sys; ctypes.CDLL(sys.argv[1])' $$1 2>/dev/null; }; \
+	else \
+		missing="$(PYTHON_PACKAGE) $(PYTHON_PACKAGE)-venv"; \
+		loads() { PATH="$$PATH:/usr/sbin:/sbin" ldconfig -p | grep -q $$1; }; \
+	fi; \
+	if [ "$$(uname)" = Linux ]; then \
+		loads libGL.so.1 || missing="$$missing libgl1"; \
+		loads libgthread-2.0.so.0 || missing="$$missing libglib2.0-0"; \
+	fi; \
+	[ -z "$$wrong" ] || echo "$$($(PYTHON) --version) is not supported: Python 3.10 to 3.13 is. Name one: make PYTHON=python3.11"; \
+	[ -z "$$missing" ] || echo "Missing here: sudo apt-get install" $$missing; \
+	[ -z "$$wrong$$missing" ] || exit 3
 
 $(STAMP): EXTRAS := train,rtx
 # Ray is 147 MB to fetch: for the tests of `parse --ray`, not for a quick start.

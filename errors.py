@@ -41,6 +41,12 @@ class DataError(UsageError):
     """A dataset, image, mask or video is missing or cannot be read."""
 
 
+class FileNameError(UsageError):
+    """A place takes files, but none of this name: it is too long, or has letters that the file system lacks."""
+
+    usual_hint = "Give it another name, or choose an output folder on another disk."
+
+
 class MachineError(TrtparseError):
     """This machine lacks something: a package, a device, a display, disk space."""
 

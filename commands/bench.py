@@ -57,6 +57,11 @@ class Contender:
     "--slots", type=click.IntRange(1, 16), default=2, show_default=True, help="TensorRT's requests in flight."
 )
 @click.option("--cuda-graph", is_flag=True, help="Let TensorRT replay each request as one CUDA graph.")
+@click.option(
+    "--mapped/--copies",
+    default=None,
+    help="TensorRT works in the processor's memory, or on copies in the GPU's own.  [default: mapped on a Jetson]",
+)
 @click.option("--layers", is_flag=True, help="Time every layer of the TensorRT engines as well.")
 @click.option(
     "--output", type=click.Path(path_type=Path, dir_okay=False), help="Write the JSON document there as well."
@@ -71,6 +76,7 @@ def bench(
     warm_up: float,
     slots: int,
     cuda_graph: bool,
+    mapped: bool | None,
     layers: bool,
     output: Path | None,
     threads: int,
@@ -97,8 +103,11 @@ def bench(
         frames = _frames(opened.manifest, count)
         machine = read_machine()
         gpu = machine.gpu is not None
-        contenders = list(_contenders(opened, targets, precisions, threads, slots, cuda_graph, gpu=gpu))
-        before = read_clocks()
+        # What is timed is the GPU, so waiting for it spins.
+        tensorrt = {"slots": slots, "cuda_graph": cuda_graph, "mapped": mapped, "spin": True}
+        contenders = list(_contenders(opened, targets, precisions, threads, tensorrt, gpu=gpu))
+        bus = machine.gpu.bus if machine.gpu is not None else ""
+        before = read_clocks(bus=bus)
         speeds = list(
             _measured(
                 terminal,
@@ -111,7 +120,7 @@ def bench(
                 layers=layers,
             )
         )
-        after = read_clocks()
+        after = read_clocks(bus=bus)
     if not speeds:
         told = "; ".join(f"{label}: {reason}" for label, reason in skipped)
         raise UsageError(f"Nothing of {bundle} runs here. {told}".strip(), "See what is missing: trtparse doctor")
@@ -165,12 +174,16 @@ def _contenders(
     targets: Sequence[str],
     precisions: Sequence[str],
     threads: int,
-    slots: int,
-    cuda_graph: bool,
+    tensorrt: dict[str, Any],
     *,
     gpu: bool,
 ) -> Iterator[Contender]:
-    """Everything that was asked for, PyTorch first: it is what the others are set against."""
+    """Everything that was asked for, PyTorch first: it is what the others are set against.
+
+    Args:
+        tensorrt: how its engines are opened.
+        gpu: there is one.
+    """
     from ..engines import open_engine
     from ..engines.manifest import engine_names
 
@@ -193,7 +206,7 @@ def _contenders(
         for precision in precisions or _engine_precisions(bundle):
             yield Contender(
                 f"TensorRT {precision}",
-                lambda p=precision: open_engine(bundle, "tensorrt", p, slots=slots, cuda_graph=cuda_graph),  # type: ignore[misc]
+                lambda p=precision: open_engine(bundle, "tensorrt", p, **tensorrt),  # type: ignore[misc]
             )
 
 
@@ -266,10 +279,13 @@ def _show(
 ) -> None:
     from rich.table import Table
 
+    from .tables import print_table
+
     base = next((speed for _, speed in speeds if speed.target == "pytorch" and speed.precision == "fp32"), None)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for position, column in enumerate(("ms per call", "p50", "p90", "p99", "alone", "frames/s", "× PyTorch")):
-        table.add_column(column, justify="left" if position == 0 else "right", no_wrap=True)
+        words = position == 0
+        table.add_column(column, justify="left" if words else "right", no_wrap=not words, overflow="fold")
     for label, speed in speeds:
         single, alone = speed.host_to_host, speed.engine_alone
         table.add_row(
@@ -280,7 +296,7 @@ def _show(
             "" if base is None else f"{base.host_to_host.p50 / single.p50:.2f}",
         )
     out = terminal.out
-    out.print(table)
+    print_table(out, table)
     for label, speed in speeds:
         if speed.overhead is not None:
             flying = f"with {speed.in_flight} requests in flight"

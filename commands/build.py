@@ -135,6 +135,7 @@ def build(
     """
     from ..engines import open_bundle
     from ..engines.bundle import recover
+    from ..storage.files import check_output_file
     from .terminal import Terminal, show_build, show_skipped
 
     if source is not None:
@@ -145,6 +146,8 @@ def build(
             )
     # What can be refused is refused before any work is done.
     engine = engine_spec(precision or "fp16", target, options)
+    if options["log"] is not None:
+        check_output_file(options["log"])
     if engine is not None and engine.target == "tensorrt-rtx":
         from ..engines.machine.dependencies import require
 
@@ -164,9 +167,15 @@ def build(
             show_skipped(terminal, skipped)
         engines: list[dict[str, Any]] = []
         if engine is not None:
-            from ..trt_builder.compile import build_engines
+            from ..trt_builder.compile import HowToBuild, build_engines
 
-            bundle, engines = build_engines(bundle, engine, terminal.stage)
+            how = HowToBuild(
+                options["log"],
+                verbose=options["verbose"],
+                told=terminal.note if options["verbose"] else lambda _: None,
+                accept_unverified=options["accept_unverified"],
+            )
+            bundle, engines = build_engines(bundle, engine, terminal.stage, how=how)
         if result is not None:
             from ..validation.report.page import write_report
 

@@ -151,11 +151,12 @@ def _show(terminal: Terminal, selection: Selection, document: dict[str, Any], fi
 
     from ..calibration.selection import SPREADS
     from ..labels import CLASS_NAMES
+    from .tables import print_table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column(selection.classes_from and f"class, from {selection.classes_from}", no_wrap=True)
-    table.add_column("images", justify="right")
-    table.add_column("")
+    table.add_column("images", justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
     total = len(document["images"])
     if selection.classes_from:
         for label, name in enumerate(CLASS_NAMES):
@@ -164,7 +165,7 @@ def _show(terminal: Terminal, selection: Selection, document: dict[str, Any], fi
         table.add_row(f"[bold]{spread.title}[/bold]", "", "")
         for name in spread.intervals:
             _add_row(table, name, selection.spread[spread.name].get(name, 0), total)
-    terminal.out.print(table)
+    print_table(terminal.out, table)
     terminal.out.print()
     from .terminal import show_skipped
 

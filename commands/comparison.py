@@ -15,7 +15,7 @@ import click
 
 from ..errors import AccuracyError, UsageError
 from ..storage.files import check_output_file
-from .command_line import INTERRUPTED
+from ..storage.interrupts import exit_code as interrupted_code
 from .options import open_data, rebuild
 
 if TYPE_CHECKING:
@@ -203,7 +203,7 @@ def _write_report(terminal: Terminal, result: ValidationResult, bundle: Bundle, 
         result,
         folder,
         ranges=ranges_of(bundle),
-        sensitivity=_sensitivity_of(bundle),
+        sensitivity=_sensitivity_of(terminal, bundle),
         calibration=bundle.manifest.calibration,
         command=command,
     )
@@ -213,14 +213,14 @@ def _write_report(terminal: Terminal, result: ValidationResult, bundle: Bundle, 
 
 
 def exit_code(result: ValidationResult) -> int:
-    """0, 4 where an engine loses more than the tolerance, or the shell's code for a run that Ctrl-C ended."""
+    """0, 4 where an engine loses more than the tolerance, or the shell's code for a run that was interrupted."""
     if result.partial:
-        return INTERRUPTED
+        return interrupted_code()
     return 0 if result.passed else AccuracyError.exit_code
 
 
 def show(terminal: Terminal, result: ValidationResult, folder: Path | None) -> None:
-    """The result, and after Ctrl-C how to go on."""
+    """The result, and after an interrupt how to go on."""
     from .terminal import show_validation
 
     show_validation(terminal, result)
@@ -239,8 +239,9 @@ def ranges_of(bundle: Bundle) -> dict[str, tuple[float, float]] | None:
     return {name: (float(low), float(high)) for name, (low, high) in values["ranges"].items()}
 
 
-def _sensitivity_of(bundle: Bundle) -> dict[str, float] | None:
-    """What ``trtparse sensitivity`` found last, where it was this bundle."""
+def _sensitivity_of(terminal: Terminal, bundle: Bundle) -> dict[str, float] | None:
+    """What ``trtparse sensitivity`` found last, where it was this bundle and this measure."""
+    from ..calibration.budget.score import EARLIER, is_of_earlier_version
     from ..engines.bundle import GRAPHS
 
     path = bundle.path / SENSITIVITY_NAME
@@ -248,6 +249,9 @@ def _sensitivity_of(bundle: Bundle) -> dict[str, float] | None:
         return None
     found = json.loads(path.read_text("utf-8"))
     if found["graph_sha256"] != bundle.manifest.files.get(GRAPHS["fp32"]):
+        return None
+    if is_of_earlier_version(found["whole"]):
+        terminal.note(f"{path} was measured {EARLIER}: the report leaves it out until trtparse sensitivity runs again.")
         return None
     return {entry["layer"]: 100 - entry["score"]["agreement"] for entry in found["layers"]}
 

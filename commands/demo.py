@@ -40,7 +40,7 @@ DETECT_EVERY = 5
 @click.option(
     "--output",
     type=click.Path(path_type=Path),
-    help="The annotated video.  [default: <SOURCE>-parsed.mp4, where nothing else is asked for]",
+    help="The annotated video.  [default: <SOURCE>-parsed.mp4, or -parsed-2.mp4, where nothing else is asked for]",
 )
 @click.option("--show", is_flag=True, help="Show it in a window; q ends.")
 @click.option(
@@ -62,6 +62,12 @@ DETECT_EVERY = 5
     type=click.Path(path_type=Path),
     metavar="FILE",
     help="Write a line per frame: time, people, pixels per class.",
+)
+@click.option(
+    "--fps",
+    type=click.FloatRange(0, 1000, min_open=True),
+    metavar="RATE",
+    help="Frames per second, of images.  [default: 25 where they are numbered, 2 where not]",
 )
 @click.option(
     "--policy",
@@ -110,7 +116,7 @@ def demo(
     from ..engines import open_engine
     from .terminal import Terminal, show_demo
 
-    _check(options)
+    _check(options, sourced=source is not None)
     with Terminal(as_json=as_json) as terminal, ExitStack() as stack:
         engine = stack.enter_context(
             open_engine(
@@ -125,7 +131,7 @@ def demo(
         notices = _Notices(terminal)
         frames = _open(stack, source, options, notices)
         finder = _finder(options, frames, threads)
-        sinks = _sinks(stack, source, frames, options)
+        sinks = _sinks(stack, source, frames, options, notices)
         page = notices.page = _page(stack, frames, engine, options)
         observers = _observers(stack, page, options)
         if any(sink.path is not None for sink in sinks):
@@ -161,7 +167,7 @@ class _Notices:
             self.page.say(sentence)
 
 
-def _check(options: dict[str, Any]) -> None:
+def _check(options: dict[str, Any], *, sourced: bool) -> None:
     """Refuse what does not go together before anything is opened."""
     if options["people"] != "detect":
         given = [
@@ -174,6 +180,8 @@ def _check(options: dict[str, Any]) -> None:
         ]
         if given:
             raise UsageError(f"{given[0]} is for finding people.", "Add --people detect.")
+    if options["fps"] is not None and not sourced:
+        raise UsageError("--fps is for images; the walking figure has a rate of its own.", "Name a folder of images.")
     if options["token"] is not None and options["serve"] is None and "TRTPARSE_TOKEN" not in os.environ:
         raise UsageError("--token is for the page of --serve.", "Add --serve HOST:PORT, or leave it out.")
 
@@ -182,7 +190,7 @@ def _open(stack: ExitStack, source: str | None, options: dict[str, Any], notify:
     if source is not None:
         from ..demo.open_source import open_source
 
-        return stack.enter_context(open_source(source, options["policy"], notify))
+        return stack.enter_context(open_source(source, options["policy"], notify, fps=options["fps"]))
     from ..data.synthetic import WalkingFigure
     from ..demo.sources import ArraySource
 
@@ -214,7 +222,13 @@ def _finder(options: dict[str, Any], frames: FrameSource, threads: int) -> Peopl
     return PeopleFinder(detector, every=options["detect_every"] or DETECT_EVERY, track=track)
 
 
-def _sinks(stack: ExitStack, source: str | None, frames: FrameSource, options: dict[str, Any]) -> list[FrameSink]:
+def _sinks(
+    stack: ExitStack,
+    source: str | None,
+    frames: FrameSource,
+    options: dict[str, Any],
+    notify: Callable[[str], None],
+) -> list[FrameSink]:
     from ..demo.sinks import VideoSink, WindowSink
 
     sinks: list[FrameSink] = []
@@ -222,16 +236,25 @@ def _sinks(stack: ExitStack, source: str | None, frames: FrameSource, options: d
         sinks.append(stack.enter_context(WindowSink("trtparse", frames.size)))
     output = options["output"]
     if output is None and not any(options[name] for name in ("show", "serve", "labels", "jsonl")):
-        output = Path(f"{_stem(source, frames)}-parsed.mp4")
+        output = _free(f"{_stem(source, frames)}-parsed", notify) if source else Path("walking-figure-parsed.mp4")
     if output is not None:
         sinks.append(stack.enter_context(VideoSink(output, frames.fps, frames.size)))
     return sinks
 
 
-def _stem(source: str | None, frames: FrameSource) -> str:
+def _free(stem: str, notify: Callable[[str], None]) -> Path:
+    """A name that nobody chose replaces no video, which may be another folder's."""
+    output, number = Path(f"{stem}.mp4"), 1
+    while output.exists():
+        number += 1
+        output = Path(f"{stem}-{number}.mp4")
+    if number > 1:
+        notify(f"{stem}.mp4 is there already; this video becomes {output} (--output {stem}.mp4 replaces it).")
+    return output
+
+
+def _stem(source: str, frames: FrameSource) -> str:
     """What to call a video by its source. A source's name holds no password; an address may."""
-    if source is None:
-        return "walking-figure"
     if frames.path is not None:
         return frames.path.stem
     return re.sub(r"[^A-Za-z0-9]+", "-", Path(frames.name).stem if Path(source).exists() else frames.name).strip("-")

@@ -67,13 +67,15 @@ def _show(machine: Machine, findings: tuple[Finding, ...]) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    from .tables import print_table
+
     console = Console(highlight=False, markup=False, emoji=False)
     facts = Table.grid(padding=(0, 2))
     facts.add_column(no_wrap=True, style="bold")
     facts.add_column(overflow="fold")
     for name, value in _facts(machine):
         facts.add_row(name, value)
-    console.print(facts)
+    print_table(console, facts)
     console.print()
     table = Table.grid(padding=(0, 2))
     table.add_column(no_wrap=True)
@@ -82,7 +84,7 @@ def _show(machine: Machine, findings: tuple[Finding, ...]) -> None:
     for finding in findings:
         mark, style = _MARKS[finding.state]
         table.add_row(Text(mark, style), finding.topic, finding.text)
-    console.print(table)
+    print_table(console, table)
     fixes = [finding for finding in findings if finding.fix]
     if fixes:
         console.print("\nTo type:")

@@ -21,6 +21,8 @@ _ENGINE_FACTS = (
     "tensorrt",
     "compute_capability",
     "gpu",
+    "multiprocessors",
+    "board",
     "jetpack",
     "power_mode",
     "seconds",
@@ -42,6 +44,7 @@ def inspect(bundle: Path, as_json: bool, debug: bool) -> None:
     from rich.table import Table
 
     from ..engines import open_bundle
+    from .tables import print_table
     from .terminal import Terminal
 
     with Terminal(as_json=as_json) as terminal:
@@ -56,7 +59,7 @@ def inspect(bundle: Path, as_json: bool, debug: bool) -> None:
     table.add_column(overflow="fold")
     for name, value in _rows(opened, manifest, engines):
         table.add_row(name, value)
-    Console(highlight=False, markup=False).print(table)
+    print_table(Console(highlight=False, markup=False), table)
 
 
 def _rows(bundle: Bundle, manifest: dict[str, Any], engines: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
@@ -77,12 +80,16 @@ def _rows(bundle: Bundle, manifest: dict[str, Any], engines: list[dict[str, Any]
     for engine in engines:
         facts = [f"{name.replace('_', ' ')} {engine[name]}" for name in _ENGINE_FACTS if engine.get(name) is not None]
         yield f"engine {engine['engine']}", ", ".join(facts)
+        for reason in engine.get("unverified", ()):
+            yield "accepted unverified", reason
     yield "built with", ", ".join(f"{name} {version}" for name, version in manifest["versions"].items())
     yield "files", f"{len(manifest['files'])}, all as bundle.json has them"
 
 
 def _accuracy(figures: dict[str, Any]) -> str:
     """Mean IoU, loss and agreement in points; --json has every class."""
+    from ..calibration.budget.score import EARLIER, is_of_earlier_version, told_invented
+
     facts = [f"{figures['images']} of {figures['dataset']}"]
     if figures["mean_iou"] is not None:
         facts.append(f"mIoU {100 * figures['mean_iou']:.2f}")
@@ -92,6 +99,10 @@ def _accuracy(figures: dict[str, Any]) -> str:
     # Older bundles have the pixels alone.
     if figures.get("agreement_mean_iou") is not None:
         facts.append(f"mIoU with its label maps {100 * figures['agreement_mean_iou']:.2f}")
+    if is_of_earlier_version(figures):
+        facts.append(f"measured {EARLIER}")
+    elif figures["invented_pixels"]:
+        facts.append(told_invented(figures["invented_pixels"], figures["invented_classes"]))
     return ", ".join(facts)
 
 
@@ -101,10 +112,7 @@ def _calibration_rows(calibration: dict[str, Any]) -> Iterator[tuple[str, str]]:
             for field, part in value.items():
                 yield f"key: {field}", str(part)
         elif name == "methods":
-            yield (
-                "methods tried",
-                ", ".join(f"{key} {score['agreement']:.2f}" for key, score in value.items()) or "none",
-            )
+            yield "methods tried", _methods(value)
         elif name == "search":
             yield "budget", _budget(value)
         elif name == "warnings":
@@ -116,12 +124,20 @@ def _calibration_rows(calibration: dict[str, Any]) -> Iterator[tuple[str, str]]:
             yield f"calibration {name.replace('_', ' ')}", told
 
 
+def _methods(scores: dict[str, dict[str, Any]]) -> str:
+    from ..calibration.budget.score import EARLIER, is_of_earlier_version
+
+    told = ", ".join(f"{name} {score['agreement']:.2f}" for name, score in scores.items()) or "none"
+    return f"{told} (measured {EARLIER})" if any(map(is_of_earlier_version, scores.values())) else told
+
+
 def _budget(search: dict[str, Any]) -> str:
-    from ..calibration.budget.score import Score
+    from ..calibration.budget.score import EARLIER, Score, is_of_earlier_version
 
     score = Score.from_dict(search["score"])
     given_back = ", ".join(search["given_back"]) or "nothing"
-    return f"at most {search['max_drop']:g} {score.unit}: {score.drop:.2f} are lost; in FP16 for it: {given_back}"
+    lost = f"{score.drop:.2f} are lost" + (f" ({EARLIER})" if is_of_earlier_version(search["score"]) else "")
+    return f"at most {search['max_drop']:g} {score.unit}: {lost}; in FP16 for it: {given_back}"
 
 
 def _by_reason(layers: dict[str, str]) -> str:

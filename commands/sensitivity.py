@@ -159,14 +159,15 @@ def _show(found: Sensitivity, top: int) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from ..calibration.budget.score import Score
+    from ..calibration.budget.score import Score, told_invented
     from ..validation.verdict import NOTHING, signed
+    from .tables import print_table
 
     console = Console(highlight=False, soft_wrap=True)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("layer", "what it is", "multiply-\nadds", "agreement\nlost", "mIoU\nlost", "SQNR,\ndB"):
         words = column in ("layer", "what it is")
-        table.add_column(column, justify="left" if words else "right", no_wrap=words)
+        table.add_column(column, justify="left" if words else "right", no_wrap=not words, overflow="fold")
 
     def values(score: Score) -> tuple[str, str, str]:
         return (
@@ -181,7 +182,10 @@ def _show(found: Sensitivity, top: int) -> None:
         table.add_row(f"and {len(found.layers) - top} more", "", "", "", "", "")
     table.add_section()
     table.add_row("all of them", "", "", *values(found.whole))
-    console.print(table)
+    print_table(console, table)
     console.print(
         f"Each layer alone in INT8, on {found.whole.images} held-out images; losses in points of 100", style="dim"
     )
+    if found.whole.left_out:
+        told = told_invented(found.whole.invented_pixels, found.whole.invented_classes)
+        console.print(f"Agreement without {', '.join(found.whole.left_out)}; all of them in INT8: {told}", style="dim")

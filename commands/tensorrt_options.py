@@ -23,6 +23,8 @@ COMPUTE_CAPABILITIES = ("7.5", "8.0", "8.6", "8.9", "12.0", "12.1")
 DEFAULT_LEVEL = 3
 """TensorRT's own."""
 
+EXPERIMENTAL = "[experimental: not run on a GPU yet]"
+
 ENGINE_OPTIONS = (
     "capabilities",
     "batch_profile",
@@ -35,6 +37,9 @@ ENGINE_OPTIONS = (
     "hardware_compatible",
     "sparsity",
     "refit",
+    "log",
+    "verbose",
+    "accept_unverified",
 )
 """Names of the parameters that :func:`tensorrt_options` adds, ``target`` apart."""
 
@@ -45,6 +50,7 @@ _DEFAULTS = {
     "optimization_level": DEFAULT_LEVEL,
     "timing_cache": None,
     "dla": None,
+    "log": None,
 }
 """Of those that are no flags."""
 
@@ -108,13 +114,36 @@ def tensorrt_options(command: Command) -> Command:
                 "--dla",
                 type=click.IntRange(0),
                 metavar="CORE",
-                help="Run on this deep-learning accelerator of a Jetson.",
+                help=f"{EXPERIMENTAL} Run on this deep-learning accelerator of a Jetson; needs --gpu-fallback.",
             ),
             click.option("--gpu-fallback", is_flag=True, help="With --dla: what it lacks runs on the GPU."),
-            click.option("--version-compatible", is_flag=True, help="Later TensorRTs of the same major run it too."),
-            click.option("--hardware-compatible", is_flag=True, help="Ampere GPUs and later ones run it too."),
-            click.option("--sparsity", is_flag=True, help="Use kernels for weights that are sparse, two of four."),
-            click.option("--refit", is_flag=True, help="The engine's weights can be changed later."),
+            click.option(
+                "--version-compatible",
+                is_flag=True,
+                help=f"{EXPERIMENTAL} Later TensorRTs of the same major run it too.",
+            ),
+            click.option(
+                "--hardware-compatible", is_flag=True, help=f"{EXPERIMENTAL} Ampere GPUs and later ones run it too."
+            ),
+            click.option(
+                "--sparsity",
+                is_flag=True,
+                help=f"{EXPERIMENTAL} Use kernels for weights that are sparse, two of four.",
+            ),
+            click.option("--refit", is_flag=True, help=f"{EXPERIMENTAL} The engine's weights can be changed later."),
+            click.option(
+                "--log",
+                type=click.Path(path_type=Path, dir_okay=False),
+                help="Write all that TensorRT says into this file.",
+            ),
+            click.option(
+                "--verbose", is_flag=True, help="Show what TensorRT says, every kernel that it tries included."
+            ),
+            click.option(
+                "--accept-unverified",
+                is_flag=True,
+                help="Keep an engine that fails its checks; its manifest says so.",
+            ),
         )
     ):
         command = option(command)

@@ -15,6 +15,9 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.table import Column, Table
 from rich.text import Text
 
+from ..data.image_files import left_out
+from .tables import print_table
+
 if TYPE_CHECKING:
     from ..demo.result import DemoResult
     from ..engines import Bundle
@@ -128,7 +131,8 @@ def _left(seconds: float) -> str:
 def _table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for position, column in enumerate(columns):
-        table.add_column(column, justify="left" if position == 0 else "right", no_wrap=True)
+        words = position == 0
+        table.add_column(column, justify="left" if words else "right", no_wrap=not words, overflow="fold")
     return table
 
 
@@ -154,10 +158,12 @@ def show_build(
         agreement = engine["parity"].get("pixel_agreement")
         seen = "not run here" if agreement is None else f"{100 * agreement:.2f} %"
         table.add_row(engine["engine"], f"{engine['bytes'] / 1e6:.1f} MB", seen)
-    terminal.out.print(table)
+    print_table(terminal.out, table)
     for engine in engines:
         for note in engine["settings"].get("notes", ()):
             terminal.out.print(f"Note:       {note}", markup=False)
+        for reason in engine.get("unverified", ()):
+            terminal.out.print(f"Unverified: {reason}", markup=False)
     terminal.out.print()
     if manifest.calibration:
         _show_calibration(terminal, manifest.calibration)
@@ -181,6 +187,8 @@ def _show_cache(terminal: Terminal, cache: CalibrationCache) -> None:
 
 
 def _show_calibration(terminal: Terminal, calibration: dict[str, Any]) -> None:
+    from ..calibration.budget.score import EARLIER, is_of_earlier_version
+
     skipped = f", {calibration['skipped']} unreadable ones skipped" if calibration["skipped"] else ""
     terminal.out.print(
         f"Calibrated: by {calibration['method']}, on {calibration['images']} images "
@@ -191,7 +199,8 @@ def _show_calibration(terminal: Terminal, calibration: dict[str, Any]) -> None:
     methods = calibration.get("methods", {})
     if len(methods) > 1:
         tried = ", ".join(f"{name} {score['agreement']:.2f}" for name, score in methods.items())
-        terminal.out.print(f"Tried:      agreement mIoU of {tried}", markup=False)
+        earlier = f" ({EARLIER})" if any(map(is_of_earlier_version, methods.values())) else ""
+        terminal.out.print(f"Tried:      agreement mIoU of {tried}{earlier}", markup=False)
     returned = calibration.get("search", {}).get("given_back", [])
     budget = f", {len(returned)} of them for the budget" if returned else ""
     terminal.out.print(
@@ -208,6 +217,8 @@ def _show_accuracy(terminal: Terminal, manifest: Manifest) -> None:
     if not manifest.calibration.get("validated", True):
         terminal.out.print("Measured:   nothing (--no-validate); trtparse validate does it")
         return
+    from ..calibration.budget.score import EARLIER, is_of_earlier_version, told_invented
+
     for name, figures in manifest.accuracy.items():
         target = name.removesuffix("-int8")
         loss = (
@@ -215,18 +226,22 @@ def _show_accuracy(terminal: Terminal, manifest: Manifest) -> None:
             if figures["loss"] is None
             else "loses {:+.2f} mIoU ({:+.2f} to {:+.2f})".format(*figures["loss"])
         )
+        earlier = f", {EARLIER}" if is_of_earlier_version(figures) else ""
         terminal.out.print(
             f"Measured:   INT8 ({target}) {loss}, {100 * figures['agreement']:.2f} % of the pixels as in "
-            f"{figures['reference'].partition(',')[0]}; {figures['images']} held-out images",
+            f"{figures['reference'].partition(',')[0]}; {figures['images']} held-out images{earlier}",
             markup=False,
         )
+        if figures.get("invented_pixels"):
+            told = told_invented(figures["invented_pixels"], figures["invented_classes"])
+            terminal.out.print(f"            It {told}", markup=False)
 
 
 def show_validation(terminal: Terminal, result: ValidationResult) -> None:
     if terminal.as_json:
         terminal.result(result.to_dict())
         return
-    from ..validation.report.table import render
+    from .validation_table import render
 
     render(result, Console(highlight=False))
 
@@ -238,13 +253,13 @@ def show_demo(terminal: Terminal, result: DemoResult) -> None:
         return
     from dataclasses import asdict
 
-    table = _table(*asdict(result.stages))
-    table.add_row(*(f"{value:.1f} ms" for value in asdict(result.stages).values()))
+    table = _table("ms", *asdict(result.stages))
+    table.add_row("per frame", *(f"{value:.1f}" for value in asdict(result.stages).values()))
     terminal.out.print(
         f"{result.frames} frames in {result.seconds:.1f} s: {result.fps:.1f} FPS end to end, {result.engine}"
     )
-    terminal.out.print(table)
-    terminal.out.print("per frame; the stages overlap", style="dim")
+    print_table(terminal.out, table)
+    terminal.out.print("the stages overlap", style="dim")
     if result.people is not None:
         terminal.out.print(f"People: {result.people}")
     if result.flicker is not None:
@@ -256,7 +271,7 @@ def show_demo(terminal: Terminal, result: DemoResult) -> None:
         terminal.out.print(f"{result.frames_dropped} frames were left out to keep up with the source.")
     if result.frames_missing:
         terminal.out.print(
-            f"{result.frames_missing} frames that the file's header lists could not be decoded: is it whole?"
+            f"{result.frames_missing} frames that should be there could not be decoded: is the source whole?"
         )
     if result.output is not None:
         terminal.out.print(f"Video: {result.output}", markup=False)
@@ -273,6 +288,11 @@ def show_parse(terminal: Terminal, result: ParseResult) -> None:
     terminal.out.print(f"{images} parsed into {result.output}{found}", markup=False)
     if result.index is not None:
         terminal.out.print(f"Index: {result.index}", markup=False)
+    others = left_out(result.left_out)
+    for note in [others + "."] * bool(others) + [note for _, note in result.notes[:5]]:
+        terminal.note(note)
+    if result.noted_images > 5:
+        terminal.note(f"and {result.noted_images - 5} more such overlays")
     skipped = [(str(path), reason) for path, reason in result.skipped]
     show_skipped(terminal, skipped, result.skipped_images)
 

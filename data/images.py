@@ -3,8 +3,8 @@
 Files are read with Python and decoded from memory, so that any path works and every way of failing is told
 apart. Half a file is an error: libjpeg would fill the missing part with grey and only warn.
 
-Pixels come as they are stored, unless asked otherwise: label maps are drawn on the stored pixels, so an EXIF
-orientation must not turn the photograph under its label map.
+Pixels come as they are stored, unless asked otherwise: an EXIF orientation must not turn a photograph under a label
+map that was drawn on the stored pixels.
 """
 
 from __future__ import annotations
@@ -22,23 +22,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
-from ..labels import IGNORE_LABEL, NUM_CLASSES
 from ..storage.files import replace_bytes
 from .dataset import Image, LabelMap
+from .image_header import stored_size
+from .label_palette import VALID_LABEL, AmbiguousPaletteError, ids_by_index
+from .quiet import quiet_opencv
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _JPEG_SIGNATURE = b"\xff\xd8\xff"
 _PNG_PALETTE = 3
+_LONGEST_SIDE = 1_000_000  # libpng ends there (PNG_USER_WIDTH_MAX), OpenCV a little later
 _COPY_AGAIN = "Copy or download the file again."
+_MOST_PIXELS = 1 << 28
+"""Phones take 200 million; a small file that unpacks to more would take the memory of everything else."""
 
 # In a scan's data a marker is FF and a byte that is neither 00 (a stuffed FF), RST0-7 nor a fill byte.
 _JPEG_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
 _JPEG_SCAN, _JPEG_END = 0xDA, 0xD9
 _JPEG_BARE_MARKERS = frozenset({0x01, *range(0xD0, 0xD9)})
 
-_VALID_LABEL = np.zeros(1 << 16, np.bool_)
-_VALID_LABEL[:NUM_CLASSES] = True
-_VALID_LABEL[IGNORE_LABEL] = True
+_SPREAD_TO_16_BITS = 257  # 255 of 8 bits is 65535 of 16
 
 
 def read_image(path: str | os.PathLike[str], *, upright: bool = False) -> Image:
@@ -53,7 +56,7 @@ def read_image(path: str | os.PathLike[str], *, upright: bool = False) -> Image:
         (H, W, 3) uint8, BGR. Grey becomes three channels, 16 bits become 8, transparency is dropped.
 
     Raises:
-        DataError: the file is missing, empty, cut off or not an image.
+        DataError: the file is missing, empty, cut off, too large or not an image.
     """
     return decode_image(read_bytes(path), path, upright=upright)
 
@@ -69,6 +72,12 @@ def decode_image(data: bytes, path: str | os.PathLike[str], *, upright: bool = F
     if not data:
         raise DataError(f"{path} is empty.", _COPY_AGAIN)
     _check_complete(data, path)
+    height, width = stored_size(data) or (0, 0)
+    if height * width > _MOST_PIXELS or max(height, width) > _LONGEST_SIDE:
+        raise DataError(
+            f"{path} is {width}x{height} pixels; {_MOST_PIXELS} are read, and {_LONGEST_SIDE} a side.",
+            "Save the image in a smaller size.",
+        )
     flags = cv2.IMREAD_COLOR if upright else cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     return _decode(data, flags, path)
 
@@ -76,15 +85,16 @@ def decode_image(data: bytes, path: str | os.PathLike[str], *, upright: bool = F
 def read_label_map(path: str | os.PathLike[str]) -> LabelMap:
     """Read a label map: a PNG whose pixel values are the class ids.
 
-    Of a palette PNG the indices are read, whatever its colours are; of three equal channels the first.
-    Transparency, gamma and the like are ignored.
+    Of a palette PNG the indices are read, or the grey levels where an optimiser made a palette of them
+    (:mod:`.label_palette`); of three equal channels the first. 8 bits that were spread over 16 come back as they
+    were. Transparency, gamma and the like are ignored.
 
     Returns:
         (H, W) uint8 with values 0..19 and 255 (ignore).
 
     Raises:
-        DataError: as :func:`read_image`; or the file is no PNG, is a coloured rendering of a label map, or
-            holds a value that is no class.
+        DataError: as :func:`read_image`; or the file is no PNG, is a coloured rendering of a label map, holds a
+            value that is no class, or has a palette that can be read in two ways.
     """
     data = read_bytes(path)
     if not data:
@@ -106,13 +116,37 @@ def read_label_map(path: str | os.PathLike[str]) -> LabelMap:
         pixels = np.ascontiguousarray(pixels[..., 0])
     if factor > 1:
         pixels = pixels // factor
-    valid = np.take(_VALID_LABEL, pixels)
+    pixels = _by_palette(pixels, data, path)
+    if pixels.dtype == np.uint16 and not (pixels % _SPREAD_TO_16_BITS).any():
+        pixels = pixels // _SPREAD_TO_16_BITS
+    valid = np.take(VALID_LABEL, pixels)
     if not valid.all():
         raise DataError(
             f"{path} holds the value {int(pixels[~valid][0])}, which is no class.",
             "Label maps hold the class ids 0..19 of LIP, and 255 for pixels to ignore.",
         )
     return cast(LabelMap, pixels.astype(np.uint8, copy=False))
+
+
+def _by_palette(pixels: NDArray[np.uint8], data: bytes, path: str | os.PathLike[str]) -> NDArray[np.uint8]:
+    """The classes that a palette's indices stand for; ``pixels`` as they are where there is no palette."""
+    parts = dict(png_chunks(data, path))
+    if parts[b"IHDR"][9] != _PNG_PALETTE or b"PLTE" not in parts:
+        return pixels
+    palette = np.frombuffer(parts[b"PLTE"], np.uint8)
+    palette = palette[: len(palette) // 3 * 3].reshape(-1, 3)
+    shown = np.ones(len(palette), np.bool_)
+    opacity = np.frombuffer(parts.get(b"tRNS", b""), np.uint8)[: len(palette)]
+    shown[: len(opacity)] = opacity > 0
+    used = np.flatnonzero(np.bincount(pixels.ravel(), minlength=256))
+    try:
+        ids = ids_by_index(palette, shown, used)
+    except AmbiguousPaletteError as error:
+        raise DataError(
+            f"{path} can be read in two ways: {error}.",
+            "Save it without a palette: a grey PNG whose pixel values are the class ids.",
+        ) from None
+    return pixels if ids is None else cast("NDArray[np.uint8]", np.take(ids, pixels))
 
 
 def write_png(path: str | os.PathLike[str], array: NDArray[np.uint8]) -> None:
@@ -159,7 +193,8 @@ def read_failed(path: str | os.PathLike[str], error: OSError) -> DataError:
 
 def _decode(data: bytes, flags: int, path: str | os.PathLike[str]) -> NDArray[np.uint8]:
     try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        with quiet_opencv():
+            pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except cv2.error as error:
         reason = str(error.err or error).strip()
         raise DataError(f"{path} cannot be decoded: {reason}.", "Save the image again, in a smaller size.") from error

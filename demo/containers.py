@@ -16,6 +16,10 @@ _MP4_KINDS = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
 _MATROSKA = b"\x1a\x45\xdf\xa3"
 # RFC 9559 §5.1.4.1.21: CodecID is the element 86 with its length in a byte; those of sound begin with A_.
 _MATROSKA_SOUND = re.compile(rb"\x86[\x83-\xbf]A_[A-Z]")
+_MATROSKA_PICTURES = re.compile(rb"\x86[\x83-\xbf]V_[A-Z]")
+# MP3 with and without a tag, FLAC, AAC's ADTS.
+_SOUND = re.compile(rb"ID3|fLaC|\xff[\xe2-\xe7\xf2-\xf7\xfa\xfb]|\xff[\xf0\xf1\xf8\xf9]|RIFF....WAVE", re.DOTALL)
+_OGG, _OGG_SOUND, _OGG_PICTURES = b"OggS", re.compile(rb"OpusHead|\x01vorbis|Speex  |\x7fFLAC"), b"\x80theora"
 _SEARCHED_FOR_SOUND = 1 << 20
 _LARGEST_INDEX = 1 << 26
 """Bytes of ``moov``; a day of video has some 30 MB."""
@@ -33,6 +37,7 @@ class Container:
         lacks_index: an mp4 or mov without ``moov``.
         cut_off: one that ends inside a box.
         has_audio: there is sound in it; of an MPEG transport stream nobody knows, and it is False.
+        only_audio: and no moving picture; a cover is none.
         times: (n,) float64, seconds at which its header has the pictures decoded; None where it does not tell.
         constant: the format has no other than a constant rate.
     """
@@ -41,6 +46,7 @@ class Container:
     lacks_index: bool = False
     cut_off: bool = False
     has_audio: bool = False
+    only_audio: bool = False
     times: NDArray[np.float64] | None = None
     constant: bool = False
 
@@ -53,10 +59,14 @@ class Container:
                 return cls._of_boxes(file)
             head += file.read(_SEARCHED_FOR_SOUND)
         if head.startswith(_MATROSKA):
-            return cls(has_audio=_MATROSKA_SOUND.search(head) is not None)
+            sound = _MATROSKA_SOUND.search(head) is not None
+            return cls(has_audio=sound, only_audio=sound and _MATROSKA_PICTURES.search(head) is None)
         if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
             return cls(counts_frames=True, has_audio=b"strh8\x00\x00\x00auds" in head, constant=True)
-        return cls(counts_frames=head[:4] == b"GIF8")
+        sound = _SOUND.match(head) is not None
+        if head.startswith(_OGG):
+            sound = _OGG_SOUND.search(head) is not None and _OGG_PICTURES not in head
+        return cls(counts_frames=head[:4] == b"GIF8", has_audio=sound, only_audio=sound)
 
     @classmethod
     def _of_boxes(cls, file: BinaryIO) -> Container:
@@ -83,11 +93,13 @@ class Container:
         index = file.read(stop - start) if stop - start <= _LARGEST_INDEX else b""
         tracks = [_Track(body) for kind, body in _boxes(index) if kind == b"trak"]
         times = next((track.times for track in tracks if track.handler == b"vide"), None)
+        handlers = {track.handler for track in tracks}
         return cls(
             counts_frames=indexed and not fragmented,
             lacks_index=not indexed,
             cut_off=offset > end,
-            has_audio=any(track.handler == b"soun" for track in tracks),
+            has_audio=b"soun" in handlers,
+            only_audio=b"soun" in handlers and b"vide" not in handlers,
             times=None if fragmented else times,
         )
 

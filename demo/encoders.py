@@ -18,9 +18,9 @@ import cv2
 import numpy as np
 
 from ..data.dataset import Image
+from ..data.quiet import quiet_opencv
 from ..errors import MachineError
 from ..storage.files import DISK_FULL
-from .quiet import quiet_opencv
 
 _LARGEST_DENOMINATOR = 1001  # so that 29.97 becomes 2997/100, and 30000/1001 itself
 # On 250 frames of 768x432: 3.6 ms of CPU time per frame, 1.2 MB, 40.0 dB. MPEG-4 part 2 by OpenCV takes

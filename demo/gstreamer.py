@@ -1,7 +1,8 @@
 """Frames from GStreamer's command-line program, through a pipe: for cameras and decoders that OpenCV's wheels lack.
 
-``gst-launch-1.0`` writes raw BGRx pictures to its standard output. OpenCV from pip is built without GStreamer; on a
-Jetson the camera port and the hardware decoder are reached through nothing else.
+``gst-launch-1.0`` writes raw BGRx pictures into a pipe that is theirs alone: NVIDIA's plugins print to standard output,
+and one line among the pictures would shift every later one. OpenCV from pip is built without GStreamer; on a Jetson the
+camera port and the hardware decoder are reached through nothing else.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 import re
 import select
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -28,6 +30,9 @@ _LAUNCH, _INSPECT = "gst-launch-1.0", "gst-inspect-1.0"
 _DECODER = "nvv4l2decoder"
 _DECODED = ("avc1", "avc3", "h264", "hvc1", "hev1", "hevc")
 _PATIENCE_SECONDS = 10.0
+_ENDINGS = ((signal.SIGINT, 5.0), (signal.SIGTERM, 2.0), (signal.SIGKILL, 10.0))
+"""How a program is ended, and the seconds that each has. gst-launch stops its elements on SIGINT alone: a camera that
+is ended otherwise stays taken, until its service is restarted."""
 _ALIKE = 12.0
 """Mean difference of two decoders' first pictures, of 255; they round colours and chroma differently, by 1 to 3."""
 _PIPE_BYTES = 1 << 20  # fewer switches between the programs; the most that Linux gives without privileges
@@ -51,23 +56,31 @@ class GstPipe:
     def __init__(self, elements: Sequence[Sequence[str]], size: tuple[int, int], name: str) -> None:
         self.name = name
         self._buffer = np.empty((*size, 4), np.uint8)
+        self._file: int | None
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115
+        self._file, theirs = os.pipe()
         command = [_LAUNCH, "-q"]
-        for element in [*elements, ["fdsink", "fd=1", "sync=false"]]:
+        for element in [*elements, ["fdsink", f"fd={theirs}", "sync=false"]]:
             command += [*element, "!"]
         try:
             # in a session of its own, so that Ctrl-C ends it through us
             self._process = subprocess.Popen(
-                command[:-1], stdout=subprocess.PIPE, stderr=self._errors, bufsize=0, start_new_session=True
+                command[:-1],
+                stdin=subprocess.DEVNULL,
+                stdout=self._errors,
+                stderr=self._errors,
+                pass_fds=(theirs,),
+                start_new_session=True,
             )
         except OSError as error:
+            os.close(self._file)
             self._errors.close()
             raise MachineError(
                 f"{_LAUNCH} is missing, which {name} needs.",
                 "Install it: apt-get install gstreamer1.0-tools. On a Jetson it comes with JetPack.",
             ) from error
-        assert self._process.stdout is not None
-        self._file = self._process.stdout.fileno()
+        finally:
+            os.close(theirs)
         with contextlib.suppress(ImportError, OSError):
             import fcntl
 
@@ -75,31 +88,48 @@ class GstPipe:
 
     def read(self) -> tuple[bool, Image | None]:
         """The next picture, (H, W, 3) uint8, BGR; (False, None) at the end, or where none comes for ten seconds."""
+        file = self._file
+        if file is None:
+            return False, None
         pixels = self._buffer.data.cast("B")
         filled, until = 0, time.monotonic() + _PATIENCE_SECONDS
         while filled < len(pixels):
-            ready, _, _ = select.select([self._file], [], [], max(0.0, until - time.monotonic()))
-            count = os.readv(self._file, [pixels[filled:]]) if ready else 0
+            ready, _, _ = select.select([file], [], [], max(0.0, until - time.monotonic()))
+            count = os.readv(file, [pixels[filled:]]) if ready else 0
             if not count:
                 return False, None
             filled += count
         return True, cv2.cvtColor(self._buffer, cv2.COLOR_BGRA2BGR)  # type: ignore[return-value]
 
     def release(self) -> None:
-        """End the program. Twice is fine."""
-        if self._process.poll() is None:
-            self._process.terminate()
-            try:
-                self._process.wait(2.0)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
-        if self._process.stdout is not None:
-            self._process.stdout.close()
+        """End the program, the gentlest way first. Twice is fine."""
+        if self._file is None:
+            return
+        for number, seconds in _ENDINGS:
+            if self._process.poll() is None:
+                self._process.send_signal(number)
+                self._drain(self._file, seconds)
+        os.close(self._file)
+        self._file = None
         self._errors.close()
+
+    def _drain(self, file: int, seconds: float) -> None:
+        """Wait for the program's end, reading on: while it cannot write its picture, it cannot stop either."""
+        until = time.monotonic() + seconds
+        open_still = True
+        while self._process.poll() is None and time.monotonic() < until:
+            if open_still:
+                ready, _, _ = select.select([file], [], [], 0.05)
+                open_still = not ready or bool(os.read(file, _PIPE_BYTES))
+            else:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self._process.wait(max(0.0, until - time.monotonic()))
 
     def complaint(self) -> str:
         """What the program said was wrong; its last such line."""
+        # The pipe may be closed before the last word is said.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(1.0)
         self._errors.seek(0)
         lines = self._errors.read().decode("utf-8", "replace").splitlines()
         errors = [line for line in lines if "ERROR" in line or "error" in line] or lines

@@ -9,12 +9,11 @@ from itertools import pairwise
 from pathlib import Path
 
 from ..data.dataset import Image
+from ..data.image_files import IMAGE_EXTENSIONS, endings, is_image, left_out
 from ..data.images import read_image
 from ..errors import DataError
-from ..parse.listing import EXTENSIONS
-from .pacing import Notify, PacedSource, fitted
+from .pacing import Notify, PacedSource, fitted, say_nothing
 
-IMAGE_EXTENSIONS = (*EXTENSIONS, ".tif", ".tiff")
 _VIDEO_RATE = 25.0
 _SLIDES_RATE = 2.0
 _NUMBER = re.compile(r"\d+")
@@ -29,13 +28,13 @@ class ImageSource(PacedSource):
     Args:
         paths: of the images, in order.
         name: what to call them together.
-        fps: frames per second; None takes 25 for images that are numbered without a gap, as those of a video are,
-            and 2 for others, which a person looks at one by one.
+        fps: frames per second; None takes 25 for images that are numbered as those of a video are, and 2 for
+            others, which a person looks at one by one.
         policy: see :data:`~trtparse.demo.pacing.POLICIES`.
         notify: told what is unusual about them.
 
     Attributes:
-        numbered: whether they are numbered without a gap.
+        numbered: whether they are numbered as the frames of a video: upwards, and mostly by one.
 
     Raises:
         DataError: there are none, or not one can be read.
@@ -54,8 +53,18 @@ class ImageSource(PacedSource):
             raise DataError(f"There are no images in {name}.", f"Images end in {', '.join(IMAGE_EXTENSIONS)}.")
         self.name = name
         self.path = Path(paths[0]) if len(paths) == 1 else None
-        self.numbered = _are_numbered(paths)
+        steps = _steps(paths)
+        gaps = [index for index, step in enumerate(steps) if step != 1]
+        self.numbered = bool(steps) and min(steps) > 0 and 2 * len(gaps) < len(steps)
         self.fps = fps or (_VIDEO_RATE if self.numbered else _SLIDES_RATE)
+        if gaps and min(steps) > 0:
+            missing, after = sum(steps) - len(steps), Path(paths[gaps[0]]).name
+            told = f"{missing} of the numbers in {name} have no image, the first after {after}"
+            self._notify(
+                f"{told}: played as a video of {self.fps:g} frames per second (--fps sets another rate)."
+                if self.numbered
+                else f"{told}: {self.fps:g} are shown per second (--fps sets another rate)."
+            )
         self.frame_count: int | None = len(paths)
         self.frames_missing = 0
         self._paths = paths
@@ -99,10 +108,19 @@ class ImageSource(PacedSource):
         return None
 
 
-def images_in(folder: Path) -> list[str]:
-    """The images of a folder, without those below it; numbers in their names count as such, 2 before 10."""
-    found = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_EXTENSIONS and path.is_file()]
-    return sorted((str(path) for path in found if not path.name.startswith(".")), key=_as_read)
+def images_in(folder: Path, notify: Notify = say_nothing) -> list[str]:
+    """The images of a folder, without those below it; numbers in their names count as such, 2 before 10.
+
+    Args:
+        folder: to look in.
+        notify: told how many other files are left out.
+    """
+    files = [path for path in folder.iterdir() if not path.name.startswith(".") and path.is_file()]
+    found = [path for path in files if is_image(path.name)]
+    others = left_out(endings(path.name for path in files if not is_image(path.name)))
+    if others and found:
+        notify(f"{folder}: {others}.")
+    return sorted((str(path) for path in found), key=_as_read)
 
 
 def images_like(pattern: str) -> list[str]:
@@ -113,7 +131,7 @@ def images_like(pattern: str) -> list[str]:
     """
     found = sorted(glob.glob(pattern, recursive=True), key=_as_read)
     for path in found:
-        if Path(path).suffix.lower() not in IMAGE_EXTENSIONS:
+        if not is_image(Path(path).name):
             raise DataError(
                 f"{pattern} matches {path}, which is no image.", f"Images end in {', '.join(IMAGE_EXTENSIONS)}."
             )
@@ -126,7 +144,7 @@ def _as_read(path: str) -> list[tuple[int, str]]:
     return [part for text, number in zip(texts, numbers) for part in ((0, text), (int(number), ""))]
 
 
-def _are_numbered(paths: Sequence[str]) -> bool:
-    """Whether the last numbers of the names go up by one."""
-    numbers = [[int(number) for number in _NUMBER.findall(Path(path).stem)[-1:]] for path in paths]
-    return len(paths) > 1 and all(numbers) and all(b[0] == a[0] + 1 for a, b in pairwise(numbers))
+def _steps(paths: Sequence[str]) -> list[int]:
+    """How far the last numbers of the names are apart; empty where one has none."""
+    numbers = [int(found[-1]) for path in paths if (found := _NUMBER.findall(Path(path).stem))]
+    return [after - before for before, after in pairwise(numbers)] if len(numbers) == len(paths) else []

@@ -10,12 +10,12 @@ from typing import cast
 import cv2
 
 from ..data.dataset import Image
+from ..data.quiet import quiet_opencv
 from ..errors import DataError, MachineError, UsageError
 from .gstreamer import GstPipe, csi_elements, hardware_stream, has_element, opencv_has_gstreamer
 from .live_reader import Connection, LiveSource
 from .mjpeg import MjpegStream, without_password
 from .pacing import Notify
-from .quiet import quiet_opencv
 
 _OPEN_MILLISECONDS, _READ_MILLISECONDS = 10_000, 10_000
 _RESTART = "See that the camera is plugged in, and restart its service: sudo systemctl restart nvargus-daemon"

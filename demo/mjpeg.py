@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from ..data.dataset import Image
+from ..data.quiet import quiet_opencv
 from ..errors import DataError
 
 _PATIENCE_SECONDS = 10.0
@@ -66,7 +67,8 @@ class MjpegStream:
                 data = self._part()
                 if data is None:
                     return None
-                frame = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+                with quiet_opencv():
+                    frame = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
                 if frame is not None:
                     return frame  # type: ignore[return-value]
         except (OSError, http.client.HTTPException, ValueError, cv2.error):

@@ -10,15 +10,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol
 
+from ..data.image_files import is_image
 from ..errors import UsageError
-from .image_sources import IMAGE_EXTENSIONS, ImageSource, images_in, images_like
+from .image_sources import ImageSource, images_in, images_like
 from .live_sources import camera, csi, mjpeg, rtsp
-from .pacing import Notify, check_policy
+from .pacing import Notify, check_policy, say_nothing
 from .sources import FrameSource, VideoSource
 
 _LIVE = {"camera": camera, "csi": csi}
 _STREAMS = {"rtsp": rtsp, "rtsps": rtsp, "http": mjpeg, "https": mjpeg}
 _KINDS = "a video, an image folder, a pattern, camera:0, csi:0, rtsp://... or http://... (MJPEG)"
+_ANIMATED = (".gif",)
+"""Images that are videos where they are named alone."""
 _SCHEME = re.compile(r"(?P<kind>[A-Za-z][A-Za-z0-9+.-]+):(?P<rest>.*)")
 
 
@@ -32,7 +35,9 @@ class OpenedSource(FrameSource, Protocol):
     ) -> None: ...
 
 
-def open_source(text: str, policy: str | None = None, notify: Notify | None = None) -> OpenedSource:
+def open_source(
+    text: str, policy: str | None = None, notify: Notify | None = None, *, fps: float | None = None
+) -> OpenedSource:
     """Open what a person named on the command line.
 
     Streams may be at any address, private ones included: whoever types a command may reach them anyway. So this is
@@ -45,9 +50,10 @@ def open_source(text: str, policy: str | None = None, notify: Notify | None = No
         policy: ``all`` or ``latest``; None takes ``latest`` for live sources and ``all`` for others.
         notify: told in sentences what a person should know: that a stream is lost or back, that images differ in
             size; from any thread.
+        fps: frames per second, of images; None as for :class:`ImageSource`.
 
     Raises:
-        UsageError: it names no kind of source, or there is no such policy.
+        UsageError: it names no kind of source, there is no such policy, or ``fps`` is given for something else.
         DataError: it is not there, or cannot be read.
         MachineError: this machine has no such camera.
     """
@@ -57,24 +63,32 @@ def open_source(text: str, policy: str | None = None, notify: Notify | None = No
     if found is not None and not os.path.exists(text):  # pathlib raises where an address is longer than a name may be
         kind, rest = found["kind"].lower(), found["rest"]
         if kind in _LIVE:
+            _refuse_fps(fps)
             return _LIVE[kind](rest, policy or "latest", notify)
         if kind in _STREAMS and rest.startswith("//"):
+            _refuse_fps(fps)
             return _STREAMS[kind](text, policy or "latest", notify)
         near = difflib.get_close_matches(kind, [*_LIVE, *_STREAMS], 1)
         if near or rest.startswith("//"):
             hint = f"Did you mean {near[0]}:{'//' if near[0] in _STREAMS else ''}{rest.lstrip('/')}?" if near else ""
             raise UsageError(f"{kind}: is no kind of source.", hint or f"Give {_KINDS}.")
-    return _from_disk(text, policy or "all", notify)
+    return _from_disk(text, policy or "all", notify, fps)
 
 
-def _from_disk(text: str, policy: str, notify: Notify | None) -> OpenedSource:
+def _from_disk(text: str, policy: str, notify: Notify | None, fps: float | None) -> OpenedSource:
     path, there = Path(text), os.path.exists(text)
     if os.path.isdir(text):
-        return ImageSource(images_in(path), text, policy=policy, notify=notify)
+        return ImageSource(images_in(path, notify or say_nothing), text, fps, policy, notify)
     if not there and glob.has_magic(text):
-        return ImageSource(images_like(text), text, policy=policy, notify=notify)
-    if path.suffix.lower() in IMAGE_EXTENSIONS:
-        return ImageSource([text], path.name, policy=policy, notify=notify)
+        return ImageSource(images_like(text), text, fps, policy, notify)
+    if is_image(path.name) and path.suffix.lower() not in _ANIMATED:
+        return ImageSource([text], path.name, fps, policy, notify)
     if text.isdigit() and not there:
         raise UsageError(f"There is no file {text}.", f"Did you mean camera:{text}?")
+    _refuse_fps(fps)
     return VideoSource(path, policy, notify)
+
+
+def _refuse_fps(fps: float | None) -> None:
+    if fps is not None:
+        raise UsageError("--fps is for images; videos, cameras and streams have a rate of their own.", "Leave it out.")

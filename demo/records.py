@@ -15,7 +15,8 @@ from types import TracebackType
 
 from ..errors import TrtparseError
 from ..labels import CLASS_NAMES, NUM_CLASSES
-from ..storage.files import check_output_file, check_output_folder, partial_path, replace_bytes, write_errors
+from ..storage.files import Claim, check_output_file, check_output_folder, partial_path, replace_bytes, write_errors
+from ..storage.interrupts import uninterrupted
 from ..tasks.parsing.draw import encode_label_png
 from ..tasks.parsing.metrics import pixels_of_classes
 from .parsed_frame import ParsedFrame
@@ -53,6 +54,7 @@ class LabelRecorder:
         replace_bytes(self.folder / f"frame-{frame.number:06d}.png", encode_label_png(frame.labels))
         self.frames = frame.number + 1
 
+    @uninterrupted()
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
@@ -80,7 +82,7 @@ class JsonlRecorder:
         path: where to.
 
     Entering and calling raise:
-        UsageError: it cannot be written.
+        UsageError: it cannot be written, or another run is writing it.
         MachineError: the disk is full.
     """
 
@@ -88,14 +90,20 @@ class JsonlRecorder:
         self.path = Path(path)
         self.frames = 0
         self._partial = partial_path(self.path)
+        self._claim = Claim(self.path)
         self._file: FileIO | None = None
         self._whole = 0  # bytes, up to the end of the last whole line
 
     def __enter__(self) -> JsonlRecorder:
         check_output_file(self.path)
         self.frames = self._whole = 0
-        with write_errors(self.path):
-            self._file = FileIO(self._partial, "w")
+        self._claim.take()
+        try:
+            with write_errors(self.path):
+                self._file = FileIO(self._partial, "w")
+        except TrtparseError:
+            self._claim.release()
+            raise
         return self
 
     def __call__(self, frame: ParsedFrame) -> None:
@@ -110,6 +118,7 @@ class JsonlRecorder:
         self.frames += 1
         self._whole += len(line)
 
+    @uninterrupted()
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
@@ -131,6 +140,7 @@ class JsonlRecorder:
         finally:
             with contextlib.suppress(OSError):
                 self._partial.unlink(missing_ok=True)
+            self._claim.release()
 
 
 def line_of(frame: ParsedFrame) -> dict[str, object]:

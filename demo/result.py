@@ -21,7 +21,7 @@ class DemoResult:
         seconds: from the first decoded frame to the last encoded one.
         fps: ``frames / seconds``, end to end.
         stages: the split.
-        frames_missing: how many the source's header lists that could not be decoded.
+        frames_missing: how many a file's header lists, or a folder holds, that could not be decoded.
         frames_dropped: how many the source left out because the pipeline could not follow.
         people: how many different people were followed; None where nobody was looked for.
         flicker: before and after smoothing in time; None where there was none.

@@ -17,10 +17,11 @@ import cv2
 import numpy as np
 
 from ..data.dataset import Image
+from ..data.quiet import quiet_opencv
 from ..errors import MachineError, UsageError
-from ..storage.files import DISK_FULL, check_output_file, partial_path, write_failed
+from ..storage.files import DISK_FULL, Claim, check_output_file, partial_path, write_failed
+from ..storage.interrupts import uninterrupted
 from .encoders import Encoder, begin
-from .quiet import quiet_opencv
 from .sources import FrameSource
 
 _CODECS = {".mp4": ("avc1", "ffmpeg", "mp4v"), ".mov": ("avc1", "ffmpeg", "mp4v"), ".avi": ("MJPG",)}
@@ -82,7 +83,7 @@ class VideoSink:
         repeated, left_out: how many frames were, to keep their times.
 
     Entering raises:
-        UsageError: another extension, a missing or unwritable folder.
+        UsageError: another extension, a missing or unwritable folder, or another run is writing this video.
         MachineError: no codec here can write this size and rate, or the disk is full.
     """
 
@@ -101,6 +102,7 @@ class VideoSink:
         self.frames = self.repeated = self.left_out = 0
         self._keep_partial = keep_partial
         self._partial = partial_path(self.path)
+        self._claim = Claim(self.path)
         self._encoder: Encoder | None = None
         self._last: Image | None = None
         self._shift = 0
@@ -112,12 +114,25 @@ class VideoSink:
             given = f"ends in {self.path.suffix}" if self.path.suffix else "has no extension"
             raise UsageError(f"{self.path.name} {given}.", f"Name the video {self.path.stem or 'out'}.mp4.")
         check_output_file(self.path)
+        self._claim.take()
+        try:
+            self._begin()
+        except BaseException:
+            self._claim.release()
+            raise
+
+    def _begin(self) -> None:
         self._check_space()
-        codec, rate = self._working_codec()
-        self.codec = "avc1" if codec == "ffmpeg" else codec
-        self.frames = self.repeated = self.left_out = self._shift = 0
-        self._last = None
-        self._encoder = begin(self._partial, codec, rate, self.video_size)
+        try:
+            with uninterrupted():  # an encoder that is being tried would be left behind
+                codec, rate = self._working_codec()
+                self.codec = "avc1" if codec == "ffmpeg" else codec
+                self.frames = self.repeated = self.left_out = self._shift = 0
+                self._last = None
+                self._encoder = begin(self._partial, codec, rate, self.video_size)
+        except BaseException:
+            self.discard()
+            raise
 
     def write(self, frame: Image, seconds: float | None = None) -> bool:
         """Append (H, W, 3) uint8, BGR, of ``size``; at ``seconds`` from the beginning, or right after the last one.
@@ -157,6 +172,7 @@ class VideoSink:
         self.frames += still + 1
         self._last = frame
 
+    @uninterrupted()
     def close(self) -> None:
         """Finish, check and rename the video. Closing twice is fine.
 
@@ -178,16 +194,19 @@ class VideoSink:
             raise write_failed(self.path, error) from error
         finally:
             self._remove_partial()
+            self._claim.release()
 
     def discard(self) -> None:
         """Stop writing and throw the frames so far away."""
         self._finish(abandon=True)
         self._remove_partial()
+        self._claim.release()
 
     def __enter__(self) -> VideoSink:
         self.open()
         return self
 
+    @uninterrupted()
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:

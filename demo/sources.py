@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -12,15 +13,19 @@ import cv2
 import numpy as np
 
 from ..data.dataset import Image
+from ..data.quiet import quiet_opencv
 from ..errors import DataError
 from .containers import Container, rate_of, usual_rate
 from .gstreamer import hardware_decoder
 from .pacing import Notify, PacedSource, fitted
-from .quiet import quiet_opencv
 
 _FORMATS = "Give an mp4, mov, avi, mkv, webm or gif file."
 _CUT_OFF = "Copy or download it again; if it was being recorded, end the recording first."
 _MEASURED_FRAMES = 30  # of containers that do not list when pictures are shown; decoding them takes under 0.1 s
+_BESIDE = 0.49  # steps that a picture of a constant rate may lie beside its place; below a half, as 30 may become 60
+_SQUARE = 0.01  # what the shape of a pixel may be off by: containers round it
+_LONGEST_PIXEL = 5.0  # times as wide as high or the other way; what says more is no picture's shape
+_JOINED_SECONDS = 1.0  # that a clock goes back by where a second recording begins, and never within one
 
 
 class FrameSource(Protocol):
@@ -161,10 +166,13 @@ class VideoSource(PacedSource):
     """The frames of a video file.
 
     Opened and its first frame decoded at once, so that a file that is none is found out before any work starts. A
-    context manager; iterate over it once. Phone videos come upright: OpenCV turns them as their header says. Grey,
-    16-bit and transparent ones become BGR. Where the picture size changes on the way, frames are brought to the first
-    one's; OpenCV 5 does so by itself, stretching them. Where GStreamer has a decoder in hardware that turns out the
-    same first picture, it is used.
+    context manager; iterate over it once. Phone videos come upright: OpenCV turns them as their header says. Where
+    pixels are not square (DV, DVR), the width is scaled so that they are. Grey, 16-bit and transparent ones become
+    BGR. Where the picture size changes on the way, frames are brought to the first one's; OpenCV 5 does so by itself,
+    stretching them. Where GStreamer has a decoder in hardware that turns out the same first picture, it is used.
+
+    A rate counts as constant until a picture lies half a step beside its place. From there on all are shown when the
+    file says.
 
     Args:
         path: a file on this machine.
@@ -173,7 +181,8 @@ class VideoSource(PacedSource):
 
     Attributes:
         path: the same; ``name`` is its last part.
-        size: (height, width), of the frames as they come.
+        size: (height, width), of the frames as they come, with square pixels.
+        constant_rate: no picture so far was shown beside its place.
         fps: frames per second, not rounded; of a variable rate one that nine frames of ten can keep.
         frame_count: as the container counts them; None for those that only estimate (mkv, webm, streams).
 
@@ -190,7 +199,7 @@ class VideoSource(PacedSource):
         self.has_audio = self._container.has_audio
         self._lock = threading.Lock()
         self._taken = 0
-        self._last = 0.0
+        self._last = self._shown = self._zero = 0.0
         self._finished = self._resized = False
         with quiet_opencv():
             capture = cv2.VideoCapture(str(self.path.absolute()))
@@ -198,11 +207,14 @@ class VideoSource(PacedSource):
             self._decoder: _Decoder | None = cast(_Decoder, capture)
             opened = capture.isOpened()
             first = self._read() if opened else None
-        if first is None:
+        if first is None or self._container.only_audio:
             self.close()
             raise self._not_a_video(opened)
         self._first: tuple[Image, float] | None = first
-        self.size: tuple[int, int] = (first[0].shape[0], first[0].shape[1])
+        self._scale = _pixel_scale(capture)
+        self.size: tuple[int, int] = _scaled_size(first[0], self._scale)
+        if self.size != first[0].shape[:2]:
+            self._notify(f"{self.name} has pixels that are not square; it is shown {self.size[1]}x{self.size[0]}.")
         count = capture.get(cv2.CAP_PROP_FRAME_COUNT)
         self.frame_count: int | None = round(count) if self._container.counts_frames and count >= 1 else None
         self.fps, self.constant_rate = self._rate(float(capture.get(cv2.CAP_PROP_FPS)))
@@ -233,16 +245,52 @@ class VideoSource(PacedSource):
             self._finished = self._decoder is not None
             return None
         frame, shown = taken
-        # Times that go backwards, as where two recordings were joined, go on where the first one ended.
-        steps = self._taken / self.fps if self.constant_rate else shown
-        if not self.constant_rate and self._taken and steps <= self._last:
-            steps = self._last + 1 / self.fps
-        self._last = steps
+        self._last = self._second(shown)
         self._taken += 1
+        if self._scale != (1.0, 1.0):
+            frame = _scaled(frame, _scaled_size(frame, self._scale))
         if frame.shape[:2] != self.size:
             self._say_resized(frame)
             frame = fitted(frame, self.size)
-        return frame, steps
+        return frame, self._last
+
+    def _second(self, shown: float) -> float:
+        """When a picture is shown, of which the file says that it is at ``shown``; 0 where it does not."""
+        if not self._taken:
+            self._shown = shown
+            self._zero = shown if self.constant_rate else 0.0
+            return shown - self._zero
+        place, due = self._taken / self.fps, self._last + 1 / self.fps
+        if shown and shown < self._shown - _JOINED_SECONDS:
+            self._zero = shown - due
+            self._shown = 0.0
+        # The last pictures that a decoder gives have no time in some containers.
+        told, step = shown > self._shown, shown - self._shown
+        self._shown = shown or self._shown
+        shown -= self._zero
+        if self.constant_rate:
+            if not told or abs(shown - place) * self.fps < _BESIDE:
+                return place
+            self._leave_constant_rate(shown < place)
+        if not told:
+            return due
+        # The last one by its place may have been ahead of where its time is.
+        return shown if shown > self._last else self._last + min(step, 1 / self.fps) / 2
+
+    def _leave_constant_rate(self, faster: bool) -> None:
+        self.constant_rate = False
+        if self._container.constant:  # an AVI counts its empty places as well
+            self.frame_count = None
+        lost = (
+            f"; a written video has no more than {self.fps:g} of them per second. For all, make an mp4 of it first: "
+            f"ffmpeg -i {shlex.quote(self.name)} -c copy {shlex.quote(Path(self.name).stem)}-all.mp4"
+            if faster
+            else "."
+        )
+        self._notify(
+            f"{self.name} changes its frame rate after {self._taken} frames. From there on every picture is shown at "
+            f"its time{lost}"
+        )
 
     def _say_resized(self, frame: Image) -> None:
         if not self._resized:
@@ -282,9 +330,9 @@ class VideoSource(PacedSource):
         return found
 
     def _use_hardware(self, capture: cv2.VideoCapture, first: Image) -> None:
-        """Go over to a decoder in hardware; only where its pictures are known to be those of OpenCV."""
+        """Go over to a decoder in hardware; only where its pictures and their times are known to be those of OpenCV."""
         assert self.path is not None
-        if not self.constant_rate or capture.get(cv2.CAP_PROP_ORIENTATION_META):
+        if not self.constant_rate or self._container.times is None or capture.get(cv2.CAP_PROP_ORIENTATION_META):
             return
         decoder = hardware_decoder(self.path, round(capture.get(cv2.CAP_PROP_FOURCC)), first)
         if decoder is None:
@@ -296,6 +344,8 @@ class VideoSource(PacedSource):
 
     def _not_a_video(self, opened: bool) -> DataError:
         assert self.path is not None
+        if self._container.only_audio:
+            return DataError(f"{self.name} holds sound and no moving pictures.", f"{_FORMATS[:-1]} with some.")
         if self._container.cut_off or self._container.lacks_index:
             reason = "its index (moov) is missing" if self._container.lacks_index else "not one frame is whole"
             return DataError(f"The file is cut off: {self.name} cannot be played, as {reason}.", _CUT_OFF)
@@ -318,6 +368,27 @@ def _shown_at(path: Path) -> np.ndarray[tuple[int], np.dtype[np.float64]] | None
         times.append(capture.get(cv2.CAP_PROP_POS_MSEC) / 1e3)
     capture.release()
     return np.maximum.accumulate(np.asarray(times, np.float64)) if times else None
+
+
+def _pixel_scale(capture: cv2.VideoCapture) -> tuple[float, float]:
+    """How many times as (high, wide) as it is stored a picture is shown; only one of them is not 1."""
+    wide, high = capture.get(cv2.CAP_PROP_SAR_NUM), capture.get(cv2.CAP_PROP_SAR_DEN)
+    aspect = wide / high if wide > 0 and high > 0 else 1.0
+    if abs(aspect - 1) < _SQUARE or not 1 / _LONGEST_PIXEL <= aspect <= _LONGEST_PIXEL:
+        return 1.0, 1.0
+    # OpenCV has turned the picture; its pixels are told as they are stored.
+    turned = round(capture.get(cv2.CAP_PROP_ORIENTATION_META)) % 180 == 90
+    return (aspect, 1.0) if turned else (1.0, aspect)
+
+
+def _scaled_size(frame: Image, scale: tuple[float, float]) -> tuple[int, int]:
+    return max(1, round(frame.shape[0] * scale[0])), max(1, round(frame.shape[1] * scale[1]))
+
+
+def _scaled(frame: Image, size: tuple[int, int]) -> Image:
+    smaller = size[0] < frame.shape[0] or size[1] < frame.shape[1]
+    way = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
+    return cast(Image, cv2.resize(frame, (size[1], size[0]), interpolation=way))
 
 
 def _checked_path(path: str | Path) -> Path:

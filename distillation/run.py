@@ -46,6 +46,8 @@ def run_recipe(
             flip=recipe.distillation.flip,
             device=training_device(),
         )
+        if on_stage is not None and teacher.told:
+            on_stage(teacher.told)
     return train(recipe, images, output, teacher=teacher, on_progress=on_progress, on_stage=on_stage)
 
 

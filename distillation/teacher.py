@@ -46,6 +46,7 @@ class Teacher:
         flip: average the logits with those of the mirrored frames, left and right swapped. Twice the time; worth
             about 0.3 to 0.45 mIoU on LIP (sssegmentation's model zoo).
         device: where it computes.
+        told: which of several networks in its file it is; empty where there was but one.
     """
 
     def __init__(
@@ -55,8 +56,9 @@ class Teacher:
         *,
         flip: bool = False,
         device: torch.device | str = "cpu",
+        told: str = "",
     ) -> None:
-        self.family, self.flip, self.device = family, flip, torch.device(device)
+        self.family, self.flip, self.device, self.told = family, flip, torch.device(device), told
         self.network = network.to(self.device).eval().requires_grad_(False)
         self._swapped = torch.from_numpy(flip_table()[:NUM_CLASSES].astype("int64")).to(self.device)
 
@@ -104,8 +106,8 @@ def load_teacher(
         UsageError: no such file, not a checkpoint, not of that family, or of another number of classes.
     """
     check_choice("family of teachers", family, ("auto", *FAMILIES))
-    header, tensors = read_tensors(path)
-    released = recognise(tensors)
+    header, state = read_tensors(path)
+    released = recognise(state.tensors)
     found: TeacherFamily = released or "trtparse"
     if family not in ("auto", found):
         raise UsageError(
@@ -114,17 +116,17 @@ def load_teacher(
         )
     network: ParsingNetwork | CE2P
     if released is None:
-        network = parse_checkpoint(header, tensors, path).network
+        network = parse_checkpoint(header, state, path).network
         num_classes = network.spec.num_classes
     else:
-        network = read_released(tensors, str(path))
+        network = read_released(state.tensors, str(path))
         num_classes = network.num_classes
     if num_classes != NUM_CLASSES:
         raise UsageError(
             f"The teacher {path} knows {num_classes} classes, and the student learns {NUM_CLASSES} (LIP's).",
             f"Name a teacher trained on LIP; a distillation compares the same {NUM_CLASSES} classes pixel by pixel.",
         )
-    return Teacher(network, found, flip=flip, device=device)
+    return Teacher(network, found, flip=flip, device=device, told=state.told)
 
 
 def normalise_for(family: TeacherFamily, frames: Tensor) -> Tensor:

@@ -205,7 +205,7 @@ class _Run:
         self.validation = images.validation
         self.device = training_device()
         self.precision = Precision(recipe.precision, self.device)
-        self.network = _network(recipe).to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network = _network(recipe, on_stage).to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.criterion = Criterion(recipe.loss, recipe.distillation, self.network.auxiliary_weight, self.device)
         self.hints = _hints(recipe.distillation, self.network, teacher)
         self.optimizer = _optimizer(self.network, self.hints, recipe.optimizer)
@@ -435,7 +435,7 @@ def learning_rate(optimizer: Optimizer, step: int, steps: int) -> float:
     return optimizer.learning_rate * warm * math.pow(1 - gone, optimizer.power)
 
 
-def _network(recipe: Recipe) -> ParsingNetwork:
+def _network(recipe: Recipe, on_stage: Callable[[str], None]) -> ParsingNetwork:
     network = create_network(recipe.network.kind, recipe.network.options, auxiliary=True)
     if network.spec.num_classes != NUM_CLASSES:
         raise UsageError(
@@ -443,7 +443,10 @@ def _network(recipe: Recipe) -> ParsingNetwork:
             "Leave it out.",
         )
     if recipe.network.initial:
-        initial = load_checkpoint(Path(recipe.network.initial)).network
+        checkpoint = load_checkpoint(Path(recipe.network.initial))
+        initial = checkpoint.network
+        if checkpoint.told:
+            on_stage(checkpoint.told)
         if (initial.kind, initial.spec) != (network.kind, network.spec):
             raise UsageError(
                 f"network.initial, {recipe.network.initial}, is a {_describe(initial)}; "
@@ -452,7 +455,9 @@ def _network(recipe: Recipe) -> ParsingNetwork:
             )
         network.load_state_dict(initial.state_dict(), strict=False)
     if recipe.network.backbone:
-        load_backbone(network, Path(recipe.network.backbone))
+        told = load_backbone(network, Path(recipe.network.backbone))
+        if told:
+            on_stage(told)
     return network
 
 

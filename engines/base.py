@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UsageError
+from ..labels import NUM_CLASSES
 
 if TYPE_CHECKING:
     from ..data.letterbox import Letterbox
@@ -43,8 +45,9 @@ class Engine(ABC):
 
     ``infer`` is the plain way. For throughput, ``submit`` starts a request and returns at once, and
     ``collect`` waits for it; requests are collected in the order in which they were submitted, and at least
-    ``in_flight`` of them can be under way. An engine belongs to the thread that uses it. It is a context
-    manager; after ``close`` every call is an error.
+    ``in_flight`` of them can be under way. An engine belongs to the thread that uses it, and to the process that
+    opened it: threads and GPU do not come along into a fork. It is a context manager; after ``close`` every call is
+    an error.
 
     Attributes:
         name: what runs, for messages ("ONNX Runtime 1.31.1, 2 threads").
@@ -71,6 +74,7 @@ class Engine(ABC):
         self._pending: deque[tuple[Ticket, Callable[[], LabelMaps]]] = deque()
         self._issued = 0
         self._closed = False
+        self._process = os.getpid()
 
     def letterbox(self, image_size: tuple[int, int]) -> Letterbox:
         """Where an image of (height, width) lies in a frame; it makes the frame, and brings label maps back."""
@@ -101,7 +105,8 @@ class Engine(ABC):
             (N, H, W) uint8; the caller's own.
 
         Raises:
-            UsageError: frames of another shape or dtype, requests still in flight, or a closed engine.
+            UsageError: frames of another shape or dtype, requests still in flight, a closed engine, one of another
+                process, or one that labels pixels with what is no class.
         """
         if self._pending:
             raise UsageError("infer() while requests are in flight.", "Collect every submitted ticket first.")
@@ -144,7 +149,8 @@ class Engine(ABC):
         """Wait for the oldest request.
 
         Raises:
-            UsageError: ``ticket`` was collected before, or an older one has not been.
+            UsageError: ``ticket`` was collected before, or an older one has not been; or the network gave a pixel an
+                id that is no class of LIP's.
         """
         self._check_open()
         if not self._pending or self._pending[0][0] != ticket:
@@ -156,13 +162,23 @@ class Engine(ABC):
                 "Collect tickets once each, in the order in which they were submitted.",
             )
         _, finish = self._pending.popleft()
-        return finish()
+        labels = finish()
+        # 5 to 10 µs for a map of 256x192 (measured on one core); the network before it takes some 5,000.
+        highest = int(labels.max(initial=0))
+        if highest >= NUM_CLASSES:
+            raise UsageError(
+                f"{self.name} labels pixels {highest}; LIP-20 ends at {NUM_CLASSES - 1}.",
+                f"Use a network with LIP's {NUM_CLASSES} classes.",
+            )
+        return labels
 
     def close(self) -> None:
         """Wait for what is in flight and free everything. Closing twice is fine."""
-        if not self._closed:
-            self._closed = True
-            self._pending.clear()
+        if self._closed:
+            return
+        self._closed = True
+        self._pending.clear()
+        if self._process == os.getpid():
             self._worker.shutdown()
             self._release()
 
@@ -172,6 +188,12 @@ class Engine(ABC):
     def _check_open(self) -> None:
         if self._closed:
             raise UsageError("The engine is closed.", "Open it again with open_engine().")
+        if self._process != os.getpid():
+            # Its threads exist in that process alone: a request would wait for ever.
+            raise UsageError(
+                f"The engine {self.name} was opened in process {self._process}, before this one was forked from it.",
+                "Open an engine in each child process, best in one that was spawned, not forked: open_engine() there.",
+            )
 
     def _check(self, frames: Any) -> None:
         self._check_open()

@@ -22,6 +22,7 @@ from typing import Any
 from ..data.stretch import stretch_told
 from ..errors import UsageError
 from ..storage.files import replace_bytes, write_errors
+from ..storage.interrupts import uninterrupted
 
 SCHEMA = 3
 """2: with the measured accuracy. 3: ``preprocessing`` may tell a stretch. Older ones are read as well."""
@@ -143,7 +144,7 @@ class Bundle:
         return digest_of(self.manifest.files)
 
 
-def open_bundle(path: Path) -> Bundle:
+def open_bundle(path: Path | str) -> Bundle:
     """Read a bundle and check every file's hash.
 
     Args:
@@ -152,6 +153,7 @@ def open_bundle(path: Path) -> Bundle:
     Raises:
         UsageError: no bundle there, a file is missing or changed, or the manifest is damaged.
     """
+    path = Path(path)
     if path.name == MANIFEST_NAME and path.is_file():
         path = path.parent
     recover(path)
@@ -228,7 +230,7 @@ def finish(folder: Path, manifest: Manifest) -> Manifest:
 def add_files(bundle: Bundle, contents: dict[str, bytes]) -> Bundle:
     """Add files to a bundle in place, each written whole; the manifest follows last."""
     files = dict(bundle.manifest.files)
-    with write_errors(bundle.path):
+    with uninterrupted(), write_errors(bundle.path):  # without its manifest, a new file makes a bundle a broken one
         for name, content in contents.items():
             target = inside(bundle.path, name)
             target.parent.mkdir(exist_ok=True)

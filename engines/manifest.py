@@ -17,8 +17,9 @@ from typing import Any
 from ..errors import MachineError, UsageError
 from .bundle import Bundle, digest_of, inside
 
-SCHEMA = 2
-"""2: with the stretch of the images. Manifests of schema 1 are read as well."""
+SCHEMA = 3
+"""2: with the stretch of the images. 3: with the GPU's multiprocessors, the Jetson's model, and what was accepted
+unverified. Older ones are read as well."""
 
 FOLDER = "engines"
 """Of a bundle: every ``<name>.engine`` with its ``<name>.json``."""
@@ -44,12 +45,15 @@ class EngineManifest:
         compute_capability: of the GPU that it is for ("8.7").
         platform: system and processor ("Linux aarch64").
         gpu: name of the GPU that it was tuned on; None where it was built without one.
+        multiprocessors: of that GPU; None where it is not known.
+        board: the Jetson's model; None elsewhere.
         cuda, driver, l4t, jetpack, power_mode: of the machine that built it, where they are known; for a reader.
         version_compatible: later versions of the same major version run it too.
         hardware_compatible: Ampere GPUs and later ones run it too.
         rebuild: the words after ``trtparse build BUNDLE`` that build it again.
         settings: every option of the build; for a reader.
         inspection: its layers, as TensorRT's inspector lists them; for a reader.
+        unverified: why it was refused, where it was accepted all the same (``--accept-unverified``); empty as a rule.
         parity: how well it agrees with PyTorch's stored answers; empty where it was not run.
         seconds: that the build took.
         built: when, in UTC ("2026-01-31T12:00:00Z").
@@ -70,6 +74,8 @@ class EngineManifest:
     logits: bool = False
     platform: str = field(default_factory=lambda: this_platform())
     gpu: str | None = None
+    multiprocessors: int | None = None
+    board: str | None = None
     cuda: str | None = None
     driver: str | None = None
     l4t: str | None = None
@@ -80,6 +86,7 @@ class EngineManifest:
     rebuild: tuple[str, ...] = ()
     settings: dict[str, Any] = field(default_factory=dict)
     inspection: dict[str, Any] = field(default_factory=dict)
+    unverified: tuple[str, ...] = ()
     parity: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
     built: str = ""
@@ -107,7 +114,8 @@ class EngineManifest:
         if digest != digest_of(values):
             raise UsageError(f"{path} was changed after it was written.", _build_again(path))
         try:
-            for name in ("input_size", "batch", "rebuild"):
+            values.setdefault("unverified", ())
+            for name in ("input_size", "batch", "rebuild", "unverified"):
                 values[name] = tuple(values[name])
             return cls(**values)
         except (KeyError, TypeError) as error:
@@ -131,6 +139,8 @@ class Runtime:
         target: ``tensorrt`` or ``tensorrt-rtx``.
         tensorrt: the library's version.
         compute_capability, gpu: of the GPU.
+        multiprocessors: of the GPU; 0 where the driver does not say.
+        board: the Jetson's model; empty elsewhere.
         platform: system and processor.
     """
 
@@ -138,6 +148,8 @@ class Runtime:
     tensorrt: str
     compute_capability: str
     gpu: str
+    multiprocessors: int = 0
+    board: str = ""
     platform: str = field(default_factory=lambda: this_platform())
 
 
@@ -217,6 +229,21 @@ def mismatches(manifest: EngineManifest, here: Runtime) -> list[Mismatch]:
     elif manifest.gpu not in (None, here.gpu):
         # The kernels were timed on another GPU of that generation: TensorRT calls the outcome undefined.
         found.append(Mismatch("gpu", str(manifest.gpu), here.gpu))
+    elif manifest.multiprocessors and 0 < here.multiprocessors < manifest.multiprocessors:
+        # All Orins are called "Orin": one with fewer lacks what the kernels were chosen to run on.
+        found.append(Mismatch("multiprocessors", str(manifest.multiprocessors), str(here.multiprocessors)))
+    return found
+
+
+def remarks(manifest: EngineManifest, here: Runtime) -> list[str]:
+    """What a person should know of an engine that runs here."""
+    found = []
+    if manifest.unverified:
+        found.append("accepted unverified")
+    if manifest.board and here.board and manifest.board != here.board:
+        found.append(f"tuned on another board, {manifest.board}")
+    elif manifest.multiprocessors and here.multiprocessors > manifest.multiprocessors:
+        found.append(f"tuned for {manifest.multiprocessors} multiprocessors, and here are {here.multiprocessors}")
     return found
 
 

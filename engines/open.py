@@ -21,7 +21,7 @@ where there was none), and gives the bundle with it in."""
 
 
 def open_engine(
-    bundle: Bundle | Path,
+    bundle: Bundle | Path | str,
     target: str = "auto",
     precision: str | None = None,
     *,
@@ -29,6 +29,8 @@ def open_engine(
     streams: int = 1,
     slots: int = 2,
     cuda_graph: bool = False,
+    mapped: bool | None = None,
+    spin: bool | None = None,
     rebuild: Rebuild | None = None,
 ) -> Engine:
     """Open an engine of a bundle; its ``name`` says what was chosen.
@@ -42,6 +44,7 @@ def open_engine(
         streams: requests that the CPU runtime works on side by side, sharing its threads.
         slots: requests that TensorRT has in flight.
         cuda_graph: let TensorRT replay each request as one recorded graph.
+        mapped, spin: see :class:`~trtparse.engines.tensorrt.engine.TensorRTEngine`.
         rebuild: called where this machine could run TensorRT and the bundle has no engine that fits it.
 
     Raises:
@@ -49,7 +52,7 @@ def open_engine(
         MachineError: the package or the GPU that the target needs is missing, or the engine was built for another
             machine; the hint is the line that builds it again.
     """
-    if isinstance(bundle, Path):
+    if not isinstance(bundle, Bundle):
         bundle = open_bundle(bundle)
     if target not in TARGETS:
         raise UsageError(f"Unknown target {target!r}.", f"Choose one of {', '.join(TARGETS)}.")
@@ -80,7 +83,7 @@ def open_engine(
                 raise
             note = " (no TensorRT engine of the bundle fits this machine)"
         else:
-            return open_tensorrt(bundle, manifest, slots=slots, cuda_graph=cuda_graph)
+            return open_tensorrt(bundle, manifest, slots=slots, cuda_graph=cuda_graph, mapped=mapped, spin=spin)
     from .cpu import CpuEngine
 
     if precision is None:

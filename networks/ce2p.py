@@ -8,7 +8,7 @@ Three published networks share a ResNet-101 with a deep stem, a pyramid, a decod
 
 How a released state dict becomes these networks' (:func:`read_released`):
 
-- a leading ``module.`` goes;
+- a leading ``module.`` goes as the file is read (:mod:`~trtparse.networks.state_dict`);
 - names change by ``RENAMED``; what stands at the top (``conv1``, ``layer3.22.bn2``) is the trunk's. Names and
   shapes were checked against the public sources: GoGoDuck912/Self-Correction-Human-Parsing
   ``networks/AugmentCE2P.py``, liutinglt/CE2P ``networks/CE2P.py`` (commit 62e9ce3), tjpulkl/CDGNet
@@ -38,8 +38,8 @@ from torch.nn import functional as F
 
 from ..errors import UsageError
 from ..labels import NUM_CLASSES
-from .checkpoint import find_mismatch, first_not_finite
 from .resnet import Bottleneck
+from .state_dict import find_mismatch, first_not_finite
 
 Family = Literal["schp", "ce2p", "cdgnet"]
 
@@ -304,7 +304,7 @@ class CDGNet(CE2P):
 
 def recognise(names: Iterable[str]) -> Family | None:
     """The family whose released checkpoints have tensors of these names, or None."""
-    first = {name.removeprefix("module.").split(".")[0] for name in names}
+    first = {name.split(".")[0] for name in names}
     return next((family for mark, family in FAMILY_MARKS.items() if mark in first), None)
 
 
@@ -339,7 +339,6 @@ def read_released(tensors: Mapping[str, Tensor], source: str) -> CE2P:
 
 
 def _renamed(name: str) -> str:
-    name = name.removeprefix("module.")
     # CDGNet: a norm inside a sequence of its own, as in layer7.1.0.weight or layer5.stages.0.2.0.bias.
     name = re.sub(r"(\.\d+)\.0\.(weight|bias|running_mean|running_var)$", r"\1.\2", name)
     for old, new in RENAMED.items():

@@ -1,15 +1,13 @@
 """Read and write checkpoints without executing what is in them.
 
 A checkpoint of ours is one safetensors file: the weights in half precision and, in its header, what the
-network is. Foreign ``.pt`` and ``.pth`` files are read with ``weights_only``, so a pickle that would run
-code is refused.
+network is. What others save is read by :mod:`~trtparse.networks.state_dict`.
 """
 
 from __future__ import annotations
 
 import json
-import pickle
-from collections.abc import Mapping
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,9 +18,13 @@ from torch import Tensor, nn
 
 from ..data.stretch import stretch_told
 from ..errors import UsageError
+from ..labels import NUM_CLASSES
 from ..storage.files import replace_bytes
+from .ce2p import recognise as recognise_released
+from .file_kind import refuse_others
 from .network import AUXILIARY_PREFIX, ParsingNetwork
 from .registry import create_network, recognise
+from .state_dict import StateDict, find_mismatch, find_state_dict, first_not_finite, read_pickle
 
 DEFAULT_INPUT_SIZE = (256, 192)
 """(height, width) where a foreign checkpoint does not say."""
@@ -44,12 +46,14 @@ class Checkpoint:
         input_size: (height, width) it was trained at.
         stretch: how far images' shapes were changed to fill the input (:meth:`~trtparse.data.letterbox.Letterbox.fit`).
         source: where it came from, for messages.
+        told: which of several networks in the file it is; empty where there was but one.
     """
 
     network: ParsingNetwork
     input_size: tuple[int, int]
     stretch: float
     source: str
+    told: str = ""
 
 
 def save_checkpoint(
@@ -83,41 +87,61 @@ def save_checkpoint(
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint: our safetensors, or a state dict in ``.pt``, ``.pth`` or a foreign ``.safetensors``.
+    """Read a checkpoint: ours, or a state dict as torch.save or safetensors wrote it, whatever wraps it.
 
     A file without our header is taken for the network, with default options, that has most of its tensor names.
 
     Raises:
-        UsageError: no such file, not a checkpoint, or a checkpoint of another network.
+        UsageError: no such file, not a checkpoint, a checkpoint of another network, or of other classes than LIP's.
     """
-    return parse_checkpoint(*read_tensors(path), path)
+    checkpoint = parse_checkpoint(*read_tensors(path), path)
+    check_classes(checkpoint.network.spec.num_classes, path)
+    return checkpoint
 
 
-def parse_checkpoint(header: str, tensors: dict[str, Tensor], path: Path) -> Checkpoint:
-    """The checkpoint of a file that was read already; see :func:`load_checkpoint`."""
+def parse_checkpoint(header: str, state: StateDict, path: Path) -> Checkpoint:
+    """The checkpoint of a file that was read already, of any number of classes; see :func:`load_checkpoint`."""
     if header:
         network, input_size, stretch = _parse(header, path)
         what = network.kind
     else:
-        network, input_size, stretch = create_network(recognise(tensors), {}), DEFAULT_INPUT_SIZE, 1.0
+        network, input_size, stretch = _recognised(state.tensors, path), DEFAULT_INPUT_SIZE, 1.0
         what = f"{network.kind} with default options"
-    _fill(network, tensors, path, what)
-    return Checkpoint(network.eval(), input_size, stretch, str(path))
+    _fill(network, state.tensors, path, what)
+    return Checkpoint(network.eval(), input_size, stretch, str(path), state.told)
 
 
-def load_backbone(network: ParsingNetwork, path: Path) -> None:
+def check_classes(count: int, path: Path) -> None:
+    """See that a checkpoint's network tells LIP's classes apart: no names of others are known.
+
+    Raises:
+        UsageError: it tells another number of classes apart.
+    """
+    if count != NUM_CLASSES:
+        raise UsageError(
+            f"{path} knows {count} classes; trtparse knows the names of LIP's {NUM_CLASSES}.",
+            f"Name a checkpoint that was trained on LIP's {NUM_CLASSES} classes: under other names every result would "
+            "be wrong.",
+        )
+
+
+def load_backbone(network: ParsingNetwork, path: Path) -> str:
     """Start a network's trunk from a checkpoint of it, such as one trained on ImageNet.
 
     A ResNet's has torchvision's names, an EfficientNet-Lite's those of ``efficientnet_lite_pytorch``.
 
+    Returns:
+        Which of several networks in the file was taken; empty where there was but one.
+
     Raises:
         UsageError: no such file, not a checkpoint, or one of another trunk.
     """
-    _, tensors = read_tensors(path)
-    _fill(network.backbone, network.backbone.adapt(tensors), path, f"the trunk of {network.kind}")
+    _, state = read_tensors(path)
+    _fill(network.backbone, network.backbone.adapt(state.tensors), path, f"the trunk of {network.kind}")
+    return state.told
 
 
-def read_tensors(path: Path) -> tuple[str, dict[str, Tensor]]:
+def read_tensors(path: Path) -> tuple[str, StateDict]:
     """Our header, empty in foreign files, and the tensors by name.
 
     Raises:
@@ -127,7 +151,39 @@ def read_tensors(path: Path) -> tuple[str, dict[str, Tensor]]:
         raise UsageError(
             f"No checkpoint at {path}.", "Name a .safetensors or .pth file, or leave it out for the weights we ship."
         )
-    return _read_safetensors(path) if path.suffix == ".safetensors" else ("", _read_pickle(path))
+    kind = refuse_others(path, "a checkpoint", allowed=("safetensors", "pickle"))
+    ending = "safetensors" if path.suffix.lower() == ".safetensors" else "pickle"
+    return _read_safetensors(path) if (kind.kind if kind else ending) == "safetensors" else ("", read_pickle(path))
+
+
+def _recognised(tensors: dict[str, Tensor], path: Path) -> ParsingNetwork:
+    """The network, with default options, that a foreign state dict is of, with random weights."""
+    family = recognise_released(tensors)
+    if family is not None:
+        raise UsageError(
+            f"{path} is a checkpoint of {family.upper()}, which is a teacher: engines are built of its students.",
+            f"Distil one: trtparse distill --teacher {shlex.quote(str(path))} --data FOLDER",
+        )
+    network = create_network(recognise(tensors), {})
+    classes = _other_classes(tensors, network)
+    if classes is not None:
+        network = create_network(network.kind, {"num_classes": classes})
+    return network
+
+
+def _other_classes(tensors: dict[str, Tensor], network: ParsingNetwork) -> int | None:
+    """The number of classes, where it is all that tells tensors from a network's."""
+    wanted = {name: value.shape for name, value in network.state_dict().items() if _belongs(name)}
+    counts = set()
+    for name, shape in wanted.items():
+        if name not in tensors:
+            return None
+        found = tensors[name].shape
+        if found != shape:
+            if shape[0] != network.spec.num_classes or found[1:] != shape[1:] or not 2 <= found[0] <= 255:
+                return None
+            counts.add(int(found[0]))
+    return counts.pop() if len(counts) == 1 else None
 
 
 def _parse(header: str, path: Path) -> tuple[ParsingNetwork, tuple[int, int], float]:
@@ -148,65 +204,24 @@ def _parse(header: str, path: Path) -> tuple[ParsingNetwork, tuple[int, int], fl
         ) from error
 
 
-def _read_safetensors(path: Path) -> tuple[str, dict[str, Tensor]]:
+def _read_safetensors(path: Path) -> tuple[str, StateDict]:
     try:
         with safetensors.safe_open(path, "pt") as file:
-            return (file.metadata() or {}).get(HEADER, ""), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            header = (file.metadata() or {}).get(HEADER, "")
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (safetensors.SafetensorError, OSError) as error:
         raise UsageError(
             f"{path} is not a readable safetensors file: {error}.", "The file may be cut off; get it again."
         ) from error
-
-
-def _read_pickle(path: Path) -> dict[str, Tensor]:
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, KeyError, ValueError, UnicodeDecodeError) as error:
-        raise UsageError(
-            f"{path} is not a checkpoint that can be read without running code from it.",
-            "Save network.state_dict() with safetensors or torch.save; whole pickled networks are refused.",
-        ) from error
-    for key in ("state_dict", "model", "network"):
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-    if not isinstance(content, dict) or not any(isinstance(value, Tensor) for value in content.values()):
-        raise UsageError(f"{path} holds no state dict.", "Save network.state_dict().")
-    tensors = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
-    if all(name.startswith("module.") for name in tensors):
-        tensors = {name.removeprefix("module."): value for name, value in tensors.items()}
-    return tensors
+    found = StateDict(tensors) if header else find_state_dict(tensors)
+    if found is None:
+        raise UsageError(f"{path} holds no tensor.", "Save network.state_dict().")
+    return header, found
 
 
 def _belongs(name: str) -> bool:
     """Whether a tensor is part of what runs: no training head, no counter."""
     return not name.startswith(AUXILIARY_PREFIX) and not name.endswith("num_batches_tracked")
-
-
-@dataclass(frozen=True)
-class Mismatch:
-    """How the tensors of a file differ from those of a network: how many, and the first of each kind in words."""
-
-    missing: int
-    unknown: int
-    reshaped: int
-    examples: str
-
-
-def find_mismatch(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> Mismatch | None:
-    """Compare names and shapes; None where they are the same."""
-    missing = [name for name in wanted if name not in found]
-    unknown = [name for name in found if name not in wanted]
-    shapes = [name for name in wanted if name in found and found[name].shape != wanted[name].shape]
-    if not (missing or unknown or shapes):
-        return None
-    examples = [f"missing {name}" for name in missing[:2]] + [f"unknown {name}" for name in unknown[:2]]
-    examples += [f"{name} is {tuple(found[name].shape)}, not {tuple(wanted[name].shape)}" for name in shapes[:2]]
-    return Mismatch(len(missing), len(unknown), len(shapes), "; ".join(examples))
-
-
-def first_not_finite(tensors: Mapping[str, Tensor]) -> str | None:
-    """The name of the first tensor with a value that is infinite or not a number."""
-    return next((name for name, value in tensors.items() if not bool(torch.isfinite(value).all())), None)
 
 
 def _fill(module: nn.Module, tensors: dict[str, Tensor], path: Path, what: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from array import array
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, overload
@@ -78,8 +78,12 @@ class ParseResult:
     Args:
         parsed: every image that has its results now, in the order of the input.
         found: how many of them were there already.
-        skipped: unreadable images, each with the reason; the first hundred.
+        skipped: images that could not be read, or whose results have no possible name, each with the reason; the
+            first hundred.
         skipped_images: how many there are.
+        notes: images whose results lack something, each with what; the first hundred.
+        noted_images: how many there are.
+        left_out: how many files of the folders are no images, by their endings.
         seconds: for all of it.
         output: the folder.
         engine: the engine's name.
@@ -91,6 +95,9 @@ class ParseResult:
     found: int
     skipped: tuple[tuple[Path | str, str], ...]
     skipped_images: int
+    notes: tuple[tuple[Path | str, str], ...]
+    noted_images: int
+    left_out: Mapping[str, int]
     seconds: float
     output: Path | str
     engine: str
@@ -112,6 +119,9 @@ class ParseResult:
             "found": self.found,
             "skipped": [{"image": str(path), "reason": reason} for path, reason in self.skipped],
             "skipped_images": self.skipped_images,
+            "notes": [{"image": str(path), "note": note} for path, note in self.notes],
+            "noted_images": self.noted_images,
+            "left_out": dict(self.left_out),
             "seconds": self.seconds,
             "output": str(self.output),
             "engine": self.engine,
@@ -168,9 +178,12 @@ class Collected:
 
     parsed: ParsedImages
     index: Path | None
+    left_out: Mapping[str, int]
     found: int = 0
     skipped_images: int = 0
     skipped: tuple[tuple[Path | str, str], ...] = ()
+    noted_images: int = 0
+    notes: tuple[tuple[Path | str, str], ...] = ()
 
     def add(self, position: int, result: ImageResult) -> None:
         """The next image."""
@@ -181,6 +194,10 @@ class Collected:
         else:
             self.parsed.append(position)
             self.found += not result.made
+        if result.note:
+            self.noted_images += 1
+            if len(self.notes) < _REASONS:
+                self.notes += ((_place(result.path), result.note),)
 
     def result(self, output: Path | str, engine: Engine, seconds: float) -> ParseResult:
         """All of it."""
@@ -189,6 +206,9 @@ class Collected:
             self.found,
             self.skipped,
             self.skipped_images,
+            self.notes,
+            self.noted_images,
+            self.left_out,
             seconds,
             output,
             engine.name,
@@ -210,7 +230,7 @@ def collect(
         DataError: nothing was readable.
     """
     place = None if spec.index is None else index_place(spec.index, spec.shard)
-    collected = Collected(ParsedImages(listing, output, spec.overlay), place)
+    collected = Collected(ParsedImages(listing, output, spec.overlay), place, listing.left_out)
     # closed here and not when they are collected, so that an error leaves the engine with nothing in flight
     with contextlib.closing(results), writing_index(place) as index:
         for position, result in enumerate(results):

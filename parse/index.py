@@ -18,10 +18,10 @@ from ..engines.machine.dependencies import require
 from ..errors import UsageError
 from ..labels import CLASS_NAMES
 from ..storage.files import check_output_file, partial_path, write_errors
-from .parser import ImageResult
+from .parser import ImageResult, label_name
 
 COLUMNS = ("image", "labels", "height", "width", *CLASS_NAMES, "skipped")
-"""``labels`` is relative to the output folder; the classes hold pixels; ``skipped`` says why an image was not read."""
+"""``labels`` is relative to the output folder; the classes hold pixels; ``skipped`` says why it was."""
 FORMATS = (".csv", ".parquet")
 _ROWS_AT_ONCE = 10_000
 
@@ -81,7 +81,7 @@ def writing_index(place: Path | None) -> Iterator[Index]:
 def _row(result: ImageResult) -> list[Value]:
     height, width = result.size or (None, None)
     pixels = result.pixels or (None,) * len(CLASS_NAMES)
-    labels = f"{result.name}.png" if result.size else None
+    labels = label_name(result.name) if result.size else None
     return [result.path, labels, height, width, *pixels, result.skipped or None]
 
 

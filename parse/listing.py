@@ -5,15 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 from array import array
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, overload
 
+from ..data.image_files import IMAGE_EXTENSIONS, is_image, left_out
 from ..errors import DataError, UsageError
-
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
-"""What is taken from a folder; a file that is named may have any extension."""
 
 
 class NamedImage(NamedTuple):
@@ -35,10 +33,16 @@ class Listing(Sequence[NamedImage]):
         paths: of the images.
         starts: where in each path the part begins that the results keep, as in ``more/d.jpg``.
         renamed: position to name, where that part was taken already.
+        left_out: how many files of the folders were no images, by ending.
+
+    A file that is named may have any ending; from folders those of :mod:`~trtparse.data.image_files` are taken.
     """
 
-    def __init__(self, paths: list[str], starts: array[int], renamed: dict[int, str]) -> None:
+    def __init__(
+        self, paths: list[str], starts: array[int], renamed: dict[int, str], left_out: Mapping[str, int]
+    ) -> None:
         self._paths, self._starts, self._renamed = paths, starts, renamed
+        self.left_out = left_out
 
     def __len__(self) -> int:
         return len(self._paths)
@@ -65,7 +69,8 @@ class Listing(Sequence[NamedImage]):
             raise UsageError(f"There is no shard {number} of {of}.", f"Give a number from 1 to {of}.")
         mine = [index for index, image in enumerate(self) if _shard_of(image.name, of) == number]
         renamed = {new: self._renamed[old] for new, old in enumerate(mine) if old in self._renamed}
-        return Listing([self._paths[old] for old in mine], array("L", (self._starts[old] for old in mine)), renamed)
+        starts = array("L", (self._starts[old] for old in mine))
+        return Listing([self._paths[old] for old in mine], starts, renamed, self.left_out)
 
 
 def _shard_of(name: str, of: int) -> int:
@@ -85,6 +90,12 @@ class Naming:
     _renamed: dict[int, str] = field(default_factory=dict)
     _taken: set[str] = field(default_factory=set)
     _last: dict[str, int] = field(default_factory=dict)
+    _others: dict[str, int] = field(default_factory=dict)
+
+    def leave_out(self, name: str) -> None:
+        """Count a file of a folder that is no image."""
+        ending = os.path.splitext(name)[1].lower()
+        self._others[ending] = self._others.get(ending, 0) + 1
 
     def add(self, path: str, start: int) -> None:
         """Add an image; its results keep ``path[start:]``."""
@@ -117,8 +128,12 @@ class Naming:
         """
         if not self._paths:
             where = ", ".join(asked) or "the empty list"
-            raise DataError(f"There are no images in {where}.", f"Images end in {', '.join(EXTENSIONS)}.")
-        return Listing(self._paths, self._starts, self._renamed)
+            told = left_out(self._others)
+            raise DataError(
+                f"There are no images in {where}{f': {told}' if told else ''}.",
+                f"Images end in {', '.join(IMAGE_EXTENSIONS)}.",
+            )
+        return Listing(self._paths, self._starts, self._renamed, self._others)
 
 
 def list_images(paths: Sequence[Path], output: Path | None = None, *, recursive: bool = False) -> Listing:
@@ -167,7 +182,7 @@ class _Search:
     def file(self, path: str, start: int | None = None) -> None:
         """A file that was named, or is a link."""
         folder, name = os.path.split(os.path.realpath(path))
-        listed = folder in self.visited and _is_image(name)
+        listed = folder in self.visited and is_image(name)
         if not listed and name not in self.single.setdefault(folder, set()):
             self.single[folder].add(name)
             self.naming.add(path, len(path) - len(os.path.basename(path)) if start is None else start)
@@ -196,13 +211,15 @@ class _Search:
         links: list[str] = []
         for entry in found:
             path = entry.name if folder == "." else os.path.join(folder, entry.name)
-            if _is_image(entry.name) and _leads_to(entry.is_file):
+            if is_image(entry.name) and _leads_to(entry.is_file):
                 if entry.is_symlink():
                     self.file(path, start)
                 elif entry.name not in self.single.get(real, ()):
                     self.naming.add(path, start)
             elif self._recursive and _leads_to(entry.is_dir):
                 (links if entry.is_symlink() else folders).append(path)
+            elif _leads_to(entry.is_file):
+                self.naming.leave_out(entry.name)
         return folders, links
 
 
@@ -211,10 +228,6 @@ def _opened(folder: str) -> os._ScandirIterator[str]:
         return os.scandir(folder)
     except OSError as error:
         raise DataError(f"{folder} cannot be opened: {error.strerror}.", "Check its permissions.") from error
-
-
-def _is_image(name: str) -> bool:
-    return not name.startswith(".") and os.path.splitext(name)[1].lower() in EXTENSIONS
 
 
 def _leads_to(kind: Callable[[], bool]) -> bool:
@@ -242,6 +255,6 @@ def _check_results(search: _Search, output: Path) -> None:
 def image_files(names: Iterable[str]) -> list[str]:
     """Those of relative paths that are images, in the order in which :func:`list_images` would take them."""
     parts = (name.split("/") for name in names)
-    kept = [path for path in parts if _is_image(path[-1]) and not any(part.startswith(".") for part in path)]
+    kept = [path for path in parts if is_image(path[-1]) and not any(part.startswith(".") for part in path)]
     kept.sort(key=lambda path: [(1, part) for part in path[:-1]] + [(0, path[-1])])
     return ["/".join(path) for path in kept]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import cv2
 import numpy as np
@@ -18,7 +19,8 @@ from ..data.dataset import Image, LabelMap
 from ..data.images import decode_image
 from ..data.letterbox import Letterbox
 from ..engines.base import Engine, Ticket
-from ..errors import DataError, UsageError
+from ..errors import DataError, FileNameError
+from ..storage.files import fitting_name
 from ..tasks.parsing.draw import draw
 from ..tasks.parsing.metrics import pixels_of_classes
 from .listing import NamedImage
@@ -26,6 +28,8 @@ from .objects import Storage
 from .provenance import MadeBy, digest, find_labels, label_png
 
 _JPEG_QUALITY = 92
+_JPEG_LONGEST = 65_500
+"""Pixels of a side that libjpeg takes (JPEG_MAX_DIMENSION)."""
 _READERS = 4
 _READ_AHEAD = 4
 """Photographs that are decoded and wait: enough to hide a slow disk, few enough for large ones."""
@@ -44,9 +48,10 @@ class ImageResult:
         path: as listed.
         name: of its results.
         made: whether it was parsed now; otherwise its results were there, or it was skipped.
-        skipped: why it could not be read; empty where it could.
+        skipped: why it could not be read, or its results not written; empty where they could.
         size: (height, width); None where it was skipped.
         pixels: of each class, where they were asked for.
+        note: what its results lack; mostly nothing.
     """
 
     path: str
@@ -55,6 +60,7 @@ class ImageResult:
     skipped: str = ""
     size: tuple[int, int] | None = None
     pixels: tuple[int, ...] | None = None
+    note: str = ""
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -76,7 +82,7 @@ class ParseSpec:
         shard: (number, of): one of several parts that together are the whole.
         overlay: draw overlays.
         overwrite: make results again that are there.
-        strict: raise at the first unreadable image instead of skipping it.
+        strict: raise at the first image that would be skipped.
         index: file for the pixels of each class, CSV or Parquet.
     """
 
@@ -128,7 +134,8 @@ class Parser:
 
         Raises:
             DataError: with ``strict``, an unreadable image.
-            UsageError: a result is there that something else made; a file cannot be written.
+            UsageError: a result is there that something else made; a file cannot be written: with ``strict``, for
+                its name alone.
             MachineError: the disk is full.
         """
         flying: deque[tuple[Ticket | None, list[_Looked]]] = deque()
@@ -189,7 +196,8 @@ class Parser:
         return labels
 
     def _settled(self, named: NamedImage, labels: LabelMap, *, made: bool) -> ImageResult:
-        pixels = pixels_of_classes(labels) if self._spec.index is not None else None
+        path = label_path(self._output, named.name)
+        pixels = pixels_of_classes(labels, path) if self._spec.index is not None else None
         return ImageResult(named.path, named.name, made, "", (labels.shape[0], labels.shape[1]), pixels)
 
     def _batches(self, looked: Iterable[_Looked]) -> Iterator[list[_Looked]]:
@@ -225,36 +233,65 @@ class Parser:
                 continue
             assert item.box is not None
             labels = item.box.restore(next(label_maps))
-            self._write(item, labels)
-            yield self._settled(item.named, labels, made=True)
+            try:
+                note = self._write(item, labels)
+            except FileNameError as error:
+                if self._spec.strict:
+                    raise
+                yield ImageResult(item.named.path, item.named.name, skipped=error.message)
+                continue
+            yield replace(self._settled(item.named, labels, made=True), note=note)
 
-    def _write(self, item: _Looked, labels: LabelMap) -> None:
-        """The label map last: where it is, the overlay is, and belongs to it."""
+    def _write(self, item: _Looked, labels: LabelMap) -> str:
+        """The label map last: where it is, the overlay is, and belongs to it. Returns what is to be told."""
         path, overlay = (place(self._output, item.named.name) for place in (label_path, overlay_path))
+        note = ""
         if self._spec.overlay:
             assert item.image is not None
             assert item.box is not None
-            drawn = draw(item.image, labels, cell=item.box.cell)
-            self._results.write(overlay, _jpeg(drawn, item.named.path))
+            drawn, note = _as_jpeg_takes_it(draw(item.image, labels, cell=item.box.cell), overlay)
+            self._results.write(overlay, _jpeg(drawn))
         elif self._results.size(path):  # what is made again had an overlay perhaps, which would outlive it
             self._results.remove(overlay)
         self._results.write(path, label_png(labels, self._made_by, item.digest))
+        return note
+
+
+def label_name(name: str) -> str:
+    """What the label map of a name is called, relative to the output folder."""
+    return _result_name(name, ".png")
 
 
 def label_path(output: str, name: str) -> str:
     """Where the label map of a name goes."""
-    return f"{output.rstrip('/')}/{name}.png"
+    return f"{output.rstrip('/')}/{label_name(name)}"
 
 
 def overlay_path(output: str, name: str) -> str:
     """Where the overlay of a name goes."""
-    return f"{output.rstrip('/')}/{name}_overlay.jpg"
+    return f"{output.rstrip('/')}/{_result_name(name, '_overlay.jpg')}"
 
 
-def _jpeg(image: Image, path: str) -> bytes:
+def _result_name(name: str, ending: str) -> str:
+    folder, stem = os.path.split(name)
+    return os.path.join(folder, fitting_name(stem, ending))
+
+
+def _as_jpeg_takes_it(image: Image, path: str) -> tuple[Image, str]:
+    """An overlay with no side longer than JPEG allows, and what to tell of it."""
+    height, width = image.shape[:2]
+    scale = _JPEG_LONGEST / max(height, width)
+    if scale >= 1:
+        return image, ""
+    size = max(1, int(width * scale)), max(1, int(height * scale))
+    note = f"{path} is {size[0]}x{size[1]} pixels, as JPEG ends at {_JPEG_LONGEST} a side; the label map has them all."
+    return cast(Image, cv2.resize(image, size, interpolation=cv2.INTER_AREA)), note
+
+
+def _jpeg(image: Image) -> bytes:
     encoded, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
-    if not encoded:  # JPEG ends at 65,535 pixels a side
-        raise UsageError(f"The overlay of {path} cannot be written as JPEG.", "Make the image smaller.")
+    if not encoded:
+        raise ValueError(f"OpenCV cannot encode {image.shape} as JPEG")
     return data.tobytes()
 
 

@@ -19,7 +19,7 @@ from ..data.images import png_chunks
 from ..engines import Bundle, Engine
 from ..engines.bundle import GRAPHS, WEIGHTS_NAME
 from ..errors import DataError, UsageError
-from ..tasks.parsing.draw import encode_label_png
+from ..tasks.parsing.draw import LABEL_PNG_KIND, LABEL_PNG_PALETTE, encode_label_png
 
 _KEYWORD = b"trtparse\x00"
 _IN_THE_ORDER_TOLD = ("target", "precision", "input_size", "graph", "method")
@@ -82,17 +82,20 @@ def find_labels(data: bytes, made_by: MadeBy, photograph: str, path: str) -> Lab
         path: for messages.
 
     Returns:
-        (H, W) uint8; None where the file is damaged, or was made from another state of the photograph.
+        (H, W) uint8; None where the file is damaged, was packed anew by another program (the record may have
+        outlived that, the indices may not), or was made from another state of the photograph.
 
     Raises:
         UsageError: it was made by something else, or does not say by what.
     """
     record: dict[str, Any] | None = None
-    whole, pixels, size = False, b"", (0, 0)
+    whole, pixels, size, header, palette = False, b"", (0, 0), b"", b""
     try:
         for kind, body in png_chunks(data, path) if data.startswith(b"\x89PNG") else ():
             if kind == b"IHDR":
-                size = (int.from_bytes(body[4:8], "big"), int.from_bytes(body[:4], "big"))
+                size, header = (int.from_bytes(body[4:8], "big"), int.from_bytes(body[:4], "big")), body[8:]
+            elif kind == b"PLTE":
+                palette = body
             elif kind == b"tEXt" and body.startswith(_KEYWORD):
                 record = json.loads(body[len(_KEYWORD) :])
             elif kind == b"IDAT":
@@ -115,8 +118,11 @@ def find_labels(data: bytes, made_by: MadeBy, photograph: str, path: str) -> Lab
             )
     if not whole or record != expected:
         return None
-    lines = np.frombuffer(zlib.decompress(pixels), np.uint8).reshape(size[0], size[1] + 1)
-    return lines[:, 1:]
+    unpacked = np.frombuffer(zlib.decompress(pixels), np.uint8)
+    if unpacked.size != size[0] * (size[1] + 1):
+        return None
+    lines = unpacked.reshape(size[0], size[1] + 1)
+    return None if lines[:, 0].any() or header != LABEL_PNG_KIND or palette != LABEL_PNG_PALETTE else lines[:, 1:]
 
 
 def _short(value: Any) -> str:

@@ -30,6 +30,7 @@ from ..engines import Engine
 from ..engines.machine.dependencies import require
 from ..errors import MachineError, TrtparseError, UsageError
 from ..storage.files import check_output_folder
+from ..storage.interrupts import kept_handlers
 from .images import ParseResult, Progress, collect
 from .index import index_place
 from .listing import Listing, NamedImage, Naming, image_files, list_images
@@ -124,8 +125,12 @@ def _list(paths: Sequence[str], output: str, spec: ParseSpec) -> tuple[ArrowStor
             naming.add(base, base.rindex("/") + 1)
             continue
         folders.add(base)
-        for name in image_files(names):
+        taken = image_files(names)
+        for name in taken:
             naming.add(f"{base}/{name}", len(base) + 1)
+        for name in set(names).difference(taken):
+            if not any(part.startswith(".") for part in name.split("/")):
+                naming.leave_out(name)
     if output in folders:
         raise UsageError(f"The results would go among the images of {output}.", "Choose another output folder.")
     return storage, naming.listing(paths)
@@ -171,7 +176,7 @@ def _connect(ray: Any, address: str, processors: int) -> None:
     local = {"num_cpus": processors, "include_dashboard": False, "object_store_memory": _STORE_BYTES}
     try:
         _knock(address)
-        with _quiet_stderr():
+        with _quiet_stderr(), kept_handlers():
             ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **(local if address == LOCAL else {}))
     except Exception as error:  # Ray raises Exception itself where a node does not start in time
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -99,8 +99,9 @@ def _read(path: Path, key: Mapping[str, Any], read: Callable[[Any], Entry], hint
         raise DataError(f"{path} is no record of this work: {error}.", hint) from error
     for field in [*key, *(name for name in found if name not in key)]:
         if found.get(field) != key.get(field):
+            other = "another version of trtparse" if field == "schema" else "something else"
             raise DataError(
-                f"{path} is a record of something else: its {field} is {_short(found.get(field))}, now it is "
+                f"{path} is a record of {other}: its {field} is {_short(found.get(field))}, now it is "
                 f"{_short(key.get(field))}.",
                 hint,
             )

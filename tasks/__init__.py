@@ -1,0 +1,1 @@
+"""What are networks for: a folder a task, all behind one protocol."""

@@ -29,6 +29,7 @@ from trtparse.engines import Bundle, open_bundle
 from trtparse.engines.base import Engine, Frames
 from trtparse.engines.bundle import CALIBRATION_NAME, GRAPHS, WEIGHTS_NAME
 from trtparse.errors import UsageError
+from trtparse.storage.interrupts import SIGNALS
 
 COMMANDS = tuple(cli.COMMANDS)
 CLI = (sys.executable, "-m", "trtparse.cli")
@@ -956,12 +957,18 @@ def test_a_locale_without_dashes_does_not_end_a_command(pristine_bundle: Bundle,
 
 def start(*arguments: object) -> subprocess.Popen[str]:
     """A command as a shell in the foreground would start it, however these tests were started."""
+
+    def defaults() -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
     return subprocess.Popen(
         [*CLI, *(str(argument) for argument in arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        preexec_fn=defaults,
     )
 
 
@@ -975,10 +982,10 @@ def read_until(process: subprocess.Popen[str], words: str) -> None:
     raise AssertionError(f"it ended without {words!r}: {told}")
 
 
-def press(process: subprocess.Popen[str], times: int) -> tuple[str, str]:
-    """Ctrl-C, as often as said or until it has ended; what it printed after that."""
+def press(process: subprocess.Popen[str], times: int, number: signal.Signals = signal.SIGINT) -> tuple[str, str]:
+    """Ctrl-C or another signal, as often as said or until it has ended; what it printed after that."""
     for _ in range(times):
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(0.1)
             break
@@ -991,16 +998,18 @@ def build_arguments(bundle: Bundle, pictures: Path) -> tuple[object, ...]:
     return ("build", "--int8", *data, "--input-size", "128x96", "--threads", 1, "--output", bundle.path)
 
 
-@pytest.mark.parametrize(("stage", "times"), [("Calibrating", 1), ("Exporting", 20)])
-def test_ctrl_c_in_a_build_leaves_the_old_bundle_and_nothing_else(
-    stage: str, times: int, bundle: Bundle, build_arguments: tuple[object, ...]
+@pytest.mark.parametrize(
+    ("stage", "number", "times"), [("Calibrating", signal.SIGTERM, 1), ("Exporting", signal.SIGINT, 20)]
+)
+def test_a_signal_in_a_build_leaves_the_old_bundle_and_nothing_else(
+    stage: str, number: signal.Signals, times: int, bundle: Bundle, build_arguments: tuple[object, ...]
 ) -> None:
     before = content(bundle.path)
     with start(*build_arguments) as process:
         read_until(process, stage)
-        out, err = press(process, times)
-    assert (process.returncode, out) == (130, "")
-    assert "Error: Interrupted." in err
+        out, err = press(process, times, number)
+    assert (process.returncode, out) == (128 + number, "")
+    assert "Error: Interrupted" in err
     assert "Traceback" not in err
     assert [path.name for path in bundle.path.parent.iterdir() if "student" in path.name] == ["student"]
     assert content(bundle.path) == before
@@ -1024,16 +1033,20 @@ def test_kill_in_a_build_leaves_the_old_bundle_and_the_next_build_tidies_up(
     assert open_bundle(bundle.path).manifest.precisions == ("fp32",)
 
 
-@pytest.mark.parametrize("times", [1, 20])
-def test_ctrl_c_in_a_demo_leaves_the_video_so_far(times: int, pristine_bundle: Bundle, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "times"), [(signal.SIGINT, 1), (signal.SIGINT, 20), (signal.SIGTERM, 1), (signal.SIGHUP, 20)]
+)
+def test_a_signal_in_a_demo_leaves_the_video_so_far(
+    number: signal.Signals, times: int, pristine_bundle: Bundle, tmp_path: Path
+) -> None:
     output, partial = tmp_path / "walk.mp4", tmp_path / ".walk.partial.mp4"
     with start("demo", "--bundle", pristine_bundle.path, "--output", output) as process:
         # The probe of the codec is smaller.
         while process.poll() is None and not (partial.exists() and partial.stat().st_size > 50_000):
             time.sleep(0.05)
-        out, err = press(process, times)
-    assert (process.returncode, out) == (130, "")
-    assert "Error: Interrupted." in err
+        out, err = press(process, times, number)
+    assert (process.returncode, out) == (128 + number, "")
+    assert "Error: Interrupted" in err
     assert "Traceback" not in err
     assert [path.name for path in tmp_path.iterdir()] == ["walk.mp4"]
     assert 0 < frame_count(output) < 96
@@ -1048,7 +1061,7 @@ def test_a_build_that_still_runs_keeps_its_files_when_another_one_starts(tmp_pat
         assert first.is_dir()
 
 
-def test_interrupts_are_handed_back_to_whoever_calls_main(run: Run) -> None:
-    before = signal.getsignal(signal.SIGINT)
+def test_signals_are_handed_back_to_whoever_calls_main(run: Run) -> None:
+    before = [signal.getsignal(number) for number in SIGNALS]
     run("--version")
-    assert signal.getsignal(signal.SIGINT) is before
+    assert [signal.getsignal(number) for number in SIGNALS] == before

@@ -135,7 +135,16 @@ def build_bundle(
     records = Records.beside(output)
     with writing(output) as folder:
         listener.stage("Exporting to ONNX")
-        source = open_source(spec.source, spec.input_size, spec.stretch, spec.batch, logits=spec.logits)
+        source = open_source(
+            spec.source,
+            spec.input_size,
+            spec.stretch,
+            spec.batch,
+            logits=spec.logits,
+            int8=spec.precision == "int8",
+        )
+        if source.told:
+            listener.stage(source.told)
         listener.stage("Choosing images")
         selection, judged, spare = _choose(spec, dataset, held_out, listener)
         model = source.model

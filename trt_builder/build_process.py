@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import traceback
+from collections import deque
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -24,9 +28,14 @@ import onnx
 from .. import errors
 from ..errors import BuildError, TrtparseError
 from .engine_spec import EngineSpec
-from .tensorrt_api import Built, NetworkLayer, TensorRT
+from .tensorrt_api import Built, NetworkLayer, NoEngine, TensorRT
 
-_SPEC, _RESULT, _ENGINE, _CACHE = "spec.json", "result.json", "engine", "timing.cache"
+ENGINE_LEFT, LOG_LEFT = "engine", "log"
+"""Of the folder that :func:`build_in_process` leaves things in: an engine that was refused, and all that was said."""
+
+_SPEC, _RESULT, _CACHE = "spec.json", "result.json", "timing.cache"
+_ERRORS = ("[F] ", "[E] ")
+"""As the logger marks them."""
 _START = "from trtparse.trt_builder.build_process import main; main()"
 
 
@@ -37,47 +46,80 @@ def build_in_process(
     timing_cache: bytes | None = None,
     *,
     inspect: bool = False,
+    left: Path,
+    verbose: bool = False,
+    told: Callable[[str], None] = lambda _: None,
 ) -> Built:
     """:meth:`TensorRT.build` in a process of its own.
 
     Args:
         graph: ONNX file.
         spec, capability, timing_cache, inspect: as there.
+        left: folder that gets ``LOG_LEFT``, line by line, so that it is there however the build ends; and
+            ``ENGINE_LEFT`` where there is an engine and an error nevertheless.
+        verbose: every kernel that TensorRT tries is in the log as well.
+        told: called with each of its lines.
 
     Raises:
         TrtparseError: as there; and BuildError where the process was killed or crashed, with what that means.
     """
     with tempfile.TemporaryDirectory(prefix="trtparse-build-") as name:
         folder = Path(name)
-        request = {"graph": str(graph.resolve()), "capability": capability, "inspect": inspect}
+        request = {"graph": str(graph.resolve()), "capability": capability, "inspect": inspect, "verbose": verbose}
         (folder / _SPEC).write_text(json.dumps({**request, "spec": spec.to_json()}))
         if timing_cache:
             (folder / _CACHE).write_bytes(timing_cache)
-        # Python's path goes along, and not the folder that the user is in: a file there may be called like a library.
-        path = os.pathsep.join(entry for entry in sys.path if entry)
-        done = subprocess.run(
-            [sys.executable, "-c", _START, str(folder)],
-            cwd=folder,
-            env={**os.environ, "PYTHONPATH": path},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-        )
-        if done.returncode != 0 or not (folder / _RESULT).is_file():
-            raise _explained(done.returncode, done.stdout, spec)
-        return _read_result(folder)
+        try:
+            code, last = _run(folder, left / LOG_LEFT, told)
+            if code != 0 or not (folder / _RESULT).is_file():
+                raise _explained(code, last, spec)
+            return _read_result(folder)
+        except TrtparseError:
+            if (folder / ENGINE_LEFT).is_file():
+                shutil.move(folder / ENGINE_LEFT, left / ENGINE_LEFT)
+            raise
+
+
+def _run(folder: Path, log: Path, told: Callable[[str], None]) -> tuple[int, str]:
+    """The exit code of the other process, and the first error and the last lines of what it said."""
+    # Python's path goes along, and not the folder that the user is in: a file there may be called like a library.
+    path = os.pathsep.join(entry for entry in sys.path if entry)
+    process = subprocess.Popen(
+        [sys.executable, "-c", _START, str(folder)],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": path},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    first, last = "", deque[str](maxlen=3)
+    try:
+        assert process.stdout is not None
+        with process.stdout as lines, log.open("ab", buffering=0) as file:
+            for line in lines:
+                file.write(line)
+                text = line.decode("utf-8", "replace").strip()
+                if text:
+                    last.append(text)
+                    told(text)
+                if not first and text.startswith(_ERRORS):
+                    first = text
+        code = process.wait()
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
+    return code, " ".join(last if first in ("", *last) else (first, "…", *last))
 
 
 def _read_result(folder: Path) -> Built:
     told = json.loads((folder / _RESULT).read_text())
     if "error" in told:
-        kind = getattr(errors, told["error"], BuildError)
+        kind = NoEngine if told["error"] == NoEngine.__name__ else getattr(errors, told["error"], BuildError)
         raise kind(told["message"], told["hint"])
     cache = folder / f"new-{_CACHE}"
     return Built(
-        (folder / _ENGINE).read_bytes(),
+        (folder / ENGINE_LEFT).read_bytes(),
         tuple(NetworkLayer(**layer) for layer in told["layers"]),
         told["inspector"],
         cache.read_bytes() if cache.is_file() else None,
@@ -85,9 +127,8 @@ def _read_result(folder: Path) -> Built:
     )
 
 
-def _explained(code: int, output: str, spec: EngineSpec) -> TrtparseError:
+def _explained(code: int, told: str, spec: EngineSpec) -> TrtparseError:
     """Why a build's process ended without a word of ours."""
-    told = " ".join(line.strip() for line in output.strip().splitlines()[-3:])
     told = f" It said last: {told}" if told else ""
     if code == -signal.SIGKILL:
         workspace = max(spec.workspace_mb // 2, 16) if spec.workspace_mb else 256
@@ -131,14 +172,17 @@ def _build(folder: Path, request: dict[str, object]) -> dict[str, object]:
     spec = EngineSpec.from_json(str(request["spec"]))
     cache = folder / _CACHE
     capability = request["capability"]
-    built = TensorRT.load(spec.target).build(
+    library = TensorRT.load(spec.target)
+    # At once, line by line: what is said before a kill is what tells of it.
+    library.log_to(functools.partial(print, flush=True), verbose=bool(request["verbose"]))
+    built = library.build(
         onnx.load(str(request["graph"])),
         spec,
         None if capability is None else str(capability),
         cache.read_bytes() if cache.is_file() else None,
         inspect=bool(request["inspect"]),
+        built=(folder / ENGINE_LEFT).write_bytes,
     )
-    (folder / _ENGINE).write_bytes(built.content)
     if built.timing_cache is not None:
         (folder / f"new-{_CACHE}").write_bytes(built.timing_cache)
     return {

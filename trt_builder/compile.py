@@ -1,17 +1,17 @@
 """From a bundle's graph to TensorRT engines in the bundle: build, look inside, compare with PyTorch, write down.
 
-Needs no PyTorch. An engine that is not what was asked for, or that answers otherwise than PyTorch did, never gets
-into the bundle.
+Needs no PyTorch. An engine that is seen not to be what was asked for, or that answers otherwise than PyTorch did, does
+not get into the bundle unless that is asked for; what is left of it is kept beside the engines.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -22,16 +22,35 @@ from ..engines.bundle import Bundle, add_files
 from ..engines.machine.facts import Machine, read_machine
 from ..engines.machine.probe import Probe
 from ..engines.manifest import FOLDER, EngineManifest
-from ..errors import MachineError, UsageError
+from ..errors import BuildError, MachineError, UsageError
+from ..storage.files import replace_bytes
 from . import timing_cache
 from .build_process import build_in_process
 from .engine_spec import COMPUTE_CAPABILITIES, DYNAMIC_BATCH, EngineSpec
-from .inspection import check, inspect_engine, inspect_network, wanted_convolutions
-from .parity import PARITY_NAME, compare, load_parity
+from .evidence import Evidence, evidence, forget
+from .inspection import Inspection, check, inspect_engine, inspect_network, wanted_convolutions
+from .parity import PARITY_NAME, Agreement, compare, load_parity
 from .tensorrt_api import Built, TensorRT
 
 _MOST_WORKSPACE_MB = 4096
 """More never helped a network of this size; a layer's scratch space is tens of MB."""
+
+
+@dataclass(frozen=True)
+class HowToBuild:
+    """What of a build is told, kept and let pass; none of it changes the engine.
+
+    Args:
+        log: file for all that TensorRT says.
+        verbose: every kernel that it tries is in the log as well, and ``told`` is called.
+        told: called with each line of the log.
+        accept_unverified: an engine that fails its checks gets into the bundle, and its manifest says so.
+    """
+
+    log: Path | None = None
+    verbose: bool = False
+    told: Callable[[str], None] = lambda _: None
+    accept_unverified: bool = False
 
 
 def build_engines(
@@ -40,6 +59,7 @@ def build_engines(
     stage: Callable[[str], None] = lambda _: None,
     *,
     machine: Machine | None = None,
+    how: HowToBuild = HowToBuild(),
 ) -> tuple[Bundle, list[dict[str, Any]]]:
     """Compile a bundle's graph and put the engines into the bundle.
 
@@ -48,6 +68,7 @@ def build_engines(
         spec: what to build; with TensorRT-RTX one engine for each compute capability.
         stage: told at the start of each step.
         machine: what this machine is; looked up by default.
+        how: what is told, kept and let pass.
 
     Returns:
         The bundle with its new files, and each engine's manifest, with ``notes`` where there is something to know.
@@ -56,8 +77,10 @@ def build_engines(
         UsageError: the bundle lacks the graph, or the version of TensorRT what is asked for.
         MachineError: no TensorRT, or none of the GPU that it needs.
         BuildError: the parser or the builder refuses, the engine is not what was asked for, or does not agree with
-            PyTorch's stored answers.
+            PyTorch's stored answers. It says where what is left of the engine lies.
     """
+    if how.log is not None:
+        replace_bytes(how.log, b"")
     graph = bundle.graph(spec.precision)
     machine = machine or read_machine()
     library = TensorRT.load(spec.target)
@@ -65,7 +88,8 @@ def build_engines(
     _batch(bundle, spec)
     manifests = []
     for capability in _capabilities(spec, machine):
-        bundle, facts = _add_engine(bundle, graph, spec, capability, library, machine, stage)
+        work = _Work(bundle, graph, spec, capability, library, machine, stage, how)
+        bundle, facts = work.add_engine()
         manifests.append(facts)
     return bundle, manifests
 
@@ -86,7 +110,10 @@ def workspace_mb(machine: Machine, probe: Probe | None = None) -> int | None:
     """Half of the memory that is free where the engine will run, in MB; None where nothing tells."""
     free = None
     if machine.gpu is not None and not machine.gpu.integrated:
-        answer = (probe or Probe()).run(("nvidia-smi", "--query-gpu=memory.free", "--format=csv,noheader,nounits"))
+        # By its place on the bus: nvidia-smi takes no notice of CUDA_VISIBLE_DEVICES.
+        which = (f"--id={machine.gpu.bus}",) if machine.gpu.bus else ()
+        query = ("nvidia-smi", *which, "--query-gpu=memory.free", "--format=csv,noheader,nounits")
+        answer = (probe or Probe()).run(query)
         first = answer.output.strip().partition("\n")[0].strip()
         free = int(first) if first.isdecimal() else machine.gpu.memory >> 20
     elif machine.memory is not None:
@@ -110,92 +137,142 @@ def _capabilities(spec: EngineSpec, machine: Machine) -> tuple[str, ...]:
     return (here,)
 
 
-def _add_engine(
-    bundle: Bundle,
-    graph: Path,
-    spec: EngineSpec,
-    capability: str,
-    library: TensorRT,
-    machine: Machine,
-    stage: Callable[[str], None],
-) -> tuple[Bundle, dict[str, Any]]:
-    on_gpu = spec.target == "tensorrt"
-    stage(f"Compiling {spec.precision} for compute capability {capability} with {library.name}")
-    settled = spec
-    if on_gpu and spec.workspace_mb is None:
-        settled = replace(spec, workspace_mb=workspace_mb(machine))
-    started = time.monotonic()
-    built = _build(bundle, graph, settled, capability, library, stage)
-    seconds = time.monotonic() - started
-    model = onnx.load(graph)
-    wanted = wanted_convolutions(model)
-    if built.inspector is None:
-        inspection = inspect_network(built.layers, wanted, spec.precision)
-    else:
-        inspection = inspect_engine(built.inspector, wanted, spec.precision)
-    check(inspection, wanted, spec.precision)
-    manifest = EngineManifest(
-        engine=f"{FOLDER}/{_stem(spec, library, capability)}.engine",
-        engine_sha256=hashlib.sha256(built.content).hexdigest(),
-        bytes=len(built.content),
-        target=spec.target,
-        precision=spec.precision,
-        graph=graph.name,
-        graph_sha256=bundle.manifest.files[graph.name],
-        input_size=bundle.manifest.input_size,
-        stretch=bundle.manifest.stretch,
-        batch=_batch(bundle, spec),
-        logits=any(output.name == "logits" for output in model.graph.output),
-        tensorrt=library.version,
-        compute_capability=capability,
-        version_compatible=spec.version_compatible,
-        hardware_compatible=spec.hardware_compatible,
-        rebuild=spec.words(),
-        settings={**settled.to_dict(), "notes": list(built.notes)},
-        inspection={**inspection.to_dict(), "layers_parsed": len(built.layers)},
-        seconds=round(seconds, 3),
-        built=datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        **_machine_facts(machine, on_gpu),
-    )
-    if on_gpu:
-        manifest = replace(manifest, parity=_parity(bundle, manifest, built, stage))
-    bundle = add_files(bundle, {manifest.engine: built.content, _manifest_name(manifest): manifest.to_json().encode()})
-    return bundle, asdict(manifest)
+@dataclass(frozen=True)
+class _Work:
+    """One engine in the making; the arguments are those of :func:`build_engines`."""
 
+    bundle: Bundle
+    graph: Path
+    spec: EngineSpec
+    capability: str
+    library: TensorRT
+    machine: Machine
+    stage: Callable[[str], None]
+    how: HowToBuild
 
-def _build(
-    bundle: Bundle, graph: Path, spec: EngineSpec, capability: str, library: TensorRT, stage: Callable[[str], None]
-) -> Built:
-    """Build with the timing cache held, where the target has one."""
-    if not library.times_tactics:
-        return build_in_process(graph, spec, capability)
-    path = spec.timing_cache or timing_cache.default_path(bundle.path, spec.target, library.version, capability)
-    with ExitStack() as stack:
-        stack.enter_context(timing_cache.locked(path, lambda: stage(f"Waiting for another build, which holds {path}")))
-        built = build_in_process(graph, spec, timing_cache=timing_cache.read(path), inspect=True)
-        if built.timing_cache:
-            timing_cache.write(path, built.timing_cache)
-    return built
+    @property
+    def on_gpu(self) -> bool:
+        return self.spec.target == "tensorrt"
 
+    @property
+    def stem(self) -> str:
+        return _stem(self.spec, self.library, self.capability)
 
-def _parity(bundle: Bundle, manifest: EngineManifest, built: Built, stage: Callable[[str], None]) -> dict[str, Any]:
-    """How well the engine answers as PyTorch did, before it gets into the bundle; empty without stored answers."""
-    if PARITY_NAME not in bundle.manifest.files:
-        return {}
-    stage("Comparing with PyTorch's answers")
-    from ..engines.tensorrt.engine import open_tensorrt
+    def add_engine(self) -> tuple[Bundle, dict[str, Any]]:
+        """Build, check, compare, and put the engine into the bundle."""
+        spec, library = self.spec, self.library
+        self.stage(f"Compiling {spec.precision} for compute capability {self.capability} with {library.name}")
+        settled = spec
+        if self.on_gpu and spec.workspace_mb is None:
+            settled = replace(spec, workspace_mb=workspace_mb(self.machine))
+        forget(self.bundle.path, self.stem)
+        with evidence(self.bundle.path, self.stem, self.how.log) as kept:
+            started = time.monotonic()
+            built = self._build(settled, kept)
+            seconds = time.monotonic() - started
+            kept.engine, kept.inspector = built.content, built.inspector
+            model = onnx.load(self.graph)
+            inspection, unverified = self._inspect(model, built)
+            notes = [*built.notes, *inspection.notes]
+            manifest = self._manifest(model, settled, built, seconds)
+            manifest = replace(
+                manifest,
+                settings={**manifest.settings, "notes": notes},
+                inspection={**inspection.to_dict(), "layers_parsed": len(built.layers)},
+                unverified=tuple(unverified),
+            )
+            if self.on_gpu:
+                manifest = self._compare(manifest, built)
+        files = {manifest.engine: built.content, _manifest_name(manifest): manifest.to_json().encode()}
+        return add_files(self.bundle, files), asdict(manifest)
 
-    frames, labels = load_parity(bundle.path / PARITY_NAME)
-    with tempfile.TemporaryDirectory(prefix="trtparse-parity-") as name:
-        files = {**bundle.manifest.files, manifest.engine: manifest.engine_sha256}
-        staged = Bundle(Path(name), replace(bundle.manifest, files=files))
-        path = staged.path / manifest.engine
-        path.parent.mkdir()
-        path.write_bytes(built.content)
-        with open_tensorrt(staged, manifest) as engine:
-            agreement = compare(engine, frames, labels)
-    agreement.check(manifest.precision)
-    return agreement.to_dict()
+    def _build(self, spec: EngineSpec, kept: Evidence) -> Built:
+        """Build with the timing cache held, where the target has one."""
+        build = functools.partial(
+            build_in_process, self.graph, spec, left=kept.left, verbose=self.how.verbose, told=self.how.told
+        )
+        if not self.library.times_tactics:
+            return build(self.capability)
+        path = spec.timing_cache or timing_cache.default_path(
+            self.bundle.path, spec.target, self.library.version, self.capability
+        )
+        with timing_cache.locked(path, lambda: self.stage(f"Waiting for another build, which holds {path}")):
+            built = build(timing_cache=timing_cache.read(path), inspect=True)
+            if built.timing_cache:
+                timing_cache.write(path, built.timing_cache)
+        return built
+
+    def _inspect(self, model: onnx.ModelProto, built: Built) -> tuple[Inspection, list[str]]:
+        """What the engine is, and why it is not what was asked for, where that is let pass."""
+        wanted = wanted_convolutions(model)
+        if built.inspector is None:
+            inspection = inspect_network(built.layers, wanted)
+        else:
+            inspection = inspect_engine(built.inspector, wanted)
+        return inspection, self._checked(lambda: check(inspection, wanted, self.spec.precision))
+
+    def _compare(self, manifest: EngineManifest, built: Built) -> EngineManifest:
+        """With how well the engine answers as PyTorch did, before it gets into the bundle."""
+        agreement = self._parity(manifest, built)
+        if agreement is None:
+            return manifest
+        refused = self._checked(lambda: agreement.check(manifest.precision))
+        return replace(manifest, parity=agreement.to_dict(), unverified=(*manifest.unverified, *refused))
+
+    def _checked(self, check: Callable[[], None]) -> list[str]:
+        """Why a check refuses, where that is let pass; empty where it does not refuse."""
+        try:
+            check()
+        except BuildError as error:
+            if not self.how.accept_unverified:
+                hint = f"{error.hint} --accept-unverified takes the engine as it is."
+                raise BuildError(error.message, hint) from error
+            return [error.message]
+        return []
+
+    def _parity(self, manifest: EngineManifest, built: Built) -> Agreement | None:
+        """None without stored answers."""
+        bundle = self.bundle
+        if PARITY_NAME not in bundle.manifest.files:
+            return None
+        self.stage("Comparing with PyTorch's answers")
+        from ..engines.tensorrt.engine import open_tensorrt
+
+        frames, labels = load_parity(bundle.path / PARITY_NAME)
+        with tempfile.TemporaryDirectory(prefix="trtparse-parity-") as name:
+            files = {**bundle.manifest.files, manifest.engine: manifest.engine_sha256}
+            staged = Bundle(Path(name), replace(bundle.manifest, files=files))
+            path = staged.path / manifest.engine
+            path.parent.mkdir()
+            path.write_bytes(built.content)
+            with open_tensorrt(staged, manifest) as engine:
+                return compare(engine, frames, labels)
+
+    def _manifest(self, model: onnx.ModelProto, settled: EngineSpec, built: Built, seconds: float) -> EngineManifest:
+        """All but what the checks found."""
+        spec, bundle = self.spec, self.bundle
+        return EngineManifest(
+            engine=f"{FOLDER}/{self.stem}.engine",
+            engine_sha256=hashlib.sha256(built.content).hexdigest(),
+            bytes=len(built.content),
+            target=spec.target,
+            precision=spec.precision,
+            graph=self.graph.name,
+            graph_sha256=bundle.manifest.files[self.graph.name],
+            input_size=bundle.manifest.input_size,
+            stretch=bundle.manifest.stretch,
+            batch=_batch(bundle, spec),
+            logits=any(output.name == "logits" for output in model.graph.output),
+            tensorrt=self.library.version,
+            compute_capability=self.capability,
+            version_compatible=spec.version_compatible,
+            hardware_compatible=spec.hardware_compatible,
+            rebuild=spec.words(),
+            settings=settled.to_dict(),
+            seconds=round(seconds, 3),
+            built=datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            **_machine_facts(self.machine, self.on_gpu),
+        )
 
 
 def _batch(bundle: Bundle, spec: EngineSpec) -> tuple[int, int, int]:
@@ -224,6 +301,8 @@ def _machine_facts(machine: Machine, on_gpu: bool) -> dict[str, Any]:
     driver, board = machine.driver, machine.jetson
     return {
         "gpu": machine.gpu.name if on_gpu and machine.gpu is not None else None,
+        "multiprocessors": (machine.gpu.multiprocessors or None) if on_gpu and machine.gpu is not None else None,
+        "board": (board.model or None) if on_gpu and board is not None else None,
         "cuda": machine.cuda or (driver.cuda if driver is not None else None),
         "driver": driver.version if driver is not None else None,
         "l4t": board.l4t if board is not None else None,

@@ -33,7 +33,7 @@ class EngineSpec:
         optimization_level: 0 builds fast, 5 tries most; TensorRT's own default is 3.
         timing_cache: file of measured tactics; None keeps one beside the bundle.
         dla_core: run on this deep-learning accelerator of a Jetson; None for the GPU.
-        gpu_fallback: layers that the accelerator lacks run on the GPU.
+        gpu_fallback: layers that the accelerator lacks run on the GPU; it lacks some of every graph of ours.
         version_compatible: later versions of the same major version run the engine too, more slowly.
         hardware_compatible: Ampere GPUs and later ones run the engine too, more slowly.
         sparsity: use kernels for weights of which two of four are zero, where they are.
@@ -106,6 +106,12 @@ class EngineSpec:
             return
         if self.dla_core < 0:
             raise UsageError(f"There is no accelerator {self.dla_core}.", "The first is --dla 0.")
+        if not self.gpu_fallback:
+            raise UsageError(
+                "--dla alone cannot hold these graphs: no accelerator casts uint8 frames, transposes pixels to planes, "
+                "reduces over channels or takes an ArgMax.",
+                "Give --gpu-fallback as well: those steps run on the GPU then.",
+            )
         if self.precision == "fp32":
             raise UsageError("The deep-learning accelerator runs FP16 and INT8 alone.", "Give --fp16 or --int8.")
         if self.batch is not None and self.batch[0] != self.batch[2]:

@@ -21,9 +21,7 @@ from ..errors import BuildError
 from ..labels import CLASS_NAMES
 from ..networks.network import ParsingNetwork
 from ..networks.preprocessing import MEAN_RGB, STD_RGB
-
-OPSET = 20
-"""At least 19, the first opset whose Q/DQ takes FP16 scales."""
+from .opset import OPSET
 
 
 class ParsingGraph(nn.Module):

@@ -9,7 +9,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import onnx
@@ -19,7 +19,9 @@ from ..errors import BuildError
 from ..graphs.index import GraphIndex
 from .tensorrt_api import NetworkLayer
 
-_LOWNESS = {"fp32": 0, "fp16": 1, "int8": 2}
+_HEIGHTS = {"int8": 0, "fp8": 1, "fp16": 2, "bf16": 3, "fp32": 4}
+"""What a kernel computes in, the lowest first. Tensors of other types, as frames, labels and masks, tell nothing."""
+
 UNKNOWN = "unknown"
 
 # In this order: "UInt8" holds "Int8", and "BFloat16" holds "Float".
@@ -39,6 +41,12 @@ _WORDS = (
     ("bool", "bool"),
 )
 
+_INT8_KERNEL = re.compile(r"i8i8|imma|(?<!u)int8", re.IGNORECASE)
+"""In a kernel's name: ``sm80_xmma_fprop_implicit_gemm_interleaved_i8i8_i8i32_f32…``, ``sm72_imma_…``."""
+
+_OPAQUE = ("myelin", "dla")
+"""Kinds of layers that are networks of their own: what goes into them says nothing of the precision inside."""
+
 
 @dataclass(frozen=True)
 class Inspection:
@@ -50,8 +58,10 @@ class Inspection:
         layers: how many.
         by_precision: how many read each precision.
         reformat_layers: how many only change a tensor's layout or precision; unknown, and 0, for a network.
-        convolutions: how many run in each precision.
-        higher_precision: names of convolutions in a higher precision than the engine was asked for.
+        convolutions: how many run in each precision; ``unknown`` where the engine does not tell.
+        higher_precision: names of convolutions in a higher precision than the graph gives them.
+        unnamed: how many layers that convolve run in each precision, where no name is one of the graph's.
+        problem: why nothing could be read; empty where it could.
     """
 
     judged_by: str
@@ -60,9 +70,28 @@ class Inspection:
     reformat_layers: int
     convolutions: dict[str, int]
     higher_precision: tuple[str, ...]
+    unnamed: dict[str, int] = field(default_factory=dict)
+    problem: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know of an engine that passes."""
+        told = [self.problem] if self.problem else []
+        total, unknown = sum(self.convolutions.values()), self.convolutions.get(UNKNOWN, 0)
+        if unknown:
+            told.append(
+                f"{unknown} of {total} convolutions could not be judged: the engine does not tell their precision."
+            )
+        if self.higher_precision:
+            names = ", ".join(self.higher_precision)
+            told.append(
+                f"{len(self.higher_precision)} of {total} convolutions run in a higher precision than the graph gives "
+                f"them: {names}."
+            )
+        return tuple(told)
 
 
 def wanted_convolutions(model: onnx.ModelProto) -> dict[str, str]:
@@ -77,20 +106,23 @@ def wanted_convolutions(model: onnx.ModelProto) -> dict[str, str]:
     return wanted
 
 
-def inspect_engine(inspector: str, wanted: dict[str, str], asked: str) -> Inspection:
+def inspect_engine(inspector: str, wanted: dict[str, str]) -> Inspection:
     """Read what TensorRT's inspector says of an engine.
+
+    Versions differ in what they tell. What cannot be read is unknown, which is no fault of the engine.
 
     Args:
         inspector: its JSON, from an engine that was built with detailed verbosity.
         wanted: the graph's convolutions, from :func:`wanted_convolutions`.
-        asked: the precision that was asked for.
-
-    Raises:
-        BuildError: the JSON holds names alone, so that nothing can be said.
     """
-    layers = json.loads(inspector).get("Layers", [])
-    if not layers or not all(isinstance(layer, dict) for layer in layers):
-        raise BuildError("TensorRT's inspector tells nothing of the engine's layers, so its precision is unknown.")
+    try:
+        told = json.loads(inspector)
+    except ValueError as error:
+        return _unread(wanted, f"TensorRT's inspector gives no JSON that can be read ({error})")
+    listed = (told.get("Layers") or []) if isinstance(told, dict) else []
+    layers = [layer for layer in listed if isinstance(layer, dict)] if isinstance(listed, list) else []
+    if not layers:
+        return _unread(wanted, "TensorRT's inspector tells nothing of the engine's layers")
     reformats = [layer for layer in layers if _is_reformat(layer)]
     # A convolution's name may also stand at what was fused around it; its own layer speaks first.
     others = sorted(
@@ -98,70 +130,99 @@ def inspect_engine(inspector: str, wanted: dict[str, str], asked: str) -> Inspec
     )
     found = dict.fromkeys(wanted, UNKNOWN)
     for layer in others:
-        told = f"{layer.get('Name', '')} {layer.get('Metadata', '')}"
-        for name in _named_in(told, wanted):
-            precision = layer_precision(layer)
+        if _is_opaque(layer):
+            continue
+        precision = layer_precision(layer)
+        for name in _named_in(f"{layer.get('Name', '')} {layer.get('Metadata', '')}", wanted):
             if found[name] == UNKNOWN:
                 found[name] = precision
-    return _inspection(
-        "engine", [layer_precision(layer) for layer in others], found, asked, len(layers), len(reformats)
+    unnamed = Counter[str]()
+    if set(found.values()) <= {UNKNOWN}:
+        unnamed.update(layer_precision(layer) for layer in others if _is_convolution(layer) and not _is_opaque(layer))
+        unnamed.pop(UNKNOWN, None)
+    inspection = _inspection(
+        "engine", [layer_precision(layer) for layer in others], found, wanted, len(listed), len(reformats)
     )
+    return replace(inspection, unnamed=dict(sorted(unnamed.items())))
 
 
-def inspect_network(layers: Iterable[NetworkLayer], wanted: dict[str, str], asked: str) -> Inspection:
+def inspect_network(layers: Iterable[NetworkLayer], wanted: dict[str, str]) -> Inspection:
     """The same of a network as the parser read it, for an engine that cannot be loaded here."""
     listed = list(layers)
     found = dict.fromkeys(wanted, UNKNOWN)
     found.update({layer.name: layer.precision for layer in listed if layer.name in wanted})
     known = [layer.precision for layer in listed if layer.precision]
-    return _inspection("network", known, found, asked, len(listed), 0)
+    return _inspection("network", known, found, wanted, len(listed), 0)
 
 
 def check(inspection: Inspection, wanted: dict[str, str], asked: str) -> None:
-    """See that an engine is what was asked for.
+    """Refuse an engine that is seen not to be what was asked for.
+
+    Only what is known counts: a layer that tells nothing is neither right nor wrong.
 
     Raises:
-        BuildError: a convolution runs in a lower precision than asked for, none runs in it, or fewer than half of
-            those that the graph types in it do.
+        BuildError: a convolution runs in a lower precision than asked for, or of those that the graph types in it,
+            and that are known, more run in a higher one.
     """
     found = inspection.convolutions
-    lower = {name: count for name, count in found.items() if _LOWNESS.get(name, 0) > _LOWNESS[asked] and count}
-    told = ", ".join(f"{count} in {name}" for name, count in found.items()) or "none"
-    seen = "engine's layers" if inspection.judged_by == "engine" else "network that TensorRT read"
+    lower = any(_HEIGHTS.get(name, 9) < _HEIGHTS[asked] for name in {*found, *inspection.unnamed})
     expected = sum(precision == asked for precision in wanted.values())
-    if set(found) <= {UNKNOWN}:
-        # All are inside layers without a name of ours: then the layers as such are judged.
-        expected, delivered = 1, inspection.by_precision.get(asked, 0)
-        told = ", ".join(f"{count} layers in {name}" for name, count in inspection.by_precision.items()) or told
-    else:
-        delivered = found.get(asked, 0)
-    if wanted and (lower or delivered == 0 or 2 * delivered < expected):
+    higher = len(inspection.higher_precision)
+    delivered = found.get(asked, 0)
+    told = ", ".join(f"{count} in {name}" for name, count in found.items()) or "none"
+    if inspection.unnamed:
+        # No name is the graph's: then the layers that convolve are judged as such.
+        delivered = inspection.unnamed.get(asked, 0)
+        # Those that the graph itself keeps higher are among them.
+        higher = sum(inspection.unnamed.values()) - delivered - (len(wanted) - expected)
+        told = ", ".join(f"{count} layers in {name}" for name, count in inspection.unnamed.items())
+    seen = "engine's layers" if inspection.judged_by == "engine" else "network that TensorRT read"
+    if wanted and (lower or higher > delivered or not expected):
         raise BuildError(
             f"Asked for {asked}, and the {seen} say otherwise: convolutions {told}; "
             f"the graph types {expected} in {asked}.",
             "Build the bundle's graph again: trtparse build CHECKPOINT"
-            if inspection.judged_by == "network"
+            if inspection.judged_by == "network" or not expected
             else "A lower --optimization-level, more --workspace or another version of TensorRT may help.",
         )
 
 
 def layer_precision(layer: dict[str, Any]) -> str:
-    """What a layer of the inspector's JSON reads, or where it reads nothing, writes."""
-    tensors = [*layer.get("Inputs", []), *layer.get("Outputs", [])]
-    for tensor in tensors:
-        # "Format/Datatype" until 10.x ("Row major linear FP16 format", "Half"); later ones may split the two.
-        for key in ("Datatype", "DataType", "Format/Datatype", "Format"):
-            precision = _word(str(tensor.get(key, "")))
-            if precision != UNKNOWN:
-                return precision
-    weights = layer.get("Weights")
-    return _word(str(weights.get("Type", ""))) if isinstance(weights, dict) else UNKNOWN
+    """What a layer of the inspector's JSON computes in: the lowest precision that its inputs, its weights or its
+    kernel's name tell; where none does, the lowest of its outputs."""
+    weights = [value.get("Type") for key, value in layer.items() if key.endswith("Weights") and isinstance(value, dict)]
+    told = [*map(_tensor_precision, _tensors(layer, "Inputs")), *(_word(str(kind)) for kind in weights)]
+    if _INT8_KERNEL.search(str(layer.get("TacticName") or "")):
+        told.append("int8")
+    return _lowest(told) or _lowest(map(_tensor_precision, _tensors(layer, "Outputs"))) or UNKNOWN
+
+
+def _lowest(precisions: Iterable[str]) -> str:
+    return min((name for name in precisions if name in _HEIGHTS), key=_HEIGHTS.__getitem__, default="")
+
+
+def _tensors(layer: dict[str, Any], side: str) -> list[dict[str, Any]]:
+    tensors = layer.get(side)
+    return [tensor for tensor in tensors if isinstance(tensor, dict)] if isinstance(tensors, list) else []
+
+
+def _tensor_precision(tensor: dict[str, Any]) -> str:
+    # "Format/Datatype" until 10.x ("Row major linear FP16 format", "Half"); later ones may split the two.
+    told = (_word(str(tensor.get(key) or "")) for key in ("Datatype", "DataType", "Format/Datatype", "Format"))
+    return next((precision for precision in told if precision != UNKNOWN), UNKNOWN)
+
+
+def _unread(wanted: dict[str, str], problem: str) -> Inspection:
+    found = {UNKNOWN: len(wanted)} if wanted else {}
+    return Inspection("engine", 0, {}, 0, found, (), problem=f"{problem}.")
 
 
 def _inspection(
-    judged_by: str, precisions: list[str], found: dict[str, str], asked: str, layers: int, reformats: int
+    judged_by: str, precisions: list[str], found: dict[str, str], wanted: dict[str, str], layers: int, reformats: int
 ) -> Inspection:
-    higher = [name for name, precision in found.items() if _LOWNESS.get(precision, 9) < _LOWNESS[asked]]
+    higher = [
+        name for name, precision in found.items() if _HEIGHTS.get(precision, -1) > _HEIGHTS.get(wanted.get(name, ""), 9)
+    ]
     return Inspection(
         judged_by,
         layers,
@@ -176,6 +237,12 @@ def _is_reformat(layer: dict[str, Any]) -> bool:
     return str(layer.get("LayerType", "")).lower() == "reformat" or str(layer.get("Name", "")).startswith(
         "Reformatting CopyNode"
     )
+
+
+def _is_opaque(layer: dict[str, Any]) -> bool:
+    """Whether a layer hides others: ``{ForeignNode[conv1...relu9]}``, of Myelin or of a deep-learning accelerator."""
+    kind = str(layer.get("LayerType", "")).lower()
+    return "ForeignNode" in str(layer.get("Name", "")) or kind.startswith(_OPAQUE)
 
 
 def _is_convolution(layer: dict[str, Any]) -> bool:

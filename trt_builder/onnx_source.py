@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import onnx
+import onnx.inliner
 from onnx import TensorProto
 
 from .. import __version__
@@ -19,12 +20,19 @@ from ..calibration.quantise.lint import check as check_int8
 from ..engines.bundle import GRAPHS, Bundle, Manifest, finish, writing
 from ..errors import BuildError, UsageError
 from ..graphs.half import to_half
-from ..graphs.index import property_of
+from ..graphs.index import GraphIndex, fresh_graph_copy, property_of
 from ..labels import CLASS_NAMES, NUM_CLASSES
+from ..networks.file_kind import refuse_others
 from ..storage.files import replace_bytes
 
 _WANTED = "frames (N, H, W, 3) uint8, BGR, in; labels (N, H, W) uint8 out; logits (N, 20, H, W) may follow"
 _HALF_FROM = "Normalisation and argmax belong into the graph: see what trtparse build exports."
+
+STANDARD_DOMAINS = ("", "ai.onnx")
+"""Names of the domain of ONNX's own operators."""
+
+_KEEPS_IDS = ("Cast", "Identity", "Squeeze", "Unsqueeze", "Reshape", "Flatten", "Transpose", "Slice")
+"""What may stand between ArgMax and the labels: it moves ids and makes no new ones."""
 
 
 def bundle_of_onnx(path: Path, output: Path, precision: str | None = None) -> Bundle:
@@ -81,14 +89,21 @@ def bundle_of_onnx(path: Path, output: Path, precision: str | None = None) -> Bu
 
 
 def read_onnx(path: Path) -> onnx.ModelProto:
-    """Load and check an ONNX file; its nodes all have names afterwards.
+    """Load and check an ONNX file, and bring it to one form.
+
+    Its nodes all have names afterwards, its own functions are written out, and its inputs are what is fed to it: until
+    IR version 4 every initializer had to be an input as well.
 
     Raises:
-        UsageError: there is none, or it is not one.
+        UsageError: there is none, it is not one, or its weights are missing.
     """
+    if path.is_file():
+        refuse_others(path, "an ONNX graph", allowed=("onnx",))
     try:
         model = onnx.load(path)
         onnx.checker.check_model(model, full_check=True)
+        if model.functions:
+            model = onnx.inliner.inline_local_functions(model)
     except FileNotFoundError as error:
         raise UsageError(f"There is no file {error.filename or path}.", "Give an ONNX file.") from error
     except Exception as error:
@@ -97,6 +112,12 @@ def read_onnx(path: Path) -> onnx.ModelProto:
         raise UsageError(f"{path} is not an ONNX graph that can be used: {reason}.", "Export it again.") from error
     for number, node in enumerate(model.graph.node):
         node.name = node.name or f"{node.op_type}_{number}"
+    constants = {tensor.name for tensor in model.graph.initializer}
+    inputs = [value for value in model.graph.input if value.name not in constants]
+    if len(inputs) < len(model.graph.input):
+        del model.graph.input[:]
+        model.graph.input.extend(inputs)
+        model.ir_version = max(model.ir_version, 4)
     return model
 
 
@@ -107,10 +128,10 @@ def check_interface(model: onnx.ModelProto, path: Path) -> tuple[int | None, tup
         Frames per call, None for any number; and (height, width).
 
     Raises:
-        UsageError: it has others; says which, and what is wanted.
+        UsageError: it has others; says which, and what is wanted. Or it has other classes than LIP's, or operators that
+            are not ONNX's.
     """
-    initializers = {tensor.name for tensor in model.graph.initializer}
-    inputs = [value for value in model.graph.input if value.name not in initializers]
+    inputs = list(model.graph.input)
     outputs = {value.name: value for value in model.graph.output}
     told = "; ".join(_described(value) for value in (*inputs, *outputs.values()))
 
@@ -132,7 +153,67 @@ def check_interface(model: onnx.ModelProto, path: Path) -> tuple[int | None, tup
         raise refused(f"labels must be (N, {height}, {width})")
     if "logits" in outputs and not _fits(_shape(outputs["logits"]), (batch, NUM_CLASSES, height, width)):
         raise refused(f"logits must be (N, {NUM_CLASSES}, {height}, {width})")
+    _check_domains(model, path)
+    _check_classes(model, path)
     return batch, (height, width)
+
+
+def find_argmax(model: onnx.ModelProto) -> onnx.NodeProto | None:
+    """The node that chooses the labels; None where they come of something else."""
+    index = GraphIndex(model.graph)
+    node = index.producer("labels")
+    while node is not None and node.op_type in _KEEPS_IDS:
+        node = index.producer(node.input[0])
+    return node if node is not None and node.op_type == "ArgMax" else None
+
+
+def _check_domains(model: onnx.ModelProto, path: Path) -> None:
+    """See that all operators are ONNX's own: the shapes behind others are not known, and TensorRT has none of them."""
+    foreign = next((node for node in model.graph.node if node.domain not in STANDARD_DOMAINS), None)
+    if foreign is not None:
+        raise UsageError(
+            f"{path} holds {foreign.domain}.{foreign.op_type} ({foreign.name}), which is none of ONNX's own operators: "
+            "neither calibration nor TensorRT knows it.",
+            "Export the graph without a runtime's own optimisations and without custom operators.",
+        )
+
+
+def _check_classes(model: onnx.ModelProto, path: Path) -> None:
+    """See that the labels are chosen of as many classes as LIP has: a graph says no more of what they mean."""
+    argmax = find_argmax(model)
+    if argmax is None:
+        raise UsageError(
+            f"{path}: how many classes there are cannot be told, as labels does not come of an ArgMax.",
+            f"Let the graph end in ArgMax over {NUM_CLASSES} channels and a Cast to uint8.",
+        )
+    found = _channels(model, argmax)
+    if found is None:
+        raise UsageError(
+            f"{path}: how many classes there are cannot be told, as the shape of {argmax.input[0]}, which ArgMax "
+            "reads, cannot be inferred.",
+            "Export the graph with a fixed height, width and number of channels; onnxslim may find the shapes.",
+        )
+    if found != NUM_CLASSES:
+        raise UsageError(
+            f"{path} tells {found} classes apart; trtparse knows the names of LIP's {NUM_CLASSES}.",
+            f"Give a network with LIP's {NUM_CLASSES} classes: under other names every result would be wrong.",
+        )
+
+
+def _channels(model: onnx.ModelProto, argmax: onnx.NodeProto) -> int | None:
+    """How many channels an ArgMax chooses of; None where that cannot be inferred."""
+    bare = fresh_graph_copy(model)
+    del bare.graph.value_info[:]  # what the file says of its shapes is not to be relied on
+    try:
+        inferred = onnx.shape_inference.infer_shapes(bare, data_prop=True)
+    except (onnx.shape_inference.InferenceError, ValueError):  # ValueError: beyond protobuf's 2 GB
+        return None
+    known = {value.name: value for value in (*inferred.graph.value_info, *inferred.graph.output, *inferred.graph.input)}
+    if argmax.input[0] not in known:
+        return None
+    shape = _shape(known[argmax.input[0]])
+    axis = next((attribute.i for attribute in argmax.attribute if attribute.name == "axis"), 0)
+    return shape[axis] if -len(shape) <= axis < len(shape) else None
 
 
 def graph_precision(model: onnx.ModelProto) -> str:

@@ -31,6 +31,7 @@ class Source:
         reference: what the reference is called.
         open_reference: opens it, with a number of threads.
         save_weights: into a bundle's folder, where there are any.
+        told: which of several networks in the checkpoint it is; empty where there was but one.
     """
 
     model: onnx.ModelProto
@@ -42,10 +43,17 @@ class Source:
     reference: str
     open_reference: Callable[[int], Engine]
     save_weights: Callable[[Path], None]
+    told: str = ""
 
 
 def open_source(
-    path: Path, input_size: tuple[int, int] | None, stretch: float | None, batch: int | None, *, logits: bool
+    path: Path,
+    input_size: tuple[int, int] | None,
+    stretch: float | None,
+    batch: int | None,
+    *,
+    logits: bool,
+    int8: bool = False,
 ) -> Source:
     """Export a checkpoint, or read an FP32 graph.
 
@@ -56,6 +64,7 @@ def open_source(
         stretch: of the images; None takes the checkpoint's.
         batch: frames per call, None for any number.
         logits: give the graph a second output.
+        int8: INT8 is to be made of it; an ONNX file is brought to what that needs.
 
     Raises:
         UsageError: no such file, or one that cannot be used.
@@ -63,7 +72,7 @@ def open_source(
         MachineError: a checkpoint without PyTorch.
     """
     if path.suffix.lower() == ".onnx":
-        return _of_graph(path)
+        return _of_graph(path, int8=int8)
     for package in ("torch", "safetensors", "onnxslim"):
         require(package)
     from ..engines.reference import PyTorchEngine
@@ -85,10 +94,11 @@ def open_source(
         save_weights=lambda folder: save_checkpoint(
             network, folder / WEIGHTS_NAME, checkpoint.input_size, shapes, lossless=True
         ),
+        told=checkpoint.told,
     )
 
 
-def _of_graph(path: Path) -> Source:
+def _of_graph(path: Path, *, int8: bool) -> Source:
     model = read_onnx(path)
     batch, input_size = check_interface(model, path)
     precision = graph_precision(model)
@@ -97,6 +107,10 @@ def _of_graph(path: Path) -> Source:
             f"{path} is {precision}: other precisions are made from an FP32 graph.",
             f"Give the FP32 graph, or --{precision} to take this one as it is.",
         )
+    if int8:
+        from .opset import prepare_for_int8
+
+        model = prepare_for_int8(model, str(path))
     return Source(
         model=model,
         network="onnx",

@@ -7,15 +7,16 @@ and every name that is used here is checked against it.
 
 from __future__ import annotations
 
-import json
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import onnx
 
 from ..engines.machine.dependencies import require
-from ..engines.tensorrt.engine import LIBRARIES, library_logger
+from ..engines.tensorrt.engine import LIBRARIES
+from ..engines.tensorrt.log import library_logger
 from ..errors import BuildError, MachineError, UsageError
 from ..graphs.weakly_typed import float_graph, implicit_graph
 from .engine_spec import DYNAMIC_BATCH, EngineSpec
@@ -25,6 +26,10 @@ _NAMES = {"tensorrt": "TensorRT", "tensorrt-rtx": "TensorRT-RTX"}
 
 _LAST_FLAGGED_DLA, _FIRST_TYPED_DLA = (10, 7), (11, 4, 1)
 """Between the two TensorRT has no deep-learning accelerator (NVIDIA's "Working with DLA", TensorRT 11.4.1)."""
+
+
+class NoEngine(BuildError):
+    """The builder read the graph and made no engine of it: another form of the graph may do."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +113,10 @@ class TensorRT:
         """Whether a timing cache serves it; to TensorRT-RTX it means nothing."""
         return self.target == "tensorrt"
 
+    def log_to(self, write: Callable[[str], None], *, verbose: bool) -> None:
+        """Have each of TensorRT's messages written as a line; ``verbose``: every kernel that it tries as well."""
+        library_logger(self._trt).log_to(write, verbose=verbose)
+
     def is_typed(self, spec: EngineSpec) -> bool:
         """Whether precision is in the graph alone, and not in flags."""
         if self.target == "tensorrt" and self.numbers < (10,):
@@ -137,6 +146,7 @@ class TensorRT:
         timing_cache: bytes | None = None,
         *,
         inspect: bool = False,
+        built: Callable[[bytes], object] = lambda _: None,
     ) -> Built:
         """Parse a graph and build one engine.
 
@@ -146,11 +156,13 @@ class TensorRT:
             capability: the GPU generation; TensorRT-RTX's alone.
             timing_cache: what an earlier build left.
             inspect: read the engine's own layers afterwards, on the GPU.
+            built: given the engine before it is inspected, which may fail.
 
         Raises:
             UsageError: this version, or this graph, lacks what is asked for.
             MachineError: TensorRT cannot start here.
-            BuildError: the parser refuses a node (named), or the builder gives no engine.
+            BuildError: the parser refuses a node (named).
+            NoEngine: the builder gives no engine.
         """
         self.check(spec)
         ranges: dict[str, float] = {}
@@ -168,11 +180,12 @@ class TensorRT:
         cache = self._set_timing_cache(work, timing_cache)
         serialised = work.builder.build_serialized_network(work.network, work.config)
         if serialised is None:
-            raise BuildError(
+            raise NoEngine(
                 f"{self.name} built no engine: {work.logger.told()}.",
                 "Where it says out of memory, lower --workspace or --optimization-level.",
             )
         content = bytes(serialised)
+        built(content)
         return Built(
             content,
             self._layers(work.network),
@@ -184,6 +197,7 @@ class TensorRT:
     def _start(self, typed: bool) -> _Construction:
         trt = self._trt
         logger = library_logger(trt)
+        logger.forget()
         flag = trt.NetworkDefinitionCreationFlag
         # 8.6 needs the batch named as a dimension; 10 and 11 know no other way, and 11 has no word for it.
         flags = 1 << int(flag.STRONGLY_TYPED) if typed else 1 << int(flag.EXPLICIT_BATCH) if self.numbers < (10,) else 0
@@ -352,9 +366,7 @@ class TensorRT:
             context = engine.create_execution_context()
             context.set_input_shape(frames.name, ((spec.batch or DYNAMIC_BATCH)[1], *shape[1:]))
             inspector.execution_context = context
-        told = str(inspector.get_engine_information(trt.LayerInformationFormat.JSON))
-        json.loads(told)
-        return told
+        return str(inspector.get_engine_information(trt.LayerInformationFormat.JSON))
 
 
 def _precision(layer: Any, dequantised: set[str]) -> str:

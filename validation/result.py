@@ -12,11 +12,12 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from ..errors import DataError
 from ..tasks.parsing.intervals import Loss
-from ..tasks.parsing.metrics import Scores
+from ..tasks.parsing.metrics import Agreement, Scores
 from ..tasks.parsing.scoring import Picture
 from .latency import Latency
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
+"""Since 4 a loss goes over the classes that the labels hold, and the agreement over those that the reference sees."""
 
 WORST_IMAGES = 8
 """How many images with the largest disagreement are kept for every engine."""
@@ -114,8 +115,8 @@ class WorstImage:
         name: of the image, unique in its dataset.
         disagreement: share of its pixels that differ.
         boundary_share: of these, the share within 2 pixels of a label edge; None where none differs.
-        reference_iou, engine_iou: mean IoU of this image alone; None without labels. For orientation: LIP's
-            mean IoU is not the average of these.
+        reference_iou, engine_iou: mean IoU of this image alone, over the classes that its labels hold; None without
+            labels. For orientation: LIP's mean IoU is not the average of these.
         picture: not in JSON, not compared; None in a result that was read from JSON.
     """
 
@@ -146,7 +147,7 @@ class EngineComparison:
     run: EngineRun
     scores: Scores | None
     confusion: Confusion | None
-    agreement: Scores
+    agreement: Agreement
     agreement_confusion: Confusion
     loss: Loss | None
     disagreement: Disagreement
@@ -275,6 +276,9 @@ def measured_accuracy(result: ValidationResult) -> dict[str, dict[str, Any]]:
             "loss": None if engine.loss is None else [engine.loss.points, engine.loss.low, engine.loss.high],
             "agreement": engine.agreement.pixel_accuracy,
             "agreement_mean_iou": engine.agreement.mean_iou,
+            "left_out": list(engine.agreement.left_out),
+            "invented_pixels": engine.agreement.invented_pixels,
+            "invented_classes": list(engine.agreement.invented_classes),
         }
         for engine in result.engines
     }
@@ -306,8 +310,8 @@ def _restore(kind: Any, value: Any) -> Any:
         kinds = get_args(kind)
         each = [kinds[0]] * len(value) if kinds[-1] is Ellipsis else kinds
         return tuple(_restore(item_kind, item) for item_kind, item in zip(each, value))
-    if kind is Scores:
-        return Scores.from_dict(value)
+    if isinstance(kind, type) and issubclass(kind, Scores):
+        return kind.from_dict(value)
     if is_dataclass(kind):
         hints = get_type_hints(kind)
         return kind(  # type: ignore[operator]

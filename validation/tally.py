@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..tasks.parsing.intervals import ClassCounts, class_counts, loss_interval
-from ..tasks.parsing.metrics import ConfusionMatrix, Counts, mean_iou
+from ..tasks.parsing.metrics import ConfusionMatrix, Counts, mean_true_iou
 from ..tasks.parsing.scoring import EngineScore, ImageScore, Picture
 from .result import WORST_IMAGES, Confusion, Disagreement, EngineComparison, EngineRun, WorstImage
 
@@ -102,7 +102,7 @@ class Tally:
             run=run,
             scores=scores,
             confusion=confusion(engine.truth.counts) if self.labelled else None,
-            agreement=engine.agreement.scores(),
+            agreement=engine.agreement.agreement(),
             agreement_confusion=confusion(engine.agreement.counts),
             loss=loss_interval(self._reference_classes, engine.classes) if self.labelled else None,
             disagreement=_disagreement(engine.areas),
@@ -127,8 +127,8 @@ def _worst_image(score: ImageScore, engine: EngineScore) -> WorstImage:
         name=score.name,
         disagreement=engine.disagreement,
         boundary_share=band_differs / differs if differs else None,
-        reference_iou=None if score.reference is None else mean_iou(score.reference),
-        engine_iou=None if engine.truth is None else mean_iou(engine.truth),
+        reference_iou=None if score.reference is None else mean_true_iou(score.reference),
+        engine_iou=None if engine.truth is None else mean_true_iou(engine.truth),
     )
 
 

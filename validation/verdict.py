@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import PurePath
 
+from ..calibration.budget.score import told_invented
 from ..labels import CLASS_NAMES, NUM_CLASSES
-from ..tasks.parsing.metrics import Scores
+from ..tasks.parsing.metrics import COUNTED_SHARE, Agreement, Scores
 from .result import EngineComparison, EngineRun, ValidationResult
 
 NOTHING = "n/a"
@@ -84,7 +85,7 @@ def headline(result: ValidationResult) -> str:
 def verdict(result: ValidationResult) -> str:
     """One line that begins with PASSED or FAILED: the figure, the tolerance, the agreement."""
     worst = result.engines[worst_engine(result)]
-    agreement = f"{percent(worst.agreement.pixel_accuracy)} % of pixels agree"
+    agreement = told_agreement(worst.agreement)
     partial = f" (partial: {result.images} of {result.total} images)" if result.partial else ""
     if worst.loss is None:
         return f"PASSED{partial}: no labels, so no mean IoU to lose; {agreement}"
@@ -96,15 +97,32 @@ def verdict(result: ValidationResult) -> str:
 
 def mean_over(scores: Scores) -> str:
     """Over how many classes a mean goes: "mean over 17 of 20 classes"."""
-    return f"mean over {NUM_CLASSES - len(scores.absent)} of {NUM_CLASSES} classes"
+    return f"mean over {scores.classes} of {NUM_CLASSES} classes"
+
+
+def told_agreement(found: Agreement) -> str:
+    """Pixels, the mean over classes, and what is invented where something is."""
+    words = f"{percent(found.pixel_accuracy)} % of pixels agree, mIoU {percent(found.mean_iou)}"
+    return f"{words}; {invention(found)}" if found.invented_pixels else words
+
+
+def invention(found: Agreement) -> str:
+    """What an engine invents: "invents 34 pixels of Scarf, Skirt"."""
+    return told_invented(found.invented_pixels, found.invented_classes)
+
+
+def class_agreement(found: Agreement, index: int) -> str:
+    """The agreement on one class; in brackets where no mean counts it."""
+    words = percent(found.class_iou[index])
+    return words if words == NOTHING or found.counted[index] else f"({words})"
 
 
 def notes(result: ValidationResult, engine: EngineComparison) -> list[str]:
-    """What a reader of the class table must know: classes without an IoU, and those that are only predicted."""
+    """What a reader of the class table must know: classes without an IoU, those that are only predicted, inventions."""
     lines = []
     if not result.labelled:
         lines.append("No labels: images and pixels are counted in the reference's label maps.")
-    compared = (("reference", result.reference), ("engine", engine.scores), ("agreement", engine.agreement))
+    compared = (("reference", result.reference), ("engine", engine.scores))
     scored = [(word, scores) for word, scores in compared if scores is not None]
     for names, words in _grouped([(word, scores.absent) for word, scores in scored]):
         plural = "class does not occur and is" if len(names) == 1 else "classes do not occur and are"
@@ -115,8 +133,18 @@ def notes(result: ValidationResult, engine: EngineComparison) -> list[str]:
         )
     for names, words in _grouped([(word, scores.only_predicted) for word, scores in scored]):
         plural = "class does not occur but is" if len(names) == 1 else "classes do not occur but are"
-        lines.append(f"{len(names)} {plural} predicted, which counts as IoU 0 ({words}): {', '.join(names)}.")
-    return lines
+        told = f"which counts as IoU 0 in the mean IoU ({words}) and in no loss"
+        lines.append(f"{len(names)} {plural} predicted, {told}: {', '.join(names)}.")
+    return [*lines, agreement_note(result, engine)]
+
+
+def agreement_note(result: ValidationResult, engine: EngineComparison) -> str:
+    """Over which classes the agreement goes, and what the engine finds of the others."""
+    found, reference = engine.agreement, reference_label(result)
+    over = f"The agreement is the mean over the {found.classes} classes with at least {100 * COUNTED_SHARE:g} % of"
+    if not found.left_out:
+        return f"{over} {reference}'s pixels: all."
+    return f"{over} {reference}'s pixels, without {', '.join(found.left_out)}. The engine {invention(found)}."
 
 
 def most_lost(engine: EngineComparison, count: int) -> list[int]:

@@ -27,7 +27,7 @@ from ...engines.cpu import CpuEngine
 from ...errors import DataError, UsageError
 from ...labels import NUM_CLASSES
 from ...tasks.parsing.intervals import ClassCounts, class_counts, loss_interval
-from ...tasks.parsing.metrics import Counts, count_pixels, mean_iou
+from ...tasks.parsing.metrics import ConfusionMatrix, Counts, count_pixels, mean_iou
 from ...tasks.parsing.scoring import Prediction
 from ...tasks.parsing.test_time import check_logits
 from .score import Score
@@ -158,7 +158,7 @@ class GraphJudge:
         return self._score(model, simulate=False)
 
     def _score(self, model: onnx.ModelProto, *, simulate: bool) -> Score:
-        truth, agreement = _zero_counts(), _zero_counts()
+        truth, agreement = _zero_counts(), ConfusionMatrix()
         image_counts: list[ClassCounts] = []
         signal = noise = 0.0
         with open_graph(model, threads=self._threads, simulate=simulate, logits=self._wants_logits) as engine:
@@ -167,24 +167,26 @@ class GraphJudge:
                 raise UsageError(f"The graph takes frames of {height}x{width}, its reference {rows}x{columns}.")
             with closing(self._answers(engine)) as answers:
                 for frame, expected, answer in answers:
-                    agreement += count_pixels(expected.labels, _inside(answer.labels, frame))
+                    agreement.update(expected.labels, _inside(answer.labels, frame))
                     counts = _against_truth(frame, answer.labels)
                     image_counts.append(class_counts(counts))
                     truth += counts
                     if expected.logits is not None and answer.logits is not None:
                         signal += float(np.square(expected.logits, dtype=np.float64).sum())
                         noise += float(np.square(answer.logits - expected.logits, dtype=np.float64).sum())
-        agreed, measured = _points(mean_iou(agreement)), _points(mean_iou(truth))
-        assert agreed is not None
+        agreed, measured = agreement.agreement(), _points(mean_iou(truth))
         interval = None if measured is None else loss_interval(self._reference_counts, image_counts)
         return Score(
-            agreement=agreed,
-            pixel_agreement=100 * float(np.trace(agreement) / agreement.sum()),
+            agreement=100 * agreed.mean_iou,
+            pixel_agreement=100 * agreed.pixel_accuracy,
             mean_iou=measured,
             loss=None if interval is None else interval.points,
             images=self.images,
             loss_high=None if interval is None else interval.high,
             logits_sqnr=_decibels(signal, noise) if self._wants_logits else None,
+            left_out=agreed.left_out,
+            invented_pixels=agreed.invented_pixels,
+            invented_classes=agreed.invented_classes,
         )
 
     def _answers(self, engine: GraphEngine) -> Generator[tuple[Frame, _Expected, _Answer], None, None]:

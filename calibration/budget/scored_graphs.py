@@ -22,7 +22,8 @@ from ..quantise.qdq import quantise as quantise_plainly
 from ..ranges import Ranges
 from .score import Judge, Score
 
-SCHEMA = 1
+SCHEMA = 2
+"""Since 2 a loss goes over the classes that the labels hold, and the agreement over those that the reference sees."""
 
 Quantise = Callable[[onnx.ModelProto, Placement, Ranges], onnx.ModelProto]
 """Makes the graph that is judged. With an empty placement, that of no INT8 at all."""

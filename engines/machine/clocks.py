@@ -13,8 +13,10 @@ _SMI = {
     "GPU memory clock": "clocks.mem",
     "GPU temperature": "temperature.gpu",
     "GPU power": "power.draw",
-    "GPU clocks held down by": "clocks_throttle_reasons.active",
 }
+_HELD = "GPU clocks held down by"
+_REASON_FIELDS = ("clocks_event_reasons.active", "clocks_throttle_reasons.active")
+"""The second is the name before driver 535; nvidia-smi answers nothing at all where it does not know one field."""
 _UNITS = {"GPU temperature": " °C"}
 _REASONS = {
     0x4: "power limit",
@@ -27,18 +29,28 @@ _REASONS = {
 _JETSON_GPUS = ("gpu", "ga10b", "gv11b", "gb10b")
 
 
-def read_clocks(probe: Probe | None = None) -> dict[str, str]:
-    """What is known, in words; empty where nothing tells. Changes nothing."""
+def read_clocks(probe: Probe | None = None, bus: str = "") -> dict[str, str]:
+    """What is known, in words; empty where nothing tells. Changes nothing.
+
+    Args:
+        probe: the sources.
+        bus: the GPU's place on the PCI bus; nvidia-smi's first where it is empty.
+    """
     probe = probe or Probe()
     facts = {**_processor(probe), **_jetson(probe)}
-    answer = probe.run(("nvidia-smi", "--id=0", f"--query-gpu={','.join(_SMI.values())}", "--format=csv,noheader"))
-    values = [value.strip() for value in answer.output.strip().split(",")]
-    if answer.code == 0 and len(values) == len(_SMI):
-        for name, value in zip(_SMI, values):
-            if name == "GPU clocks held down by":
+    for field in _REASON_FIELDS:
+        names = [*_SMI, _HELD]
+        query = f"--query-gpu={','.join([*_SMI.values(), field])}"
+        answer = probe.run(("nvidia-smi", f"--id={bus or 0}", query, "--format=csv,noheader"))
+        values = [value.strip() for value in answer.output.strip().split(",")]
+        if answer.code != 0 or len(values) != len(names):
+            continue
+        for name, value in zip(names, values):
+            if name == _HELD:
                 value = _held_by(value)
             if value and not re.match(r"\[?N/A|\[?Not Supported|\[?Unknown", value):
                 facts[name] = value + _UNITS.get(name, "")
+        break
     return facts
 
 

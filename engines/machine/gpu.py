@@ -10,7 +10,7 @@ from typing import Any
 from .probe import Probe
 
 # CUdevice_attribute, and CUresult, in NVIDIA's cuda.h.
-_INTEGRATED, _MAJOR, _MINOR = 18, 75, 76
+_MULTIPROCESSORS, _INTEGRATED, _MAJOR, _MINOR = 16, 18, 75, 76
 _RESULTS = {
     34: "CUDA_ERROR_STUB_LIBRARY",
     100: "CUDA_ERROR_NO_DEVICE",
@@ -31,12 +31,16 @@ class Gpu:
         compute_capability: such as ``8.7``; empty where the driver did not say.
         memory: bytes; of an integrated GPU those that it shares with the processor. 0 where the driver did not say.
         integrated: it shares the processor's memory, as on a Jetson.
+        multiprocessors: how many it has: 4 to 16 on what are all called "Orin". 0 where the driver did not say.
+        bus: its place on the PCI bus, by which nvidia-smi knows it whatever CUDA_VISIBLE_DEVICES hides; may be empty.
     """
 
     name: str
     compute_capability: str
     memory: int
     integrated: bool
+    multiprocessors: int = 0
+    bus: str = ""
 
 
 @dataclass(frozen=True)
@@ -104,8 +108,17 @@ def _gpu(library: Any, ordinal: int) -> Gpu:
         library.cuDeviceGetAttribute(ctypes.byref(value), number, device)
         return value.value
 
-    capability = f"{attribute(_MAJOR)}.{attribute(_MINOR)}"
-    return Gpu(name.value.decode("utf-8", "replace"), capability, memory.value, bool(attribute(_INTEGRATED)))
+    bus = ctypes.create_string_buffer(32)
+    if library.cuDeviceGetPCIBusId(bus, len(bus), device) != 0:
+        bus.value = b""
+    return Gpu(
+        name.value.decode("utf-8", "replace"),
+        f"{attribute(_MAJOR)}.{attribute(_MINOR)}",
+        memory.value,
+        bool(attribute(_INTEGRATED)),
+        attribute(_MULTIPROCESSORS),
+        bus.value.decode("utf-8", "replace"),
+    )
 
 
 def _ask_smi(probe: Probe) -> tuple[tuple[Gpu, ...], str | None, str | None]:

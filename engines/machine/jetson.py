@@ -52,9 +52,15 @@ class Jetson:
         return max(modes, key=lambda mode: len(mode[1])) if modes else None
 
 
+def read_model(probe: Probe) -> str:
+    """What the board calls itself ("NVIDIA Jetson Orin NX Engineering Reference Developer Kit"); empty where nothing
+    tells, as in some containers."""
+    return probe.read("/proc/device-tree/model")
+
+
 def read_jetson(probe: Probe) -> Jetson | None:
     """The facts, or None where this machine is no Jetson."""
-    model = probe.read("/proc/device-tree/model")
+    model = read_model(probe)
     compatible = probe.read("/proc/device-tree/compatible")
     release = probe.read("/etc/nv_tegra_release")
     kernel = probe.read("/proc/sys/kernel/osrelease")

@@ -37,6 +37,7 @@ class Device:
         memory: bytes.
         integrated: it shares the processor's memory, as on a Jetson.
         cuda: the newest CUDA that its driver speaks, such as ``12.6``.
+        multiprocessors: how many it has: 4 to 16 on what are all called "Orin".
     """
 
     name: str
@@ -44,6 +45,7 @@ class Device:
     memory: int
     integrated: bool
     cuda: str
+    multiprocessors: int = 0
 
 
 class HostMemory:
@@ -125,8 +127,9 @@ class Cuda(ABC):
         """Wait until a stream has nothing left to do."""
 
     @abstractmethod
-    def event(self, *, timed: bool = False) -> Any:
-        """A new event, with a time stamp where it is ``timed``."""
+    def event(self, *, timed: bool = False, blocking: bool = False) -> Any:
+        """A new event, with a time stamp where it is ``timed``. Waiting for it sleeps where it is ``blocking``, and
+        otherwise spins, which wakes up sooner and takes a core meanwhile."""
 
     @abstractmethod
     def record(self, event: Any, stream: Any) -> None:

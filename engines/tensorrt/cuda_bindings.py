@@ -13,9 +13,8 @@ from .cuda import Cuda, CudaFailure, Device, DeviceMemory, HostMemory, explained
 
 # CU_STREAM_NON_BLOCKING: does not wait for the default stream, in which PyTorch works.
 _NON_BLOCKING = 1
-# CU_EVENT_DEFAULT and CU_EVENT_DISABLE_TIMING. Waiting spins, which wakes up soonest; on small Jetsons the driver
-# blocks instead (CU_CTX_SCHED_AUTO).
-_TIMED, _UNTIMED = 0, 2
+# CU_EVENT_BLOCKING_SYNC, which alone decides how cuEventSynchronize waits, and CU_EVENT_DISABLE_TIMING.
+_BLOCKING, _UNTIMED = 1, 2
 # CU_MEMHOSTALLOC_DEVICEMAP
 _MAPPED = 2
 
@@ -36,6 +35,7 @@ class PyCuda(Cuda):
                 memory=int(device.total_memory()),
                 integrated=bool(device.get_attribute(kinds.INTEGRATED)),
                 cuda=_cuda_version(driver.get_driver_version()),
+                multiprocessors=int(device.get_attribute(kinds.MULTIPROCESSOR_COUNT)),
             )
             self._context = device.retain_primary_context()
         except driver.Error as error:
@@ -59,8 +59,8 @@ class PyCuda(Cuda):
     def synchronise(self, stream: Any) -> None:
         stream.synchronize()
 
-    def event(self, *, timed: bool = False) -> Any:
-        return self._driver.Event(_TIMED if timed else _UNTIMED)
+    def event(self, *, timed: bool = False, blocking: bool = False) -> Any:
+        return self._driver.Event(_event_flags(timed=timed, blocking=blocking))
 
     def record(self, event: Any, stream: Any) -> None:
         event.record(stream)
@@ -114,6 +114,7 @@ class CudaPython(Cuda):
                 memory=int(self._ask(driver.cuDeviceTotalMem(device))),
                 integrated=bool(attribute("INTEGRATED")),
                 cuda=_cuda_version(self._ask(driver.cuDriverGetVersion())),
+                multiprocessors=attribute("MULTIPROCESSOR_COUNT"),
             )
             self._context = self._ask(driver.cuDevicePrimaryCtxRetain(device))
         except (CudaFailure, RuntimeError) as error:
@@ -144,8 +145,8 @@ class CudaPython(Cuda):
     def synchronise(self, stream: Any) -> None:
         self._ask(self._driver.cuStreamSynchronize(stream))
 
-    def event(self, *, timed: bool = False) -> Any:
-        return self._ask(self._driver.cuEventCreate(_TIMED if timed else _UNTIMED))
+    def event(self, *, timed: bool = False, blocking: bool = False) -> Any:
+        return self._ask(self._driver.cuEventCreate(_event_flags(timed=timed, blocking=blocking)))
 
     def record(self, event: Any, stream: Any) -> None:
         self._ask(self._driver.cuEventRecord(event, stream))
@@ -180,6 +181,10 @@ class CudaPython(Cuda):
         for thing in things:
             stream = isinstance(thing, self._driver.CUstream)
             self._ask(self._driver.cuStreamDestroy(thing) if stream else self._driver.cuEventDestroy(thing))
+
+
+def _event_flags(*, timed: bool, blocking: bool) -> int:
+    return (0 if timed else _UNTIMED) | (_BLOCKING if blocking else 0)
 
 
 def _cuda_version(number: int) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,8 +20,11 @@ from ...errors import MachineError, UsageError
 from ..base import Engine, Frames, LabelMaps, Logits, Ticket
 from ..bundle import Bundle
 from ..machine.dependencies import require
-from ..manifest import EngineManifest, Runtime, check_fits, read_engine
+from ..machine.jetson import read_model
+from ..machine.probe import Probe
+from ..manifest import EngineManifest, Runtime, check_fits, read_engine, remarks
 from .cuda import Cuda, open_cuda
+from .log import library_logger
 from .slot import Slot, Tensor
 
 LIBRARIES = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx_bindings"}
@@ -51,6 +54,9 @@ class TensorRTEngine(Engine):
         cuda_graph: replay each request as one recorded graph, which spares the processor most of its part.
         mapped: the GPU reads frames from the processor's memory and writes label maps there, without copies; by
             default where it shares that memory, as on a Jetson.
+        spin: wait for the GPU by asking it over and over, which wakes up soonest and keeps a core busy; by default
+            where the GPU has memory of its own. A Jetson's few cores have other work.
+        remarks: what is special about it here, for its name.
         cuda: the GPU; by default :func:`open_cuda`'s.
         library: TensorRT's module; by default the one of the manifest's target.
 
@@ -67,6 +73,8 @@ class TensorRTEngine(Engine):
         slots: int = 2,
         cuda_graph: bool = False,
         mapped: bool | None = None,
+        spin: bool | None = None,
+        remarks: Sequence[str] = (),
         cuda: Cuda | None = None,
         library: Any = None,
     ) -> None:
@@ -78,17 +86,20 @@ class TensorRTEngine(Engine):
         trt = library or require(LIBRARIES[manifest.target])
         self.manifest, self.in_flight = manifest, slots
         self.target, self.precision, self.gives_logits = "tensorrt", manifest.precision, manifest.logits
-        extra = ", CUDA graph" if cuda_graph else ""
-        self.name = (
-            f"{_NAMES[manifest.target]} {trt.__version__}, {self.precision}, {cuda.device.name}, {cuda.name}{extra}"
-        )
+        self._mapped = cuda.device.integrated if mapped is None else mapped
+        self._blocking = cuda.device.integrated if spin is None else not spin
+        words = [f"{_NAMES[manifest.target]} {trt.__version__}", self.precision, cuda.device.name, cuda.name]
+        if cuda_graph:
+            words.append("CUDA graph")
+        if mapped is not None:
+            words.append("mapped" if mapped else "copies")
+        self.name = ", ".join([*words, *remarks])
         self._slots: list[Slot] = []
         self._free: deque[Slot] = deque()
         self._runtime: Any = None
         self._engine: Any = None
         self._entered, self._owner = threading.Lock(), 0
         self._logger = library_logger(trt)
-        self._mapped = cuda.device.integrated if mapped is None else mapped
         self._cuda_graph, self._trt = cuda_graph, trt
         try:
             with cuda.current():
@@ -223,6 +234,7 @@ class TensorRTEngine(Engine):
     def _load(self, content: bytes) -> None:
         """Bytes to a deserialised engine whose tensors are known."""
         trt, manifest = self._trt, self.manifest
+        self._logger.forget()
         self._runtime = runtime = trt.Runtime(self._logger)
         if manifest.version_compatible:
             # Such an engine brings code of its own; its hash says that it is the one that was built.
@@ -249,7 +261,13 @@ class TensorRTEngine(Engine):
                 "Close other programs that use the GPU, or build the engine for a smaller batch.",
             )
         slot = Slot(
-            self._cuda, context, self._tensors, mapped=self._mapped, cuda_graph=cuda_graph, told=self._logger.told
+            self._cuda,
+            context,
+            self._tensors,
+            mapped=self._mapped,
+            blocking=self._blocking,
+            cuda_graph=cuda_graph,
+            told=self._logger.told,
         )
         try:
             slot.open()
@@ -277,9 +295,15 @@ class TensorRTEngine(Engine):
 
 
 def open_tensorrt(
-    bundle: Bundle, manifest: EngineManifest, *, slots: int = 2, cuda_graph: bool = False
+    bundle: Bundle,
+    manifest: EngineManifest,
+    *,
+    slots: int = 2,
+    cuda_graph: bool = False,
+    mapped: bool | None = None,
+    spin: bool | None = None,
 ) -> TensorRTEngine:
-    """Open an engine of a bundle, once its manifest says that it fits this machine.
+    """Open an engine of a bundle, once its manifest says that it fits this machine; the options are the engine's.
 
     Raises:
         MachineError: it does not fit, or this machine has no GPU or no TensorRT.
@@ -287,9 +311,19 @@ def open_tensorrt(
     """
     cuda = open_cuda()
     library = require(LIBRARIES[manifest.target])
-    check_fits(bundle, manifest, this_runtime(manifest.target, cuda, library))
-    content = read_engine(bundle, manifest)
-    return TensorRTEngine(content, manifest, slots=slots, cuda_graph=cuda_graph, cuda=cuda, library=library)
+    here = this_runtime(manifest.target, cuda, library)
+    check_fits(bundle, manifest, here)
+    return TensorRTEngine(
+        read_engine(bundle, manifest),
+        manifest,
+        slots=slots,
+        cuda_graph=cuda_graph,
+        mapped=mapped,
+        spin=spin,
+        remarks=remarks(manifest, here),
+        cuda=cuda,
+        library=library,
+    )
 
 
 def this_runtime(target: str, cuda: Cuda | None = None, library: Any = None) -> Runtime:
@@ -300,7 +334,12 @@ def this_runtime(target: str, cuda: Cuda | None = None, library: Any = None) -> 
     """
     cuda = cuda or open_cuda()
     library = library or require(LIBRARIES[target])
-    return Runtime(target, str(library.__version__), cuda.device.compute_capability, cuda.device.name)
+    device = cuda.device
+    # Other boards have a device tree as well; what is integrated is a Jetson's.
+    board = read_model(Probe()) if device.integrated else ""
+    return Runtime(
+        target, str(library.__version__), device.compute_capability, device.name, device.multiprocessors, board
+    )
 
 
 def _tensors(engine: Any, manifest: EngineManifest) -> dict[str, Tensor]:
@@ -322,21 +361,3 @@ def _tensors(engine: Any, manifest: EngineManifest) -> dict[str, Tensor]:
         name: Tensor(name, np.dtype(_DTYPES[engine.get_tensor_dtype(name).name]), wanted[name], most, count == -1)
         for name in names
     }
-
-
-def library_logger(trt: Any) -> Any:
-    """A logger for TensorRT that keeps its complaints for an error of ours instead of printing them."""
-
-    class Logger(trt.ILogger):  # type: ignore[misc]
-        def __init__(self) -> None:
-            trt.ILogger.__init__(self)
-            self._complaints: deque[str] = deque(maxlen=3)
-
-        def log(self, severity: Any, message: str) -> None:
-            if severity <= trt.ILogger.ERROR:
-                self._complaints.append(message.strip())
-
-        def told(self) -> str:
-            return "; ".join(self._complaints) or "it gave no reason"
-
-    return Logger()

@@ -49,6 +49,7 @@ class Slot:
         context: TensorRT's execution context, the slot's own.
         tensors: of the engine, by name.
         mapped: the GPU works in the processor's memory, without copies.
+        blocking: waiting for a request sleeps instead of spinning.
         cuda_graph: record a request once, and replay it.
         told: what TensorRT complained of last.
     """
@@ -60,11 +61,13 @@ class Slot:
         tensors: Mapping[str, Tensor],
         *,
         mapped: bool,
+        blocking: bool,
         cuda_graph: bool,
         told: Callable[[], str],
     ) -> None:
         self.context = context
         self._cuda, self._tensors, self._mapped, self._cuda_graph, self._told = cuda, tensors, mapped, cuda_graph, told
+        self._blocking = blocking
         self._host: dict[str, HostMemory] = {}
         self._device: dict[str, DeviceMemory] = {}
         self._stream: Any = None
@@ -75,7 +78,7 @@ class Slot:
     def open(self) -> None:
         """Allocate all that requests need. On an error, :meth:`close` frees what was there by then."""
         self._stream = self._cuda.stream()
-        self._done = self._cuda.event()
+        self._done = self._cuda.event(blocking=self._blocking)
         for name, tensor in self._tensors.items():
             size = tensor.bytes_of(tensor.most)
             if self._mapped:

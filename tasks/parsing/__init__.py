@@ -1,0 +1,1 @@
+"""Parsing: which part of a person, or what garment, is each pixel."""

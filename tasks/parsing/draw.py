@@ -25,6 +25,9 @@ _LINE_LIGHT = 0.7  # outlines are the part's colour, this far towards white: vis
 _MARGIN = 0.015  # of the shorter side, between a panel and the frame's edge
 _CORNERS = ((False, False), (False, True), (True, False), (True, True))
 
+LABEL_PNG_KIND = b"\x08\x03\x00\x00\x00"
+"""The end of a label map's IHDR: 8 bits, palette, not interlaced."""
+
 
 def blend(
     frame: Image,
@@ -255,6 +258,11 @@ def _paste(frame: Image, panel: Panel | None, corner: tuple[bool, bool]) -> None
         panel.paste(frame[place])
 
 
+def label_png_palette(label_set: LabelSet) -> bytes:
+    """What a label map's PLTE holds: 256 colours, three bytes each."""
+    return label_set.palette_bgr()[:, ::-1].tobytes()
+
+
 def encode_label_png(labels: LabelMap, label_set: LabelSet, text: bytes = b"") -> bytes:
     """A label map as a PNG of 8-bit palette indices: viewers show the set's colours, the values are the ids.
 
@@ -274,8 +282,8 @@ def encode_label_png(labels: LabelMap, label_set: LabelSet, text: bytes = b"") -
     lines = np.zeros((height, width + 1), np.uint8)  # each line begins with its filter: 0, none
     lines[:, 1:] = labels
     chunks = [
-        (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0)),  # 8 bits, palette, not interlaced
-        (b"PLTE", label_set.palette_bgr()[:, ::-1].tobytes()),
+        (b"IHDR", struct.pack(">II", width, height) + LABEL_PNG_KIND),
+        (b"PLTE", label_png_palette(label_set)),
         (b"IDAT", zlib.compress(lines.tobytes(), 6)),
         (b"IEND", b""),
     ]

@@ -5,16 +5,19 @@ Other datasets brought into LIP's layout load as well; :mod:`.lip_layout` says w
 
 from __future__ import annotations
 
+import codecs
 import os
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from ...data.dataset import Dataset, LabelMap, Sample
-from ...data.images import read_image, read_label_map
+from ...data.dataset import Dataset, Image, LabelMap, Sample
+from ...data.image_files import IMAGE_EXTENSIONS, has_extension
+from ...data.image_header import orientation
+from ...data.images import decode_image, read_bytes, read_image, read_label_map
 from ...errors import DataError, UsageError
 from .layout import (
-    IMAGE_EXTENSIONS,
     IMAGE_FOLDERS,
     MASK_EXTENSIONS,
     MASK_FOLDERS,
@@ -23,8 +26,8 @@ from .layout import (
     Layout,
     Split,
     either,
-    has_extension,
     id_file_name,
+    others,
     some,
     walk_folders,
 )
@@ -69,6 +72,9 @@ class LipDataset:
             maps = _by_stem(layout, masks, MASK_EXTENSIONS)
             self._masks = _resolve(self.root / masks, ids, maps, f"{what} have no label map", MASK_EXTENSIONS)
         self._notes = [] if id_file else [f"no {id_file_name(split)}: every image of {images}/"]
+        for folder, extensions in ((images, IMAGE_EXTENSIONS), (masks, MASK_EXTENSIONS)):
+            told = others(layout.folders[folder], extensions) if folder is not None else ""
+            self._notes += [f"{told} of {folder}/"] if told else []
 
     @property
     def description(self) -> str:
@@ -91,18 +97,14 @@ class LipDataset:
         """The sample at ``index``; see :class:`~trtparse.data.dataset.Dataset`.
 
         Raises:
-            DataError: a file cannot be read, or image and label map differ in size.
+            DataError: a file cannot be read, image and label map differ in size, or nothing tells whether the
+                label map was drawn on the image as it is stored or on the upright one.
             IndexError: ``index`` is past the end.
         """
-        image = read_image(self._images[index])
-        labels = None if self._masks is None else read_label_map(self._masks[index])
-        if labels is not None and self._masks is not None and labels.shape != image.shape[:2]:
-            raise DataError(
-                f"{self._images[index]} is {_size(image.shape)} pixels, "
-                f"but its label map {self._masks[index]} is {_size(labels.shape)}.",
-                "Use label maps of the size of their images.",
-            )
-        return Sample(self._names[index], image, labels)
+        if self._masks is None:
+            return Sample(self._names[index], read_image(self._images[index], upright=True), None)
+        labels = read_label_map(self._masks[index])
+        return Sample(self._names[index], _image_under(labels, self._images[index], self._masks[index]), labels)
 
     def labels(self, index: int) -> LabelMap:
         """The label map at ``index``.
@@ -139,12 +141,14 @@ class ImageFolder:
         _, files = next(walk_folders(self.path))
         self._folder = self.path
         self._names = tuple(sorted(name for name in files if has_extension(name, IMAGE_EXTENSIONS)))
+        left_out = others(files, IMAGE_EXTENSIONS)
         if not self._names:
             raise DataError(
-                f"No images in {self.path}.",
+                f"No images in {self.path}{f': {left_out}' if left_out else ''}.",
                 f"Looked for {either(IMAGE_EXTENSIONS)} files in the folder itself, and not in its subfolders.",
             )
         self._described = f"{_folder_name(self.path)}/, {len(self._names)} images without label maps"
+        self._described += f", {left_out}" if left_out else ""
 
     @property
     def description(self) -> str:
@@ -222,11 +226,11 @@ def _refuse_split(split: str | None, path: Path) -> None:
 
 
 def _by_stem(layout: Layout, folder: Path, extensions: Sequence[str]) -> dict[str, str]:
-    """File names of one kind in a folder, by their names without extension."""
+    """File names of one kind in a folder, by their names without extension, letters and accents composed."""
     found: dict[str, str] = {}
     for name in sorted(layout.folders[folder]):
         if has_extension(name, extensions):
-            stem = name.rpartition(".")[0]
+            stem = _composed(name.rpartition(".")[0])
             if stem in found:
                 raise DataError(
                     f"{layout.root / folder} holds both {found[stem]} and {name}.", "Keep one file for every id."
@@ -260,9 +264,15 @@ def _read_ids(root: Path, id_file: Path) -> list[str]:
     """
     path = root / id_file
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        data = path.read_bytes()
+        # PowerShell's > writes UTF-16
+        wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        text = data.decode("utf-16" if wide else "utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read as text.", "An id file has one id per line.") from error
+        raise DataError(f"{path} cannot be read as text.", "Write one id per line, in UTF-8.") from error
+    if "\0" in text:
+        raise DataError(f"{path} cannot be read as text.", "Write one id per line, in UTF-8.")
+    lines = _composed(text).splitlines()
     ids: dict[str, int] = {}
     for number, line in enumerate(lines, 1):
         name = line.strip()
@@ -270,7 +280,7 @@ def _read_ids(root: Path, id_file: Path) -> list[str]:
             continue
         if has_extension(name, IMAGE_EXTENSIONS):
             name = name.rpartition(".")[0]
-        if name in (".", "..") or any(sign in name for sign in "/\\:\0"):
+        if name in (".", "..") or any(sign in name for sign in "/\\:"):
             raise DataError(
                 f"{path}, line {number}: {name!r} is a path, not an id.",
                 "An id is the name of an image without its folder and extension.",
@@ -281,6 +291,35 @@ def _read_ids(root: Path, id_file: Path) -> list[str]:
     if not ids:
         raise DataError(f"{path} names no images.", "Write one id per line, or delete the file to use every image.")
     return list(ids)
+
+
+def _image_under(labels: LabelMap, path: Path, label_path: Path) -> Image:
+    """The image as its label map was drawn: as stored, or upright where only that has the label map's size."""
+    data = read_bytes(path)
+    turn = orientation(data)
+    told = f", to be turned by its EXIF orientation {turn}" if turn > 1 else ""
+    image = decode_image(data, path, upright=turn > 1)
+    if turn > 1:
+        upright = image.shape[:2]
+        stored = upright[::-1] if turn >= 5 else upright
+        if stored == upright == labels.shape:
+            raise DataError(
+                f"{path} has the EXIF orientation {turn}, and {label_path} fits it both as stored and upright.",
+                "Turn the pixels as the label map shows them, and remove the orientation (exiftool -Orientation=).",
+            )
+        if stored == labels.shape:
+            image = decode_image(data, path)
+    if image.shape[:2] != labels.shape:
+        raise DataError(
+            f"{path} is {_size(image.shape)} pixels{told}, but its label map {label_path} is {_size(labels.shape)}.",
+            "Use label maps of the size of their images.",
+        )
+    return image
+
+
+def _composed(text: str) -> str:
+    """Letters with their accents in one: macOS takes names apart, and others do not."""
+    return unicodedata.normalize("NFC", text)
 
 
 def _folder_name(path: Path) -> str:

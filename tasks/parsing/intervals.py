@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...labels import NUM_CLASSES
-from .metrics import iou_of_classes
+from .metrics import iou_of_true_classes
 
 RESAMPLES = 1000
 CONFIDENCE = 0.95
@@ -42,11 +42,14 @@ class ClassLoss:
 class Loss:
     """Mean IoU of the reference minus that of an engine, with its bootstrap interval over images.
 
+    Both means go over the classes that the labels hold. So it is not always the difference of the two
+    ``Scores.mean_iou``, each of which goes over what its network predicts as well.
+
     Args:
-        points: of 100; negative where the engine is better.
+        points: of 100; negative where the engine is better. The mean over ``classes``.
         low, high: the interval that holds ``confidence`` of the losses of ``resamples`` drawings of as many
             images as there are, with replacement. Reference and engine are drawn together.
-        classes: the same for every class; None where reference or engine has no IoU.
+        classes: the same for every class; None where the labels do not hold it.
         confidence: 0.95.
         resamples: 1,000.
     """
@@ -79,11 +82,12 @@ def loss_interval(
 ) -> Loss:
     """The loss of mean IoU from a reference to an engine, with its interval.
 
+    Both means go over the classes that the truth holds, so the loss is the mean of the classes' losses. LIP's mean IoU
+    counts a class that is only predicted as 0, which would be a loss of whole points for one stray pixel of it.
+
     The interval is Efron's percentile interval: as many images as there are get drawn with replacement, for
-    both alike, their counts are pooled as LIP pools them, and the loss is taken again. Images are drawn and not
-    pixels, as the pixels of an image err together. A class that the images hold and a drawing does not is left out
-    of that drawing, for both alike: a stray pixel of it would count as an IoU of 0 for one and as nothing for the
-    other, and the two means would go over different classes.
+    both alike, their counts are pooled as LIP pools them, and the loss is taken again, over the classes that the
+    drawing's truth holds. Images are drawn and not pixels, as the pixels of an image err together.
 
     Args:
         reference, engine: of the same images in the same order; at least one holds a labelled pixel.
@@ -93,8 +97,7 @@ def loss_interval(
     """
     counts = np.stack([reference, engine], axis=1).astype(np.float64)
     points = _losses(counts.sum(axis=0)[None])[0]
-    held = counts[:, 0, 1].sum(axis=0) > 0
-    drawn = np.concatenate([_losses(totals, held) for totals in _resampled(counts, resamples, seed)])
+    drawn = np.concatenate([_losses(totals) for totals in _resampled(counts, resamples, seed)])
     tail = 100 * (1 - confidence) / 2
     intervals = [_interval(column, point, tail) for column, point in zip(drawn.T, points)]
     low, high = intervals[NUM_CLASSES]
@@ -125,19 +128,16 @@ def _resampled(counts: NDArray[np.float64], resamples: int, seed: int) -> list[N
     return pieces
 
 
-def _losses(totals: NDArray[np.float64], held: NDArray[np.bool_] | None = None) -> NDArray[np.float64]:
+def _losses(totals: NDArray[np.float64]) -> NDArray[np.float64]:
     """Losses in points of pooled counts.
 
     Args:
         totals: (n, 2, 3, 20).
-        held: (20,) bool, classes that count only where they have true pixels; none where not given.
 
     Returns:
-        (n, 21): every class, and last the mean; NaN where undefined.
+        (n, 21): every class, and last the mean; NaN where the truth does not hold the class, or none at all.
     """
-    iou = iou_of_classes(totals[:, :, 0], totals[:, :, 1], totals[:, :, 2])
-    if held is not None:
-        iou = np.where(held & (totals[:, :, 1] == 0), np.nan, iou)
+    iou = iou_of_true_classes(totals[:, :, 0], totals[:, :, 1], totals[:, :, 2])
     there = ~np.isnan(iou)
     number = there.sum(axis=2)
     mean = np.divide(np.where(there, iou, 0).sum(axis=2), number, out=np.full(number.shape, np.nan), where=number > 0)

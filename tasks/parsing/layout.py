@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from ...data.image_files import IMAGE_EXTENSIONS, endings, has_extension, left_out
 from ...errors import DataError
 
 Split = Literal["train", "val", "test"]
@@ -33,7 +34,6 @@ MASK_FOLDERS: dict[str, tuple[str, ...]] = {
     "val": ("val_segmentations",),
     "test": ("testing_segmentations", "test_segmentations"),
 }
-IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png")
 MASK_EXTENSIONS = (".png",)
 
 MAX_DEPTH = 5
@@ -174,9 +174,9 @@ def id_file_name(split: str) -> str:
     return f"{split}_id.txt"
 
 
-def has_extension(name: str, extensions: Sequence[str]) -> bool:
-    """Whether a file name ends in one of ``extensions``, in capitals or not."""
-    return name.lower().endswith(tuple(extensions))
+def others(names: Sequence[str], extensions: Sequence[str]) -> str:
+    """What of a folder's files is left out, for messages: ``2 other files left out (.heic)``."""
+    return left_out(endings(name for name in names if not has_extension(name, extensions)))
 
 
 def _depth(path: Path) -> int:

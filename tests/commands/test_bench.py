@@ -77,6 +77,23 @@ def test_without_a_gpu_an_engine_of_the_bundle_is_listed_with_the_reason(
     assert "No NVIDIA GPU" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("words", "mapped"), [([], None), (["--copies"], False), (["--mapped"], True)])
+def test_tensorrt_is_timed_with_or_without_copies_and_spins(
+    words: list[str], mapped: bool | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[dict[str, Any]] = []
+
+    def opened(*_: Any, **options: Any) -> Engine:
+        asked.append(options)
+        raise MachineError("No GPU.")
+
+    made = bundle_with(tmp_path / "student", fake_engine())
+    monkeypatch.setattr("trtparse.engines.open_engine", opened)
+    monkeypatch.setattr("trtparse.engines.open_bundle", lambda path: made)
+    assert _bench("student", "--target", "tensorrt", *words) == 3
+    assert asked == [{"slots": 2, "cuda_graph": False, "mapped": mapped, "spin": True}]
+
+
 def test_a_batch_that_the_bundle_was_not_built_for_is_refused_before_anything_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -184,6 +184,22 @@ class TestReport:
         assert accuracy["cpu-int8"]["loss"] == [0.0, 0.0, 0.0]
         assert accuracy["cpu-int8"]["dataset"].startswith("lip/")
 
+    def test_layers_that_an_earlier_version_ranked_are_left_out_and_told_of(
+        self, run: Run, bundle: Path, lip: Path
+    ) -> None:
+        score = {"agreement": 97.5, "pixel_agreement": 99.1, "mean_iou": None, "loss": None, "images": 8}
+        for added, told in (({}, True), ({"invented_pixels": 0}, False)):
+            values = {**score, **added}
+            document = {
+                "graph_sha256": open_bundle(bundle).manifest.files[GRAPHS["fp32"]],
+                "whole": values,
+                "layers": [{"layer": "stem.conv", "score": values}],
+            }
+            (bundle / "sensitivity.json").write_text(json.dumps(document))
+            outcome = run("validate", bundle, "--data", lip)
+            assert ("was measured by an earlier version" in " ".join(outcome.err.split())) == told
+            assert ("stem.conv" in (bundle / "report.html").read_text()) != told
+
     def test_says_how_to_get_the_same_again(self, run: Run, lip: Path, tmp_path: Path) -> None:
         bundle = write_bundle(tmp_path / "my student", 0)
         typed = (

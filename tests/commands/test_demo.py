@@ -46,6 +46,25 @@ def test_a_folder_of_images_becomes_a_video_called_by_the_folder(demo: Demo, pic
     assert cv2.VideoCapture("pictures-parsed.mp4").get(cv2.CAP_PROP_FRAME_COUNT) == 5
 
 
+def test_a_name_that_nobody_chose_replaces_no_video(demo: Demo, pictures: Path) -> None:
+    Path("pictures-parsed.mp4").write_text("another folder's")
+    code, out, err = demo(pictures, "--fps", "10")
+    assert code == 0
+    assert out.splitlines()[-1] == "Video: pictures-parsed-2.mp4"
+    assert "pictures-parsed.mp4 is there already; this video becomes pictures-parsed-2.mp4" in err.replace("\n", " ")
+    assert Path("pictures-parsed.mp4").read_text() == "another folder's"
+    assert cv2.VideoCapture("pictures-parsed-2.mp4").get(cv2.CAP_PROP_FPS) == 10
+
+
+def test_images_that_cannot_be_read_are_not_called_a_file_s(demo: Demo, pictures: Path) -> None:
+    (pictures / "2.png").write_text("no image")
+    code, out, err = demo(pictures, "--jsonl", "frames.jsonl")
+    assert code == 0
+    assert "2.png is not an image. It is left out." in err.replace("\n", " ")
+    assert "1 frames that should be there could not be decoded" in out.replace("\n", " ")
+    assert "header" not in out
+
+
 def test_records_are_written_and_no_video_beside_them(demo: Demo, pictures: Path, tmp_path: Path) -> None:
     code, out, _ = demo(pictures, "--labels", "labels", "--jsonl", "frames.jsonl", "--smooth")
     assert code == 0
@@ -96,6 +115,7 @@ def test_people_are_found_in_each_kth_frame_and_are_in_the_record(
         (("--serve", "0.0.0.0:0"), "so the page needs a token"),
         (("--serve", "nonsense"), "nonsense names no port"),
         (("--jsonl", "no/frames.jsonl"), "no does not exist"),
+        (("--fps", "0"), "0<x<=1000"),
         (("--policy", "some"), "'some' is not one of"),
     ],
 )

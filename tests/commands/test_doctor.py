@@ -67,6 +67,16 @@ def test_json_is_one_document_that_strict_does_not_spoil(examine: Doctor) -> Non
     assert states["OpenCV"] == "works"
 
 
+@pytest.mark.parametrize("width", ["40", "80", "200"])
+def test_no_line_ends_in_blanks(examine: Doctor, monkeypatch: pytest.MonkeyPatch, width: str) -> None:
+    monkeypatch.setenv("COLUMNS", width)
+    lines = examine()[1].splitlines()
+    assert len(lines) > 10
+    assert [line.rstrip() for line in lines] == lines
+    (found,) = [line for line in lines if "OpenCV" in line]
+    assert "4.12.0" in found  # beside its topic, however narrow
+
+
 def test_a_line_to_type_is_never_wrapped(examine: Doctor, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("COLUMNS", "40")
     (tmp_path / "etc").mkdir()

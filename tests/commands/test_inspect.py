@@ -16,12 +16,23 @@ Run = Callable[..., tuple[int, str, str]]
 
 def test_it_says_what_a_bundle_holds(bundle: Bundle, run: Run) -> None:
     figures = {"images": 7, "dataset": "some", "mean_iou": 0.4627, "loss": [0.05, -0.1, 0.2], "agreement": 0.99}
+    engine = {"engine": "engines/a.engine", "precision": "int8", "multiprocessors": 16, "unverified": ["agrees on 3 %"]}
     add_accuracy(bundle, {"cpu-int8": {**figures, "reference": "PyTorch 2.13.0, fp32"}})
-    add_files(open_bundle(bundle.path), {"engines/a.json": b'{"engine": "engines/a.engine", "precision": "int8"}'})
+    add_files(open_bundle(bundle.path), {"engines/a.json": json.dumps(engine).encode()})
     code, out, _ = run("inspect", str(bundle.path))
     assert code == 0
-    for text in (bundle.manifest.network, "fp32, fp16, int8", "key: images", "cpu-int8", "46.27", "engines/a.engine"):
+    for text in (
+        bundle.manifest.network,
+        "fp32, fp16, int8",
+        "key: images",
+        "cpu-int8",
+        "46.27",
+        "engines/a.engine",
+        "multiprocessors 16",
+    ):
         assert text in out
+    assert "accepted unverified" in out
+    assert "agrees on 3 %" in out
     for value in bundle.manifest.calibration["key"].values():
         assert str(value)[:16] in out
 
@@ -47,7 +58,7 @@ def test_agreement_is_told_by_pixels_and_by_classes_where_the_bundle_has_both(
 
 
 def test_a_budget_says_its_unit_and_what_was_reached_and_a_reason_is_told_once(bundle: Bundle, run: Run) -> None:
-    score = Score(agreement=98.03, pixel_agreement=99.6, mean_iou=None, loss=None, images=5)
+    score = Score(agreement=98.03, pixel_agreement=99.6, mean_iou=None, loss=None, images=5, invented_pixels=0)
     search = Search(("a",), score, ("stem", "head"), 2.0, ())
     higher = {"stem": "given back", "logits": "it makes them", "head": "given back"}
     calibration = {**bundle.manifest.calibration, "search": search.to_dict(), "higher_precision": higher}
@@ -57,6 +68,24 @@ def test_a_budget_says_its_unit_and_what_was_reached_and_a_reason_is_told_once(b
     told = " ".join(out.split())
     assert "at most 2 points of agreement: 1.97 are lost; in FP16 for it: stem, head" in told
     assert "given back (stem, head); it makes them (logits)" in told
+
+
+def test_figures_of_an_earlier_version_are_said_to_be_others(bundle: Bundle, run: Run) -> None:
+    figures = {"images": 7, "dataset": "some", "mean_iou": 0.46, "loss": [0.05, -0.1, 0.2], "agreement": 0.99}
+    now = {"agreement_mean_iou": 0.98, "left_out": ["Scarf"], "invented_pixels": 34, "invented_classes": ["Scarf"]}
+    score = Score(agreement=98.03, pixel_agreement=99.6, mean_iou=None, loss=None, images=5)
+    for added, told in (({}, True), (now, False)):
+        add_accuracy(bundle, {"cpu-int8": {**figures, **added, "reference": "PyTorch"}})
+        _, out, _ = run("inspect", str(bundle.path))
+        words = " ".join(out.split())
+        assert ("by an earlier version, over other classes" in words) == told
+        assert ("invents 34 pixels of Scarf" in words) == (not told)
+    search = Search(("a",), score, ("stem",), 2.0, ()).to_dict()
+    calibration = {**bundle.manifest.calibration, "search": search, "methods": {"max": score.to_dict()}}
+    (bundle.path / "bundle.json").write_text(replace(bundle.manifest, calibration=calibration).to_json())
+    words = " ".join(run("inspect", str(bundle.path))[1].split())
+    assert "1.97 are lost (by an earlier version, over other classes)" in words
+    assert "max 98.03 (measured by an earlier version, over other classes)" in words
 
 
 def test_json_is_the_manifest(bundle: Bundle, run: Run) -> None:

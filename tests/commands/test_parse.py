@@ -66,6 +66,15 @@ def test_the_same_command_again_makes_nothing_again(run: Run) -> None:
     assert run("photos", "--overwrite")[1] == "2 images parsed into parsed\n"
 
 
+def test_what_was_left_out_or_shrunk_is_told(run: Run) -> None:
+    Path("photos/c.heic").touch()
+    cv2.imwrite("photos/d.png", np.zeros((2, 65_501, 3), np.uint8))
+    code, out, err = run("photos")
+    assert (code, out) == (0, "3 images parsed into parsed\n")
+    assert "1 other file left out (.heic)." in err
+    assert "parsed/d_overlay.jpg is 65500x1 pixels" in err.replace("\n", " ")
+
+
 def test_every_option_reaches_the_work(run: Run) -> None:
     code, out, _ = run("photos", "--recursive", "--no-overlay", "--output", "out", "--index", "index.csv")
     assert (code, out) == (0, "3 images parsed into out\nIndex: index.csv\n")

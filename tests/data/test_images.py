@@ -35,6 +35,38 @@ def png(
     )
 
 
+def packed(indices: NDArray[np.uint8], depth: int) -> NDArray[np.uint8]:
+    """Rows of indices as a PNG of so many bits packs them."""
+    per_byte = 8 // depth
+    shifts = np.arange(per_byte)[::-1] * depth
+    return (indices.reshape(len(indices), -1, per_byte).astype(int) << shifts).sum(-1).astype(np.uint8)
+
+
+def interlaced_png(
+    rows: NDArray[np.uint8], colour: int, palette: list[tuple[int, int, int]] | None = None, depth: int = 8
+) -> bytes:
+    """The same picture in Adam7's seven passes (PNG specification, section 8.2)."""
+    width = rows.shape[1] * 8 // depth
+    pixels = np.unpackbits(rows, axis=1).reshape(len(rows), width, depth)
+    data = b""
+    for y, x, down, right in (
+        (0, 0, 8, 8),
+        (0, 4, 8, 8),
+        (4, 0, 8, 4),
+        (0, 2, 4, 4),
+        (2, 0, 4, 2),
+        (0, 1, 2, 2),
+        (1, 0, 2, 1),
+    ):
+        part = pixels[y::down, x::right]
+        data += b"".join(b"\x00" + np.packbits(row.ravel()).tobytes() for row in part if row.size)
+    plain = png(rows, colour, palette, depth)
+    header = struct.pack(">IIBBBBB", width, len(rows), depth, colour, 0, 0, 1)
+    start, end = plain.index(b"IHDR") - 4, plain.index(b"IDAT") - 4
+    kept = plain[start + 25 : end]
+    return plain[:start] + chunk(b"IHDR", header) + kept + chunk(b"IDAT", zlib.compress(data)) + chunk(b"IEND", b"")
+
+
 def photograph(height: int = 60, width: int = 40) -> NDArray[np.uint8]:
     ramp = np.linspace(0, 255, height * width * 3).reshape(height, width, 3)
     return ramp.astype(np.uint8)
@@ -125,6 +157,13 @@ class TestReadImage:
         with pytest.raises(DataError, match="damaged"):
             read_image(file)
 
+    def test_refuses_a_small_file_that_unpacks_to_more_than_memory_should_hold(self, file: Path) -> None:
+        data = png(np.zeros((1, 1), np.uint8), GREY)
+        header = struct.pack(">IIBBBBB", 30_000, 30_000, 8, GREY, 0, 0, 0)
+        file.write_bytes(data[:8] + chunk(b"IHDR", header) + data[33:])
+        with pytest.raises(DataError, match="30000x30000 pixels; 268435456 are read"):
+            read_image(file)
+
     def test_tells_the_ways_of_failing_apart(self, tmp_path: Path) -> None:
         (tmp_path / "empty.jpg").touch()
         (tmp_path / "text.jpg").write_text("this is not an image")
@@ -161,10 +200,7 @@ class TestReadLabelMap:
     @pytest.mark.parametrize("depth", [1, 2, 4])
     def test_reads_the_indices_of_a_small_palette(self, file: Path, depth: int) -> None:
         indices = np.random.default_rng(depth).integers(0, 1 << depth, (6, 16), np.uint8)
-        per_byte = 8 // depth
-        shifts = np.arange(per_byte)[::-1] * depth
-        rows = (indices.reshape(6, -1, per_byte).astype(int) << shifts).sum(-1).astype(np.uint8)
-        file.write_bytes(png(rows, PALETTE, [(index, 0, 0) for index in range(1 << depth)], depth))
+        file.write_bytes(png(packed(indices, depth), PALETTE, [(index, 0, 0) for index in range(1 << depth)], depth))
         np.testing.assert_array_equal(read_label_map(file), indices)
 
     def test_ignores_the_transparency_of_a_palette(self, file: Path) -> None:
@@ -178,6 +214,48 @@ class TestReadLabelMap:
         at = data.index(b"IDAT") - 4
         file.write_bytes(data[:at] + chunk(b"gAMA", struct.pack(">I", 100000)) + data[at:])
         np.testing.assert_array_equal(read_label_map(file), LABELS)
+
+    @pytest.mark.parametrize("interlaced", [False, True])
+    @pytest.mark.parametrize(("depth", "levels"), [(8, (0, 13, 5, 255, 2, 19)), (4, (0, 13, 5, 255)), (1, (9, 0))])
+    def test_reads_the_levels_of_a_palette_that_an_optimiser_made(
+        self, file: Path, depth: int, levels: tuple[int, ...], interlaced: bool
+    ) -> None:
+        indices = np.random.default_rng(1).integers(0, len(levels), (6, 16), np.uint8)
+        grey = [(level, level, level) for level in levels]
+        make = interlaced_png if interlaced else png
+        file.write_bytes(make(packed(indices, depth), PALETTE, grey, depth))
+        np.testing.assert_array_equal(read_label_map(file), np.array(levels, np.uint8)[indices])
+
+    def test_reads_the_levels_beside_the_transparent_entry_that_ffmpeg_adds(self, file: Path) -> None:
+        indices = LABELS % 3
+        palette = [(0, 0, 0), (5, 5, 5), (14, 14, 14), *[(14, 14, 14)] * 4, (0, 255, 0)]
+        data = png(indices, PALETTE, palette)
+        at = data.index(b"IDAT") - 4
+        file.write_bytes(data[:at] + chunk(b"tRNS", b"\xff" * 7 + b"\x00") + data[at:])
+        np.testing.assert_array_equal(read_label_map(file), np.array([0, 5, 14], np.uint8)[indices])
+
+    def test_refuses_a_palette_that_can_be_read_in_two_ways(self, file: Path) -> None:
+        file.write_bytes(png(LABELS % 2, PALETTE, [(0, 0, 0), (255, 255, 255)]))
+        with pytest.raises(
+            DataError, match=r"図\.png can be read in two ways: .* 0, 1, by the grey levels 0, 255"
+        ) as caught:
+            read_label_map(file)
+        assert "without a palette" in caught.value.hint
+
+    @pytest.mark.parametrize("colour", [GREY, RGB])
+    def test_reads_8_bits_that_were_spread_over_16_and_16_that_hold_the_ids(self, file: Path, colour: int) -> None:
+        labels = LABELS.copy()
+        labels[0, 0] = 255
+        planes = labels if colour == GREY else np.repeat(labels[..., None], 3, 2)
+        for factor in (1, 257):
+            wide = (planes.astype(">u2") * factor).astype(">u2").reshape(20, -1).view(np.uint8)
+            file.write_bytes(png(wide, colour, depth=16))
+            np.testing.assert_array_equal(read_label_map(file), labels)
+
+    def test_reads_grey_of_few_bits_as_the_levels_that_it_stands_for(self, file: Path) -> None:
+        samples = np.random.default_rng(2).choice(np.array([0, 1, 15], np.uint8), (6, 16))
+        file.write_bytes(png(packed(samples, 4), GREY, depth=4))
+        np.testing.assert_array_equal(read_label_map(file), samples * 17)
 
     def test_takes_the_first_of_three_equal_channels(self, file: Path) -> None:
         write_png(file, np.repeat(LABELS[..., None], 3, 2))

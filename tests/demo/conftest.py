@@ -126,12 +126,16 @@ import re, sys, time
 from pathlib import Path
 text = " ".join(sys.argv[1:])
 Path({log!r}).write_text(text)
-width, height = (int(re.search(name + "=([0-9]+)", text)[1]) for name in ("width", "height"))
-for number in range({frames}):
-    sys.stdout.buffer.write(bytes([number, number, number, 255]) * (width * height))
-    sys.stdout.buffer.flush()
-if {then_hang}:
-    time.sleep(60)
+width, height, sink = (int(re.search(name + "=([0-9]+)", text)[1]) for name in ("width", "height", "fd"))
+# As NVIDIA's plugins do, whatever -q asks of gst-launch itself.
+print("GST_ARGUS: Creating output stream", flush=True)
+with open(sink, "wb") as pictures:
+    for number in range({frames}):
+        pictures.write(bytes([number, number, number, 255]) * (width * height))
+        pictures.flush()
+        print("NvMMLiteBlockCreate : Block : BlockType =", number, flush=True)
+    if {then_hang}:
+        time.sleep(60)
 sys.exit("ERROR: from element: no such camera")
 """
 

@@ -126,3 +126,30 @@ def test_measured_rates_become_those_that_cameras_have() -> None:
         pytest.approx(60000 / 1001),
         7.3,
     ]
+
+
+def test_files_of_sound_alone_are_known(tmp_path: Path, make_video: MakeVideo) -> None:
+    sound, video = track(b"soun", 44100, ((50, 1024),)), track(b"vide")
+    assert Container.of(mp4(tmp_path / "a.m4a", sound)).only_audio
+    assert not Container.of(mp4(tmp_path / "b.mp4", sound, video)).only_audio
+    assert not Container.of(mp4(tmp_path / "c.mp4", video)).only_audio
+    heads = {
+        b"ID3\x04": True,
+        b"\xff\xfb\x90d": True,
+        b"\xff\xf1\x50": True,
+        b"fLaC": True,
+        b"RIFF\0\1\0\0WAVE": True,
+        b"OggS" + bytes(24) + b"OpusHead": True,
+        b"OggS" + bytes(24) + b"\x80theora" + bytes(90) + b"\x01vorbis": False,
+        b"OggS" + bytes(24) + b"OVP80": False,
+        b"\x1a\x45\xdf\xa3" + bytes(9) + b"\x86\x86A_OPUS": True,
+        b"\x1a\x45\xdf\xa3" + bytes(9) + b"\x86\x85V_VP8\x86\x86A_OPUS": False,
+        b"\x47" + bytes(187): False,
+        b"GIF89a": False,
+        b"\xff\xd8\xff\xe0": False,
+    }
+    for head, only_audio in heads.items():
+        (tmp_path / "any").write_bytes(head + bytes(40))
+        assert Container.of(tmp_path / "any").only_audio == only_audio, head
+    for name, codec in (("walk.mkv", "mp4v"), ("walk.avi", "MJPG"), ("walk.mp4", "mp4v")):
+        assert not Container.of(make_video(name, codec=codec)).only_audio

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -39,6 +42,69 @@ def test_a_pipe_that_stands_still_is_an_end(fake_gstreamer: FakeGStreamer, monke
     assert pipe.read() == (False, None)
     pipe.release()
     assert pipe._process.poll() is not None
+
+
+CAMERA = """#!{python}
+import re, signal, sys
+heeded, log = {heeded!r}, open({log!r}, "w", buffering=1)
+stopped = False
+
+def told(number, frame):
+    global stopped
+    name = signal.Signals(number).name
+    print(name, file=log)
+    stopped = stopped or name == heeded
+
+signal.signal(signal.SIGINT, told)
+signal.signal(signal.SIGTERM, told)
+sink = open(int(re.search("fd=([0-9]+)", " ".join(sys.argv))[1]), "wb")
+# Like GStreamer, it stops between two pictures, and a picture is there once it is written.
+while not stopped:
+    sink.write(bytes(4 << 20))
+print("freed", file=log)
+"""
+
+
+@pytest.mark.parametrize(
+    ("heeded", "told"),
+    [
+        ("SIGINT", ["SIGINT", "freed"]),
+        ("SIGTERM", ["SIGINT", "SIGTERM", "freed"]),
+        ("none", ["SIGINT", "SIGTERM"]),
+    ],
+)
+def test_a_camera_is_let_go_by_an_interrupt_and_killed_only_where_it_heeds_nothing(
+    heeded: str, told: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program, log = tmp_path / "gst-launch-1.0", tmp_path / "signals.txt"
+    program.write_text(CAMERA.format(python=sys.executable, heeded=heeded, log=str(log)))
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    if heeded != "SIGINT":
+        short = [(number, 0.2 if number != signal.SIGKILL else 10.0) for number, _ in gstreamer._ENDINGS]
+        monkeypatch.setattr(gstreamer, "_ENDINGS", short)
+    pipe = GstPipe([["nvarguscamerasrc"]], SIZE, "csi:0")
+    # Far less than the program writes: it waits in the middle of a picture.
+    assert pipe.read()[0]
+    pipe.release()
+    assert log.read_text().split() == told
+    assert pipe._process.poll() == (0 if heeded != "none" else -signal.SIGKILL)
+    assert pipe.read() == (False, None)
+
+
+def test_no_pipe_is_left_open(fake_gstreamer: FakeGStreamer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def opened() -> set[str]:
+        return {name for name in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{name}")}
+
+    before = opened()
+    fake_gstreamer([], frames=1)
+    pipe = GstPipe([["src", "width=64,height=48"]], SIZE, "the test")
+    pipe.read()
+    pipe.release()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(MachineError):
+        GstPipe([], SIZE, "csi:0")
+    assert opened() == before
 
 
 def test_without_gstreamer_there_are_no_elements_and_a_pipe_says_what_to_install(

@@ -41,6 +41,47 @@ def test_numbered_images_play_as_a_video_and_others_one_by_one(tmp_path: Path) -
     assert ImageSource(frames, "frames", fps=12.5).fps == 12.5
 
 
+@pytest.mark.parametrize(
+    ("numbers", "told"),
+    [
+        ((1, 2, 4, 5, 6), "1 of the numbers in set have no image, the first after f2.png: played as a video of 25 "),
+        (
+            (7, 8, 9, 30, 31, 32, 40),
+            "27 of the numbers in set have no image, the first after f9.png: played as a video",
+        ),
+        ((0, 5, 10, 15), "12 of the numbers in set have no image, the first after f0.png: 2 are shown per second"),
+    ],
+)
+def test_gaps_in_the_numbers_are_told_and_a_few_leave_a_video_one(
+    tmp_path: Path, numbers: tuple[int, ...], told: str
+) -> None:
+    said: list[str] = []
+    paths = [save(tmp_path / f"f{number}.png") for number in numbers]
+    source = ImageSource(paths, "set", notify=said.append)
+    assert source.fps == (25.0 if "played" in told else 2.0)
+    assert source.numbered is ("played" in told)
+    assert len(list(source)) == len(numbers)
+    assert [sentence.startswith(told) and "--fps sets another rate" in sentence for sentence in said] == [True]
+    assert ImageSource(paths, "set", fps=12.5).fps == 12.5
+
+
+def test_photographs_without_an_order_of_numbers_say_nothing_of_gaps(tmp_path: Path) -> None:
+    said: list[str] = []
+    for names in (("a1", "a9", "b2"), ("a", "b", "c"), ("x", "x1", "x2"), ("1a1", "1b1", "1c1")):
+        paths = [save(tmp_path / f"{name}.png") for name in names]
+        assert ImageSource(paths, "set", notify=said.append).fps == 2.0
+    assert said == []
+
+
+def test_what_a_folder_holds_besides_images_is_told(tmp_path: Path) -> None:
+    said: list[str] = []
+    save(tmp_path / "a.jpg")
+    for name in ("a.heic", "b.HEIC", "c.mov", ".hidden.heic"):
+        (tmp_path / name).touch()
+    assert len(images_in(tmp_path, said.append)) == 1
+    assert said == [f"{tmp_path}: 3 other files left out (.heic, .mov)."]
+
+
 def test_grey_16_bit_and_transparent_images_become_bgr_of_8_bits(tmp_path: Path) -> None:
     paths = [
         save(tmp_path / "a.png"),

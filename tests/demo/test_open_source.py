@@ -40,6 +40,25 @@ def test_files_folders_and_patterns_open_as_what_they_are(tmp_path: Path, make_v
         assert list(source) == []
 
 
+def test_a_rate_is_for_images_and_refused_for_what_has_its_own(tmp_path: Path, make_video: MakeVideo) -> None:
+    folder = images(tmp_path / "set", "a1.png", "a2.png")
+    for text in (str(folder), f"{folder}/*.png", str(folder / "a1.png")):
+        with open_source(text, fps=12.5) as source:
+            assert source.fps == 12.5
+    for text in (str(make_video()), "camera:0", "rtsp://10.0.0.7/a"):
+        with pytest.raises(UsageError, match="--fps is for images"):
+            open_source(text, fps=12.5)
+
+
+def test_an_animation_that_is_named_alone_plays(tmp_path: Path) -> None:
+    path = images(tmp_path / "set", "a.gif") / "a.gif"
+    with open_source(str(path)) as source:
+        assert isinstance(source, VideoSource)
+    with open_source(str(path.parent)) as source:
+        assert isinstance(source, ImageSource)
+        assert len(list(source)) == 1
+
+
 def test_a_file_whose_name_looks_like_something_else_is_still_a_file(
     make_video: MakeVideo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

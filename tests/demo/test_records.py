@@ -41,6 +41,17 @@ def record_without_end(recorder: LabelRecorder | JsonlRecorder, frame: ParsedFra
             record(frame)
 
 
+def test_a_second_run_to_one_record_is_refused_and_takes_nothing_from_the_first(tmp_path: Path) -> None:
+    path = tmp_path / "frames.jsonl"
+    with JsonlRecorder(path) as first:
+        first(parsed(0))
+        with pytest.raises(UsageError, match="is being written by another run"), JsonlRecorder(path):
+            pass
+        first(parsed(1))
+    assert len(path.read_text().splitlines()) == 2
+    assert os.listdir(tmp_path) == ["frames.jsonl"]
+
+
 def test_label_maps_come_back_as_they_were_one_file_per_frame(tmp_path: Path) -> None:
     folder = tmp_path / "deep" / "labels"
     with LabelRecorder(folder) as record:

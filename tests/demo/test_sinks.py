@@ -2,10 +2,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import cv2
 import numpy as np
@@ -14,9 +17,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trtparse.demo import sinks
+from trtparse.demo.parsed_frame import ParsedFrame, StageTimes
+from trtparse.demo.records import JsonlRecorder
 from trtparse.demo.sinks import VideoSink, WindowSink, check_display, differences
 from trtparse.demo.sources import ArraySource
 from trtparse.errors import MachineError, UsageError
+from trtparse.storage.interrupts import interrupts
 
 Count = Callable[[Path], int]
 Frame = Callable[..., np.ndarray]
@@ -57,6 +63,24 @@ def test_odd_sizes_lose_nothing_and_gain_a_repeated_edge(
     assert np.abs(frame.astype(int) - wanted).mean() < 8
 
 
+def test_a_second_run_to_one_video_is_refused_and_takes_nothing_from_the_first(
+    tmp_path: Path, make_frame: Frame, count_frames: Count
+) -> None:
+    path = tmp_path / "out.mp4"
+    with VideoSink(path, 25.0, (96, 128)) as first:
+        for index in range(4):
+            first.write(make_frame(index))
+        with (
+            pytest.raises(UsageError, match=r"out\.mp4 is being written by another run"),
+            VideoSink(path, 25.0, (96, 128)),
+        ):
+            pass
+        first.write(make_frame(4))
+    assert count_frames(path) == 5
+    write(path, make_frame)
+    assert [item.name for item in tmp_path.iterdir()] == ["out.mp4"]
+
+
 def test_nothing_but_the_video_is_left_behind(tmp_path: Path, make_frame: Frame) -> None:
     write(tmp_path / "out.mp4", make_frame)
     assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
@@ -86,6 +110,62 @@ def test_an_exception_leaves_the_frames_so_far(
     with pytest.raises(error):
         write_and_fail(VideoSink(path, 25, (96, 128)), make_frame(0), error)
     assert count_frames(path) == 7
+
+
+def interrupted_while_closing(
+    recorder: VideoSink | JsonlRecorder, fill: Callable[[], object], line: int, number: signal.Signals
+) -> bool:
+    """Close with a signal at the line of that number; whether there was one."""
+    left = line
+
+    def trace(frame: FrameType, event: str, argument: object) -> Any:
+        nonlocal left
+        if os.path.basename(frame.f_code.co_filename) not in ("sinks.py", "encoders.py", "records.py"):
+            return None
+        if event == "line":
+            left -= 1
+            if left == 0:
+                signal.raise_signal(number)
+        return trace
+
+    recorder.__enter__()
+    fill()
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        recorder.__exit__(None, None, None)
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(before)
+    return False
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_at_any_moment_of_closing_loses_nothing(
+    tmp_path: Path, make_frame: Frame, count_frames: Count, number: signal.Signals
+) -> None:
+    frame = ParsedFrame(0, 0.0, make_frame(0), np.zeros((4, 4), np.uint8), (), None, 1.0, StageTimes(1, 1, 1, 1, 1))
+    fewest = {}
+    for name in ("out.avi", "out.jsonl"):
+        path, line, interrupted = tmp_path / name, 0, True
+        while interrupted:
+            line += 1
+            path.unlink(missing_ok=True)
+            sink = VideoSink(path, 25, (96, 128)) if name == "out.avi" else JsonlRecorder(path)
+            fill = (
+                (lambda sink=sink: [sink.write(make_frame(index)) for index in range(3)])
+                if isinstance(sink, VideoSink)
+                else (lambda sink=sink: [sink(frame) for _ in range(3)])
+            )
+            with interrupts(own_process=False):
+                interrupted = interrupted_while_closing(sink, fill, line, number)
+            found = count_frames(path) if name == "out.avi" else len(path.read_text().splitlines())
+            assert found == 3, f"line {line}"
+            assert list(tmp_path.glob(".*")) == []
+        fewest[name] = line
+    assert fewest["out.avi"] > 25
+    assert fewest["out.jsonl"] > 10
 
 
 def test_an_exception_leaves_the_older_video_where_that_was_asked_for(tmp_path: Path, make_frame: Frame) -> None:

@@ -269,21 +269,144 @@ def test_a_video_from_a_phone_comes_upright(make_video: Callable[..., Path]) -> 
     path = make_video(size=(96, 128))
     with VideoSource(path) as source:
         lying = next(source)
+    turned(path)
+    with VideoSource(path) as source:
+        assert source.size == (128, 96)
+        assert np.array_equal(next(source), cv2.rotate(lying, cv2.ROTATE_90_CLOCKWISE))
+
+
+def retimed(path: Path, milliseconds: list[int]) -> Path:
+    """The same mkv with each frame shown at its time; RFC 9559 §10.2: a block is its track, its time and its flags."""
+    data = bytearray(path.read_bytes())
+
+    def size_at(offset: int) -> tuple[int, int]:
+        length = 9 - data[offset].bit_length()
+        return int.from_bytes(data[offset : offset + length], "big") & ~(1 << 7 * length), offset + length
+
+    number, cluster = 0, b"\x1f\x43\xb6\x75"
+    start = data.index(cluster)
+    while data[start : start + 4] == cluster:
+        size, offset = size_at(start + 4)
+        start = offset + size
+        while offset < start:
+            kind, (size, inside) = data[offset], size_at(offset + 1)
+            if kind == 0xE7:  # the cluster's own time, to which those of its blocks are added
+                data[inside : inside + size] = bytes(size)
+            if kind == 0xA3:
+                data[inside + 1 : inside + 3] = milliseconds[number].to_bytes(2, "big")
+                number += 1
+            offset = inside + size
+    assert number == len(milliseconds)
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("steps", "lost"),
+    [
+        ([40] * 40 + [200] * 10, False),
+        ([40] * 40 + [20] * 10, True),
+        ([40] * 35 + [500] + [40] * 10, False),
+    ],
+    ids=["slower", "faster", "a pause"],
+)
+def test_a_rate_that_changes_late_is_followed_from_there_on_and_that_is_said(
+    steps: list[int], lost: bool, make_video: Callable[..., Path]
+) -> None:
+    shown = [sum(steps[:index]) for index in range(len(steps) + 1)]
+    path = retimed(make_video("walk.mkv", frames=len(shown)), shown)
+    told: list[str] = []
+    with VideoSource(path, notify=told.append) as source:
+        assert (source.fps, source.constant_rate) == (25.0, True)
+        seconds = [source.seconds for _ in source]
+    assert [1000 * second for second in seconds] == pytest.approx(shown)
+    assert not source.constant_rate
+    assert len(told) == 1
+    assert "changes its frame rate after" in told[0]
+    assert ("ffmpeg -i walk.mkv -c copy walk-all.mp4" in told[0]) == lost
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("name", ["vfr3.mkv", "vfr3.webm", "vfr3.ts"])
+def test_thirty_frames_a_second_that_become_ten_after_sixty(name: str, shared_data: Path) -> None:
+    path = shared_data.parent / "cases" / name
+    if not path.is_file():
+        pytest.skip(f"there is no {path}")
+    with VideoSource(path) as source:
+        seconds = [source.seconds for _ in source]
+    wanted = [*(index / 30 for index in range(61)), *(2 + index / 10 for index in range(1, 60))]
+    assert seconds == pytest.approx(wanted, abs=0.001)
+    assert source.fps == 30
+
+
+def squeezed(path: Path, wide: int, high: int) -> Path:
+    """The same mp4 with pixels of another shape; ISO/IEC 14496-12 §12.1.4."""
+    shape = (16).to_bytes(4, "big") + b"pasp" + wide.to_bytes(4, "big") + high.to_bytes(4, "big")
+
+    def add(body: bytes) -> bytes:
+        entry = body[8:].replace(b"pasp", b"free")
+        return body[:8] + (len(entry) + len(shape)).to_bytes(4, "big") + entry[4:] + shape
+
+    kinds = (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd")
+    path.write_bytes(changed(path.read_bytes(), kinds, add))
+    return path
+
+
+def turned(path: Path) -> Path:
+    """The same mp4 as a phone on its side writes it."""
 
     def turn(body: bytes) -> bytes:
         matrix = (0, 1 << 16, 0, (1 << 32) - (1 << 16), 0, 0, 96 << 16, 0, 1 << 30)
         return body[:40] + b"".join(number.to_bytes(4, "big") for number in matrix) + body[76:]
 
     path.write_bytes(changed(path.read_bytes(), (b"moov", b"trak", b"tkhd"), turn))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("shape", "size", "upright"),
+    [
+        ((2, 1), (96, 256), (256, 96)),
+        ((64, 45), (96, 182), (182, 96)),
+        ((8, 9), (96, 114), (114, 96)),
+        ((1, 1), (96, 128), (128, 96)),
+        ((1000, 1001), (96, 128), (128, 96)),
+        ((50, 1), (96, 128), (128, 96)),
+    ],
+)
+def test_pixels_that_are_not_square_become_square_and_that_is_said(
+    shape: tuple[int, int], size: tuple[int, int], upright: tuple[int, int], make_video: Callable[..., Path]
+) -> None:
+    path = make_video(size=(96, 128))
     with VideoSource(path) as source:
-        assert source.size == (128, 96)
-        assert np.array_equal(next(source), cv2.rotate(lying, cv2.ROTATE_90_CLOCKWISE))
+        stored = next(source)
+    told: list[str] = []
+    with VideoSource(squeezed(path, *shape), notify=told.append) as source:
+        frames = list(source)
+    assert source.size == size
+    assert {frame.shape for frame in frames} == {(*size, 3)}
+    assert np.abs(cv2.resize(frames[0], (128, 96)).astype(int) - stored).mean() < 3
+    same = size == (96, 128)
+    assert told == ([] if same else [f"walk.mp4 has pixels that are not square; it is shown {size[1]}x96."])
+    if same:
+        assert np.array_equal(frames[0], stored)
+    with VideoSource(turned(path)) as source:
+        assert (source.size, next(source).shape[:2]) == (upright, upright)
+
+
+def test_a_file_of_sound_alone_is_told_from_a_damaged_video(tmp_path: Path) -> None:
+    path = tmp_path / "song.mp3"
+    path.write_bytes(b"ID3\x04" + bytes(5000))
+    with pytest.raises(DataError, match=r"song\.mp3 holds sound and no moving pictures") as caught:
+        VideoSource(path)
+    assert "ffmpeg" not in caught.value.hint
 
 
 class Scripted:
-    """In place of OpenCV's decoder: frames as they are given."""
+    """In place of OpenCV's decoder: frames, and when they are shown, as they are given."""
 
     frames: list[np.ndarray] = []  # noqa: RUF012
+    milliseconds: list[float] = []  # noqa: RUF012
 
     def __init__(self, _: str) -> None:
         self._left = list(self.frames)
@@ -298,7 +421,10 @@ class Scripted:
         return self.read()[0]
 
     def get(self, what: int) -> float:
-        return {cv2.CAP_PROP_FPS: 25.0, cv2.CAP_PROP_FRAME_COUNT: float(len(self.frames))}.get(what, 0.0)
+        taken = len(self.frames) - len(self._left)
+        shown = self.milliseconds[taken - 1] if self.milliseconds and taken else 0.0
+        told = {cv2.CAP_PROP_FPS: 25.0, cv2.CAP_PROP_FRAME_COUNT: len(self.frames), cv2.CAP_PROP_POS_MSEC: shown}
+        return float(told.get(what, 0.0))
 
     def release(self) -> None:
         """Nothing is held."""
@@ -316,6 +442,35 @@ def test_a_picture_size_that_changes_on_the_way_goes_on_in_the_first_one_and_tha
     assert [frame.shape for frame in frames] == [(96, 128, 3)] * 6
     assert len(told) == 1
     assert "after 2 frames, from 128x96 to 200x60" in told[0]
+
+
+def test_pictures_without_a_time_and_a_clock_that_begins_anew_leave_a_constant_rate_as_it_is(
+    make_video: Callable[..., Path], make_frame: Callable[..., np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make_video("walk.ts.mkv")
+    first = [80.0 + 40 * index for index in range(40)]
+    monkeypatch.setattr(Scripted, "frames", [make_frame(0)] * 82)
+    monkeypatch.setattr(Scripted, "milliseconds", [*first, *first, 0.0, 0.0])
+    monkeypatch.setattr(cv2, "VideoCapture", Scripted)
+    told: list[str] = []
+    with VideoSource(path, notify=told.append) as source:
+        assert [source.seconds for _ in source] == [index / 25 for index in range(82)]
+    assert (source.constant_rate, told) == (True, [])
+
+
+def test_a_recording_joined_to_one_of_a_variable_rate_goes_on_at_its_own_times(
+    make_video: Callable[..., Path], make_frame: Callable[..., np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make_video("walk.mkv")
+    steps = [0.0, 40, 80, 1000, 1040, 3000]
+    monkeypatch.setattr(Scripted, "frames", [make_frame(0)] * 12)
+    monkeypatch.setattr(Scripted, "milliseconds", [*steps, *(20 + step for step in steps)])
+    monkeypatch.setattr(cv2, "VideoCapture", Scripted)
+    with VideoSource(path) as source:
+        seconds = [source.seconds for _ in source]
+    assert seconds == pytest.approx(
+        [*(step / 1e3 for step in steps), *(3 + 1 / source.fps + step / 1e3 for step in steps)]
+    )
 
 
 def test_a_decoder_that_gives_grey_pictures_is_brought_to_three_channels(

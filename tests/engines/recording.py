@@ -62,6 +62,7 @@ class Stream:
 @dataclass
 class Event:
     timed: bool
+    blocking: bool = False
     stream: Stream | None = None
     ahead: int = 0
     """How many operations of its stream must run before it happens."""
@@ -84,11 +85,15 @@ class RecordingCuda(Cuda):
 
     Args:
         integrated: as a Jetson.
+        multiprocessors: of the GPU.
         fail: a call's name to which one of them fails, counted from 1.
     """
 
-    def __init__(self, *, integrated: bool = False, fail: dict[str, int] | None = None) -> None:
-        self.name, self.device = "stand-in", Device("Stand-in GPU", "8.7", 8 << 30, integrated, "12.6")
+    def __init__(
+        self, *, integrated: bool = False, multiprocessors: int = 8, fail: dict[str, int] | None = None
+    ) -> None:
+        self.name = "stand-in"
+        self.device = Device("Stand-in GPU", "8.7", 8 << 30, integrated, "12.6", multiprocessors)
         self.calls: list[str] = []
         self.blocks: dict[int, Block] = {}
         self.streams: list[Stream] = []
@@ -174,9 +179,9 @@ class RecordingCuda(Cuda):
         self._not_captured("synchronise")
         self._run(stream, len(stream.waiting))
 
-    def event(self, *, timed: bool = False) -> Event:
+    def event(self, *, timed: bool = False, blocking: bool = False) -> Event:
         self._note("event")
-        self.events.append(Event(timed))
+        self.events.append(Event(timed, blocking))
         return self.events[-1]
 
     def record(self, event: Event, stream: Stream) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 from collections.abc import Iterator
 
@@ -37,6 +39,33 @@ def test_it_says_what_it_is(engine: Engine) -> None:
     assert engine.batch is None
     assert engine.precision in engine.name
     assert engine.target in ("pytorch", "cpu", "simulated", "tensorrt")
+
+
+def test_a_forked_child_is_told_to_open_its_own_instead_of_waiting_for_threads_that_it_lacks(
+    engine: Engine, frames: Frames
+) -> None:
+    engine.infer(frames[:1])
+    told, tell = os.pipe()
+    child = os.fork()
+    if child == 0:
+        signal.alarm(60)  # ends a child that hangs, so that the test fails instead of waiting for ever
+        calls = (lambda: engine.infer(frames[:1]), lambda: engine.logits(frames[:1]), engine.close)
+        for call in calls:
+            try:
+                call()
+                os.write(tell, b"went through\n")
+            except UsageError as error:
+                os.write(tell, f"{error.message} {error.hint}\n".encode())
+        os._exit(0)
+    os.close(tell)
+    with os.fdopen(told) as pipe:
+        inferred, logits, closed = pipe.read().splitlines()
+    assert os.waitpid(child, 0)[1] == 0
+    assert f"was opened in process {os.getpid()}" in inferred
+    assert "open_engine()" in inferred
+    assert logits == inferred
+    assert closed == "went through"
+    assert engine.infer(frames[:1]).shape == (1, 256, 192)
 
 
 def test_label_maps_have_the_frames_size_and_only_classes(engine: Engine, frames: Frames) -> None:

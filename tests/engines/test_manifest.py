@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trtparse.engines.bundle import Bundle
+from trtparse.engines.bundle import Bundle, digest_of
 from trtparse.engines.manifest import (
     EngineManifest,
     Runtime,
@@ -17,6 +17,7 @@ from trtparse.engines.manifest import (
     engine_manifests,
     mismatches,
     read_engine,
+    remarks,
     this_platform,
 )
 from trtparse.errors import MachineError, UsageError
@@ -48,6 +49,45 @@ def test_a_file_that_is_no_manifest_is_refused_with_the_command_that_builds_agai
     with pytest.raises(UsageError, match=r"a\.json is not an engine's manifest") as caught:
         EngineManifest.from_json(text, Path("build/my student/engines/a.json"))
     assert "trtparse build 'build/my student' --int8 --target tensorrt" in caught.value.hint
+
+
+def test_a_manifest_of_schema_2_is_read(tmp_path: Path) -> None:
+    values = json.loads(fake_engine()[1].to_json())
+    for name in ("digest", "multiprocessors", "board", "unverified"):
+        del values[name]
+    values["schema"] = 2
+    text = json.dumps({**values, "digest": digest_of(values)})
+    manifest = EngineManifest.from_json(text, tmp_path / "a.json")
+    assert (manifest.multiprocessors, manifest.board, manifest.unverified) == (None, None, ())
+    assert mismatches(manifest, HERE) == remarks(manifest, HERE) == []
+
+
+@pytest.mark.parametrize(
+    ("built", "here", "fits"),
+    [(16, 8, False), (16, 4, False), (8, 8, True), (8, 16, True), (16, 0, True), (0, 4, True)],
+)
+def test_an_engine_of_an_orin_with_more_multiprocessors_is_refused(built: int, here: int, fits: bool) -> None:
+    manifest = fake_engine(multiprocessors=built or None)[1]
+    found = mismatches(manifest, replace(HERE, multiprocessors=here))
+    assert [str(mismatch) for mismatch in found] == (
+        [] if fits else [f"multiprocessors {built}, and here it is {here}"]
+    )
+    # It was built to run on others.
+    compatible = replace(manifest, hardware_compatible=True)
+    assert mismatches(compatible, replace(HERE, multiprocessors=here)) == []
+
+
+def test_an_engine_of_another_board_runs_and_that_is_said() -> None:
+    manifest = fake_engine(multiprocessors=8, board="NVIDIA Jetson Orin NX")[1]
+    here = replace(HERE, multiprocessors=16, board="NVIDIA Jetson AGX Orin")
+    assert mismatches(manifest, here) == []
+    assert remarks(manifest, here) == ["tuned on another board, NVIDIA Jetson Orin NX"]
+    assert remarks(manifest, replace(here, board="")) == ["tuned for 8 multiprocessors, and here are 16"]
+    assert remarks(manifest, replace(here, board="NVIDIA Jetson Orin NX", multiprocessors=8)) == []
+
+
+def test_an_engine_that_was_accepted_unverified_says_so_wherever_it_runs() -> None:
+    assert remarks(fake_engine(unverified=("It agrees on 3 %.",))[1], HERE) == ["accepted unverified"]
 
 
 def test_an_engine_of_this_machine_fits() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trtparse.engines import Bundle, open_engine
+from trtparse.engines import Bundle, open_bundle, open_engine
 from trtparse.engines.bundle import add_files
 from trtparse.engines.cpu import CpuEngine
 from trtparse.engines.manifest import EngineManifest
@@ -23,6 +23,14 @@ def test_auto_takes_the_cpu_runtime_in_int8_and_says_so(pristine_bundle: Bundle)
         assert (engine.target, engine.precision) == ("cpu", "int8")
         assert "ONNX Runtime" in engine.name
         assert "int8" in engine.name
+
+
+def test_a_bundle_s_folder_may_be_named_by_a_text(pristine_bundle: Bundle) -> None:
+    assert open_bundle(str(pristine_bundle.path)) == pristine_bundle
+    with open_engine(str(pristine_bundle.path), "cpu", "fp32") as engine:
+        assert engine.input_size == (256, 192)
+    with pytest.raises(UsageError, match="No bundle at nowhere"):
+        open_engine("nowhere")
 
 
 def test_unknown_words_are_refused_with_the_known_ones(pristine_bundle: Bundle) -> None:
@@ -105,6 +113,25 @@ def test_an_engine_of_another_machine_is_refused_where_it_was_asked_for(
         open_engine(bundle, "tensorrt")
     assert f"trtparse build {tmp_path} --int8 --target tensorrt" in caught.value.hint
     assert gpu_machine.left() == []
+
+
+def test_the_name_says_that_an_engine_is_unverified_or_another_board_s(
+    gpu_machine: RecordingCuda, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpu_machine.device = replace(gpu_machine.device, integrated=True)
+    monkeypatch.setattr("trtparse.engines.tensorrt.engine.read_model", lambda probe: "NVIDIA Jetson AGX Orin")
+    board = "NVIDIA Jetson Orin NX"
+    bundle = bundle_with(tmp_path, fake_engine(unverified=("It agrees on 3 %.",), board=board, multiprocessors=8))
+    with open_engine(bundle, "tensorrt") as engine:
+        assert engine.name.endswith(f"accepted unverified, tuned on another board, {board}")
+
+
+def test_an_engine_of_an_orin_with_more_multiprocessors_is_not_opened(
+    gpu_machine: RecordingCuda, tmp_path: Path
+) -> None:
+    bundle = bundle_with(tmp_path, fake_engine(multiprocessors=16))
+    with pytest.raises(MachineError, match="was built for multiprocessors 16, and here it is 8"):
+        open_engine(bundle, "tensorrt")
 
 
 def test_a_bundle_without_an_engine_says_how_to_build_one(gpu_machine: RecordingCuda, tmp_path: Path) -> None:

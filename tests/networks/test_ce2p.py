@@ -187,7 +187,7 @@ def published(request: pytest.FixtureRequest) -> Published:
 
 @pytest.mark.parametrize("published", ["schp", "ce2p", "cdgnet"], indirect=True)
 def test_a_released_state_dict_gives_the_logits_that_its_tensors_mean(published: Published) -> None:
-    tensors = {f"module.{name}": value for name, value in published.tensors.items()}
+    tensors = dict(published.tensors)
     network = read_released(tensors, "a.pth")
     assert recognise(tensors) == published.family
     assert isinstance(network, CDGNet) == (published.family == "cdgnet")

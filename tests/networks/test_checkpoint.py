@@ -32,7 +32,7 @@ def test_a_checkpoint_comes_back_with_its_options_and_size(tmp_path: Path) -> No
 
 
 def test_any_network_comes_back_as_what_it_is(tmp_path: Path) -> None:
-    spec = CDLinkNetSpec(backbone="resnet34", smooth_channels=32, aspp_rates=(6, 12), num_classes=7)
+    spec = CDLinkNetSpec(backbone="resnet34", smooth_channels=32, aspp_rates=(6, 12))
     network = CDLinkNet(spec, auxiliary=True).eval()
     save_checkpoint(network, tmp_path / "a.safetensors", (128, 96), lossless=True)
     loaded = load_checkpoint(tmp_path / "a.safetensors")
@@ -149,7 +149,7 @@ def test_a_pickle_that_would_run_code_is_refused_and_does_not_run(
 @pytest.mark.parametrize("name", ["a.safetensors", "a.pth"])
 def test_a_text_file_is_no_checkpoint(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text("hello, this is no checkpoint\n")
-    with pytest.raises(UsageError, match=r"not a (readable safetensors file|checkpoint)"):
+    with pytest.raises(UsageError, match="is a text that begins with 'hello, this is no checkpoint', not a checkpoint"):
         load_checkpoint(tmp_path / name)
 
 
@@ -171,10 +171,37 @@ def test_a_checkpoint_of_another_network_is_told_apart_by_its_tensors(tmp_path: 
         load_checkpoint(tmp_path / "a.pth")
 
 
-def test_another_number_of_classes_is_named_by_shape(tmp_path: Path) -> None:
+def test_another_number_of_classes_is_refused_by_both_numbers(tmp_path: Path) -> None:
     torch.save(Student(StudentSpec(num_classes=7)).state_dict(), tmp_path / "a.pth")
-    with pytest.raises(UsageError, match=r"head\.logits\.weight is \(7, 64, 1, 1\), not \(20, 64, 1, 1\)"):
+    with pytest.raises(UsageError, match=r"a\.pth knows 7 classes; trtparse knows the names of LIP's 20") as caught:
         load_checkpoint(tmp_path / "a.pth")
+    assert "trained on LIP" in caught.value.hint
+
+
+def test_a_checkpoint_of_ours_with_other_classes_is_refused_where_it_would_be_built(tmp_path: Path) -> None:
+    save_checkpoint(Student(StudentSpec(num_classes=7)), tmp_path / "a.safetensors", (256, 192))
+    with pytest.raises(UsageError, match=r"a\.safetensors knows 7 classes"):
+        load_checkpoint(tmp_path / "a.safetensors")
+
+
+def test_averaged_weights_beside_the_others_are_taken_and_told(tmp_path: Path) -> None:
+    with torch.device("meta"):
+        shapes = {name: value.shape for name, value in Student().state_dict().items()}
+    raw = {f"module.{name}": torch.full((), 0.5).expand(shape) for name, shape in shapes.items()}
+    mean = {name: torch.full((), 0.25).expand(shape) for name, shape in shapes.items()}
+    torch.save({"model": raw, "model_ema": mean}, tmp_path / "a.pth")
+    loaded = load_checkpoint(tmp_path / "a.pth")
+    assert loaded.told == "Took model_ema, the averaged weights; the file also holds model.module"
+    assert (loaded.network.head.logits.weight == 0.25).all()
+
+
+@pytest.mark.parametrize(("mark", "family"), [("context_encoding", "SCHP"), ("edge_layer", "CE2P")])
+def test_a_teacher_s_checkpoint_is_sent_to_distil(mark: str, family: str, tmp_path: Path) -> None:
+    path = tmp_path / "exp schp.pth"
+    torch.save({"state_dict": {f"module.{mark}.weight": torch.ones(1), "module.conv1.weight": torch.ones(1)}}, path)
+    with pytest.raises(UsageError, match=f"is a checkpoint of {family}, which is a teacher") as caught:
+        load_checkpoint(path)
+    assert f"trtparse distill --teacher '{path}' --data FOLDER" in caught.value.hint
 
 
 def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import gc
 import json
 import os
@@ -8,6 +9,7 @@ import resource
 import signal
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -21,10 +23,11 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from trtparse.data.images import read_label_map
-from trtparse.errors import DataError, MachineError, UsageError
+from trtparse.errors import DataError, FileNameError, MachineError, UsageError
 from trtparse.labels import CLASS_NAMES
 from trtparse.parse.images import ParseResult, parse_images
 from trtparse.parse.listing import list_images
+from trtparse.parse.objects import LocalStorage
 from trtparse.parse.parser import ImageResult, ParseSpec, _Looked
 from trtparse.parse.provenance import MadeBy
 from trtparse.tasks.parsing.metrics import pixels_of_classes
@@ -94,6 +97,112 @@ def test_strict_raises_at_the_first_unreadable_image_and_leaves_the_engine_usabl
     (photos / "b.jpg").write_text("no image")
     with pytest.raises(DataError, match=r"b\.jpg"):
         parse_images([photos], engine, tmp_path / "out", ParseSpec(strict=True))
+    engine.infer(np.zeros((1, 48, 32, 3), np.uint8))
+
+
+LONG = "ä" * 125  # 250 bytes: with .jpg all but one that a file system takes
+
+
+@pytest.fixture
+def awkward(tmp_path: Path, make_frame: Frame) -> Path:
+    """A folder in which every second photograph is one that something is wrong with."""
+    folder = tmp_path / "awkward"
+    (folder / "folder.jpg").mkdir(parents=True)
+    picture = make_frame(3)
+    for name in ("a", "n", "z"):
+        cv2.imwrite(str(folder / f"{name}.png"), picture)
+    whole = (folder / "a.png").read_bytes()
+    for name in (f"{LONG}.jpg", f"{LONG}.png", f"{LONG[:-1]}b.jpg"):
+        (folder / name).write_bytes(whole)
+    cv2.imwrite(str(folder / "long.png"), np.repeat(picture[:6, :1], 66_000, 1))
+    (folder / "b.jpg").touch()
+    (folder / "c.jpg").write_bytes(whole[:100])
+    (folder / "d.jpg").write_text("<html>not found</html>")
+    (folder / "e.jpg").symlink_to("gone.jpg")
+    (folder / "gone.jpg").write_bytes(whole)
+    (folder / "f.png").write_bytes(bomb(40_000, 40_000))
+    (folder / "g.png").write_bytes(bomb(2_000_000, 1))
+    (folder / "h.heic").touch()
+    return folder
+
+
+def bomb(width: int, height: int) -> bytes:
+    """A small PNG that says it has as many pixels."""
+    parts = ((b"IHDR", width.to_bytes(4, "big") + height.to_bytes(4, "big") + bytes([8, 0, 0, 0, 0])),)
+    parts += ((b"IDAT", zlib.compress(bytes(100))), (b"IEND", b""))
+    chunks = (
+        len(body).to_bytes(4, "big") + kind + body + zlib.crc32(kind + body).to_bytes(4, "big") for kind, body in parts
+    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+@pytest.mark.parametrize("recursive", [False, True])
+def test_no_photograph_ends_the_run_and_a_rerun_makes_nothing_anew(
+    awkward: Path, tmp_path: Path, make_engine: Any, monkeypatch: pytest.MonkeyPatch, recursive: bool
+) -> None:
+    read = LocalStorage.read
+
+    def vanish(self: LocalStorage, path: str) -> bytes:
+        if path.endswith("gone.jpg"):
+            raise DataError(f"{path} does not exist.", "Check the path.")
+        return read(self, path)
+
+    monkeypatch.setattr(LocalStorage, "read", vanish)
+    seen = []
+    for _ in range(2):
+        with make_engine() as engine:
+            spec = ParseSpec(recursive=recursive, index=str(tmp_path / "i.csv"))
+            seen.append((parse_images([awkward], engine, tmp_path / "out", spec, made_by=NETWORK), engine.passes))
+    (first, passes), (again, more) = seen
+    assert (len(first.parsed), first.skipped_images, passes) == (7, 6, 7)
+    assert (len(again.parsed), again.found, again.skipped_images, more) == (7, 7, 6, 0)
+    reasons = {path.name: reason for path, reason in first.skipped}
+    assert {name: reasons[name].split(str(awkward / name))[1][:12] for name in reasons} == {
+        "b.jpg": " is empty.",
+        "c.jpg": " is cut off:",
+        "d.jpg": " is not an i",
+        "f.png": " is 40000x40",
+        "g.png": " is 2000000x",
+        "gone.jpg": " does not ex",
+    }
+    assert first.left_out == {".heic": 1}
+    for item in first.parsed:
+        assert read_label_map(item.labels).shape == cv2.imread(str(item.image)).shape[:2]
+        assert item.overlay.exists()
+    with (tmp_path / "i.csv").open(newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["labels"]]
+    assert [tmp_path / "out" / row["labels"] for row in rows] == [item.labels for item in first.parsed]
+    assert not list((tmp_path / "out").glob("*.partial*"))
+
+
+def test_an_overlay_that_is_too_long_for_jpeg_is_shrunk_and_that_is_told(
+    awkward: Path, tmp_path: Path, engine: Any
+) -> None:
+    result = parse_images([awkward / "long.png"], engine, tmp_path / "out")
+    (item,) = result.parsed
+    assert read_label_map(item.labels).shape == (6, 66_000)
+    assert cv2.imread(str(item.overlay)).shape == (5, 65_500, 3)
+    assert (result.noted_images, [path.name for path, _ in result.notes]) == (1, ["long.png"])
+    assert "long_overlay.jpg is 65500x5 pixels, as JPEG ends at 65500" in result.notes[0][1]
+    assert result.to_dict()["notes"][0]["note"] == result.notes[0][1]
+
+
+def test_a_name_that_the_output_s_disk_does_not_take_skips_its_photograph_alone(
+    photos: Path, tmp_path: Path, engine: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace_file = os.replace
+
+    def refuse(source: Path, target: Path) -> None:
+        if target.name == "b.png":
+            raise OSError(errno.EILSEQ, os.strerror(errno.EILSEQ))
+        replace_file(source, target)
+
+    monkeypatch.setattr(os, "replace", refuse)
+    result = parse_images([photos], engine, tmp_path / "out")
+    assert [item.image.name for item in result.parsed] == ["a.jpg", "c.PNG"]
+    assert "b.png could not be written" in result.skipped[0][1]
+    with pytest.raises(FileNameError, match=r"b\.png could not be written"):
+        parse_images([photos], engine, tmp_path / "strict", ParseSpec(strict=True))
     engine.infer(np.zeros((1, 48, 32, 3), np.uint8))
 
 
@@ -299,6 +408,7 @@ from trtparse.tests.demo.conftest import BrightEngine
 from trtparse.parse.images import parse_images
 from trtparse.parse.parser import ParseSpec
 from trtparse.parse.provenance import MadeBy
+from trtparse.parse.objects import LocalStorage
 
 class Killed(BrightEngine):
     def _run(self, frames):
@@ -389,5 +499,12 @@ def test_an_index_that_cannot_be_written_is_refused_before_any_work(photos: Path
 @given(arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9)), elements=st.integers(0, 19)))
 def test_pixels_are_counted_in_parts_as_in_one(labels: np.ndarray) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("trtparse.parse.parser._COUNTED_AT_ONCE", 5)
+        patch.setattr("trtparse.tasks.parsing.metrics._COUNTED_AT_ONCE", 5)
         assert pixels_of_classes(labels) == tuple(np.bincount(labels.ravel(), minlength=20))
+
+
+def test_an_id_that_is_no_class_is_never_left_out_of_a_count() -> None:
+    labels = np.array([[0, 3], [3, 22]], np.uint8)
+    with pytest.raises(UsageError, match=r"a\.png holds the id 22; LIP-20 ends at 19") as caught:
+        pixels_of_classes(labels, "a.png")
+    assert "--overwrite" in caught.value.hint

@@ -37,6 +37,17 @@ def test_a_folder_gives_its_images_in_the_order_of_their_names_and_subfolders_on
     assert [image.path for image in listing][-1] == str(tmp_path / "z" / "c.bmp")
 
 
+def test_what_a_folder_holds_besides_is_counted_by_ending_and_hidden_files_are_not(tmp_path: Path) -> None:
+    touch(tmp_path, "a.jfif", "b.TIF", "c.gif", "d.avif", "e.HEIC", "f.heic", "notes", ".g.heic", "m/h.mov", "m/i.png")
+    assert list_images([tmp_path]).left_out == {".heic": 2, "": 1}
+    listing = list_images([tmp_path], recursive=True)
+    assert names(listing) == ["a", "b", "c", "d", "m/i"]
+    assert listing.left_out == listing.shard(1, 2).left_out == {".heic": 2, "": 1, ".mov": 1}
+    touch(tmp_path, "only/a.heic")
+    with pytest.raises(DataError, match=r"There are no images in .*only: 1 other file left out \(\.heic\)\."):
+        list_images([tmp_path / "only"])
+
+
 def test_the_folder_one_is_in_gives_plain_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(touch(tmp_path, "a.png", "m/b.png"))
     listing = list_images([Path(".")], Path("out"), recursive=True)

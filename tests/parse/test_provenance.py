@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from trtparse.data.images import read_label_map
+from trtparse.data.images import png_chunks, read_label_map
 from trtparse.engines import Bundle, open_engine
 from trtparse.errors import UsageError
 from trtparse.parse.provenance import MadeBy, digest, find_labels, label_png
@@ -55,6 +56,25 @@ def test_what_does_not_say_what_made_it_is_refused(labels: np.ndarray, data: byt
     data = encode_label_png(labels) if isinstance(data, str) else data
     with pytest.raises(UsageError, match=r"out/a\.png is there already and does not say what made it"):
         find_labels(data, NETWORK, PHOTOGRAPH, "out/a.png")
+
+
+@pytest.mark.parametrize("change", ["filter", "depth", "palette"])
+def test_a_label_map_that_another_program_packed_anew_is_made_again(labels: np.ndarray, change: str) -> None:
+    parts = list(png_chunks(label_png(labels, NETWORK, PHOTOGRAPH), "a.png"))
+    made = dict(parts)
+    if change == "filter":  # each byte as its distance from the one to its left
+        moved = np.diff(labels.astype(np.int16), prepend=0, axis=1).astype(np.uint8)
+        made[b"IDAT"] = zlib.compress(np.insert(moved, 0, 1, axis=1).tobytes())
+    elif change == "depth":
+        made[b"IHDR"] = made[b"IHDR"][:8] + b"\x04" + made[b"IHDR"][9:]
+        made[b"IDAT"] = zlib.compress(bytes(37 * 13))
+    else:
+        made[b"PLTE"] = made[b"PLTE"][:60][::-1]
+    data = b"\x89PNG\r\n\x1a\n" + b"".join(
+        len(made[kind]).to_bytes(4, "big") + kind + made[kind] + zlib.crc32(kind + made[kind]).to_bytes(4, "big")
+        for kind, _ in parts
+    )
+    assert find_labels(data, NETWORK, PHOTOGRAPH, "out/a.png") is None
 
 
 def test_a_label_map_of_another_photograph_is_none(labels: np.ndarray) -> None:

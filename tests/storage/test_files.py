@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from trtparse.errors import MachineError, TrtparseError, UsageError
+from trtparse.errors import FileNameError, MachineError, TrtparseError, UsageError
 from trtparse.storage.files import (
+    Claim,
     check_output_file,
     check_output_folder,
+    fitting_name,
     partial_path,
     replace_bytes,
     write_errors,
@@ -48,6 +50,56 @@ def test_bytes_take_the_place_of_an_older_file_and_nothing_is_left_beside(tmp_pa
 
 def test_the_partial_file_is_hidden_beside_it_and_keeps_the_extension() -> None:
     assert partial_path(Path("videos/walk.mp4")) == Path("videos/.walk.partial.mp4")
+
+
+@pytest.mark.parametrize("letter", ["a", "ä", "\U0001f600", "\udcff"])
+def test_the_longest_names_can_be_written_and_their_partial_files_stay_apart(tmp_path: Path, letter: str) -> None:
+    stem = letter * (250 // len(os.fsencode(letter)))
+    for name in (f"{stem}.png", f"{stem[:-1]}.png"):
+        replace_bytes(tmp_path / name, name.encode("utf-8", "surrogateescape"))
+        assert (tmp_path / name).read_bytes().startswith(os.fsencode(letter))
+        assert len(os.fsencode(partial_path(tmp_path / name).name)) <= 255
+    assert partial_path(tmp_path / f"{stem}.png") != partial_path(tmp_path / f"{stem[:-1]}.png")
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_names_that_are_too_long_lose_their_end_and_stay_apart() -> None:
+    assert fitting_name("a" * 251, ".png") == "a" * 251 + ".png"
+    cut = {fitting_name(stem, "_overlay.jpg") for stem in ("a" * 250, "a" * 251, "ä" * 125, "ä" * 125 + "b")}
+    assert len(cut) == 4
+    assert all(240 < len(os.fsencode(name)) <= 255 and name.endswith("_overlay.jpg") for name in cut)
+
+
+def test_a_name_that_no_file_can_have_is_told_apart_from_a_place_that_cannot_be_written(tmp_path: Path) -> None:
+    with pytest.raises(FileNameError, match="could not be written") as caught:
+        replace_bytes(tmp_path / ("a" * 300), b"data")
+    assert "another name" in caught.value.hint
+
+
+def test_a_file_is_claimed_by_one_at_a_time_and_nothing_is_left_of_it(tmp_path: Path) -> None:
+    first, second = Claim(tmp_path / "a.mp4"), Claim(tmp_path / "a.mp4")
+    other = Claim(tmp_path / "b.mp4")
+    first.take()
+    other.take()
+    with pytest.raises(UsageError, match=r"a\.mp4 is being written by another run"):
+        second.take()
+    second.release()
+    first.release()
+    second.take()
+    for claim in (first, second, other):
+        claim.release()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_claim_that_a_killed_run_left_keeps_nobody_away(tmp_path: Path) -> None:
+    take = "claim = Claim(pathlib.Path(sys.argv[1])); claim.take(); os._exit(9)"
+    script = f"import os, sys, pathlib; from trtparse.storage.files import Claim; {take}"
+    assert subprocess.run([sys.executable, "-c", script, str(tmp_path / "a.mp4")]).returncode == 9
+    assert [path.name for path in tmp_path.iterdir()] == [".a.mp4.lock"]
+    claim = Claim(tmp_path / "a.mp4")
+    claim.take()
+    claim.release()
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(errno.EIO, "Input/output error"), RuntimeError("bug")])

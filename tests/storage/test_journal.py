@@ -57,7 +57,7 @@ def test_one_of_other_work_is_refused_by_the_field_that_differs_and_left_alone(t
         journal.append(1)
     before = path.read_bytes()
     for key, said in (
-        ({**KEY, "schema": 2}, "its schema is 1, now it is 2"),
+        ({**KEY, "schema": 2}, "of another version of trtparse: its schema is 1, now it is 2"),
         ({**KEY, "model": "cd" * 40}, "its model is abababababab…, now it is cdcdcdcdcdcd…"),
         ({**KEY, "more": [1]}, r"its more is null, now it is \[1\]"),
         ({"schema": 1}, "its model is abababababab…, now it is null"),

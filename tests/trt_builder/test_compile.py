@@ -23,7 +23,7 @@ from trtparse.engines.tensorrt import engine as tensorrt
 from trtparse.errors import BuildError, MachineError, UsageError
 from trtparse.trt_builder import compile as compiling
 from trtparse.trt_builder import timing_cache
-from trtparse.trt_builder.compile import build_engines, choose_target, workspace_mb
+from trtparse.trt_builder.compile import HowToBuild, build_engines, choose_target, workspace_mb
 from trtparse.trt_builder.engine_spec import EngineSpec
 from trtparse.trt_builder.onnx_source import bundle_of_onnx
 from trtparse.trt_builder.parity import save_parity
@@ -38,7 +38,7 @@ ORIN = Machine(
     python="3.10",
     environment=None,
     container=False,
-    gpus=(Gpu("Orin", "8.7", 8 << 30, True),),
+    gpus=(Gpu("Orin", "8.7", 8 << 30, True, 8),),
     nvidia_device=True,
     driver=Driver("540.4.0", "12.6", None),
     cuda="12.6",
@@ -77,10 +77,13 @@ def jetson(declared: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch) -> A
     adapter = TensorRT(library, "tensorrt")
     monkeypatch.setattr(TensorRT, "load", classmethod(lambda cls, target: adapter))
 
-    def build(graph: Path, spec: EngineSpec, capability: Any = None, timing_cache: Any = None, *, inspect: bool) -> Any:
+    def build(graph: Path, spec: EngineSpec, capability: Any = None, timing_cache: Any = None, **options: Any) -> Any:
         import onnx
 
-        return adapter.build(onnx.load(graph), spec, capability, timing_cache, inspect=inspect)
+        log, verbose = options["left"] / "log", "verbose " if options["verbose"] else ""
+        log.write_text(f"[W] {verbose}{graph.name}\n")
+        options["told"](log.read_text().strip())
+        return adapter.build(onnx.load(graph), spec, capability, timing_cache, inspect=options["inspect"])
 
     monkeypatch.setattr(compiling, "build_in_process", build)
     return library
@@ -121,6 +124,7 @@ def test_an_engine_joins_its_bundle_with_all_that_is_known_of_it(bundle: Callabl
     (manifest,) = engine_manifests(reopened)
     assert (reopened.path / manifest.engine).read_bytes() == b"engine"
     assert (manifest.tensorrt, manifest.compute_capability, manifest.gpu) == ("10.3.0", "8.7", "Orin")
+    assert (manifest.multiprocessors, manifest.board) == (8, "Jetson Orin Nano")
     assert (manifest.cuda, manifest.driver) == ("12.6", "540.4.0")
     assert (manifest.l4t, manifest.jetpack, manifest.power_mode) == ("36.4.3", "6.2", "MAXN_SUPER")
     assert manifest.graph_sha256 == reopened.manifest.files[manifest.graph]
@@ -135,13 +139,133 @@ def test_an_engine_joins_its_bundle_with_all_that_is_known_of_it(bundle: Callabl
     assert timing_cache.read(made.path.parent / "timing" / "tensorrt-10.3.0-sm87.cache") == b"measured"
 
 
+def failed(bundle: Bundle) -> dict[str, bytes]:
+    """What refused engines left, which no manifest lists."""
+    return contents(bundle.path / "engines" / "failed")
+
+
+STEM = "tensorrt-10.3-sm87-int8"
+
+
 @pytest.mark.parametrize("read", ["Float", "Half"])
-def test_int8_that_came_out_higher_never_gets_in(read: str, bundle: Callable[..., Bundle], jetson: Any) -> None:
+def test_int8_that_came_out_higher_never_gets_in_and_what_is_left_of_it_is_kept(
+    read: str, bundle: Callable[..., Bundle], jetson: Any
+) -> None:
     made = bundle(half=True, quantised=True)
     before, jetson.inspector = contents(made.path), inspector(read)
-    with pytest.raises(BuildError, match="Asked for int8"):
+    with pytest.raises(BuildError, match="Asked for int8") as caught:
         build_engines(made, EngineSpec("int8"), machine=ORIN)
-    assert contents(made.path) == before
+    left = failed(made)
+    assert left == {
+        f"{STEM}.engine": b"engine",
+        f"{STEM}.inspector.json": jetson.inspector.encode(),
+        f"{STEM}.log": b"[W] student.int8.onnx\n",
+    }
+    assert f"(engine, layers, log) is in {made.path / 'engines' / 'failed'}." in caught.value.message
+    assert "--accept-unverified" in caught.value.hint
+    assert contents(made.path) == {**before, **{f"engines/failed/{name}": content for name, content in left.items()}}
+    assert open_bundle(made.path).digest == made.digest
+    assert engine_manifests(open_bundle(made.path)) == []
+
+
+def test_a_build_replaces_what_the_one_before_it_left(bundle: Callable[..., Bundle], jetson: Any) -> None:
+    made = bundle(half=True, quantised=True)
+    jetson.inspector = inspector("Half")
+    with pytest.raises(BuildError):
+        build_engines(made, EngineSpec("int8"), machine=ORIN)
+    # The next one comes to no engine at all: none of the old one must pass for its own.
+    jetson.engine = None
+    with pytest.raises(BuildError, match=r"built no engine.*\(log\) is in"):
+        build_engines(made, EngineSpec("int8"), machine=ORIN)
+    assert list(failed(made)) == [f"{STEM}.log"]
+    jetson.engine, jetson.inspector = b"engine", inspector("Int8")
+    made, _ = build_engines(made, EngineSpec("int8"), machine=ORIN)
+    assert not (made.path / "engines" / "failed").exists()
+
+
+def test_a_folder_that_cannot_be_written_does_not_hide_why_an_engine_was_refused(
+    bundle: Callable[..., Bundle], jetson: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = bundle(half=True, quantised=True)
+    jetson.inspector = inspector("Half")
+
+    real = Path.mkdir
+
+    def refuse(self: Path, *arguments: Any, **options: Any) -> None:
+        if self.name == "failed":
+            raise PermissionError(13, "Permission denied", str(self))
+        real(self, *arguments, **options)
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(BuildError, match=r"Asked for int8.*could not be kept in .*: .*Permission denied"):
+        build_engines(made, EngineSpec("int8"), machine=ORIN)
+
+
+def test_a_file_in_the_place_of_the_folder_hides_nothing_either(bundle: Callable[..., Bundle], jetson: Any) -> None:
+    made = bundle(half=True, quantised=True)
+    jetson.inspector = inspector("Half")
+    (made.path / "engines").mkdir()
+    (made.path / "engines" / "failed").write_text("mine")
+    with pytest.raises(BuildError, match=r"Asked for int8.*could not be kept in"):
+        build_engines(made, EngineSpec("int8"), machine=ORIN)
+    assert (made.path / "engines" / "failed").read_text() == "mine"
+
+
+def test_an_engine_that_fails_its_checks_is_taken_where_that_is_asked_for_and_says_so(
+    bundle: Callable[..., Bundle], jetson: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = bundle(answers=True, half=True, quantised=True)
+    jetson.inspector = inspector("Half")
+    monkeypatch.setattr(tensorrt, "open_tensorrt", lambda *_: Constant(7))
+    made, (facts,) = build_engines(made, EngineSpec("int8"), machine=ORIN, how=HowToBuild(accept_unverified=True))
+    (manifest,) = engine_manifests(open_bundle(made.path))
+    assert [reason.partition(",")[0].partition(" on ")[0] for reason in manifest.unverified] == [
+        "Asked for int8",
+        "The int8 graph agrees with PyTorch",
+    ]
+    assert manifest.parity["pixel_agreement"] == 0
+    assert facts["unverified"] == manifest.unverified
+    # Another machine's build is not let pass for this one's sake.
+    assert "--accept-unverified" not in manifest.rebuild
+
+
+def test_a_verified_engine_is_not_called_unverified(bundle: Callable[..., Bundle], jetson: Any) -> None:
+    made = bundle(half=True, quantised=True)
+    _, (facts,) = build_engines(made, EngineSpec("int8"), machine=ORIN, how=HowToBuild(accept_unverified=True))
+    assert facts["unverified"] == ()
+
+
+def test_what_could_not_be_judged_is_noted(bundle: Callable[..., Bundle], jetson: Any) -> None:
+    jetson.inspector = json.dumps({"Layers": [{"Name": "{ForeignNode[first...head]}", "LayerType": "Myelin"}]})
+    _, (facts,) = build_engines(bundle(half=True, quantised=True), EngineSpec("int8"), machine=ORIN)
+    assert facts["settings"]["notes"] == [
+        "3 of 3 convolutions could not be judged: the engine does not tell their precision."
+    ]
+
+
+def test_all_that_tensorrt_says_goes_into_a_file_where_that_is_asked_for(
+    bundle: Callable[..., Bundle], jetson: Any, tmp_path: Path
+) -> None:
+    log, told = tmp_path / "build.log", list[str]()
+    log.write_text("of an earlier build")
+    made = bundle(half=True, quantised=True)
+    how = HowToBuild(log=log, verbose=True, told=told.append)
+    made, _ = build_engines(made, EngineSpec("int8"), machine=ORIN, how=how)
+    assert log.read_text() == "[W] verbose student.int8.onnx\n"
+    assert told == ["[W] verbose student.int8.onnx"]
+    jetson.inspector = inspector("Half")
+    with pytest.raises(BuildError):
+        build_engines(made, EngineSpec("int8"), machine=ORIN, how=HowToBuild(log=log))
+    assert log.read_text() == "[W] student.int8.onnx\n"
+
+
+def test_a_log_that_cannot_be_written_is_refused_before_any_work(
+    bundle: Callable[..., Bundle], jetson: Any, tmp_path: Path
+) -> None:
+    how = HowToBuild(log=tmp_path / "missing" / "build.log")
+    with pytest.raises(UsageError, match="does not exist"):
+        build_engines(bundle(half=True, quantised=True), EngineSpec("int8"), machine=ORIN, how=how)
+    assert not jetson.calls
 
 
 @pytest.mark.parametrize(("label", "fits"), [(0, True), (7, False)])
@@ -149,7 +273,6 @@ def test_an_engine_is_held_to_pytorch_s_answers_before_it_gets_in(
     label: int, fits: bool, bundle: Callable[..., Bundle], jetson: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = bundle(answers=True, half=True, quantised=True)
-    before = contents(made.path)
 
     def opened(staged: Bundle, manifest: Any) -> Engine:
         assert (staged.path / manifest.engine).read_bytes() == b"engine"
@@ -161,9 +284,10 @@ def test_an_engine_is_held_to_pytorch_s_answers_before_it_gets_in(
         _, (facts,) = build_engines(made, EngineSpec("int8"), machine=ORIN)
         assert facts["parity"] == {"pixel_agreement": 1.0, "worst_image": 1.0, "images": 4}
     else:
-        with pytest.raises(BuildError, match=r"agrees with PyTorch on 0\.00 %"):
+        with pytest.raises(BuildError, match=r"agrees with PyTorch on 0\.00 %.*What is left of it"):
             build_engines(made, EngineSpec("int8"), machine=ORIN)
-        assert contents(made.path) == before
+        assert engine_manifests(open_bundle(made.path)) == []
+        assert failed(made)[f"{STEM}.engine"] == b"engine"
 
 
 def test_the_cache_of_one_build_reaches_the_next(bundle: Callable[..., Bundle], jetson: Any, tmp_path: Path) -> None:
@@ -203,7 +327,9 @@ def test_a_profile_for_fixed_graphs_is_refused_before_any_work(bundle: Callable[
 
 def test_an_accelerator_s_engine_has_a_name_of_its_own(bundle: Callable[..., Bundle], jetson: Any) -> None:
     jetson.dla_cores = 2
-    _, (facts,) = build_engines(bundle(half=True, quantised=True), EngineSpec("int8", dla_core=1), machine=ORIN)
+    _, (facts,) = build_engines(
+        bundle(half=True, quantised=True), EngineSpec("int8", dla_core=1, gpu_fallback=True), machine=ORIN
+    )
     assert facts["engine"] == "engines/tensorrt-10.3-sm87-int8-dla1.engine"
     assert facts["settings"]["dla_core"] == 1
     assert "tensors have an INT8 range" in facts["settings"]["notes"][0]
@@ -215,6 +341,11 @@ def test_the_workspace_is_half_of_what_is_free() -> None:
     assert workspace_mb(replace(ORIN, memory=Memory(64 << 30, 60 << 30, 0))) == 4096
     discrete = replace(ORIN, gpus=(Gpu("RTX 3060", "8.6", 12 << 30, False),))
     assert workspace_mb(discrete, Probe(run=lambda _: Answer(0, "5000\n", ""))) == 2500
+    # Of the GPU that is used, which need not be nvidia-smi's first.
+    commands: list[Any] = []
+    third = replace(discrete, gpus=(replace(discrete.gpus[0], bus="0000:65:00.0"),))
+    assert workspace_mb(third, Probe(run=lambda command: commands.append(command) or Answer(0, "700\n", ""))) == 350
+    assert commands[0][1] == "--id=0000:65:00.0"
     # An nvidia-smi that does not tell: half of all.
     assert workspace_mb(discrete, Probe(run=lambda _: Answer(0, "[N/A]\n", ""))) == 4096
 

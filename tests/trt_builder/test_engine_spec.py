@@ -31,8 +31,9 @@ from trtparse.trt_builder.engine_spec import COMPUTE_CAPABILITIES, EngineSpec
         ({"compute_capabilities": ("8.6",)}, "--compute-capability"),
         ({"gpu_fallback": True}, "--gpu-fallback goes with --dla"),
         ({"dla_core": -1}, "-1"),
-        ({"dla_core": 0, "precision": "fp32"}, "FP16 and INT8 alone"),
-        ({"dla_core": 0, "batch": (1, 2, 4)}, "fixed batch"),
+        ({"dla_core": 0}, "no accelerator casts uint8 frames"),
+        ({"dla_core": 0, "gpu_fallback": True, "precision": "fp32"}, "FP16 and INT8 alone"),
+        ({"dla_core": 0, "gpu_fallback": True, "batch": (1, 2, 4)}, "fixed batch"),
         ({"target": "tensorrt-rtx", "compute_capabilities": ("5.3",)}, r"5\.3"),
         # Each of these TensorRT-RTX takes and does not do, or fails at after seconds.
         ({"target": "tensorrt-rtx", "dla_core": 0}, "TensorRT-RTX has no --dla"),
@@ -62,7 +63,7 @@ specs = st.one_of(
         sparsity=st.booleans(),
         refit=st.booleans(),
     ),
-    st.builds(EngineSpec, dla_core=st.integers(0, 3), gpu_fallback=st.booleans()),
+    st.builds(EngineSpec, dla_core=st.integers(0, 3), gpu_fallback=st.just(True)),
     st.builds(
         EngineSpec,
         target=st.just("tensorrt-rtx"),

@@ -138,11 +138,123 @@ def test_other_inputs_and_outputs_are_refused_with_what_there_is_and_what_is_wan
     assert not (tmp_path / "bundle").exists()
 
 
-@pytest.mark.parametrize("content", [b"", b"not protobuf \xff\xff", b"\x08\x0a"])
+def more_classes(model: onnx.ModelProto, count: int = 25) -> None:
+    (head,) = [tensor for tensor in model.graph.initializer if tensor.name == "w3"]
+    head.CopyFrom(onnx.numpy_helper.from_array(np.ones((count, 16, 1, 1), np.float32), "w3"))
+
+
+def fewer_classes(model: onnx.ModelProto) -> None:
+    more_classes(model, 18)
+
+
+def named_anew(model: onnx.ModelProto) -> None:
+    """Labels are looked up by what ArgMax found, as graphs do that rename their classes."""
+    table = np.arange(20, dtype=np.uint8)[::-1].copy()
+    model.graph.initializer.append(onnx.numpy_helper.from_array(table, "table"))
+    del model.graph.node[-2:]
+    model.graph.node.append(helper.make_node("Gather", ["table", "best"], ["labels"], "rename"))
+
+
+def of_unknown_shape(model: onnx.ModelProto) -> None:
+    """The scores go through a shape that is known only at run time, whatever the file says that it is."""
+    model.graph.value_info.append(helper.make_tensor_value_info("shaped", TensorProto.FLOAT, [1, 20, 16, 24]))
+    nodes = [
+        helper.make_node("NonZero", ["scores"], ["where"], "where"),
+        helper.make_node("Shape", ["where"], ["length"], "length"),
+        helper.make_node("Slice", ["length", "from", "to"], ["last"], "last"),
+        helper.make_node("Concat", ["first", "last", "rest"], ["shape"], "shape", axis=0),
+        helper.make_node("Reshape", ["scores", "shape"], ["shaped"], "shaped"),
+    ]
+    values = {"from": [1], "to": [2], "first": [1], "rest": [16, 24]}
+    for name, value in values.items():
+        model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(value, np.int64), name))
+    position = next(index for index, node in enumerate(model.graph.node) if node.op_type == "ArgMax")
+    model.graph.node[position].input[0] = "shaped"
+    later = list(model.graph.node)[position:]
+    del model.graph.node[position:]
+    model.graph.node.extend([*nodes, *later])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (more_classes, "tells 25 classes apart; trtparse knows the names of LIP's 20"),
+        (fewer_classes, "tells 18 classes apart"),
+        (named_anew, "cannot be told, as labels does not come of an ArgMax"),
+        (of_unknown_shape, "cannot be told, as the shape of shaped, which ArgMax reads, cannot be inferred"),
+    ],
+)
+@pytest.mark.parametrize("precision", [None, "fp16"])
+def test_a_graph_that_is_not_known_to_have_lip_s_classes_is_refused(
+    spoil: Callable[[onnx.ModelProto], None],
+    told: str,
+    precision: str | None,
+    small: SimpleNamespace,
+    tmp_path: Path,
+) -> None:
+    model = small.model()
+    spoil(model)
+    with pytest.raises(UsageError, match=told):
+        bundle_of_onnx(saved(model, tmp_path), tmp_path / "bundle", precision)
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_classes_are_counted_through_whatever_moves_ids_and_along_any_axis(
+    small: SimpleNamespace, tmp_path: Path
+) -> None:
+    model = small.model()
+    position = next(index for index, node in enumerate(model.graph.node) if node.op_type == "ArgMax")
+    del model.graph.node[position:]
+    model.graph.node.extend(
+        [
+            helper.make_node("Transpose", ["scores"], ["last"], "turn_back", perm=[0, 2, 3, 1]),
+            helper.make_node("ArgMax", ["last"], ["best"], "argmax", axis=-1, keepdims=1),
+            helper.make_node("Cast", ["best"], ["best_uint8"], "to_uint8", to=TensorProto.UINT8),
+            helper.make_node("Squeeze", ["best_uint8", "last_axis"], ["labels"], "squeeze"),
+        ]
+    )
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([3], np.int64), "last_axis"))
+    assert bundle_of_onnx(saved(model, tmp_path), tmp_path / "bundle").manifest.input_size == (16, 24)
+
+
+def test_functions_of_the_file_s_own_are_written_out(small: SimpleNamespace, tmp_path: Path) -> None:
+    model = small.model()
+    (relu,) = [node for node in model.graph.node if node.name == "relu"]
+    relu.op_type, relu.domain = "Positive", "own"
+    inner = [helper.make_node("Relu", ["x"], ["y"], "inner")]
+    model.functions.append(helper.make_function("own", "Positive", ["x"], ["y"], inner, model.opset_import))
+    model.opset_import.append(helper.make_opsetid("own", 1))
+    made = bundle_of_onnx(saved(model, tmp_path), tmp_path / "bundle", "fp16")
+    assert "Relu" in {node.op_type for node in onnx.load(made.graph("fp16")).graph.node}
+
+
+@pytest.mark.parametrize("content", [b"not protobuf \xff\xff", b"\x08\x0a"])
 def test_a_file_that_is_no_onnx_is_refused(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "a.onnx").write_bytes(content)
     with pytest.raises(UsageError, match=r"a\.onnx is not an ONNX graph"):
         bundle_of_onnx(tmp_path / "a.onnx", tmp_path / "bundle")
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"", "an empty file, not an ONNX graph"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0d\nsize 19\n", "a pointer of Git LFS, not an ONNX"),
+        (b"\x80\x02}q\x00.", r"a file of torch\.save, not an ONNX graph"),
+    ],
+)
+def test_a_file_that_is_known_for_something_else_is_called_that(content: bytes, told: str, tmp_path: Path) -> None:
+    (tmp_path / "a.onnx").write_bytes(content)
+    with pytest.raises(UsageError, match=told):
+        bundle_of_onnx(tmp_path / "a.onnx", tmp_path / "bundle")
+
+
+def test_weights_that_did_not_come_along_are_named(small: SimpleNamespace, tmp_path: Path) -> None:
+    path = tmp_path / "a.onnx"
+    onnx.save(small.model(), path, save_as_external_data=True, location="a.data", size_threshold=0)
+    (tmp_path / "a.data").unlink()
+    with pytest.raises(UsageError, match=r"a\.data"):
+        bundle_of_onnx(path, tmp_path / "bundle")
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -133,17 +133,17 @@ def test_the_accelerator_of_11_4_1_takes_the_typed_graph(declared: Declared, sma
     library = declared("tensorrt-11.4.0")
     library.__version__, library.dla_cores = "11.4.1", 2
     model = small.model(half=True, quantised=True)
-    adapter(library).build(model, EngineSpec("int8", dla_core=0))
+    adapter(library).build(model, EngineSpec("int8", dla_core=0, gpu_fallback=True))
     assert library.parsed == model
     assert library.did("OnnxParser", "set_flag") == [(library.OnnxParserFlag.ADJUST_FOR_DLA,)]
-    assert not library.flags()
+    assert library.flags() == {"GPU_FALLBACK"}
 
 
 @pytest.mark.parametrize("version", ["tensorrt-10.13.3", "tensorrt-10.16.1", "tensorrt-11.0.0", "tensorrt-11.4.0"])
 def test_versions_without_the_accelerator_refuse_it_by_name(version: str, declared: Declared) -> None:
     library = declared(version)
     with pytest.raises(UsageError, match=r"does not run on the deep-learning accelerator: 10\.7") as caught:
-        adapter(library).check(EngineSpec("int8", dla_core=0))
+        adapter(library).check(EngineSpec("int8", dla_core=0, gpu_fallback=True))
     assert library.__version__ in caught.value.message
     assert not library.calls
 
@@ -151,10 +151,10 @@ def test_versions_without_the_accelerator_refuse_it_by_name(version: str, declar
 def test_an_accelerator_that_the_machine_lacks_is_refused(declared: Declared, small: SimpleNamespace) -> None:
     library = declared("tensorrt-10.3.0")
     with pytest.raises(MachineError, match="no deep-learning accelerators"):
-        adapter(library).build(small.model(half=True), EngineSpec("fp16", dla_core=0))
+        adapter(library).build(small.model(half=True), EngineSpec("fp16", dla_core=0, gpu_fallback=True))
     library.dla_cores = 2
     with pytest.raises(MachineError, match="--dla 2 is none of them") as caught:
-        adapter(library).build(small.model(half=True), EngineSpec("fp16", dla_core=2))
+        adapter(library).build(small.model(half=True), EngineSpec("fp16", dla_core=2, gpu_fallback=True))
     assert "0 to 1" in caught.value.hint
 
 
@@ -162,7 +162,7 @@ def test_int8_without_any_range_never_reaches_the_accelerator(declared: Declared
     library = declared("tensorrt-10.3.0")
     library.dla_cores = 1
     with pytest.raises(BuildError, match="no range"):
-        adapter(library).build(small.model(half=True), EngineSpec("int8", dla_core=0))
+        adapter(library).build(small.model(half=True), EngineSpec("int8", dla_core=0, gpu_fallback=True))
     assert not library.did("Builder", "build_serialized_network")
 
 
@@ -170,7 +170,7 @@ def test_a_free_batch_does_not_reach_the_accelerator(declared: Declared, small: 
     library = declared("tensorrt-10.3.0")
     library.dla_cores = 1
     with pytest.raises(UsageError, match="needs a fixed batch"):
-        adapter(library).build(small.model(half=True, batch=None), EngineSpec("fp16", dla_core=0))
+        adapter(library).build(small.model(half=True, batch=None), EngineSpec("fp16", dla_core=0, gpu_fallback=True))
 
 
 @pytest.mark.parametrize("version", VERSIONS)

@@ -12,7 +12,7 @@ import pytest
 from trtparse.data.dataset import LabelMap
 from trtparse.labels import NUM_CLASSES, palette_bgr
 from trtparse.tasks.parsing.intervals import ClassLoss, Loss
-from trtparse.tasks.parsing.metrics import Counts, score
+from trtparse.tasks.parsing.metrics import Counts, agreement, score
 from trtparse.tasks.parsing.scoring import Picture
 from trtparse.validation.latency import Latency
 from trtparse.validation.result import (
@@ -129,7 +129,7 @@ def _comparison(
 ) -> EngineComparison:
     losses = rng.normal(points, 0.5, NUM_CLASSES)
     counts, agreeing = _spoilt(expected, losses / 100), _counts(rng, 0.97, images)
-    scores, agreement = score(counts, support, images), score(agreeing, support, images)
+    scores, agreed = score(counts, support, images), agreement(agreeing, support, images)
     classes = [ClassLoss(middle, middle - width, middle + width) for middle, width in zip(losses, _WIDTHS)]
     return EngineComparison(
         run=EngineRun(
@@ -142,7 +142,7 @@ def _comparison(
         ),
         scores=scores if labelled else None,
         confusion=_confusion(counts) if labelled else None,
-        agreement=agreement,
+        agreement=agreed,
         agreement_confusion=_confusion(agreeing),
         loss=Loss(
             points,
@@ -152,7 +152,7 @@ def _comparison(
         )
         if labelled
         else None,
-        disagreement=Disagreement(1 - agreement.pixel_accuracy, 0.093, 0.71, 0.16, 0.0067),
+        disagreement=Disagreement(1 - agreed.pixel_accuracy, 0.093, 0.71, 0.16, 0.0067),
         worst=tuple(_worst(rng, number, labelled, pictures, size) for number in range(8)),
     )
 

@@ -67,6 +67,8 @@ def test_the_schema_is_one() -> None:
         ("reference_confusion", [[1] * 20] * 19),
         ("engines", []),
         ("engines/0/loss/points", None),
+        ("engines/0/agreement/invented", [0] * 19),
+        ("engines/0/agreement/left_out", [10]),
         ("engines/0/run/latency/counts", [-1]),
         ("engines/0/worst/0/disagreement", "much"),
         ("machine", {"cores": 2}),
@@ -102,7 +104,7 @@ def test_the_schema_knows_every_value_and_wants_it(made_up: MadeUp) -> None:
 
 
 class TestReading:
-    @pytest.mark.parametrize("schema", [1, 2, 99, None, "3"])
+    @pytest.mark.parametrize("schema", [1, 2, 3, 99, None, "4"])
     def test_another_version_is_refused(self, schema: object, made_up: MadeUp) -> None:
         with pytest.raises(DataError, match="has schema"):
             ValidationResult.from_dict({**made_up(pictures=False).to_dict(), "schema": schema})
@@ -166,6 +168,9 @@ def test_the_figures_for_a_bundle_are_by_target_and_precision(made_up: MadeUp) -
     assert figures["cpu-fp16"]["loss"][0] == 0.1
     assert figures["cpu-int8"]["images"] == 10_000
     assert len(figures["cpu-int8"]["class_iou"]) == 20
+    agreed = result.engines[0].agreement
+    assert figures["cpu-int8"]["left_out"] == ["Jumpsuits"] == list(agreed.left_out)
+    assert (figures["cpu-int8"]["invented_pixels"], figures["cpu-int8"]["invented_classes"]) == (0, [])
     unlabelled = measured_accuracy(made_up(labelled=False, pictures=False))["cpu-int8"]
     assert (unlabelled["mean_iou"], unlabelled["loss"]) == (None, None)
     assert unlabelled["agreement"] > 0.5

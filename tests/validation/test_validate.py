@@ -114,6 +114,26 @@ class TestScores:
         assert (points(result), result.passed, result.images, result.total) == (0.0, True, 5, 5)
         assert not result.partial
 
+    @pytest.mark.parametrize("labelled", [True, False])
+    def test_a_stray_pixel_of_a_class_that_is_nowhere_is_invented_and_moves_no_gate(self, labelled: bool) -> None:
+        def stray(labels: LabelMap) -> LabelMap:
+            labels = labels.copy()
+            labels[..., 0, 0] = 17
+            return labels
+
+        result = compare(Blocks(labelled=labelled), stray)
+        first = result.first
+        assert first.agreement.mean_iou > 0.99
+        assert (first.agreement.invented[17], first.agreement.invented_classes) == (5, ("Right-leg",))
+        assert "Right-leg" in first.agreement.left_out
+        if first.loss is not None and first.scores is not None:
+            # LIP's own mean counts the class as 0.
+            assert first.scores.mean_iou < 0.9
+            assert -0.01 < first.loss.low <= first.loss.points <= first.loss.high < 1
+            assert result.passed
+            assert first.worst[0].engine_iou is not None
+            assert first.worst[0].engine_iou > 0.95
+
     def test_the_loss_is_in_points_of_mean_iou(self) -> None:
         result = compare(Blocks(1), renamed(13, 0))
         # One image of four equal blocks: Face is lost, background doubles.

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from trtparse.validation.result import EngineRun, ValidationResult
 from trtparse.validation.verdict import (
+    class_agreement,
     engine_labels,
     headline,
     most_lost,
@@ -104,8 +105,33 @@ class TestWords:
         iou = (0.0 if i == 10 else value for i, value in enumerate(result.first.scores.class_iou))
         scores = dataclasses.replace(result.first.scores, class_iou=tuple(iou))
         lines = notes(result, dataclasses.replace(result.first, scores=scores))
-        assert lines[0].startswith("1 class does not occur and is left out of the mean (reference, agreement)")
-        assert lines[1] == "1 class does not occur but is predicted, which counts as IoU 0 (engine): Jumpsuits."
+        assert lines[0].startswith("1 class does not occur and is left out of the mean (reference)")
+        assert lines[1] == (
+            "1 class does not occur but is predicted, which counts as IoU 0 in the mean IoU (engine) and in no loss: "
+            "Jumpsuits."
+        )
+
+    def test_what_the_agreement_leaves_out_is_named_and_what_is_invented_counted(self, made_up: MadeUp) -> None:
+        result = made_up()
+        told = (
+            "The agreement is the mean over the 19 classes with at least 0.02 % of PyTorch's pixels, without Jumpsuits."
+        )
+        assert notes(result, result.first)[-1] == f"{told} The engine invents nothing."
+        pixels = tuple(34_000 if label == 10 else 0 for label in range(20))
+        inventive = dataclasses.replace(
+            result.first, agreement=dataclasses.replace(result.first.agreement, invented=pixels)
+        )
+        assert notes(result, inventive)[-1] == f"{told} The engine invents 34,000 pixels of Jumpsuits."
+        assert verdict(dataclasses.replace(result, engines=(inventive,))).endswith(
+            f"mIoU {100 * result.first.agreement.mean_iou:.2f}; invents 34,000 pixels of Jumpsuits"
+        )
+
+    def test_the_agreement_on_a_class_that_does_not_count_is_in_brackets(self, made_up: MadeUp) -> None:
+        found = made_up().first.agreement
+        assert class_agreement(found, 10) == "n/a"
+        assert class_agreement(found, 1) == f"{100 * found.class_iou[1]:.2f}"
+        support = tuple(7 if label == 1 else pixels for label, pixels in enumerate(found.support))
+        assert class_agreement(dataclasses.replace(found, support=support), 1) == f"({100 * found.class_iou[1]:.2f})"
 
     def test_most_lost_holds_losses_only_and_the_largest_first(self, made_up: MadeUp) -> None:
         engine = made_up((0.1,)).first

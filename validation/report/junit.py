@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 
 from ...storage.files import replace_bytes
 from ..result import EngineComparison, EngineRun, ValidationResult
+from ..verdict import told_agreement
 
 _NOT_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Characters that XML 1.0 cannot hold, not even escaped; file names can."""
@@ -63,7 +64,7 @@ def _class_name(run: EngineRun, position: int | None) -> str:
 
 
 def _judge_loss(case: ElementTree.Element, engine: EngineComparison, tolerance: float) -> None:
-    agreement = f"{100 * engine.agreement.pixel_accuracy:.2f} % of the pixels agree with the reference's"
+    agreement = told_agreement(engine.agreement)
     if engine.loss is None:
         ElementTree.SubElement(case, "skipped", message=f"no labels, so no mean IoU to lose; {agreement}")
         return

@@ -8,6 +8,7 @@ from ...labels import CLASS_NAMES
 from ..result import EngineComparison, ValidationResult
 from ..verdict import (
     NOTHING,
+    agreement_note,
     engine_labels,
     headline,
     most_lost,
@@ -29,6 +30,8 @@ def markdown(result: ValidationResult) -> str:
     height, width = result.input_size
     if result.labelled:
         lines.append(f"- Tolerance: {result.tolerance:g} point{'' if result.tolerance == 1 else 's'} of mean IoU")
+    for label, engine in zip(engine_labels(result), result.engines):
+        lines.append(f"- {_safe(label)}: {_safe(agreement_note(result, engine))}")
     lines += [
         f"- Dataset: {_safe(result.dataset)}",
         f"- Images: {result.images} compared, {len(result.skipped)} left out",
@@ -43,14 +46,14 @@ def _engines(result: ValidationResult) -> list[str]:
     score = percent(None if result.reference is None else result.reference.mean_iou)
     speed = NOTHING if reference.latency is None else f"{reference.latency.p50:.1f}"
     lines = [
-        "| | mean IoU | loss (95 % interval) | pixels that agree | ms per image (median) | |",
-        "|:--|--:|--:|--:|--:|:--|",
-        f"| {_safe(reference_label(result))} | {score} | | | {speed} | reference |",
+        "| | mean IoU | loss (95 % interval) | pixels that agree | agreement | ms per image (median) | |",
+        "|:--|--:|--:|--:|--:|--:|:--|",
+        f"| {_safe(reference_label(result))} | {score} | | | | {speed} | reference |",
     ]
     for label, engine in zip(engine_labels(result), result.engines):
         speed = NOTHING if engine.run.latency is None else f"{engine.run.latency.p50:.1f}"
         score = percent(None if engine.scores is None else engine.scores.mean_iou)
-        agreement = f"{percent(engine.agreement.pixel_accuracy)} %"
+        agreement = f"{percent(engine.agreement.pixel_accuracy)} % | {percent(engine.agreement.mean_iou)}"
         word = verdict_word(result, engine)
         lines.append(f"| {_safe(label)} | {score} | {_loss(engine)} | {agreement} | {speed} | **{word}** |")
     return lines

@@ -20,13 +20,16 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from ... import __version__
+from ...calibration.budget.score import EARLIER, is_of_earlier_version
 from ...calibration.budget.search import Search
 from ...errors import UsageError
 from ...labels import CLASS_NAMES, NUM_CLASSES, PALETTE_RGB
 from ...storage.files import check_output_folder, replace_bytes
+from ...tasks.parsing.metrics import COUNTED_SHARE
 from ..result import Confusion, EngineComparison, EngineRun, ValidationResult, WorstImage
 from ..verdict import (
     NOTHING,
+    class_agreement,
     engine_labels,
     headline,
     mean_over,
@@ -113,6 +116,7 @@ def html(
     """The page; arguments as :func:`write_report`."""
     labels = engine_labels(result)
     budget = _PICTURE_BUDGET // len(labels)
+    scores = (calibration or {}).get("methods", {})
     sections = [
         _section(result, engine, label, f"engine-{number}", budget)
         for number, (label, engine) in enumerate(zip(labels, result.engines), 1)
@@ -134,6 +138,8 @@ def html(
         calibration=calibration or {},
         trials=_trials(calibration or {}),
         pareto=_pareto(calibration or {}),
+        trials_note=f"Measured {EARLIER}." if any(map(is_of_earlier_version, scores.values())) else "",
+        counted_share=COUNTED_SHARE,
         command=command,
         program_version=__version__,
         named=_NAMED,
@@ -252,7 +258,7 @@ def _class_row(result: ValidationResult, engine: EngineComparison, index: int) -
         loss=signed(None if loss is None else loss.points),
         interval=NOTHING if loss is None else f"{signed(loss.low)} to {signed(loss.high)}",
         significant=loss is not None and loss.significant,
-        agreement=percent(agreement),
+        agreement=class_agreement(engine.agreement, index),
         images=support.image_support[index],
         pixels=percent(support.support[index] / max(sum(support.support), 1)),
     )

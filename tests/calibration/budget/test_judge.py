@@ -69,9 +69,11 @@ def test_a_graph_scores_as_validation_has_it(
     assert found.agreement == pytest.approx(100 * first.agreement.mean_iou, abs=0.02)
     assert found.pixel_agreement == pytest.approx(100 * first.agreement.pixel_accuracy, abs=0.01)
     assert found.mean_iou == pytest.approx(100 * first.scores.mean_iou, abs=0.01)
-    assert found.loss == pytest.approx(100 * (result.reference.mean_iou - first.scores.mean_iou), abs=0.02)
+    assert found.loss == pytest.approx(first.loss.points, abs=0.02)
     assert found.drop == found.loss
     assert found.loss_high == pytest.approx(first.loss.high, abs=0.05)
+    assert found.left_out == first.agreement.left_out
+    assert set(found.invented_classes) <= set(found.left_out)
     assert found.agreement < 100, "INT8 differs somewhere, or this proves nothing"
 
 

@@ -149,3 +149,17 @@ def test_a_record_in_a_folder_that_is_missing_is_refused_before_any_judging(
 ) -> None:
     with pytest.raises(UsageError, match="does not exist"):
         JudgedGraphs(model, placement, ranges, CountingJudge(), record=tmp_path / "nowhere" / "record.jsonl")
+
+
+def test_a_record_of_the_version_that_scored_otherwise_is_refused_and_left_alone(
+    opened: Callable[[CountingJudge], JudgedGraphs], tmp_path: Path
+) -> None:
+    with opened(CountingJudge()) as graphs:
+        graphs.score(["stem"])
+    path = tmp_path / "record.jsonl"
+    head, *rest = path.read_text().splitlines(keepends=True)
+    path.write_text("".join([json.dumps({**json.loads(head), "schema": 1}) + "\n", *rest]))
+    before = path.read_bytes()
+    with pytest.raises(DataError, match="of another version of trtparse: its schema is 1, now it is 2"):
+        opened(CountingJudge())
+    assert path.read_bytes() == before

@@ -20,8 +20,10 @@ class CudaLibrary:
 
     version: int = 12060
     start: int = 0
-    devices: tuple[tuple[str, int, int, int, int], ...] = (("Orin", 8, 7, 7_989_334_016, 1),)
-    """Name, compute capability (two numbers), bytes of memory, integrated."""
+    devices: tuple[tuple[str, int, int, int, int, int], ...] = (("Orin", 8, 7, 7_989_334_016, 1, 8),)
+    """Name, compute capability (two numbers), bytes of memory, integrated, multiprocessors."""
+    buses: tuple[str, ...] = ()
+    """Of the devices, where the library tells them."""
 
     def cuDriverGetVersion(self, number: Any) -> int:
         number._obj.value = self.version
@@ -47,8 +49,14 @@ class CudaLibrary:
         return 0
 
     def cuDeviceGetAttribute(self, value: Any, attribute: int, device: Any) -> int:
-        _, major, minor, _, integrated = self.devices[device.value]
-        value._obj.value = {75: major, 76: minor, 18: integrated}[attribute]
+        _, major, minor, _, integrated, multiprocessors = self.devices[device.value]
+        value._obj.value = {75: major, 76: minor, 18: integrated, 16: multiprocessors}[attribute]
+        return 0
+
+    def cuDeviceGetPCIBusId(self, buffer: Any, length: int, device: Any) -> int:
+        if not self.buses:
+            return 801
+        buffer.value = self.buses[device.value].encode()[: length - 1]
         return 0
 
 
@@ -133,7 +141,7 @@ def thor(stand_in: Callable[[str], StandIn]) -> StandIn:
     """A Jetson AGX Thor as JetPack 7.0 leaves it."""
     machine = stand_in("thor-jetpack-7")
     machine.python = (3, 12)
-    machine.cuda = CudaLibrary(13000, 0, (("NVIDIA Thor", 11, 0, 131_880_255_488, 1),))
+    machine.cuda = CudaLibrary(13000, 0, (("NVIDIA Thor", 11, 0, 131_880_255_488, 1, 20),))
     machine.install("/usr/lib/python3.12/dist-packages", "tensorrt", "cv2")
     return machine
 
@@ -142,7 +150,7 @@ def thor(stand_in: Callable[[str], StandIn]) -> StandIn:
 def workstation(stand_in: Callable[[str], StandIn]) -> StandIn:
     """A PC with a GeForce, a driver of CUDA 12.2, and pip's packages."""
     machine = stand_in("workstation")
-    machine.cuda = CudaLibrary(12020, 0, (("NVIDIA GeForce RTX 4070", 8, 9, 12_878_610_432, 0),))
+    machine.cuda = CudaLibrary(12020, 0, (("NVIDIA GeForce RTX 4070", 8, 9, 12_878_610_432, 0, 46),), ("0000:01:00.0",))
     packages = ("tensorrt", "pycuda", "pycuda.driver", "cv2", "onnxruntime", "torch")
     machine.install("/venv/lib/python3.10/site-packages", *packages)
     machine.environment = machine.write("/venv/pyvenv.cfg", "include-system-site-packages = false\n").parent

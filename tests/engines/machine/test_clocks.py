@@ -48,6 +48,23 @@ def test_a_graphics_card_tells_its_clocks_and_what_holds_them_down(bits: str, to
     }
 
 
+@pytest.mark.parametrize("known", ["clocks_event_reasons.active", "clocks_throttle_reasons.active"])
+def test_either_name_of_what_holds_the_clocks_down_is_asked_for(known: str, tmp_path: Path) -> None:
+    commands = []
+
+    def run(command: Sequence[str]) -> Answer:
+        commands.append(command)
+        if known not in command[2]:
+            return Answer(2, 'Field "clocks_…_reasons.active" is not a valid field to query.\n')
+        return Answer(0, "1980 MHz, 1980 MHz, 3201 MHz, 41, 310.52 W, 0x0000000000000004\n")
+
+    facts = read_clocks(Probe(root=tmp_path, run=run), "0000:65:00.0")
+    assert facts["GPU clocks held down by"] == "power limit"
+    assert facts["GPU clock"] == "1980 MHz"
+    # The GPU that engines run on, which need not be nvidia-smi's first.
+    assert {command[1] for command in commands} == {"--id=0000:65:00.0"}
+
+
 def test_a_jetson_tells_its_clocks_in_files_alone(tmp_path: Path) -> None:
     _write(
         tmp_path,

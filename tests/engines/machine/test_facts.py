@@ -23,7 +23,7 @@ from trtparse.engines.machine.probe import Answer, Probe, run_program
 
 def test_an_orin_nano_says_what_it_is(orin: Any) -> None:
     machine = read_machine(orin.probe())
-    assert machine.gpu == Gpu("Orin", "8.7", 7_989_334_016, True)
+    assert machine.gpu == Gpu("Orin", "8.7", 7_989_334_016, True, 8)
     assert machine.driver == Driver("540.4.0", "12.6", None)
     assert machine.memory == Memory(7802084 << 10, 6219432 << 10, 3901040 << 10)
     assert (machine.system, machine.kernel) == ("Ubuntu 22.04.5 LTS", "5.15.148-tegra")
@@ -39,7 +39,7 @@ def test_an_orin_nano_says_what_it_is(orin: Any) -> None:
 
 def test_a_thor_says_what_it_is(thor: Any) -> None:
     machine = read_machine(thor.probe())
-    assert machine.gpu == Gpu("NVIDIA Thor", "11.0", 131_880_255_488, True)
+    assert machine.gpu == Gpu("NVIDIA Thor", "11.0", 131_880_255_488, True, 20)
     assert machine.driver == Driver("580.00", "13.0", None)
     jetson = machine.jetson
     assert jetson is not None
@@ -50,7 +50,7 @@ def test_a_thor_says_what_it_is(thor: Any) -> None:
 
 def test_a_pc_says_what_it_is(workstation: Any) -> None:
     machine = read_machine(workstation.probe())
-    assert machine.gpu == Gpu("NVIDIA GeForce RTX 4070", "8.9", 12_878_610_432, False)
+    assert machine.gpu == Gpu("NVIDIA GeForce RTX 4070", "8.9", 12_878_610_432, False, 46, "0000:01:00.0")
     assert machine.driver == Driver("535.104.05", "12.2", None)
     assert (machine.jetson, machine.nvidia_device, machine.container) == (None, True, False)
     assert "nvidia-smi" not in {command[0] for command in workstation.commands}  # seconds, where the driver tells
@@ -122,13 +122,18 @@ def test_the_calls_reach_a_real_library_as_cuda_declares_them(tmp_path: Path) ->
         '{ strncpy(name, device == 41 ? "second" : "first", length); return 0; }\n'
         "int cuDeviceTotalMem_v2(size_t *bytes, int device) { *bytes = (size_t)device << 34; return 0; }\n"
         "int cuDeviceGetAttribute(int *value, int attribute, int device)\n"
-        "{ *value = attribute == 75 ? 12 : attribute == 76 ? 1 : device == 41; return 0; }\n"
+        "{ *value = attribute == 75 ? 12 : attribute == 76 ? 1 : attribute == 16 ? 8 : device == 41; return 0; }\n"
+        "int cuDeviceGetPCIBusId(char *bus, int length, int device)\n"
+        '{ if (device == 41) return 801; strncpy(bus, "0000:01:00.0", length); return 0; }\n'
     )
     library = tmp_path / "libcuda.so.1"
     subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source], check=True)
     probe = Probe(tmp_path, lambda command: Answer(None), lambda: ctypes.CDLL(str(library)))
     gpus, driver = read_gpus(probe)
-    assert gpus == (Gpu("first", "12.1", 40 << 34, False), Gpu("second", "12.1", 41 << 34, True))
+    assert gpus == (
+        Gpu("first", "12.1", 40 << 34, False, 8, "0000:01:00.0"),
+        Gpu("second", "12.1", 41 << 34, True, 8),
+    )
     assert driver == Driver(None, "13.1", None)
 
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from trtparse.engines import Ticket
 from trtparse.engines.tensorrt.cuda import CudaFailure
 from trtparse.engines.tensorrt.engine import TensorRTEngine
+from trtparse.engines.tensorrt.log import library_logger
 from trtparse.errors import MachineError, UsageError
 from trtparse.tests.engines.recording import FakeTensorRT, Race, RecordingCuda, StandIn, fake_engine, labels_of
 
@@ -90,6 +91,62 @@ def test_mapped_memory_needs_no_copies(stand_in: Open) -> None:
     one.cuda.calls.clear()
     one.engine.infer(one.frames())
     assert one.cuda.calls == ["execute", "record", "wait"]
+
+
+def test_waiting_sleeps_on_a_jetson_and_spins_where_that_is_asked_for(stand_in: Open) -> None:
+    def waits(**options: Any) -> set[bool]:
+        return {event.blocking for event in stand_in(**options).cuda.events}
+
+    assert waits(integrated=True) == {True}
+    assert waits(integrated=False) == {False}
+    assert waits(integrated=True, spin=True) == {False}
+    assert waits(integrated=False, spin=False) == {True}
+
+
+def test_what_is_timed_spins_on_a_jetson_as_well(stand_in: Open) -> None:
+    one = stand_in(integrated=True)
+    one.engine.engine_times(one.frames(), 2)
+    assert {event.blocking for event in one.cuda.events if event.timed} == {False}
+
+
+def test_copies_can_be_asked_for_where_memory_is_shared(stand_in: Open) -> None:
+    one = stand_in(integrated=True, mapped=False)
+    assert ", copies" in one.engine.name
+    one.cuda.calls.clear()
+    one.engine.infer(one.frames())
+    assert one.cuda.calls == ["copy_to_device", "execute", "copy_to_host", "record", "wait"]
+
+
+def test_a_library_has_one_logger_that_all_its_engines_share(stand_in: Open) -> None:
+    cuda = RecordingCuda()
+    library = FakeTensorRT(cuda)
+    engines = [TensorRTEngine(*fake_engine(), cuda=cuda, library=library) for _ in range(2)]
+    assert len({id(engine._logger) for engine in engines}) == 1
+    assert engines[0]._logger is not stand_in().engine._logger
+    for engine in engines:
+        engine.close()
+
+
+def test_of_many_complaints_the_first_are_told_and_the_others_counted() -> None:
+    logger = library_logger(FakeTensorRT(RecordingCuda()))
+    lines: list[str] = []
+    logger.log_to(lines.append, verbose=False)
+    for number in range(25):
+        logger.log(1, f"error {number}\n")
+        logger.log(2, f"warning {number}")
+    logger.log(0, "internal")
+    logger.log(3, "built in 3 s")
+    logger.log(4, "Tactic 7")
+    told = logger.told()
+    assert told.startswith("error 0; error 1; ")
+    assert told.endswith("error 19 (6 more errors and 25 warnings)")
+    assert lines[:2] == ["[E] error 0", "[W] warning 0"]
+    assert lines[-2:] == ["[F] internal", "[I] built in 3 s"]
+    # What was told once does not come up again with the next engine.
+    assert logger.told() == "it gave no reason"
+    logger.log_to(lines.append, verbose=True)
+    logger.log(4, "Tactic 7")
+    assert lines[-1] == "[V] Tactic 7"
 
 
 def test_a_graph_is_recorded_once_for_a_number_of_frames(stand_in: Open) -> None:

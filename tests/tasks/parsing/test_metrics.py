@@ -10,7 +10,17 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from trtparse.errors import DataError, UsageError
-from trtparse.tasks.parsing.metrics import ConfusionMatrix, Scores, count_pixels, iou_of_classes, mean_iou
+from trtparse.tasks.parsing.metrics import (
+    Agreement,
+    ConfusionMatrix,
+    Counts,
+    Scores,
+    agreement,
+    count_pixels,
+    iou_of_classes,
+    mean_iou,
+    mean_true_iou,
+)
 
 Pair = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
@@ -272,3 +282,76 @@ def test_counts_pass_what_32_bits_hold() -> None:
 
 def test_the_mean_iou_of_nothing_is_none() -> None:
     assert mean_iou(np.zeros((20, 20), np.int64)) is None
+
+
+def agreeing(changes: dict[tuple[int, int], int]) -> Agreement:
+    """Of a reference that sees 1,000,000 pixels, most of them background, and an engine that differs in these."""
+    counts: Counts = np.zeros((20, 20), np.int64)
+    counts[5, 5] = 200_000
+    for (seen, found), pixels in changes.items():
+        counts[seen, found] = pixels
+    counts[0, 0] = 1_000_000 - counts.sum()
+    return agreement(counts, (counts.sum(axis=1) > 0).astype(np.int64), 1)
+
+
+class TestAgreement:
+    @pytest.mark.parametrize("pixels", [1, 10, 199])
+    def test_a_class_of_few_of_the_references_pixels_is_in_no_mean_however_little_of_it_is_found(
+        self, pixels: int
+    ) -> None:
+        found = agreeing({(11, 0): pixels})
+        assert found.class_iou[11] == 0.0
+        assert found.mean_iou > 0.999
+        assert found.mean_accuracy == 1.0
+        assert "Scarf" in found.left_out
+        assert found.invented_pixels == 0
+
+    def test_a_class_counts_from_two_pixels_in_ten_thousand_on(self) -> None:
+        assert agreeing({(11, 0): 200}).mean_iou == pytest.approx(2 / 3, abs=1e-3)
+        assert agreeing({(11, 0): 200}).classes == 3
+        assert agreeing({(11, 0): 199}).classes == 2
+
+    def test_the_classes_are_the_references_whatever_an_engine_finds(self) -> None:
+        plain, inventive = agreeing({}), agreeing({(0, 11): 100_000, (5, 12): 1})
+        assert plain.left_out == inventive.left_out
+        assert len(plain.left_out) == 18
+        assert plain.classes == inventive.classes == 2
+
+    def test_what_an_engine_invents_is_told_in_pixels_and_classes_and_is_missing_elsewhere(self) -> None:
+        found = agreeing({(0, 11): 400, (5, 12): 50_000})
+        assert (found.invented[11], found.invented[12], found.invented_pixels) == (400, 50_000, 50_400)
+        assert found.invented_classes == ("Scarf", "Skirt")
+        # The pixels of class 5 that became Skirt.
+        assert found.class_iou[5] == pytest.approx(0.8, abs=1e-3)
+        assert found.mean_iou == pytest.approx((0.8 + 1) / 2, abs=1e-3)
+
+    def test_pixels_of_a_class_that_the_reference_sees_ten_of_are_invented_where_it_sees_another(self) -> None:
+        found = agreeing({(11, 11): 4, (11, 0): 6, (0, 11): 30})
+        assert (found.invented_pixels, found.invented_classes) == (30, ("Scarf",))
+
+    def test_a_wrong_pixel_of_a_class_that_counts_is_no_invention(self) -> None:
+        assert agreeing({(0, 5): 5000}).invented_pixels == 0
+
+    def test_where_every_class_counts_it_is_lips_mean_iou(self) -> None:
+        counts = np.full((20, 20), 10, np.int64) + np.diag(np.full(20, 500))
+        found = agreement(counts, np.ones(20, np.int64), 1)
+        assert found.mean_iou == pytest.approx(mean_iou(counts))
+        assert (found.left_out, found.classes) == ((), 20)
+
+    def test_comes_back_from_json(self) -> None:
+        found = agreeing({(0, 11): 400})
+        values = json.loads(json.dumps(found.to_dict()))
+        assert Agreement.from_dict(values) == found
+        assert (values["classes"], "Scarf" in values["left_out"]) == (2, True)
+
+    def test_of_nothing_is_refused(self) -> None:
+        with pytest.raises(DataError, match="no labelled pixel"):
+            ConfusionMatrix().agreement()
+
+
+def test_to_compare_two_networks_by_only_the_classes_of_the_truth_count() -> None:
+    counts: Counts = np.zeros((20, 20), np.int64)
+    counts[0, 0], counts[0, 11] = 99, 1
+    assert mean_iou(counts) == pytest.approx(0.99 / 2)
+    assert mean_true_iou(counts) == pytest.approx(0.99)
+    assert mean_true_iou(np.zeros((20, 20), np.int64)) is None

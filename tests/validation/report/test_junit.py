@@ -47,6 +47,13 @@ def test_a_loss_within_the_tolerance_passes_and_is_told(made_up: MadeUp) -> None
     assert "0.42 points lost, 95 % interval 0.11 to 0.75" in (gate.findtext("system-out") or "")
 
 
+def test_the_gate_tells_the_agreement(made_up: MadeUp) -> None:
+    result = made_up(pictures=False)
+    told = case(suite_of(result), "loss of at most").findtext("system-out") or ""
+    agreement = result.first.agreement
+    assert f"{100 * agreement.pixel_accuracy:.2f} % of pixels agree, mIoU {100 * agreement.mean_iou:.2f}" in told
+
+
 def test_a_loss_above_it_fails_with_figures(made_up: MadeUp) -> None:
     failure = case(suite_of(made_up(losses=(1.7,), pictures=False)), "loss of at most").find("failure")
     assert failure is not None

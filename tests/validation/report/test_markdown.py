@@ -28,7 +28,17 @@ def test_has_a_row_for_the_reference_and_every_engine(made_up: MadeUp) -> None:
     assert [row[0] for row in table[1:4]] == ["PyTorch", "INT8 (cpu)", "FP16 (cpu)"]
     assert [row[-1] for row in table[1:4]] == ["reference", "**PASSED**", "**FAILED**"]
     assert table[2][2] == "+0.42 (+0.11 to +0.75)"
-    assert {len(row) for row in table[:4]} == {6}
+    assert {len(row) for row in table[:4]} == {7}
+
+
+def test_has_the_agreement_and_what_it_leaves_out(made_up: MadeUp) -> None:
+    result = made_up()
+    text = markdown(result)
+    assert rows(text)[2][3:5] == [
+        f"{100 * result.first.agreement.pixel_accuracy:.2f} %",
+        f"{100 * result.first.agreement.mean_iou:.2f}",
+    ]
+    assert "without Jumpsuits. The engine invents nothing." in text
 
 
 def test_has_the_five_classes_that_lost_most_on_the_worst_engine(made_up: MadeUp) -> None:

@@ -209,6 +209,22 @@ class TestWords:
         assert "Tolerance 1 points of mean IoU" in facts
         assert "Images 10,000 none left out" in facts
 
+    def test_the_verdict_has_the_agreement_and_over_how_many_classes_it_goes(self, made_up: MadeUp) -> None:
+        result = made_up()
+        root = page(html(result))
+        agreement = f"{100 * result.first.agreement.mean_iou:.2f}"
+        assert f"Agreement {agreement} mean IoU over 19 classes" in root.all("dl")[0].text
+        assert "without Jumpsuits. The engine invents nothing." in root.text
+        table = next(node for node in page(html(made_up((0.4, 1.7)))).all("table") if "engines" in node.classes)
+        assert agreement in [cell.text for cell in table.all("tr")[2].all("td")]
+
+    def test_methods_that_an_earlier_version_measured_are_said_to_be(self, made_up: MadeUp) -> None:
+        score = {"agreement": 97.5, "pixel_agreement": 99.1, "mean_iou": None, "loss": None, "images": 8}
+        for added, told in (({}, True), ({"invented_pixels": 0}, False)):
+            calibration = {"method": "max", "images": 5, "dataset": "some", "methods": {"max": {**score, **added}}}
+            text = page(html(made_up(), calibration=calibration)).text
+            assert ("Measured by an earlier version, over other classes." in text) == told
+
     def test_without_labels_it_says_agreement_only(self, made_up: MadeUp) -> None:
         text = html(made_up(labelled=False))
         assert page(text).all("h1")[0].text.startswith("AGREEMENT ONLY INT8 (cpu) agrees with PyTorch on")

@@ -1,4 +1,4 @@
-"""A validation result as tables on a terminal, at most 80 columns wide."""
+"""A validation result as tables on a terminal, at most 80 columns wide; below that, in blocks of columns."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ...labels import CLASS_NAMES
-from ...tasks.parsing.metrics import Scores
-from ..result import EngineComparison, EngineRun, ValidationResult
-from ..verdict import (
+from ..labels import CLASS_NAMES
+from ..tasks.parsing.metrics import Scores
+from ..validation.result import EngineComparison, EngineRun, ValidationResult
+from ..validation.verdict import (
     NOTHING,
+    class_agreement,
     engine_labels,
     notes,
     percent,
@@ -21,14 +22,17 @@ from ..verdict import (
     verdict_word,
     worst_engine,
 )
+from .tables import print_table
 
 _SKIPPED_SHOWN = 3
 
-_LABEL_WIDTH = 22
+_LABEL_WIDTH = 16
 """Of an engine's name in the table of engines; longer ones go on in the next line."""
 
 _HEADING_WIDTH = 9
 """Of an engine's name above its column of the table of classes; longer ones go on in the next line."""
+
+_IOU_WIDTH = len("100.00")
 
 _SUMMARY = (
     ("Pixel accuracy", "pixel_accuracy"),
@@ -50,12 +54,12 @@ def render(result: ValidationResult, console: Console) -> None:
     console.print()
     labels, worst = engine_labels(result), worst_engine(result)
     if len(labels) > 1:
-        console.print(_engines(result, labels))
+        print_table(console, _engines(result, labels))
         console.print()
         _line(console, f"The classes of {labels[worst]}, which {'loses most' if result.labelled else 'agrees least'}:")
         console.print()
     engine = result.engines[worst]
-    console.print(_classes(result, engine, labels[worst]))
+    print_table(console, _classes(result, engine, labels[worst]))
     for note in notes(result, engine):
         console.print(Text(note, style="dim"))
     console.print()
@@ -93,17 +97,18 @@ def _describe(run: EngineRun) -> str:
 def _engines(result: ValidationResult, labels: tuple[str, ...]) -> Table:
     table = _table()
     table.add_column("", max_width=_LABEL_WIDTH, overflow="fold")
-    headings = ["pixels\nequal", "ms per\nimage"]
+    headings = ["pixels\nequal", "agree", "ms per\nimage"]
     if result.labelled:
         headings = ["mean\nIoU", "loss", "95 %\ninterval", *headings, "verdict"]
     for heading in headings:
         table.add_column(heading, justify="right", no_wrap=True)
-    cells = ["", _milliseconds(result.reference_run)]
+    cells = ["", "", _milliseconds(result.reference_run)]
     if result.reference is not None:
         cells = [percent(result.reference.mean_iou), "", "", *cells, "reference"]
     table.add_row(Text(reference_label(result)), *cells)
     for label, engine in zip(labels, result.engines):
-        cells = [percent(engine.agreement.pixel_accuracy), _milliseconds(engine.run)]
+        agreement = engine.agreement
+        cells = [percent(agreement.pixel_accuracy), percent(agreement.mean_iou), _milliseconds(engine.run)]
         if engine.loss is not None and engine.scores is not None:
             word = verdict_word(result, engine)
             score, loss = percent(engine.scores.mean_iou), engine.loss
@@ -129,7 +134,7 @@ def _classes(result: ValidationResult, engine: EngineComparison, label: str) -> 
         for name in (reference_label(result), label):
             # "INT8 (cpu)" in two lines.
             heading = Text(name.replace(" (", "\n").replace(")", ""))
-            table.add_column(heading, justify="right", max_width=_HEADING_WIDTH, overflow="fold")
+            table.add_column(heading, justify="right", min_width=_IOU_WIDTH, max_width=_HEADING_WIDTH, overflow="fold")
         table.add_column("loss", justify="right", no_wrap=True)
         table.add_column("95 %\ninterval", justify="right", no_wrap=True)
     table.add_column("agree", justify="right", no_wrap=True)
@@ -140,12 +145,12 @@ def _classes(result: ValidationResult, engine: EngineComparison, label: str) -> 
     table.add_section()
     table.add_row("IoU by class")
     for index, name in enumerate(CLASS_NAMES):
-        agreement = engine.agreement.class_iou[index]
+        agreement = class_agreement(engine.agreement, index)
         cells = _class_cells(result, engine, index) if result.labelled else []
         pixels = f"{100 * support.support[index] / total:.2f}"
         style = "dim" if support.support[index] == 0 else ""
         images = str(support.image_support[index])
-        table.add_row(f"  {name}", images, pixels, *cells, percent(agreement), style=style)
+        table.add_row(f"  {name}", images, pixels, *cells, agreement, style=style)
     return table
 
 

@@ -1,0 +1,93 @@
+"""What do the pixels of a palette PNG mean as classes: their indices, or the colours behind them?
+
+Label maps are drawn with a palette for people to look at, and then the index is the class. But tools that make PNGs
+smaller, and those that write palettes anyway, sort grey levels into a palette of their own: there the level is the
+class, and the index says nothing.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..labels import IGNORE_LABEL, NUM_CLASSES, PALETTE_RGB
+
+VALID_LABEL: NDArray[np.bool_] = np.zeros(1 << 16, np.bool_)
+"""(65536,) bool: which pixel values are classes of LIP-20, or ignored."""
+VALID_LABEL[:NUM_CLASSES] = True
+VALID_LABEL[IGNORE_LABEL] = True
+
+
+class AmbiguousPaletteError(ValueError):
+    """Indices and colours are both classes, and nothing tells which of them are meant."""
+
+
+def ids_by_index(
+    palette: NDArray[np.uint8], shown: NDArray[np.bool_], used: NDArray[np.intp]
+) -> NDArray[np.uint8] | None:
+    """Which class each index of a palette stands for.
+
+    Args:
+        palette: (N, 3) uint8, RGB.
+        shown: (N,) bool, False where an entry is wholly transparent.
+        used: (K,) the indices that pixels have.
+
+    Returns:
+        (N,) uint8, the grey levels, where they are the classes; None where the indices are.
+
+    Raises:
+        AmbiguousPaletteError: it may be either; the message says what both would be.
+    """
+    if used.size == 0 or used[-1] >= len(palette):
+        return None
+    levels = palette[:, 0]
+    if not _grey(palette[used]).all():
+        _check_order_of_colours(palette, used)
+        return None
+    mine = levels[used]
+    if not VALID_LABEL[mine].all() or np.array_equal(mine, used):
+        return None
+    distinct = len(np.unique(mine))
+    if distinct == 1 and len(used) > 1:  # a palette of one colour tells nothing
+        return None
+    if not VALID_LABEL[used].all():
+        return levels
+    # Both are classes. An optimiser keeps what it needs and fills up with levels; ffmpeg adds a transparent colour.
+    spare = np.setdiff1d(np.flatnonzero(shown), used)
+    if not _grey(palette[spare]).all():
+        return None
+    doubtful = (
+        set(mine.tolist()) <= {0, IGNORE_LABEL}  # black and white, as a person wants to see any two classes
+        or (len(used) == 1 and len(palette) > 1)
+        or distinct < len(used)
+        or not VALID_LABEL[levels[spare]].all()
+        # Pillow's octree, which has mixed the classes of 16 levels into one, leaves its rest black
+        or (0 not in mine and np.count_nonzero(levels[spare] == 0) > 1)
+    )
+    if doubtful:
+        raise AmbiguousPaletteError(
+            f"by the indices of its palette its classes are {_some(used)}, by the grey levels {_some(mine)}"
+        )
+    return levels
+
+
+def _check_order_of_colours(palette: NDArray[np.uint8], used: NDArray[np.intp]) -> None:
+    """Refuse a palette that holds LIP's colours alone, and in another order: it was sorted anew after drawing."""
+    colours = [tuple(entry) for entry in palette.tolist()]
+    if not set(colours) <= set(PALETTE_RGB):
+        return
+    classes = np.array([PALETTE_RGB.index(colours[index]) for index in used])
+    if not np.array_equal(classes, used):
+        raise AmbiguousPaletteError(
+            f"by the indices of its palette its classes are {_some(used)}, by LIP's colours {_some(classes)}"
+        )
+
+
+def _grey(colours: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    grey: NDArray[np.bool_] = (colours[:, 0] == colours[:, 1]) & (colours[:, 0] == colours[:, 2])
+    return grey
+
+
+def _some(values: NDArray[np.integer]) -> str:
+    told = [str(int(value)) for value in values[:6]]
+    return ", ".join(told) + (", ..." if len(values) > 6 else "")

@@ -1,0 +1,56 @@
+"""What ``make`` says before it installs anything."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+
+
+def check(folder: Path, python: str, **programs: str) -> tuple[int, str]:
+    """Check a machine that has these programs (shell scripts) before its own."""
+    for name, script in programs.items():
+        (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+        (folder / name).chmod(0o755)
+    environment = {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}"}
+    command = ["make", "--silent", "--no-print-directory", "check-machine", f"PYTHON={python}"]
+    done = subprocess.run(command, cwd=Path(__file__).parents[1], env=environment, capture_output=True, text=True)
+    return done.returncode, done.stdout
+
+
+@pytest.mark.parametrize(
+    ("python", "programs", "packages"),
+    [
+        ("python3.99", {"ldconfig": ""}, "python3.99 python3.99-venv libgl1 libglib2.0-0"),
+        ("/nowhere/python", {"ldconfig": "echo libGL.so.1"}, "python3 python3-venv libglib2.0-0"),
+        (
+            "python3",
+            {"python3": 'case "$2" in *version_info*) exit 0;; *) exit 1;; esac'},
+            "python3-venv libgl1 libglib2.0-0",
+        ),
+        ("python3", {"python3": 'case "$2$3" in *libGL*) exit 1;; *) exit 0;; esac'}, "libgl1"),
+    ],
+)
+def test_all_that_is_missing_stands_in_one_line_to_type(
+    python: str, programs: dict[str, str], packages: str, tmp_path: Path
+) -> None:
+    code, out = check(tmp_path, python, **programs)
+    assert code != 0
+    assert out == f"Missing here: sudo apt-get install {packages}\n"
+
+
+def test_a_python_of_another_version_is_named_beside_what_is_missing(tmp_path: Path) -> None:
+    script = 'case "$1" in --version) echo Python 3.9.2;; *) exit 1;; esac'
+    code, out = check(tmp_path, "python3", python3=script)
+    assert code != 0
+    assert "Python 3.9.2 is not supported" in out
+    assert "python3-venv" in out.splitlines()[1]
+
+
+def test_a_machine_that_has_all_is_told_nothing(tmp_path: Path) -> None:
+    assert check(tmp_path, "python3", python3="exit 0") == (0, "")

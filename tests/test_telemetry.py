@@ -1,0 +1,64 @@
+"""Nothing of trtparse calls home: no name is looked up, and nothing is written under HOME."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+# ONNX Runtime is imported by each: with the command's own process, and with one that does not import trtparse.
+DOCTOR = ("-m", "trtparse.cli", "doctor")
+ENGINE = ("-c", "import trtparse.engines.cpu, trtparse.graphs.observe, trtparse.demo.people.onnx_detector")
+CALLS = "connect,sendto,sendmsg,sendmmsg"
+OUTSIDE = re.compile(r"sa_family=AF_INET6?\b.*|/etc/resolv\.conf")
+
+
+@pytest.fixture
+def strace() -> str:
+    program = shutil.which("strace")
+    if program is None:
+        pytest.skip("strace is not installed: apt-get install strace")
+    if subprocess.run([program, "-f", "true"], capture_output=True).returncode:
+        pytest.skip("strace may not look at processes here")
+    return program
+
+
+def traces(strace: str, arguments: tuple[str, ...], folder: Path, **environment: str) -> tuple[list[str], list[str]]:
+    """The files that a run left under a fresh HOME, and what it asked of the network."""
+    home, log = folder / "home", folder / "calls.txt"
+    home.mkdir()
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("ORT_", "XDG_"))}
+    command = [strace, "-f", "--seccomp-bpf", "-qq", "-e", f"trace=openat,{CALLS}", "-o", log, sys.executable]
+    subprocess.run([*command, *arguments], env={**kept, "HOME": str(home), **environment}, capture_output=True)
+    calls = log.read_text(errors="replace").splitlines()
+    assert any("onnxruntime" in call for call in calls), "it never loaded ONNX Runtime"
+    written = [str(path.relative_to(home)) for path in home.rglob("*") if path.is_file()]
+    return written, [call for call in calls if OUTSIDE.search(call)]
+
+
+@pytest.mark.parametrize("arguments", [DOCTOR, ENGINE], ids=["command", "Python"])
+def test_nothing_is_written_under_home_and_no_name_is_looked_up(
+    arguments: tuple[str, ...], strace: str, tmp_path: Path
+) -> None:
+    assert traces(strace, arguments, tmp_path) == ([], [])
+
+
+def test_whoever_wants_telemetry_has_it_and_the_test_above_sees_what_is_written(strace: str, tmp_path: Path) -> None:
+    if tuple(map(int, version("onnxruntime").split(".")[:2])) < (1, 29):
+        pytest.skip("ONNX Runtime has telemetry from 1.29 on")
+    written, _ = traces(strace, ENGINE, tmp_path, ORT_DISABLE_TELEMETRY="0")
+    assert any("onnxruntime" in name for name in written)
+
+
+def test_the_test_above_sees_a_name_that_is_looked_up(strace: str, tmp_path: Path) -> None:
+    # By the C library, as any other program does; ONNX Runtime itself asks minutes later, if it may at all.
+    look = (
+        "import onnxruntime, socket, contextlib\nwith contextlib.suppress(OSError): socket.getaddrinfo('a.invalid', 1)"
+    )
+    assert traces(strace, ("-c", look), tmp_path, ORT_DISABLE_TELEMETRY="1")[1]

@@ -1,0 +1,181 @@
+"""Bring an ONNX graph of somebody else's to what INT8 needs, before a single image is read.
+
+INT8 is made at the end of a calibration that may take an hour. So an older opset is raised here, and compared with
+what it was; and INT8 is made once of one made-up frame, all of the way, so that whatever would refuse the graph
+refuses it now.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import onnxruntime
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, version_converter
+
+from ..calibration.key import key_of
+from ..calibration.methods import Method
+from ..calibration.quantise.cpu import quantise_for_cpu
+from ..calibration.quantise.lint import MINIMUM_OPSET, check
+from ..calibration.quantise.placement import place
+from ..calibration.quantise.qdq import quantise
+from ..calibration.ranges import RangeCollector, Ranges
+from ..errors import TrtparseError, UsageError
+from ..graphs.half import to_half
+from ..graphs.index import fresh_graph_copy
+from ..graphs.observe import input_size_of
+from ..graphs.simulated import simulated_graph
+from .onnx_source import STANDARD_DOMAINS, find_argmax
+
+OPSET = 20
+"""Of what is exported, and what older graphs are raised to."""
+
+LEAST_OPSET = MINIMUM_OPSET[TensorProto.FLOAT16]
+"""The first opset whose Q/DQ takes FP16 scales."""
+
+LEAST_IR = 10
+"""The form of file that goes with ``OPSET``."""
+
+CLOSE = 1e-3
+"""Largest difference of two graphs' scores that counts as rounding, as a share of the largest score."""
+
+Answers = tuple[NDArray[np.uint8], NDArray[np.float32]]
+"""Label maps, and the scores that they were chosen by."""
+
+
+def prepare_for_int8(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
+    """A graph that INT8 can be made of, which computes the same.
+
+    Args:
+        model: FP32, with frames in and labels out.
+        name: of the file, for messages.
+
+    Returns:
+        The model, or one raised to ``OPSET``.
+
+    Raises:
+        UsageError: an opset that cannot be raised, or a graph that a step towards INT8 refuses.
+    """
+    if opset_of(model) < LEAST_OPSET:
+        model = raise_opset(model, name)
+    _rehearse(model, name)
+    return model
+
+
+def opset_of(model: onnx.ModelProto) -> int:
+    """The version of ONNX's own operators in a graph."""
+    return max((entry.version for entry in model.opset_import if entry.domain in STANDARD_DOMAINS), default=1)
+
+
+def raise_opset(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
+    """A copy at ``OPSET`` whose answers were compared with the graph's own.
+
+    Args:
+        model: at an older opset.
+        name: of the file, for messages.
+
+    Raises:
+        UsageError: it cannot be converted, cannot be run, or answers differently afterwards.
+    """
+    before = opset_of(model)
+    hint = f"Export the graph again with opset_version={OPSET}, or build with --fp16."
+    copy = fresh_graph_copy(model)
+    # An import that no node uses says nothing, and stops the converter where it is unknown.
+    del copy.opset_import[:]
+    copy.opset_import.append(helper.make_opsetid("", before))
+    try:
+        raised = version_converter.convert_version(copy, OPSET)
+        raised.ir_version = max(raised.ir_version, LEAST_IR)
+        del raised.metadata_props[:]
+        raised.metadata_props.extend(model.metadata_props)
+        for number, node in enumerate(raised.graph.node):
+            node.name = node.name or f"{node.op_type}_{number}"
+        onnx.checker.check_model(raised, full_check=True)
+        frames = made_up_frames(model)
+        (labels, scores), (new_labels, new_scores) = _answers(model, frames), _answers(raised, frames)
+    except Exception as error:
+        # The converter's, the checker's and the runtime's exceptions have no common base but Exception.
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise UsageError(
+            f"INT8 needs opset {LEAST_OPSET}, {name} has {before}, and it cannot be raised: {reason}.", hint
+        ) from error
+    if not np.array_equal(labels, new_labels) and not _close(scores, new_scores):
+        differ = 100 * float((labels != new_labels).mean())
+        raise UsageError(
+            f"INT8 needs opset {LEAST_OPSET}, {name} has {before}, and raised to {OPSET} it answers differently: "
+            f"{differ:.2f} % of the pixels.",
+            hint,
+        )
+    return raised
+
+
+def made_up_frames(model: onnx.ModelProto) -> NDArray[np.uint8]:
+    """(N, H, W, 3) uint8 for a graph: patches of colour with noise on them, the same every time."""
+    first = model.graph.input[0].type.tensor_type.shape.dim[0]
+    count = first.dim_value if first.HasField("dim_value") else 2
+    height, width = input_size_of(model)
+    random = np.random.default_rng(0)
+    patches = random.integers(0, 200, (count, -(-height // 16), -(-width // 16), 3))
+    large = patches.repeat(16, axis=1).repeat(16, axis=2)[:, :height, :width]
+    frames: NDArray[np.uint8] = (large + random.integers(0, 56, large.shape)).astype(np.uint8)
+    return frames
+
+
+def _answers(model: onnx.ModelProto, frames: NDArray[np.uint8], *, as_float: bool = False) -> Answers:
+    """What a graph makes of frames.
+
+    Args:
+        as_float: compute Q/DQ as the arithmetic that it stands for.
+    """
+    argmax = find_argmax(model)
+    assert argmax is not None, "a graph whose classes were counted"
+    observed = fresh_graph_copy(model)
+    scores = argmax.input[0]
+    if scores not in {output.name for output in observed.graph.output}:
+        observed.graph.output.append(helper.make_tensor_value_info(scores, _type_of(observed, scores), None))
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    if as_float:
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
+    session = onnxruntime.InferenceSession(observed.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    labels, values = session.run(["labels", scores], {"frames": frames})
+    return labels, values.astype(np.float32)
+
+
+def _type_of(model: onnx.ModelProto, tensor: str) -> int:
+    inferred = onnx.shape_inference.infer_shapes(model)
+    return next(
+        (value.type.tensor_type.elem_type for value in inferred.graph.value_info if value.name == tensor),
+        TensorProto.FLOAT,
+    )
+
+
+def _close(one: NDArray[np.float32], other: NDArray[np.float32]) -> bool:
+    """Whether two graphs' scores differ by rounding alone."""
+    if one.shape != other.shape:
+        return False
+    # Written so that a NaN is refused as well.
+    return bool(np.abs(one - other).max() <= CLOSE * np.abs(one).max())
+
+
+def _rehearse(model: onnx.ModelProto, name: str) -> None:
+    """Make INT8 of one made-up frame and run both of its forms; nothing of it is kept."""
+    frames = made_up_frames(model)
+    try:
+        placement = place(model)
+        collector = RangeCollector(model, 1)
+        collector.update("a made-up frame", frames[:1])
+        ranges = Ranges(collector.limits(), (), (), "", 0, {}, key_of(model, (), Method()))
+        graph = quantise(model, placement, ranges)
+        check(graph)
+        typed = to_half(graph)
+        check(typed)
+        _answers(simulated_graph(typed), frames, as_float=True)
+        _answers(quantise_for_cpu(model, placement, ranges), frames)
+    except Exception as error:
+        # The runtime's exceptions have no common base but Exception.
+        reason = error.message if isinstance(error, TrtparseError) else str(error).strip().partition("\n")[0]
+        raise UsageError(
+            f"INT8 cannot be made of {name}: {reason.rstrip('.')}.",
+            f"Export the graph again: FP32, opset {OPSET}, batch norms folded, ONNX's own operators; or give --fp16.",
+        ) from error
