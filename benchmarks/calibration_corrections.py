@@ -36,8 +36,11 @@ from trtparse.calibration.selection import Selection, select
 from trtparse.data.dataset import Dataset, Image
 from trtparse.engines.reference import PyTorchEngine
 from trtparse.networks.checkpoint import load_checkpoint
+from trtparse.specs.label_set import label_set
 from trtparse.tasks.parsing.files import open_dataset
 from trtparse.trt_builder.export import export_onnx
+
+LIP = label_set("lip")
 
 WEIGHTS = Path(__file__).parent.parent / "networks" / "weights" / "student.safetensors"
 
@@ -69,7 +72,7 @@ class Study:
         loaded = load_checkpoint(checkpoint)
         self._size, self._stretch = loaded.input_size, loaded.stretch
         self._lip, self._threads, self._few = lip, threads, few
-        self._model = export_onnx(loaded.network, self._size, self._stretch)
+        self._model = export_onnx(loaded.network, loaded.framing, loaded.label_set)
         self._placement = place(self._model)
         self._selection = select(lip, images, 0)
         held_out = range(min(judged, len(ccp)) or len(ccp))

@@ -35,12 +35,14 @@ import onnx
 import onnxruntime
 from measure import machine
 
-from trtparse.data.dataset import Image
+from trtparse.data.dataset import Image, LabelMap
 from trtparse.data.synthetic import WalkingFigure
 from trtparse.demo.pipeline import run_demo
 from trtparse.demo.sources import ArraySource, VideoSource
-from trtparse.engines import Engine, open_bundle, open_engine
-from trtparse.labels import palette_bgr
+from trtparse.engines import open_bundle
+from trtparse.specs.label_set import label_set
+from trtparse.tasks.base import Predictor
+from trtparse.tasks.open import open_predictor
 
 FRAMES = 200
 REPEATS = 3
@@ -94,7 +96,7 @@ def normalised(small: Image) -> np.ndarray[Any, np.dtype[np.float32]]:
 
 def plain_loop(session: onnxruntime.InferenceSession, video: Path, output: Path) -> int:
     """What is found in READMEs."""
-    palette = palette_bgr()
+    palette = label_set("lip").palette_bgr()
     name, shape = session.get_inputs()[0].name, session.get_inputs()[0].shape
     capture = cv2.VideoCapture(str(video))
     size = (int(capture.get(4)), int(capture.get(3)))
@@ -112,9 +114,9 @@ def plain_loop(session: onnxruntime.InferenceSession, video: Path, output: Path)
             frames += 1
 
 
-def pipeline(engine: Engine, video: Path, output: Path) -> int:
+def pipeline(predictor: Predictor[LabelMap], video: Path, output: Path) -> int:
     with VideoSource(video) as source, PlainWriter(output, source.fps, source.size) as writer:
-        return run_demo(source, engine, [writer]).frames
+        return run_demo(source, predictor, [writer]).frames
 
 
 def measured(run: Run) -> tuple[float, float]:
@@ -140,25 +142,25 @@ def shortened(video: Path | None, folder: Path, frames: int) -> Path:
     return path
 
 
-def same_labels(engine: Engine, session: onnxruntime.InferenceSession, video: Path) -> float:
+def same_labels(predictor: Predictor[LabelMap], session: onnxruntime.InferenceSession, video: Path) -> float:
     """The share of pixels on which the cut graph agrees with the bundle's."""
     capture = cv2.VideoCapture(str(video))
-    frame = cv2.resize(capture.read()[1], engine.input_size[::-1])
+    frame = cv2.resize(capture.read()[1], predictor.framing.input_size[::-1])
     capture.release()
     logits = session.run(None, {session.get_inputs()[0].name: normalised(frame)})[0]
-    return float((logits[0].argmax(0) == engine.infer(frame[None])[0]).mean())
+    return float((logits[0].argmax(0) == predictor.infer(frame[None])[0]).mean())
 
 
 def measure(bundle: Path, video: Path, folder: Path, threads: int) -> dict[str, object]:
     opened = open_bundle(bundle)
     graphs = {"int8": bundle / "student.int8-cpu.onnx", "fp32": bundle / "student.fp32.onnx"}
     sessions = {precision: plain_session(graph, folder, threads) for precision, graph in graphs.items()}
-    with open_engine(opened, "cpu", "int8", threads=threads, streams=2) as engine:
-        agreement = same_labels(engine, sessions["int8"], video)
+    with open_predictor(opened, "cpu", "int8", threads=threads, streams=2) as predictor:
+        agreement = same_labels(predictor, sessions["int8"], video)
         if agreement < LEAST_AGREEMENT:
             raise SystemExit(f"The loop's graph agrees with the bundle's on {agreement:.3f} of the pixels only.")
         runs: dict[str, Run] = {
-            "pipeline": lambda: pipeline(engine, video, folder / "pipeline.mp4"),
+            "pipeline": lambda: pipeline(predictor, video, folder / "pipeline.mp4"),
             "loop_int8": lambda: plain_loop(sessions["int8"], video, folder / "loop.mp4"),
             "loop_fp32": lambda: plain_loop(sessions["fp32"], video, folder / "loop.mp4"),
         }

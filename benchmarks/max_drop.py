@@ -34,9 +34,12 @@ from trtparse.graphs.half import to_half
 from trtparse.networks.checkpoint import load_checkpoint, save_checkpoint
 from trtparse.networks.registry import create_network
 from trtparse.networks.weights import DEFAULT_WEIGHTS
+from trtparse.specs.label_set import label_set
 from trtparse.tasks.parsing.files import LipDataset
 from trtparse.trt_builder.export import export_onnx
 from trtparse.validation.report.contract_charts import pareto_chart
+
+LIP = label_set("lip")
 
 OPTIONS = {"separable": True}
 
@@ -58,7 +61,7 @@ def main() -> None:
 
     checkpoint = arguments.checkpoint or _train(arguments.data, arguments.steps, arguments.output)
     loaded = load_checkpoint(checkpoint)
-    model = export_onnx(loaded.network, loaded.input_size, loaded.stretch)
+    model = export_onnx(loaded.network, loaded.framing, loaded.label_set)
     train, val = (LipDataset(arguments.data, split) for split in ("train", "val"))
     count = min(arguments.images or len(val), len(val))
     started = time.monotonic()
@@ -101,7 +104,7 @@ def _train(data: str, steps: int, output: Path) -> Path:
     shared = {name: tensor for name, tensor in shared.items() if tensor.shape == wanted[name].shape}
     network.load_state_dict(shared, strict=False)
     initial = output / "initial.safetensors"
-    save_checkpoint(network, initial, released.input_size, released.stretch)
+    save_checkpoint(network, initial, released.framing, released.label_set)
     recipe = Recipe(
         steps=steps,
         batch=8,

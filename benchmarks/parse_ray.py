@@ -21,28 +21,31 @@ from pathlib import Path
 import cv2
 from measure import machine
 
+from trtparse.data.dataset import LabelMap
 from trtparse.data.synthetic import write_lip_layout
-from trtparse.engines import Engine, open_bundle, open_engine
+from trtparse.engines import open_bundle
 from trtparse.parse.images import Progress, parse_images
 from trtparse.parse.provenance import MadeBy
 from trtparse.parse.ray import parse_on_ray
+from trtparse.tasks.base import Predictor
+from trtparse.tasks.open import open_predictor
 
 IMAGES = 400
 WARM_UP = 0.25  # of the images, before the rate is taken
 CLAIM = 0.9
 
 
-def opened(bundle: Path, threads: int) -> tuple[Engine, MadeBy]:
+def opened(bundle: Path, threads: int) -> tuple[Predictor[LabelMap], MadeBy]:
     whole = open_bundle(bundle)
-    engine = open_engine(whole, threads=threads)
-    return engine, MadeBy.of(whole, engine)
+    predictor = open_predictor(whole, threads=threads)
+    return predictor, MadeBy.of(whole, predictor.engine)
 
 
 def plain(photos: Path, bundle: Path, output: Path, threads: int, progress: Progress) -> None:
     cv2.setNumThreads(threads)
-    engine, made_by = opened(bundle, threads)
-    with engine:
-        parse_images([photos], engine, output, made_by=made_by, progress=progress)
+    predictor, made_by = opened(bundle, threads)
+    with predictor:
+        parse_images([photos], predictor, output, made_by=made_by, progress=progress)
 
 
 def on_ray(photos: Path, bundle: Path, output: Path, progress: Progress) -> None:

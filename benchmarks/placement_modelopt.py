@@ -24,6 +24,10 @@ import onnx
 
 from trtparse.calibration.quantise.placement import place
 from trtparse.graphs.index import GraphIndex, ends_the_graph
+from trtparse.specs.framing import Framing
+from trtparse.specs.label_set import label_set
+
+LIP = label_set("lip")
 
 QUANTISERS = Path(__file__).with_name("peer_quantisers.py")
 WEIGHTS = Path(__file__).parent.parent / "networks" / "weights" / "student.safetensors"
@@ -106,10 +110,10 @@ def export(folder: Path) -> list[Path]:
     from trtparse.trt_builder.export import export_onnx
 
     checkpoint = load_checkpoint(WEIGHTS)
-    models = {"student": export_onnx(checkpoint.network, checkpoint.input_size, checkpoint.stretch)}
+    models = {"student": export_onnx(checkpoint.network, checkpoint.framing, checkpoint.label_set)}
     for name, options in NETWORKS.items():
         torch.manual_seed(0)
-        models[name] = export_onnx(create_network(name, options), (64, 64))
+        models[name] = export_onnx(create_network(name, options), Framing((64, 64)), LIP)
     for name, model in models.items():
         onnx.save(model, folder / f"{name}.onnx")
     return [folder / f"{name}.onnx" for name in models]

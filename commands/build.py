@@ -246,7 +246,8 @@ def _build_bundle(
 
     output = output or DEFAULT_BUNDLE
     if source is not None and _is_graph(source):
-        from ..trt_builder.onnx_source import bundle_of_onnx, graph_precision, read_onnx
+        from ..graphs.interface import graph_precision, read_onnx
+        from ..trt_builder.source import bundle_of_onnx
 
         own = graph_precision(read_onnx(source))
         if own != "fp32":

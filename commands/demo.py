@@ -17,13 +17,15 @@ from ..errors import UsageError
 from .options import DEFAULT_BUNDLE, common_options, engine_options, rebuild
 
 if TYPE_CHECKING:
+    from ..data.dataset import LabelMap
     from ..demo.live import LivePage
     from ..demo.open_source import OpenedSource
     from ..demo.people.finder import PeopleFinder
     from ..demo.pipeline import Observer
     from ..demo.sinks import FrameSink
     from ..demo.sources import FrameSource
-    from ..engines.base import Engine
+    from ..specs.label_set import LabelSet
+    from ..tasks.base import Predictor
     from .terminal import Terminal
 
 
@@ -113,13 +115,13 @@ def demo(
     """
     from ..demo.pipeline import run_demo
     from ..demo.sinks import differences
-    from ..engines import open_engine
+    from ..tasks.open import open_predictor
     from .terminal import Terminal, show_demo
 
     _check(options, sourced=source is not None)
     with Terminal(as_json=as_json) as terminal, ExitStack() as stack:
-        engine = stack.enter_context(
-            open_engine(
+        predictor = stack.enter_context(
+            open_predictor(
                 bundle,
                 target,
                 precision,
@@ -132,17 +134,17 @@ def demo(
         frames = _open(stack, source, options, notices)
         finder = _finder(options, frames, threads)
         sinks = _sinks(stack, source, frames, options, notices)
-        page = notices.page = _page(stack, frames, engine, options)
-        observers = _observers(stack, page, options)
+        page = notices.page = _page(stack, frames, predictor, options)
+        observers = _observers(stack, page, predictor.task.spec, options)
         if any(sink.path is not None for sink in sinks):
             for sentence in differences(frames):
                 terminal.note(sentence)
-        terminal.stage(f"{frames.name}, {engine.name}")
+        terminal.stage(f"{frames.name}, {predictor.name}")
         if page is not None:
             terminal.note(f"Watch it: {page.url}")
         result = run_demo(
             frames,
-            engine,
+            predictor,
             sinks,
             observers=observers,
             people=finder,
@@ -260,7 +262,9 @@ def _stem(source: str, frames: FrameSource) -> str:
     return re.sub(r"[^A-Za-z0-9]+", "-", Path(frames.name).stem if Path(source).exists() else frames.name).strip("-")
 
 
-def _page(stack: ExitStack, frames: FrameSource, engine: Engine, options: dict[str, Any]) -> LivePage | None:
+def _page(
+    stack: ExitStack, frames: FrameSource, predictor: Predictor[LabelMap], options: dict[str, Any]
+) -> LivePage | None:
     if options["serve"] is None:
         return None
     from ..demo.live import LivePage, LiveSettings
@@ -268,22 +272,22 @@ def _page(stack: ExitStack, frames: FrameSource, engine: Engine, options: dict[s
     page = LivePage(
         options["serve"],
         options["token"] or "",
-        LiveSettings(policy=frames.policy),
+        settings=LiveSettings(predictor.task.spec, policy=frames.policy),
         title=frames.name,
-        details=engine.name,
+        details=predictor.name,
         frames_dropped=lambda: frames.frames_dropped,
     )
     return stack.enter_context(page)
 
 
-def _observers(stack: ExitStack, page: LivePage | None, options: dict[str, Any]) -> list[Observer]:
+def _observers(stack: ExitStack, page: LivePage | None, label_set: LabelSet, options: dict[str, Any]) -> list[Observer]:
     from ..demo.records import JsonlRecorder, LabelRecorder
 
     observers: list[Observer] = []
     if options["labels"] is not None:
-        observers.append(stack.enter_context(LabelRecorder(options["labels"])))
+        observers.append(stack.enter_context(LabelRecorder(options["labels"], label_set)))
     if options["jsonl"] is not None:
-        observers.append(stack.enter_context(JsonlRecorder(options["jsonl"])))
+        observers.append(stack.enter_context(JsonlRecorder(options["jsonl"], label_set)))
     if page is not None:
         observers.append(page)
     return observers

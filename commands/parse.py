@@ -15,11 +15,12 @@ from ..errors import UsageError
 from .options import DEFAULT_BUNDLE, common_options, engine_options, rebuild
 
 if TYPE_CHECKING:
-    from ..engines import Engine
+    from ..data.dataset import LabelMap
     from ..engines.open import Rebuild
     from ..parse.images import ParseResult, Progress
     from ..parse.parser import ParseSpec
     from ..parse.provenance import MadeBy
+    from ..tasks.base import Predictor
     from .terminal import Terminal
 
 _RATE_SECONDS = 10.0
@@ -115,7 +116,7 @@ def _parse_here(
     images: tuple[str, ...],
     output: str,
     spec: ParseSpec,
-    open_parser: Callable[[], tuple[Engine, MadeBy]],
+    open_parser: Callable[[], tuple[Predictor[LabelMap], MadeBy]],
 ) -> ParseResult:
     from ..parse.images import parse_images
     from ..parse.objects import is_uri
@@ -123,12 +124,12 @@ def _parse_here(
     for path in (*images, output):
         if is_uri(path):
             raise UsageError(f"{path} is not on this machine's disks.", "Give --ray local: Ray Data opens URIs.")
-    engine, made_by = open_parser()
-    with engine:
-        terminal.stage(f"Parsing with {engine.name}")
+    predictor, made_by = open_parser()
+    with predictor:
+        terminal.stage(f"Parsing with {predictor.name}")
         return parse_images(
             [Path(path) for path in images],
-            engine,
+            predictor,
             Path(output),
             spec,
             made_by=made_by,
@@ -138,13 +139,14 @@ def _parse_here(
 
 def _open(
     bundle: Path, target: str, precision: str | None, threads: int, building: Rebuild | None = None
-) -> tuple[Engine, MadeBy]:
-    from ..engines import open_bundle, open_engine
+) -> tuple[Predictor[LabelMap], MadeBy]:
+    from ..engines import open_bundle
     from ..parse.provenance import MadeBy
+    from ..tasks.open import open_predictor
 
     opened = open_bundle(bundle)
-    engine = open_engine(opened, target, precision, threads=threads, rebuild=building)
-    return engine, MadeBy.of(opened, engine)
+    predictor = open_predictor(opened, target, precision, threads=threads, rebuild=building)
+    return predictor, MadeBy.of(opened, predictor.engine)
 
 
 def _with_rate(terminal: Terminal) -> Progress:

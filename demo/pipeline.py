@@ -24,9 +24,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ..data.dataset import Image
+from ..data.dataset import Image, LabelMap
 from ..engines.base import Engine, Frames, Ticket
 from ..errors import DataError, UsageError
+from ..tasks.base import Predictor
 from ..tasks.parsing.draw import Overlay
 from .jobs import Channel, Job, Request
 from .meter import Clock, Meter
@@ -54,7 +55,7 @@ Observer = Callable[[ParsedFrame], None]
 
 def run_demo(
     source: FrameSource,
-    engine: Engine,
+    predictor: Predictor[LabelMap],
     sinks: Sequence[FrameSink],
     *,
     observers: Sequence[Observer] = (),
@@ -66,19 +67,19 @@ def run_demo(
 ) -> DemoResult:
     """Parse every frame of ``source``, draw the result and hand it to ``sinks``.
 
-    The engine is used by the calling thread only. Opening and closing source, engine and sinks stays with the caller::
+    The engine is used by the calling thread only. Opening and closing source, predictor and sinks is the caller's::
 
         with VideoSource(path) as source, VideoSink(output, source.fps, source.size) as sink:
-            result = run_demo(source, engine, [sink])
+            result = run_demo(source, predictor, [sink])
 
     so that on an error or Ctrl-C, which end the run at once and come out of here as they are, the sink finishes the
     video with the frames it has. The engine has nothing in flight afterwards and can be used again.
 
     Args:
         source: frames; drawn on in place.
-        engine: fed ``engine.batch`` crops at a time; the last batch is filled up with repetitions, whose labels are
-            dropped. Whole frames share a batch with their neighbours, one frame's people are never kept waiting for
-            the next frame's.
+        predictor: its engine is fed ``engine.batch`` crops at a time; the last batch is filled up with repetitions,
+            whose labels are dropped. Whole frames share a batch with their neighbours, one frame's people are never
+            kept waiting for the next frame's.
         sinks: take the drawn frames; there may be none.
         observers: see :data:`Observer`.
         people: finds them, each of whom is parsed as a crop of their own; None parses the frame as one person.
@@ -93,7 +94,7 @@ def run_demo(
         Whatever the source, the engine, a sink or a callback raises.
     """
     _refuse_same_file(source, sinks)
-    run = _Run(source, engine, sinks, observers, people, settings, progress)
+    run = _Run(source, predictor, sinks, observers, people, settings, progress)
     run.smoothing = TemporalSmoothing() if smooth else None
     run.hud = hud
     return run.run()
@@ -119,14 +120,15 @@ class _Run:
     def __init__(
         self,
         source: FrameSource,
-        engine: Engine,
+        predictor: Predictor[LabelMap],
         sinks: Sequence[FrameSink],
         observers: Sequence[Observer],
         people: PeopleFinder | None,
         settings: Settings | None,
         progress: Progress | None,
     ) -> None:
-        self._source, self._engine = source, engine
+        self._source, self._predictor = source, predictor
+        engine = predictor.engine
         self._sinks = [sink for sink in sinks if not sink.latest_only]
         self._viewers = [sink for sink in sinks if sink.latest_only]
         self._output = next((sink.path for sink in sinks if sink.path is not None), None)
@@ -134,7 +136,7 @@ class _Run:
         self._settings, self._progress = settings, progress
         self.smoothing: TemporalSmoothing | None = None
         self.hud = False
-        self._whole = Crop.whole(source.size, engine)
+        self._whole = Crop.whole(source.size, predictor)
         self._fewest, self._capacity = _batch(engine, people is not None)
         self._in_flight = max(1, engine.in_flight)
         self._clock = Clock()
@@ -196,8 +198,8 @@ class _Run:
             flicker=None if self.smoothing is None else self.smoothing.flicker,
             stopped=self._requested_end,
             output=self._output,
-            engine=self._engine.name,
-            precision=self._engine.precision,
+            engine=self._predictor.name,
+            precision=self._predictor.engine.precision,
         )
 
     def _guard(self, stage: Callable[[], None]) -> None:
@@ -262,7 +264,7 @@ class _Run:
             job.crops = (self._whole,)
             return
         job.people = self._people.find(job.frame, job.seconds)
-        job.crops = tuple(Crop.around(one, self._source.size, self._engine) for one in job.people)
+        job.crops = tuple(Crop.around(one, self._source.size, self._predictor) for one in job.people)
 
     def _begin(self) -> Request | None:
         buffer = self._buffers.take()
@@ -305,17 +307,17 @@ class _Run:
             for ticket, _, _ in flying:  # leave the engine as it was found
                 with contextlib.suppress(Exception):
                     if ticket is not None:
-                        self._engine.collect(ticket)
+                        self._predictor.collect(ticket)
         if not self._stop.is_set():
             self._parsed.put(None)
 
     def _submit(self, request: Request) -> Ticket | None:
         if not request.carried:
             return None
-        return self._engine.submit(request.inputs[: max(len(request.carried), self._fewest)])
+        return self._predictor.submit(request.inputs[: max(len(request.carried), self._fewest)])
 
     def _collect(self, ticket: Ticket, request: Request) -> None:
-        label_maps = self._engine.collect(ticket)
+        label_maps = self._predictor.collect(ticket)
         self._buffers.put(request.inputs)
         for job, labels in zip(request.carried, label_maps):
             job.found.append(labels)
@@ -338,7 +340,7 @@ class _Run:
     # Draw.
 
     def _draw(self) -> None:
-        overlay = Overlay(self._source.size, self._source.fps)
+        overlay = Overlay(self._source.size, self._predictor.task.spec, self._source.fps)
         while (job := self._parsed.take()) is not None:
             with self._clock.time("overlay"):
                 self._restore(job)
@@ -348,7 +350,7 @@ class _Run:
                     job.labels,
                     cell=job.cell,
                     people=job.people,
-                    hud=f"{self._meter.fps:.0f} FPS  {self._engine.precision.upper()}" if self.hud else "",
+                    hud=f"{self._meter.fps:.0f} FPS  {self._predictor.engine.precision.upper()}" if self.hud else "",
                     alpha=None if settings is None else settings.opacity,
                     classes=None if settings is None else settings.classes,
                 )

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 
 from ..errors import TrtparseError
-from ..labels import CLASS_NAMES, NUM_CLASSES
+from ..specs.label_set import LabelSet
 from ..storage.files import Claim, check_output_file, check_output_folder, partial_path, replace_bytes, write_errors
 from ..storage.interrupts import uninterrupted
 from ..tasks.parsing.draw import encode_label_png
@@ -40,8 +40,8 @@ class LabelRecorder:
         MachineError: the disk is full.
     """
 
-    def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder)
+    def __init__(self, folder: str | Path, label_set: LabelSet) -> None:
+        self.folder, self._label_set = Path(folder), label_set
         self.frames = 0
 
     def __enter__(self) -> LabelRecorder:
@@ -51,7 +51,7 @@ class LabelRecorder:
 
     def __call__(self, frame: ParsedFrame) -> None:
         """Write a frame's label map."""
-        replace_bytes(self.folder / f"frame-{frame.number:06d}.png", encode_label_png(frame.labels))
+        replace_bytes(self.folder / f"frame-{frame.number:06d}.png", encode_label_png(frame.labels, self._label_set))
         self.frames = frame.number + 1
 
     @uninterrupted()
@@ -86,8 +86,8 @@ class JsonlRecorder:
         MachineError: the disk is full.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+    def __init__(self, path: str | Path, label_set: LabelSet) -> None:
+        self.path, self._label_set = Path(path), label_set
         self.frames = 0
         self._partial = partial_path(self.path)
         self._claim = Claim(self.path)
@@ -110,7 +110,7 @@ class JsonlRecorder:
         """Write a frame's line."""
         if self._file is None:
             raise ValueError("the record is not open")
-        line = json.dumps(line_of(frame), separators=(",", ":")).encode("ascii") + b"\n"
+        line = json.dumps(line_of(frame, self._label_set), separators=(",", ":")).encode("ascii") + b"\n"
         written = 0
         with write_errors(self.path):
             while written < len(line):  # a full disk takes the beginning of a line, and refuses the rest
@@ -143,17 +143,17 @@ class JsonlRecorder:
             self._claim.release()
 
 
-def line_of(frame: ParsedFrame) -> dict[str, object]:
+def line_of(frame: ParsedFrame, label_set: LabelSet) -> dict[str, object]:
     """What a frame's line says, as JSON takes it."""
     people = [
         {"id": one.id, "box": [round(float(side), 1) for side in one.box], "score": round(float(one.score), 3)}
         for one in frame.people
     ]
-    counts = pixels_of_classes(frame.labels)
+    counts = pixels_of_classes(frame.labels, label_set)
     return {
         "schema_version": SCHEMA_VERSION,
         "frame": frame.number,
         "seconds": round(frame.seconds, 6),
         "people": people,
-        "pixels": {CLASS_NAMES[label]: counts[label] for label in range(NUM_CLASSES) if counts[label]},
+        "pixels": {name: count for name, count in zip(label_set.classes, counts) if count},
     }

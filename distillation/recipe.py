@@ -20,8 +20,8 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from ..data.stretch import MOST_STRETCH
 from ..errors import UsageError
+from ..specs.framing import MOST_STRETCH, Framing
 from ..tasks.parsing.augmentation import Augmentation, Geometry
 
 if sys.version_info >= (3, 11):
@@ -205,6 +205,7 @@ class Recipe:
         batch: images per step.
         input_size: (height, width) that is validated at and that the checkpoint is for.
         stretch: how far images' shapes are changed to fill the input (:meth:`~trtparse.data.letterbox.Letterbox.fit`).
+        labels: the label set: the word of one that comes along, or the path of a TOML file.
         crop: (height, width) of the training samples, the middle of the input; (0, 0): all of it. A narrower one saves
             the margins that upright people leave.
         validate_every: steps between two validations; the state is saved then, too.
@@ -217,6 +218,7 @@ class Recipe:
     batch: int = 16
     input_size: tuple[int, int] = (256, 192)
     stretch: float = 1.0
+    labels: str = "lip"
     crop: tuple[int, int] = (0, 0)
     validate_every: int = 200
     seed: int = 0
@@ -241,6 +243,11 @@ class Recipe:
                 raise _impossible(name, f"{size[0]}x{size[1]}", f"sides from {low} to {high}")
         if not 1 <= self.stretch <= MOST_STRETCH:
             raise _impossible("stretch", self.stretch, f"1 to {MOST_STRETCH:g}")
+
+    @property
+    def framing(self) -> Framing:
+        """How the network is to see images."""
+        return Framing(self.input_size, self.stretch)
 
     @property
     def geometry(self) -> Geometry:

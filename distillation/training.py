@@ -28,6 +28,7 @@ from ..networks.checkpoint import load_backbone, load_checkpoint, save_checkpoin
 from ..networks.network import ParsingNetwork
 from ..networks.preprocessing import normalise
 from ..networks.registry import create_network
+from ..specs.label_set import label_set
 from ..storage.files import check_output_folder, replace_bytes
 from ..tasks.parsing.metrics import ConfusionMatrix, Scores
 from .hints import Hints, captured_levels
@@ -203,6 +204,7 @@ class _Run:
         torch.manual_seed(recipe.seed)
         self.recipe, self.output, self.teacher = recipe, output, teacher
         self.validation = images.validation
+        self.label_set = label_set(recipe.labels)
         self.device = training_device()
         self.precision = Precision(recipe.precision, self.device)
         self.network = _network(recipe, on_stage).to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -343,7 +345,7 @@ class _Run:
         self.events.write(self.step, loss, scores, self.optimizer.param_groups[-1]["lr"], speed)
         if self.best is None or self.last >= self.best:
             self.best = self.last
-            save_checkpoint(averaged, self.output / BEST_NAME, self.recipe.input_size, self.recipe.stretch)
+            save_checkpoint(averaged, self.output / BEST_NAME, self.recipe.framing, self.label_set)
 
     def close(self) -> None:
         self.loader.close()

@@ -19,13 +19,15 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ..data.stretch import stretch_told
 from ..errors import UsageError
+from ..specs.framing import Framing
+from ..specs.label_set import LabelSet, told_label_set
 from ..storage.files import replace_bytes, write_errors
 from ..storage.interrupts import uninterrupted
 
-SCHEMA = 3
-"""2: with the measured accuracy. 3: ``preprocessing`` may tell a stretch. Older ones are read as well."""
+SCHEMA = 4
+"""2: with the measured accuracy. 3: ``preprocessing`` may tell a stretch. 4: with the label set.
+Older ones are read as well."""
 
 MANIFEST_NAME = "bundle.json"
 WEIGHTS_NAME = "student.safetensors"
@@ -47,12 +49,10 @@ class Manifest:
     Args:
         task: ``parsing``.
         network, options: what the graphs were exported from.
-        labels: class names by id.
-        input_size: (height, width) of the frames.
+        label_set: what the classes mean.
+        framing: how images become frames; what of it is arithmetic is in the graphs already.
         batch: frames per call, or None for any number.
         precisions: ``fp32``, ``fp16``, ``int8``: those that can be opened.
-        preprocessing: for a reader, as it is in the graphs already; but for ``stretch``: how far images' shapes are
-            changed to fill the frames.
         parity: graph name to how well it agrees with PyTorch on the images named by ``parity_images``.
         calibration: method, number of images, where from, and the key; empty without INT8.
         versions: of what built it.
@@ -63,11 +63,10 @@ class Manifest:
     task: str
     network: str
     options: dict[str, Any]
-    labels: tuple[str, ...]
-    input_size: tuple[int, int]
+    label_set: LabelSet
+    framing: Framing
     batch: int | None
     precisions: tuple[str, ...]
-    preprocessing: dict[str, Any]
     parity: dict[str, dict[str, float]]
     calibration: dict[str, Any]
     versions: dict[str, str]
@@ -76,12 +75,21 @@ class Manifest:
     schema: int = SCHEMA
 
     @property
+    def input_size(self) -> tuple[int, int]:
+        """(height, width) of the frames."""
+        return self.framing.input_size
+
+    @property
     def stretch(self) -> float:
-        """See :meth:`~trtparse.data.letterbox.Letterbox.fit`."""
-        return stretch_told(self.preprocessing)
+        """How far images' shapes are changed to fill the frames."""
+        return self.framing.stretch
 
     def to_json(self) -> str:
         values = asdict(self)
+        del values["framing"]
+        values["label_set"] = self.label_set.to_dict()
+        values["input_size"] = list(self.framing.input_size)
+        values["preprocessing"] = self.framing.preprocessing()
         values["digest"] = digest_of(values)
         return json.dumps(values, indent=2) + "\n"
 
@@ -102,10 +110,12 @@ class Manifest:
         if digest != digest_of(values):
             raise UsageError(f"{path} was changed after it was written.", _REBUILD)
         try:
-            for name in ("labels", "input_size", "precisions"):
-                values[name] = tuple(values[name])
+            height, width = values.pop("input_size")
+            values["framing"] = Framing.of_preprocessing((int(height), int(width)), values.pop("preprocessing"))
+            values["label_set"] = told_label_set(values.pop("label_set", None) or values.pop("labels"), str(path))
+            values["precisions"] = tuple(values["precisions"])
             return replace(cls(**values), schema=SCHEMA)
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise UsageError(f"{path} lacks or has an unknown field: {error}.", _REBUILD) from error
 
 

@@ -37,9 +37,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import UsageError
-from ..labels import NUM_CLASSES
 from .resnet import Bottleneck
 from .state_dict import find_mismatch, first_not_finite
+
+_LIP = 20  # classes, where nothing is said
 
 Family = Literal["schp", "ce2p", "cdgnet"]
 
@@ -196,7 +197,7 @@ class CE2P(nn.Module):
     kernel: ClassVar[int] = 1
     """Of the convolutions of decoder and fusion."""
 
-    def __init__(self, num_classes: int = NUM_CLASSES, align_corners: bool = True) -> None:
+    def __init__(self, num_classes: int = _LIP, align_corners: bool = True) -> None:
         super().__init__()
         self.num_classes = num_classes
         self.backbone = DeepStemResNet101()
@@ -291,7 +292,7 @@ class CDGNet(CE2P):
     kernel = 3
     decoder: AffinityDecoder
 
-    def __init__(self, num_classes: int = NUM_CLASSES) -> None:
+    def __init__(self, num_classes: int = _LIP) -> None:
         super().__init__(num_classes)
         self.decoder = AffinityDecoder(num_classes, self.kernel, self.slope, True)
         self.distribution = DistributionAttention(num_classes)
@@ -323,7 +324,7 @@ def read_released(tensors: Mapping[str, Tensor], source: str) -> CE2P:
         raise UsageError(f"{source} is no checkpoint of CE2P's family.", "Name one of SCHP, CE2P or CDGNet.")
     found = {_renamed(name): value for name, value in tensors.items() if not name.endswith("num_batches_tracked")}
     last = found.get("fusion.3.weight")
-    num_classes = NUM_CLASSES if last is None else int(last.shape[0])
+    num_classes = _LIP if last is None else int(last.shape[0])
     with torch.device("meta"):  # no memory and no random numbers for weights that are about to be replaced
         network = CDGNet(num_classes) if family == "cdgnet" else CE2P(num_classes, align_corners=family == "schp")
     wanted = network.state_dict()

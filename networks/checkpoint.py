@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from ..data.stretch import stretch_told
 from ..errors import UsageError
-from ..labels import NUM_CLASSES
+from ..specs.framing import Framing
+from ..specs.label_set import LabelSet, check_same, label_set, label_sets
 from ..storage.files import replace_bytes
 from .ce2p import recognise as recognise_released
 from .file_kind import refuse_others
@@ -29,12 +31,26 @@ from .state_dict import StateDict, find_mismatch, find_state_dict, first_not_fin
 DEFAULT_INPUT_SIZE = (256, 192)
 """(height, width) where a foreign checkpoint does not say."""
 
-SCHEMA = 2
-"""2: with the stretch of the images. Headers of schema 1 are read as well."""
+SCHEMA = 3
+"""2: with the stretch of the images. 3: with the label set, the training data and the licence.
+Older ones are read as well."""
 
 HEADER = "trtparse"
 """The one entry of the file's header: safetensors writes several in no fixed order, and equal weights should
 be equal files."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What weights come from, in words for a person.
+
+    Args:
+        training_data: the images and teachers that they were trained with; empty where nobody said.
+        licence: under which they may be used; empty where nobody said.
+    """
+
+    training_data: str = ""
+    licence: str = ""
 
 
 @dataclass(frozen=True)
@@ -43,21 +59,39 @@ class Checkpoint:
 
     Args:
         network: on the CPU, float32, in evaluation mode.
-        input_size: (height, width) it was trained at.
-        stretch: how far images' shapes were changed to fill the input (:meth:`~trtparse.data.letterbox.Letterbox.fit`).
+        framing: how it was trained to see images.
+        label_set: what its classes mean.
         source: where it came from, for messages.
         told: which of several networks in the file it is; empty where there was but one.
+        origin: what its weights come from.
     """
 
     network: ParsingNetwork
-    input_size: tuple[int, int]
-    stretch: float
+    framing: Framing
+    label_set: LabelSet
     source: str
     told: str = ""
+    origin: Origin = Origin()
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """(height, width) it was trained at."""
+        return self.framing.input_size
+
+    @property
+    def stretch(self) -> float:
+        """How far images' shapes were changed to fill the input."""
+        return self.framing.stretch
 
 
 def save_checkpoint(
-    network: ParsingNetwork, path: Path, input_size: tuple[int, int], stretch: float = 1.0, *, lossless: bool = False
+    network: ParsingNetwork,
+    path: Path,
+    framing: Framing,
+    label_set: LabelSet,
+    *,
+    lossless: bool = False,
+    origin: Origin = Origin(),
 ) -> None:
     """Write a checkpoint; auxiliary heads are left out.
 
@@ -66,10 +100,15 @@ def save_checkpoint(
     Args:
         network: on any device.
         path: ends in ``.safetensors``.
-        input_size: (height, width) it was trained at.
-        stretch: of the images that it was trained with.
+        framing: how it was trained to see images.
+        label_set: what its classes mean.
         lossless: keep float32 where half precision would change a value.
+        origin: what its weights come from.
+
+    Raises:
+        UsageError: the network has another number of classes than the label set.
     """
+    check_classes(network.spec.num_classes, label_set, str(path))
     tensors = {
         name: value.detach().cpu().contiguous() for name, value in network.state_dict().items() if _belongs(name)
     }
@@ -80,49 +119,75 @@ def save_checkpoint(
         "schema": SCHEMA,
         "network": network.kind,
         "options": network.spec.to_dict(),
-        "input_size": list(input_size),
-        "stretch": stretch,
+        "input_size": list(framing.input_size),
+        "stretch": framing.stretch,
+        "label_set": label_set.to_dict(),
+        "training_data": origin.training_data,
+        "licence": origin.licence,
     }
     replace_bytes(path, safetensors.torch.save(tensors, {HEADER: json.dumps(header)}))
 
 
-def load_checkpoint(path: Path) -> Checkpoint:
+def load_checkpoint(path: Path, labels: LabelSet | None = None) -> Checkpoint:
     """Read a checkpoint: ours, or a state dict as torch.save or safetensors wrote it, whatever wraps it.
 
     A file without our header is taken for the network, with default options, that has most of its tensor names.
 
+    Args:
+        path: the file.
+        labels: what its classes mean, where the file does not say; 20 classes are LIP's unless told otherwise.
+
     Raises:
-        UsageError: no such file, not a checkpoint, a checkpoint of another network, or of other classes than LIP's.
+        UsageError: no such file, not a checkpoint, a checkpoint of another network, or a label set that does not fit.
     """
-    checkpoint = parse_checkpoint(*read_tensors(path), path)
-    check_classes(checkpoint.network.spec.num_classes, path)
-    return checkpoint
+    return parse_checkpoint(*read_tensors(path), path, labels)
 
 
-def parse_checkpoint(header: str, state: StateDict, path: Path) -> Checkpoint:
-    """The checkpoint of a file that was read already, of any number of classes; see :func:`load_checkpoint`."""
+def parse_checkpoint(header: str, state: StateDict, path: Path, labels: LabelSet | None = None) -> Checkpoint:
+    """The checkpoint of a file that was read already; see :func:`load_checkpoint`."""
+    values = _read_header(header, path) if header else {}
     if header:
-        network, input_size, stretch = _parse(header, path)
+        network, framing = _parse(values, path)
         what = network.kind
     else:
-        network, input_size, stretch = _recognised(state.tensors, path), DEFAULT_INPUT_SIZE, 1.0
+        network, framing = _recognised(state.tensors, path), Framing(DEFAULT_INPUT_SIZE)
         what = f"{network.kind} with default options"
+    meant = _label_set(values, network.spec.num_classes, labels, path)
     _fill(network, state.tensors, path, what)
-    return Checkpoint(network.eval(), input_size, stretch, str(path), state.told)
+    origin = Origin(str(values.get("training_data", "")), str(values.get("licence", "")))
+    return Checkpoint(network.eval(), framing, meant, str(path), state.told, origin)
 
 
-def check_classes(count: int, path: Path) -> None:
-    """See that a checkpoint's network tells LIP's classes apart: no names of others are known.
+def check_classes(count: int, labels: LabelSet, source: str) -> None:
+    """See that a network tells as many classes apart as its label set has.
 
     Raises:
-        UsageError: it tells another number of classes apart.
+        UsageError: it does not; both numbers are named.
     """
-    if count != NUM_CLASSES:
+    if count != len(labels):
         raise UsageError(
-            f"{path} knows {count} classes; trtparse knows the names of LIP's {NUM_CLASSES}.",
-            f"Name a checkpoint that was trained on LIP's {NUM_CLASSES} classes: under other names every result would "
-            "be wrong.",
+            f"{source} tells {count} classes apart, and its label set is {labels}.",
+            "Give --labels the set that it was trained on: under other names every result would be wrong.",
         )
+
+
+def _label_set(values: Mapping[str, Any], count: int, given: LabelSet | None, path: Path) -> LabelSet:
+    """What a checkpoint's classes mean: as it says, else as somebody says, else LIP's where there are 20 of them."""
+    if "label_set" in values:
+        told = LabelSet.from_dict(values["label_set"], str(path))
+        if given is not None:
+            check_same(told, str(path), given, "--labels")
+        check_classes(count, told, str(path))
+        return told
+    lip = label_set("lip")
+    if given is None and count != len(lip):
+        raise UsageError(
+            f"{path} tells {count} classes apart and does not say which.",
+            f"Give --labels the set that it was trained on: one of {', '.join(label_sets())}, or a TOML file.",
+        )
+    meant = lip if given is None else given
+    check_classes(count, meant, str(path))
+    return meant
 
 
 def load_backbone(network: ParsingNetwork, path: Path) -> str:
@@ -186,18 +251,26 @@ def _other_classes(tensors: dict[str, Tensor], network: ParsingNetwork) -> int |
     return counts.pop() if len(counts) == 1 else None
 
 
-def _parse(header: str, path: Path) -> tuple[ParsingNetwork, tuple[int, int], float]:
+def _read_header(header: str, path: Path) -> dict[str, Any]:
     try:
-        values = json.loads(header)
-        if int(values["schema"]) > SCHEMA:
-            raise UsageError(f"{path} was written by a newer version of trtparse.", "Update trtparse.")
+        values = dict(json.loads(header))
+        newer = int(values["schema"]) > SCHEMA
+    except (KeyError, TypeError, ValueError) as error:
+        raise UsageError(f"The header of {path} is damaged: {error}.", "Get the file again.") from error
+    if newer:
+        raise UsageError(f"{path} was written by a newer version of trtparse.", "Update trtparse.")
+    return values
+
+
+def _parse(values: Mapping[str, Any], path: Path) -> tuple[ParsingNetwork, Framing]:
+    try:
         height, width = (int(size) for size in values["input_size"])
         kind, options = str(values["network"]), dict(values["options"])
-        stretch = stretch_told(values)
+        framing = Framing.of_preprocessing((height, width), values)
     except (KeyError, TypeError, ValueError) as error:
         raise UsageError(f"The header of {path} is damaged: {error}.", "Get the file again.") from error
     try:
-        return create_network(kind, options), (height, width), stretch
+        return create_network(kind, options), framing
     except UsageError as error:
         raise UsageError(
             f"{path} holds a network that this trtparse does not know: {error.message}", "Update trtparse."

@@ -10,9 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, overload
 
+from ..data.dataset import LabelMap
 from ..engines.base import Engine
 from ..errors import DataError
+from ..specs.label_set import LabelSet
 from ..storage.files import check_output_folder
+from ..tasks.base import Predictor
 from .index import index_place, writing_index
 from .listing import Listing, list_images
 from .objects import LocalStorage, is_uri
@@ -132,7 +135,7 @@ class ParseResult:
 
 def parse_images(
     paths: Sequence[Path],
-    engine: Engine,
+    predictor: Predictor[LabelMap],
     output: Path,
     spec: ParseSpec = ParseSpec(),
     *,
@@ -148,7 +151,7 @@ def parse_images(
 
     Args:
         paths: files, and folders whose images are taken in the order of their names.
-        engine: what parses them.
+        predictor: what parses them.
         output: a folder; made where it is missing.
         spec: how; the rest of what can be asked for.
         made_by: what the label maps depend on; without it all are made anew.
@@ -166,10 +169,10 @@ def parse_images(
         listing = listing.shard(*spec.shard)
     check_output_folder(output)
     storage = LocalStorage()
-    parser = Parser(engine, made_by, storage, storage, str(output), spec)
+    parser = Parser(predictor, made_by, storage, storage, str(output), spec)
     parser.refuse_others(listing)
-    collected = collect(parser.parse(listing), listing, str(output), spec, progress)
-    return collected.result(output, engine, time.perf_counter() - begin)
+    collected = collect(parser.parse(listing), listing, str(output), spec, predictor.task.spec, progress)
+    return collected.result(output, predictor.engine, time.perf_counter() - begin)
 
 
 @dataclass
@@ -222,6 +225,7 @@ def collect(
     listing: Listing,
     output: str,
     spec: ParseSpec,
+    label_set: LabelSet,
     progress: Progress | None,
 ) -> Collected:
     """Take results as they come, in the order of the listing, and write the index.
@@ -232,7 +236,7 @@ def collect(
     place = None if spec.index is None else index_place(spec.index, spec.shard)
     collected = Collected(ParsedImages(listing, output, spec.overlay), place, listing.left_out)
     # closed here and not when they are collected, so that an error leaves the engine with nothing in flight
-    with contextlib.closing(results), writing_index(place) as index:
+    with contextlib.closing(results), writing_index(place, label_set) as index:
         for position, result in enumerate(results):
             collected.add(position, result)
             index.add(result)

@@ -16,12 +16,11 @@ from typing import Any, Protocol
 
 from ..engines.machine.dependencies import require
 from ..errors import UsageError
-from ..labels import CLASS_NAMES
+from ..specs.label_set import LabelSet
 from ..storage.files import check_output_file, partial_path, write_errors
 from .parser import ImageResult, label_name
 
-COLUMNS = ("image", "labels", "height", "width", *CLASS_NAMES, "skipped")
-"""``labels`` is relative to the output folder; the classes hold pixels; ``skipped`` says why it was."""
+_TEXTS = ("image", "labels", "skipped")
 FORMATS = (".csv", ".parquet")
 _ROWS_AT_ONCE = 10_000
 
@@ -49,12 +48,21 @@ def index_place(path: str, shard: tuple[int, int] | None) -> Path:
     return place if shard is None else place.with_name(f"{place.stem}.{shard[0]}-of-{shard[1]}{place.suffix}")
 
 
+def columns(label_set: LabelSet) -> tuple[str, ...]:
+    """The first row.
+
+    ``labels`` is relative to the output folder; the classes hold pixels; ``skipped`` says why an image was not read.
+    """
+    return ("image", "labels", "height", "width", *label_set.classes, "skipped")
+
+
 @contextlib.contextmanager
-def writing_index(place: Path | None) -> Iterator[Index]:
+def writing_index(place: Path | None, label_set: LabelSet) -> Iterator[Index]:
     """An index that takes its place when the block ends well, and leaves nothing when it does not.
 
     Args:
         place: from :func:`index_place`; rows are dropped where None.
+        label_set: whose classes have columns.
 
     Raises:
         UsageError: it cannot be written.
@@ -67,7 +75,7 @@ def writing_index(place: Path | None) -> Iterator[Index]:
     partial = partial_path(place)
     kind = _ParquetIndex if place.suffix.lower() == ".parquet" else _CsvIndex
     try:
-        index = kind(partial, place)
+        index = kind(partial, place, columns(label_set))
         try:
             yield index
         finally:
@@ -78,9 +86,9 @@ def writing_index(place: Path | None) -> Iterator[Index]:
         partial.unlink(missing_ok=True)
 
 
-def _row(result: ImageResult) -> list[Value]:
+def _row(result: ImageResult, columns: int) -> list[Value]:
     height, width = result.size or (None, None)
-    pixels = result.pixels or (None,) * len(CLASS_NAMES)
+    pixels = result.pixels or (None,) * (columns - 5)
     labels = label_name(result.name) if result.size else None
     return [result.path, labels, height, width, *pixels, result.skipped or None]
 
@@ -91,16 +99,16 @@ class _NoIndex:
 
 
 class _CsvIndex:
-    def __init__(self, partial: Path, place: Path) -> None:
-        self._place = place
+    def __init__(self, partial: Path, place: Path, columns: tuple[str, ...]) -> None:
+        self._place, self._columns = place, len(columns)
         with write_errors(place):
             # by whole lines; a file name that is no text is written as the bytes that it is
             self._file = partial.open("w", 1, encoding="utf-8", errors="surrogateescape", newline="")
         self._rows = csv.writer(self._file, lineterminator="\n")
-        self._write(list(COLUMNS))
+        self._write(list(columns))
 
     def add(self, result: ImageResult) -> None:
-        self._write(_row(result))
+        self._write(_row(result, self._columns))
 
     def _write(self, row: list[Value]) -> None:
         with write_errors(self._place):
@@ -112,26 +120,25 @@ class _CsvIndex:
 
 
 class _ParquetIndex:
-    def __init__(self, partial: Path, place: Path) -> None:
-        self._place = place
+    def __init__(self, partial: Path, place: Path, columns: tuple[str, ...]) -> None:
+        self._place, self._columns = place, len(columns)
         self._arrow = require("pyarrow")
         parquet = importlib.import_module("pyarrow.parquet")
         text, number = self._arrow.string(), self._arrow.int32()
-        texts = ("image", "labels", "skipped")
-        self._schema = self._arrow.schema([(name, text if name in texts else number) for name in COLUMNS])
+        self._schema = self._arrow.schema([(name, text if name in _TEXTS else number) for name in columns])
         self._rows: list[list[Value]] = []
         with write_errors(place):
             self._writer: Any = parquet.ParquetWriter(str(partial), self._schema)
 
     def add(self, result: ImageResult) -> None:
-        row = _row(result)
+        row = _row(result, self._columns)
         # Parquet's texts are UTF-8, which a file name need not be
         self._rows.append([_text(value) if isinstance(value, str) else value for value in row])
         if len(self._rows) == _ROWS_AT_ONCE:
             self._flush()
 
     def _flush(self) -> None:
-        columns = list(zip(*self._rows)) or [()] * len(COLUMNS)
+        columns = list(zip(*self._rows)) or [()] * self._columns
         arrays = [self._arrow.array(column, field.type) for column, field in zip(columns, self._schema)]
         with write_errors(self._place):
             self._writer.write_table(self._arrow.Table.from_arrays(arrays, schema=self._schema))

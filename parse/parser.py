@@ -18,9 +18,10 @@ import numpy as np
 from ..data.dataset import Image, LabelMap
 from ..data.images import decode_image
 from ..data.letterbox import Letterbox
-from ..engines.base import Engine, Ticket
+from ..engines.base import Ticket
 from ..errors import DataError, FileNameError
 from ..storage.files import fitting_name
+from ..tasks.base import Predictor
 from ..tasks.parsing.draw import draw
 from ..tasks.parsing.metrics import pixels_of_classes
 from .listing import NamedImage
@@ -109,7 +110,7 @@ class Parser:
     """Parses photographs in order, reading ahead while the engine works.
 
     Args:
-        engine: fed ``engine.batch`` images at a time, one where that is None.
+        predictor: its engine is fed ``engine.batch`` images at a time, one where that is None.
         made_by: what label maps depend on; None makes all of them anew, without a record.
         source: where photographs are.
         results: where label maps and overlays go.
@@ -119,14 +120,15 @@ class Parser:
 
     def __init__(
         self,
-        engine: Engine,
+        predictor: Predictor[LabelMap],
         made_by: MadeBy | None,
         source: Storage,
         results: Storage,
         output: str,
         spec: ParseSpec,
     ) -> None:
-        self._engine, self._made_by, self._spec = engine, made_by, spec
+        self._predictor, self._made_by, self._spec = predictor, made_by, spec
+        self._engine, self._label_set = predictor.engine, predictor.task.spec
         self._source, self._results, self._output = source, results, output
 
     def parse(self, images: Iterable[NamedImage]) -> Generator[ImageResult, None, None]:
@@ -151,7 +153,7 @@ class Parser:
                 for ticket, _ in flying:  # only on an error: leave the engine as it was found
                     with contextlib.suppress(Exception):
                         if ticket is not None:
-                            self._engine.collect(ticket)
+                            self._predictor.collect(ticket)
 
     def refuse_others(self, images: Iterable[NamedImage]) -> None:
         """Look at the first result that is there, before any work is done: see that it is of this engine.
@@ -166,7 +168,7 @@ class Parser:
         for named in islice(images, _PROBED):
             path = label_path(self._output, named.name)
             if self._results.size(path):
-                find_labels(self._results.read(path), self._made_by, "", path)
+                find_labels(self._results.read(path), self._label_set, self._made_by, "", path)
                 return
 
     def _look(self, named: NamedImage) -> _Looked:
@@ -182,7 +184,7 @@ class Parser:
             if self._spec.strict:
                 raise
             return _Looked(named, ImageResult(named.path, named.name, skipped=error.message))
-        box = self._engine.letterbox((image.shape[0], image.shape[1]))
+        box = self._predictor.letterbox((image.shape[0], image.shape[1]))
         return _Looked(named, None, image, box, hashed)
 
     def _find(self, named: NamedImage, hashed: str) -> LabelMap | None:
@@ -190,14 +192,14 @@ class Parser:
         path = label_path(self._output, named.name)
         if self._made_by is None or self._spec.overwrite or not self._results.size(path):
             return None
-        labels = find_labels(self._results.read(path), self._made_by, hashed, path)
+        labels = find_labels(self._results.read(path), self._label_set, self._made_by, hashed, path)
         if self._spec.overlay and not self._results.size(overlay_path(self._output, named.name)):
             return None
         return labels
 
     def _settled(self, named: NamedImage, labels: LabelMap, *, made: bool) -> ImageResult:
         path = label_path(self._output, named.name)
-        pixels = pixels_of_classes(labels, path) if self._spec.index is not None else None
+        pixels = pixels_of_classes(labels, self._label_set, path) if self._spec.index is not None else None
         return ImageResult(named.path, named.name, made, "", (labels.shape[0], labels.shape[1]), pixels)
 
     def _batches(self, looked: Iterable[_Looked]) -> Iterator[list[_Looked]]:
@@ -223,16 +225,16 @@ class Parser:
             assert item.image is not None
             assert item.box is not None
             item.box.apply(item.image, out=frames[index])
-        return self._engine.submit(frames)
+        return self._predictor.submit(frames)
 
     def _collect(self, ticket: Ticket | None, batch: list[_Looked]) -> Iterator[ImageResult]:
-        label_maps = iter(() if ticket is None else self._engine.collect(ticket))
+        label_maps = iter(() if ticket is None else self._predictor.collect(ticket))
         for item in batch:
             if item.settled is not None:
                 yield item.settled
                 continue
             assert item.box is not None
-            labels = item.box.restore(next(label_maps))
+            labels = self._predictor.task.restore(next(label_maps), item.box)
             try:
                 note = self._write(item, labels)
             except FileNameError as error:
@@ -249,11 +251,11 @@ class Parser:
         if self._spec.overlay:
             assert item.image is not None
             assert item.box is not None
-            drawn, note = _as_jpeg_takes_it(draw(item.image, labels, cell=item.box.cell), overlay)
+            drawn, note = _as_jpeg_takes_it(draw(item.image, labels, self._label_set, cell=item.box.cell), overlay)
             self._results.write(overlay, _jpeg(drawn))
         elif self._results.size(path):  # what is made again had an overlay perhaps, which would outlive it
             self._results.remove(overlay)
-        self._results.write(path, label_png(labels, self._made_by, item.digest))
+        self._results.write(path, label_png(labels, self._label_set, self._made_by, item.digest))
         return note
 
 

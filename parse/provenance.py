@@ -19,7 +19,8 @@ from ..data.images import png_chunks
 from ..engines import Bundle, Engine
 from ..engines.bundle import GRAPHS, WEIGHTS_NAME
 from ..errors import DataError, UsageError
-from ..tasks.parsing.draw import LABEL_PNG_KIND, LABEL_PNG_PALETTE, encode_label_png
+from ..specs.label_set import LabelSet
+from ..tasks.parsing.draw import LABEL_PNG_KIND, encode_label_png, label_png_palette
 
 _KEYWORD = b"trtparse\x00"
 _IN_THE_ORDER_TOLD = ("target", "precision", "input_size", "graph", "method")
@@ -57,27 +58,31 @@ class MadeBy:
         return cls(bundle.manifest.files[name], engine.target, engine.precision, engine.input_size)
 
 
-def label_png(labels: LabelMap, made_by: MadeBy | None, photograph: str) -> bytes:
+def label_png(labels: LabelMap, label_set: LabelSet, made_by: MadeBy | None, photograph: str) -> bytes:
     """A label map as a PNG with its record; without one where ``made_by`` is None.
 
     Args:
+        labels: (H, W) uint8.
+        label_set: what the ids mean.
+        made_by: what it depends on.
         photograph: sha256 of the file.
     """
     if made_by is None:
-        return encode_label_png(labels)
+        return encode_label_png(labels, label_set)
     record = json.dumps(_record(made_by, photograph), sort_keys=True, separators=(",", ":"))
-    return encode_label_png(labels, _KEYWORD + record.encode("ascii"))
+    return encode_label_png(labels, label_set, _KEYWORD + record.encode("ascii"))
 
 
 def _record(made_by: MadeBy, photograph: str) -> dict[str, Any]:
     return {**asdict(made_by), "input_size": list(made_by.input_size), "photograph": photograph}
 
 
-def find_labels(data: bytes, made_by: MadeBy, photograph: str, path: str) -> LabelMap | None:
+def find_labels(data: bytes, label_set: LabelSet, made_by: MadeBy, photograph: str, path: str) -> LabelMap | None:
     """The label map in a file that is there already, if it is what would be made now.
 
     Args:
         data: the file.
+        label_set: what its ids have to mean.
         photograph: sha256 of the photograph.
         path: for messages.
 
@@ -122,7 +127,8 @@ def find_labels(data: bytes, made_by: MadeBy, photograph: str, path: str) -> Lab
     if unpacked.size != size[0] * (size[1] + 1):
         return None
     lines = unpacked.reshape(size[0], size[1] + 1)
-    return None if lines[:, 0].any() or header != LABEL_PNG_KIND or palette != LABEL_PNG_PALETTE else lines[:, 1:]
+    packed_by_us = header == LABEL_PNG_KIND and palette == label_png_palette(label_set) and not lines[:, 0].any()
+    return lines[:, 1:] if packed_by_us else None
 
 
 def _short(value: Any) -> str:

@@ -26,11 +26,12 @@ from typing import Any
 
 import cv2
 
-from ..engines import Engine
+from ..data.dataset import LabelMap
 from ..engines.machine.dependencies import require
 from ..errors import MachineError, TrtparseError, UsageError
 from ..storage.files import check_output_folder
 from ..storage.interrupts import kept_handlers
+from ..tasks.base import Predictor
 from .images import ParseResult, Progress, collect
 from .index import index_place
 from .listing import Listing, NamedImage, Naming, image_files, list_images
@@ -41,7 +42,7 @@ from .provenance import MadeBy
 LOCAL = "local"
 """The address that starts a Ray of its own on this machine, for this one job."""
 
-OpenEngine = Callable[[], tuple[Engine, MadeBy | None]]
+OpenPredictor = Callable[[], tuple[Predictor[LabelMap], MadeBy | None]]
 """Opens an engine where it is called; it travels to the workers."""
 
 _AT_ONCE = 64  # photographs that a worker is given: what is given again when it is killed
@@ -62,7 +63,7 @@ _PRIVATE = {
 
 def parse_on_ray(
     paths: Sequence[str],
-    open_engine: OpenEngine,
+    open_predictor: OpenPredictor,
     output: str,
     spec: ParseSpec = ParseSpec(),
     *,
@@ -75,7 +76,7 @@ def parse_on_ray(
 
     Args:
         paths: files and folders that every worker can read, or URIs of one kind.
-        open_engine: called once here, for its errors, and once in every worker.
+        open_predictor: called once here, for its errors, and once in every worker.
         output: a folder that every worker can write to, or a URI.
         spec: how; the index is written here.
         address: of the cluster, or ``local``. A Ray that this process uses already is taken as it is.
@@ -97,14 +98,14 @@ def parse_on_ray(
         index_place(spec.index, spec.shard)
     if spec.shard is not None:
         listing = listing.shard(*spec.shard)
-    engine, made_by = open_engine()
-    with engine:
-        Parser(engine, made_by, source, results, output, spec).refuse_others(listing)
-    job = _Job(open_engine, made_by, source, results, output, spec, threads)
+    predictor, made_by = open_predictor()
+    with predictor:
+        Parser(predictor, made_by, source, results, output, spec).refuse_others(listing)
+    job = _Job(open_predictor, made_by, source, results, output, spec, threads)
     with ray_cluster(address, workers, threads) as size:
-        collected = collect(_results(job, listing, size), listing, output, spec, progress)
+        collected = collect(_results(job, listing, size), listing, output, spec, predictor.task.spec, progress)
     place = output if is_uri(output) else Path(output)
-    return collected.result(place, engine, time.perf_counter() - begin)
+    return collected.result(place, predictor.engine, time.perf_counter() - begin)
 
 
 def _list(paths: Sequence[str], output: str, spec: ParseSpec) -> tuple[ArrowStorage, Listing]:
@@ -215,7 +216,7 @@ def _quiet_stderr() -> Iterator[None]:
 class _Job:
     """Everything that a worker needs."""
 
-    open_engine: OpenEngine
+    open_predictor: OpenPredictor
     made_by: MadeBy | None
     source: ArrowStorage
     results: ArrowStorage
@@ -234,13 +235,13 @@ class _Worker:
         cv2.setNumThreads(job.threads)
         self._parser: Parser | None = None
         try:
-            engine, made_by = job.open_engine()
+            predictor, made_by = job.open_predictor()
             if made_by != job.made_by:
                 raise MachineError(
                     f"A worker has another bundle than this machine: {made_by}, not {job.made_by}.",
                     "Copy the bundle to every machine, or to a disk that all of them share.",
                 )
-            self._parser = Parser(engine, made_by, job.source, job.results, job.output, job.spec)
+            self._parser = Parser(predictor, made_by, job.source, job.results, job.output, job.spec)
         except TrtparseError as error:
             self._error = error
 

@@ -212,6 +212,24 @@ def read_label_set(path: Path) -> LabelSet:
     return LabelSet.from_dict(_by_columns(values), str(path))
 
 
+def told_label_set(told: Any, source: str) -> LabelSet:
+    """The label set that a file tells of itself.
+
+    Args:
+        told: its document; or the names of its classes alone, as files of older versions have them, which were LIP's.
+        source: the file, for messages.
+
+    Raises:
+        UsageError: no label set, or the names of another than LIP's.
+    """
+    if isinstance(told, Mapping):
+        return LabelSet.from_dict(told, source)
+    lip = label_set("lip")
+    if not isinstance(told, (list, tuple)) or tuple(told) != lip.classes:
+        raise UsageError(f"{source} tells no label set that is known.", "Build it again, with --labels.")
+    return lip
+
+
 def check_same(one: LabelSet, whose: str, other: LabelSet, whose_other: str) -> None:
     """See that two things speak of the same classes, before they are compared, taught or mixed.
 

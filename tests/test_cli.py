@@ -29,7 +29,11 @@ from trtparse.engines import Bundle, open_bundle
 from trtparse.engines.base import Engine, Frames
 from trtparse.engines.bundle import CALIBRATION_NAME, GRAPHS, WEIGHTS_NAME
 from trtparse.errors import UsageError
+from trtparse.specs.framing import Framing
+from trtparse.specs.label_set import label_set
 from trtparse.storage.interrupts import SIGNALS
+
+LIP = label_set("lip")
 
 COMMANDS = tuple(cli.COMMANDS)
 CLI = (sys.executable, "-m", "trtparse.cli")
@@ -137,7 +141,7 @@ def small_graph() -> onnx.ModelProto:
     from trtparse.trt_builder.export import export_onnx
 
     loaded = load_checkpoint(DEFAULT_WEIGHTS)
-    return export_onnx(loaded.network, (64, 64), loaded.stretch, batch=1, logits=False)
+    return export_onnx(loaded.network, Framing((64, 64), loaded.stretch), LIP, batch=1, logits=False)
 
 
 @pytest.fixture

@@ -27,12 +27,11 @@ from ..engines.bundle import CALIBRATION_NAME, GRAPHS, Bundle, Manifest, finish,
 from ..engines.cpu import CpuEngine
 from ..errors import DataError
 from ..graphs.half import to_half
-from ..graphs.index import property_of
-from ..labels import CLASS_NAMES
+from ..graphs.interface import named
+from ..specs.label_set import LabelSet
 from ..storage.files import replace_bytes
 from ..validation.result import ValidationResult, measured_accuracy
 from ..validation.validate import validate
-from .onnx_source import named
 from .parity import PARITY_IMAGES, compare, save_parity
 from .source import Source, open_source
 
@@ -55,6 +54,7 @@ class BuildSpec:
         precision: ``fp32``, ``fp16`` or ``int8``; each includes those before it.
         input_size: (height, width); None takes the checkpoint's.
         stretch: how far images' shapes are changed to fill it; None takes the checkpoint's.
+        labels: what the classes mean, where the source does not say so itself.
         batch: frames per call, None for any number.
         logits: give the graphs a second output.
         calibration_images: how many to use of the dataset.
@@ -70,6 +70,7 @@ class BuildSpec:
     precision: str = "int8"
     input_size: tuple[int, int] | None = None
     stretch: float | None = None
+    labels: LabelSet | None = None
     batch: int | None = 1
     logits: bool = False
     calibration_images: int = 256
@@ -142,6 +143,7 @@ def build_bundle(
             spec.batch,
             logits=spec.logits,
             int8=spec.precision == "int8",
+            labels=spec.labels,
         )
         if source.told:
             listener.stage(source.told)
@@ -187,11 +189,10 @@ def build_bundle(
             task="parsing",
             network=source.network,
             options=source.options,
-            labels=CLASS_NAMES,
-            input_size=source.input_size,
+            label_set=source.label_set,
+            framing=source.framing,
             batch=source.batch,
             precisions=tuple(name for name in ("fp32", "fp16", "int8") if name in graphs),
-            preprocessing=json.loads(property_of(graphs["fp32"], "preprocessing") or '{"where": "in the graph"}'),
             parity=parity,
             calibration={} if made is None else _calibration_summary(made, validated=result is not None),
             versions=_versions(),
@@ -207,7 +208,7 @@ def _equalised(
 ) -> onnx.ModelProto:
     """The graph that computes the same and is easier on INT8; all graphs of the bundle are made of it."""
     indices = selection.indices[:CORRECTED_ON]
-    found = letterboxed(dataset, indices, source.input_size, source.stretch, strict=spec.strict)
+    found = letterboxed(dataset, indices, source.framing.input_size, source.framing.stretch, strict=spec.strict)
     frames = (frame for _, frame in found)
     return equalise(
         source.model, frames, threads=spec.threads, progress=lambda done: listener.progress(done, len(indices))

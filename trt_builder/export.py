@@ -16,11 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from .. import __version__
-from ..data.stretch import STRETCH_KEY
 from ..errors import BuildError
-from ..labels import CLASS_NAMES
 from ..networks.network import ParsingNetwork
 from ..networks.preprocessing import MEAN_RGB, STD_RGB
+from ..specs.framing import Framing
+from ..specs.label_set import LabelSet
 from .opset import OPSET
 
 
@@ -56,8 +56,8 @@ class ParsingGraph(nn.Module):
 
 def export_onnx(
     network: ParsingNetwork,
-    input_size: tuple[int, int],
-    stretch: float = 1.0,
+    framing: Framing,
+    label_set: LabelSet,
     *,
     batch: int | None = 1,
     logits: bool = False,
@@ -66,8 +66,9 @@ def export_onnx(
 
     Args:
         network: any mode, any device; left as it is.
-        input_size: (height, width), each at least 64.
-        stretch: of the images; the graph's metadata tells it to whoever makes the frames.
+        framing: how it sees images, each side of its input at least 64; the graph's metadata tells it to whoever makes
+            the frames.
+        label_set: what its classes mean; in the metadata as well.
         batch: frames per call, or None for any number.
         logits: also output the (N, 20, H, W) float logits.
 
@@ -80,7 +81,7 @@ def export_onnx(
     """
     graph = ParsingGraph(network, logits).to("cpu")
     # Two frames where the batch is free: the exporter takes a dimension of 1 for a constant.
-    frames = torch.zeros((batch or 2, *input_size, 3), dtype=torch.uint8)
+    frames = torch.zeros((batch or 2, *framing.input_size, 3), dtype=torch.uint8)
     names = ["labels", "logits"] if logits else ["labels"]
     dynamic = None if batch else {"frames": {0: torch.export.Dim("batch")}}
     try:
@@ -97,15 +98,15 @@ def export_onnx(
             )
             assert program is not None
             model: onnx.ModelProto = onnxslim.slim(program.model_proto)
-        _describe(model, input_size, stretch)
+        _describe(model, framing, label_set)
         onnx.checker.check_model(model, full_check=True)
     except (RuntimeError, ValueError, onnx.checker.ValidationError) as error:
         raise BuildError(f"The network cannot be exported to ONNX: {error}") from error
-    _check_interface(model, input_size, batch)
+    _check_interface(model, framing.input_size, batch)
     return model
 
 
-def _describe(model: onnx.ModelProto, input_size: tuple[int, int], stretch: float) -> None:
+def _describe(model: onnx.ModelProto, framing: Framing, label_set: LabelSet) -> None:
     """Replace the exporter's bookkeeping, which names files of the machine it ran on, by our own."""
     for node in model.graph.node:
         del node.metadata_props[:]
@@ -121,18 +122,9 @@ def _describe(model: onnx.ModelProto, input_size: tuple[int, int], stretch: floa
     model.producer_name, model.producer_version = "trtparse", __version__
     properties = {
         "task": "parsing",
-        "labels": json.dumps(CLASS_NAMES),
-        "input_size": json.dumps(list(input_size)),
-        "preprocessing": json.dumps(
-            {
-                "frames": "NHWC uint8 BGR",
-                STRETCH_KEY: stretch,
-                "order": "RGB",
-                "mean": MEAN_RGB,
-                "std": STD_RGB,
-                "where": "in the graph",
-            }
-        ),
+        "label_set": json.dumps(label_set.to_dict()),
+        "input_size": json.dumps(list(framing.input_size)),
+        "preprocessing": json.dumps(framing.preprocessing()),
         "trtparse": __version__,
     }
     onnx.helper.set_model_props(model, properties)

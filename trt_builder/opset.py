@@ -23,9 +23,9 @@ from ..calibration.ranges import RangeCollector, Ranges
 from ..errors import TrtparseError, UsageError
 from ..graphs.half import to_half
 from ..graphs.index import fresh_graph_copy
+from ..graphs.interface import STANDARD_DOMAINS, find_argmax
 from ..graphs.observe import input_size_of
 from ..graphs.simulated import simulated_graph
-from .onnx_source import STANDARD_DOMAINS, find_argmax
 
 OPSET = 20
 """Of what is exported, and what older graphs are raised to."""

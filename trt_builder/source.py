@@ -1,7 +1,8 @@
-"""What a bundle is built from: a checkpoint, or an FP32 graph where PyTorch is not at hand."""
+"""What a bundle is built from: a checkpoint, or a graph where PyTorch is not at hand."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,13 +10,19 @@ from typing import Any
 
 import onnx
 
+from .. import __version__
+from ..calibration.quantise.lint import check as check_int8
 from ..engines.base import Engine
-from ..engines.bundle import WEIGHTS_NAME
+from ..engines.bundle import GRAPHS, WEIGHTS_NAME, Bundle, Manifest, finish, writing
 from ..engines.cpu import CpuEngine
 from ..engines.machine.dependencies import require
 from ..errors import UsageError
-from ..graphs.observe import stretch_of
-from .onnx_source import check_interface, graph_precision, read_onnx
+from ..graphs.half import to_half
+from ..graphs.index import property_of
+from ..graphs.interface import check_interface, framing_of, graph_precision, label_set_of, named, read_onnx
+from ..specs.framing import Framing
+from ..specs.label_set import LabelSet
+from ..storage.files import replace_bytes
 
 
 @dataclass(frozen=True)
@@ -25,8 +32,8 @@ class Source:
     Args:
         model: FP32.
         network, options: what it is.
-        input_size: (height, width) of the frames.
-        stretch: of the images in them.
+        framing: how images become its frames.
+        label_set: what its classes mean.
         batch: frames per call, None for any number.
         reference: what the reference is called.
         open_reference: opens it, with a number of threads.
@@ -37,8 +44,8 @@ class Source:
     model: onnx.ModelProto
     network: str
     options: dict[str, Any]
-    input_size: tuple[int, int]
-    stretch: float
+    framing: Framing
+    label_set: LabelSet
     batch: int | None
     reference: str
     open_reference: Callable[[int], Engine]
@@ -54,6 +61,7 @@ def open_source(
     *,
     logits: bool,
     int8: bool = False,
+    labels: LabelSet | None = None,
 ) -> Source:
     """Export a checkpoint, or read an FP32 graph.
 
@@ -65,6 +73,7 @@ def open_source(
         batch: frames per call, None for any number.
         logits: give the graph a second output.
         int8: INT8 is to be made of it; an ONNX file is brought to what that needs.
+        labels: what its classes mean, where it does not say so itself.
 
     Raises:
         UsageError: no such file, or one that cannot be used.
@@ -72,35 +81,42 @@ def open_source(
         MachineError: a checkpoint without PyTorch.
     """
     if path.suffix.lower() == ".onnx":
-        return _of_graph(path, int8=int8)
+        return _of_graph(path, labels, int8=int8)
     for package in ("torch", "safetensors", "onnxslim"):
         require(package)
     from ..engines.reference import PyTorchEngine
     from ..networks.checkpoint import load_checkpoint, save_checkpoint
     from .export import export_onnx
 
-    checkpoint = load_checkpoint(path)
-    network, size = checkpoint.network, input_size or checkpoint.input_size
-    shapes = stretch or checkpoint.stretch
+    checkpoint = load_checkpoint(path, labels)
+    network = checkpoint.network
+    framing = checkpoint.framing.resized(input_size or checkpoint.input_size)
+    framing = framing.stretched(stretch or checkpoint.stretch)
     return Source(
-        model=export_onnx(network, size, shapes, batch=batch, logits=logits),
+        model=export_onnx(network, framing, checkpoint.label_set, batch=batch, logits=logits),
         network=network.kind,
         options=network.spec.to_dict(),
-        input_size=size,
-        stretch=shapes,
+        framing=framing,
+        label_set=checkpoint.label_set,
         batch=batch,
         reference="PyTorch",
-        open_reference=lambda threads: PyTorchEngine(network, size, shapes, threads=threads),
+        open_reference=lambda threads: PyTorchEngine(network, framing.input_size, framing.stretch, threads=threads),
         save_weights=lambda folder: save_checkpoint(
-            network, folder / WEIGHTS_NAME, checkpoint.input_size, shapes, lossless=True
+            network,
+            folder / WEIGHTS_NAME,
+            checkpoint.framing.stretched(framing.stretch),
+            checkpoint.label_set,
+            lossless=True,
+            origin=checkpoint.origin,
         ),
         told=checkpoint.told,
     )
 
 
-def _of_graph(path: Path, *, int8: bool) -> Source:
+def _of_graph(path: Path, labels: LabelSet | None, *, int8: bool) -> Source:
     model = read_onnx(path)
     batch, input_size = check_interface(model, path)
+    label_set = label_set_of(model, labels, path)
     precision = graph_precision(model)
     if precision != "fp32":
         raise UsageError(
@@ -115,10 +131,63 @@ def _of_graph(path: Path, *, int8: bool) -> Source:
         model=model,
         network="onnx",
         options={"source": path.name, "producer": model.producer_name or "unknown"},
-        input_size=input_size,
-        stretch=stretch_of(model),
+        framing=framing_of(model, input_size),
+        label_set=label_set,
         batch=batch,
         reference="the FP32 graph",
         open_reference=lambda threads: CpuEngine(path, "fp32", threads=threads),
         save_weights=lambda folder: None,
     )
+
+
+def bundle_of_onnx(path: Path, output: Path, precision: str | None = None, labels: LabelSet | None = None) -> Bundle:
+    """Check an ONNX file and make a bundle of it.
+
+    Args:
+        path: the file; weights that lie in other files beside it are taken in.
+        output: the bundle's folder; an older bundle there is replaced when the new one is whole.
+        precision: to be built from it, None for the file's own. FP16 is made of an FP32 graph; INT8 has to be in the
+            file, because it takes calibration.
+        labels: what its classes mean, where the file does not say.
+
+    Returns:
+        The bundle: no weights, no parity; its INT8 graph has no form for the CPU runtime.
+
+    Raises:
+        UsageError: not an ONNX file, other inputs and outputs, or INT8 asked of a graph without Q/DQ.
+        BuildError: a graph that breaks a rule of INT8, or cannot be typed in FP16.
+    """
+    model = read_onnx(path)
+    batch, input_size = check_interface(model, path)
+    own = graph_precision(model)
+    if precision == "int8" and own != "int8":
+        raise UsageError(
+            f"{path} is {own}: it holds no QuantizeLinear, and INT8 without calibration is worth nothing.",
+            "Build from the checkpoint, which calibrates: trtparse build CHECKPOINT --int8 --data FOLDER",
+        )
+    if precision == "fp32" and own != "fp32":
+        raise UsageError(f"{path} is {own}, from which FP32 cannot be had back.", f"Give --{own}.")
+    if own == "int8":
+        check_int8(model)
+    graphs = {own: named(own, model)}
+    if precision == "fp16" and own == "fp32":
+        graphs["fp16"] = named("fp16", to_half(model))
+    if precision == "fp16" and own == "int8":
+        raise UsageError(f"{path} is int8, from which FP16 alone cannot be had back.", "Give --int8.")
+    manifest = Manifest(
+        task="parsing",
+        network=property_of(model, "network") or "onnx",
+        options={"source": path.name, "producer": model.producer_name or "unknown"},
+        label_set=label_set_of(model, labels, path),
+        framing=framing_of(model, input_size),
+        batch=batch,
+        precisions=tuple(name for name in ("fp32", "fp16", "int8") if name in graphs),
+        parity={},
+        calibration={},
+        versions={"trtparse": __version__, "python": sys.version.split()[0], "onnx": onnx.__version__},
+    )
+    with writing(output) as folder:
+        for name, graph in graphs.items():
+            replace_bytes(folder / GRAPHS[name], graph.SerializeToString(deterministic=True))
+        manifest = finish(folder, manifest)
+    return Bundle(output, manifest)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from ...data.dataset import Image, LabelMap
 from ...data.letterbox import Letterbox
-from ...engines.base import Engine
+from ...tasks.base import Predictor
 from ...tasks.people.person import Person
 
 _MARGIN = 0.08  # of a box's sides, around it: a detector's box cuts hands and feet off, LIP's crops do not
@@ -35,24 +36,24 @@ class Crop:
     person: Person | None = None
 
     @classmethod
-    def whole(cls, frame_size: tuple[int, int], engine: Engine) -> Crop:
+    def whole(cls, frame_size: tuple[int, int], predictor: Predictor[Any]) -> Crop:
         """All of a frame of (height, width)."""
-        return cls(0, 0, engine.letterbox(frame_size))
+        return cls(0, 0, predictor.letterbox(frame_size))
 
     @classmethod
-    def around(cls, person: Person, frame_size: tuple[int, int], engine: Engine) -> Crop:
+    def around(cls, person: Person, frame_size: tuple[int, int], predictor: Predictor[Any]) -> Crop:
         """A person's box with a margin, as far as it lies in the frame.
 
         Args:
             person: may lie outside of the frame, wholly or in part.
             frame_size: (height, width).
-            engine: that will see it.
+            predictor: that will see it.
         """
         left, top, right, bottom = person.box
         beside, above = _MARGIN * (right - left), _MARGIN * (bottom - top)
         top, bottom = _inside(top - above, bottom + above, frame_size[0])
         left, right = _inside(left - beside, right + beside, frame_size[1])
-        return cls(top, left, engine.letterbox((bottom - top, right - left)), person)
+        return cls(top, left, predictor.letterbox((bottom - top, right - left)), person)
 
     @property
     def size(self) -> tuple[int, int]:

@@ -35,6 +35,7 @@ from numpy.typing import NDArray
 from ...data.dataset import LabelMap
 from ...errors import DataError, UsageError
 from ...labels import CLASS_NAMES, NUM_CLASSES
+from ...specs.label_set import LabelSet
 
 Counts = NDArray[np.int64]
 """(20, 20) int64: pixels, true class by predicted class."""
@@ -44,11 +45,12 @@ AnyScores = TypeVar("AnyScores", bound="Scores")
 _COUNTED_AT_ONCE = 1 << 20  # NumPy counts in 8 bytes per pixel
 
 
-def pixels_of_classes(labels: LabelMap, told: str = "The label map") -> tuple[int, ...]:
+def pixels_of_classes(labels: LabelMap, label_set: LabelSet, told: str = "The label map") -> tuple[int, ...]:
     """Pixels of each class; every pixel is counted.
 
     Args:
         labels: (H, W) uint8.
+        label_set: what the ids mean.
         told: what they are, for messages.
 
     Raises:
@@ -58,12 +60,12 @@ def pixels_of_classes(labels: LabelMap, told: str = "The label map") -> tuple[in
     rows = max(1, _COUNTED_AT_ONCE // labels.shape[1])
     for top in range(0, labels.shape[0], rows):
         counts += np.bincount(labels[top : top + rows].ravel(), minlength=256)
-    if counts[NUM_CLASSES:].any():
+    if counts[len(label_set) :].any():
         raise UsageError(
-            f"{told} holds the id {int(np.flatnonzero(counts)[-1])}; LIP-20 ends at {NUM_CLASSES - 1}.",
-            "Make the label maps again with --overwrite, by a network with LIP's classes.",
+            f"{told} holds the id {int(np.flatnonzero(counts)[-1])}; {label_set.name} ends at {len(label_set) - 1}.",
+            f"Make the label maps again with --overwrite, by a network with the classes of {label_set.name}.",
         )
-    return tuple(int(count) for count in counts[:NUM_CLASSES])
+    return tuple(int(count) for count in counts[: len(label_set)])
 
 
 def count_pixels(truth: LabelMap, prediction: LabelMap) -> Counts:

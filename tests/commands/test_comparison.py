@@ -22,7 +22,8 @@ from trtparse.engines import Bundle, open_bundle
 from trtparse.engines.base import Engine, Frames, LabelMaps
 from trtparse.engines.bundle import GRAPHS, Manifest, add_accuracy, finish, writing
 from trtparse.errors import UsageError
-from trtparse.labels import CLASS_NAMES
+from trtparse.specs.framing import Framing
+from trtparse.tests.predicting import LIP
 from trtparse.validation.result import ValidationResult
 
 SIZE = (64, 48)
@@ -100,11 +101,10 @@ def write_bundle(path: Path, spoilt_rows: int) -> Path:
         task="parsing",
         network="painted",
         options={},
-        labels=CLASS_NAMES,
-        input_size=SIZE,
+        label_set=LIP,
+        framing=Framing(SIZE),
         batch=1,
         precisions=("fp32", "fp16", "int8"),
-        preprocessing={},
         parity={},
         calibration={},
         versions={},

@@ -14,7 +14,7 @@ import pytest
 
 from trtparse.demo.people.boxes import Detections
 from trtparse.engines import Bundle
-from trtparse.labels import CLASS_NAMES
+from trtparse.tests.predicting import LIP
 
 Run = Callable[..., tuple[int, str, str]]
 Demo = Callable[..., tuple[int, str, str]]
@@ -74,7 +74,7 @@ def test_records_are_written_and_no_video_beside_them(demo: Demo, pictures: Path
     assert [line["frame"] for line in lines] == list(range(5))
     labels = cv2.imread("labels/frame-000002.png", cv2.IMREAD_UNCHANGED)
     assert sum(lines[2]["pixels"].values()) == 64 * 48
-    assert set(lines[2]["pixels"]) <= set(CLASS_NAMES)
+    assert set(lines[2]["pixels"]) <= set(LIP.classes)
     assert labels is not None
     assert "Flicker: " in out
 

@@ -12,8 +12,8 @@ from rich.console import Console
 
 from trtparse.commands.terminal import Terminal, show_validation
 from trtparse.commands.validation_table import render
-from trtparse.labels import CLASS_NAMES
 from trtparse.tasks.parsing.intervals import ClassLoss, Loss
+from trtparse.tests.predicting import LIP
 from trtparse.validation.result import ValidationResult
 
 MadeUp = Callable[..., ValidationResult]
@@ -46,7 +46,7 @@ class TestOneEngine:
     @pytest.mark.parametrize("labelled", [True, False])
     def test_has_every_class_and_fits(self, width: int, labelled: bool, made_up: MadeUp) -> None:
         lines = [line for line in printed(made_up(labelled=labelled), width) if "class does" not in line]
-        for name in CLASS_NAMES:
+        for name in LIP.classes:
             assert row(lines, name)
         assert max(map(len, tables(lines))) <= 80
         assert not any("…" in line for line in lines)
@@ -117,7 +117,7 @@ class TestOneEngine:
             lines = printed(dataclasses.replace(result, engines=engines))
             assert max(map(len, tables(lines))) <= 80
             assert not any("…" in line for line in lines)
-            assert all(row(lines, name) for name in CLASS_NAMES)
+            assert all(row(lines, name) for name in LIP.classes)
 
 
 class TestSeveralEngines:

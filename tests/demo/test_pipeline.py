@@ -17,6 +17,7 @@ from trtparse.demo.pipeline import run_demo
 from trtparse.demo.sinks import VideoSink
 from trtparse.demo.sources import ArraySource, VideoSource
 from trtparse.errors import DataError, UsageError
+from trtparse.tests.predicting import predicting
 
 SIZE = (96, 128)
 Frame = Callable[..., np.ndarray]
@@ -72,7 +73,7 @@ def test_every_frame_comes_out_once_in_order_with_its_own_labels(
 ) -> None:
     sink, seen = ListSink(), []
     with make_engine(batch) as engine:
-        result = run_demo(walk(18), engine, [sink], observers=[seen.append])
+        result = run_demo(walk(18), predicting(engine), [sink], observers=[seen.append])
         assert engine.passes == -(-18 // (batch or 1))
     assert [parsed.number for parsed in seen] == list(range(18))
     assert [parsed.seconds for parsed in seen] == pytest.approx([number / 25 for number in range(18)])
@@ -97,7 +98,7 @@ def test_output_has_the_inputs_rate_count_and_size(
         VideoSink(path, source.fps, source.size) as sink,
         make_engine(4) as engine,
     ):
-        result = run_demo(source, engine, [sink])
+        result = run_demo(source, predicting(engine), [sink])
     assert (result.output, result.frames) == (path, 23)
     capture = cv2.VideoCapture(str(path))
     assert capture.get(cv2.CAP_PROP_FPS) == pytest.approx(29.97, rel=1e-3)
@@ -107,7 +108,7 @@ def test_output_has_the_inputs_rate_count_and_size(
 def test_frames_in_memory_are_not_drawn_on(make_frame: Frame, engine: Any) -> None:
     frames = [make_frame(index) for index in range(4)]
     sink = ListSink()
-    run_demo(ArraySource(frames, SIZE), engine, [sink])
+    run_demo(ArraySource(frames, SIZE), predicting(engine), [sink])
     for index, drawn in enumerate(sink.frames):
         assert np.array_equal(frames[index], make_frame(index))
         assert not np.array_equal(drawn, frames[index])
@@ -115,7 +116,7 @@ def test_frames_in_memory_are_not_drawn_on(make_frame: Frame, engine: Any) -> No
 
 def test_two_requests_are_in_flight_where_the_engine_is_the_slowest(walk: Any, make_engine: Any) -> None:
     with make_engine(seconds=0.01) as engine:
-        run_demo(walk(20), engine, [])
+        run_demo(walk(20), predicting(engine), [])
         assert (engine.most_flying, engine.flying) == (2, 0)
 
 
@@ -123,7 +124,7 @@ def test_two_requests_are_in_flight_where_the_engine_is_the_slowest(walk: Any, m
 def test_the_pace_is_the_slowest_stages_and_not_the_sums(walk: Any, make_engine: Any, slowest: str) -> None:
     pause = {name: 0.04 if name == slowest else 0.012 for name in ("source", "engine", "sink")}
     with make_engine(seconds=pause["engine"]) as engine:
-        result = run_demo(walk(30, pause["source"]), engine, [ListSink(pause["sink"])])
+        result = run_demo(walk(30, pause["source"]), predicting(engine), [ListSink(pause["sink"])])
     assert result.fps > 1.3 / sum(pause.values())
     stages = {"source": result.stages.decode, "engine": result.stages.infer, "sink": result.stages.encode}
     for name, milliseconds in stages.items():  # what it worked, and not what it waited for the slowest
@@ -142,7 +143,7 @@ def test_whatever_breaks_ends_the_run_at_once_with_its_own_exception(
     with make_engine(seconds=pause["engine"], fail_at=at["engine"]) as engine:
         sink = ListSink(pause["sink"], at["sink"])
         with pytest.raises(RuntimeError, match=f"the {broken} broke"):
-            run_demo(walk(20, pause["source"], at["source"]), engine, [sink])
+            run_demo(walk(20, pause["source"], at["source"]), predicting(engine), [sink])
         engine.infer(np.zeros((1, 48, 32, 3), np.uint8))  # nothing is left in flight
     assert time.monotonic() - begin < 2
 
@@ -153,12 +154,14 @@ def test_a_callback_that_raises_ends_the_run(walk: Any, engine: Any, callback: s
         raise LookupError("the callback broke")
 
     with pytest.raises(LookupError, match="the callback broke"):
-        run_demo(walk(), engine, [], **({"progress": fail} if callback == "progress" else {"observers": [fail]}))
+        run_demo(
+            walk(), predicting(engine), [], **({"progress": fail} if callback == "progress" else {"observers": [fail]})
+        )
 
 
 def test_a_source_that_ends_with_keyboard_interrupt_ends_the_run_with_it(walk: Any, engine: Any) -> None:
     with pytest.raises(KeyboardInterrupt):
-        run_demo(walk(20, 0, 5, KeyboardInterrupt()), engine, [])
+        run_demo(walk(20, 0, 5, KeyboardInterrupt()), predicting(engine), [])
 
 
 @pytest.mark.parametrize("slow", ["source", "engine", "sink"])
@@ -174,7 +177,7 @@ def test_ctrl_c_leaves_a_video_that_plays(
 
     def interrupted() -> None:
         with make_engine(seconds=pause["engine"]) as engine, VideoSink(path, 25, SIZE) as sink:
-            run_demo(walk(500, pause["source"]), engine, [sink, ListSink(pause["sink"])], observers=[press])
+            run_demo(walk(500, pause["source"]), predicting(engine), [sink, ListSink(pause["sink"])], observers=[press])
 
     with pytest.raises(KeyboardInterrupt):
         interrupted()
@@ -188,7 +191,7 @@ def test_an_engine_that_breaks_leaves_the_frames_so_far(
 
     def broken() -> None:
         with make_engine(seconds=0.005, fail_at=15) as engine, VideoSink(path, 25, SIZE) as sink:
-            run_demo(walk(500), engine, [sink])
+            run_demo(walk(500), predicting(engine), [sink])
 
     with pytest.raises(RuntimeError, match="the engine broke"):
         broken()
@@ -198,7 +201,7 @@ def test_an_engine_that_breaks_leaves_the_frames_so_far(
 @pytest.mark.parametrize("latest_only", [False, True])
 def test_a_sink_may_ask_for_the_end(walk: Any, make_engine: Any, latest_only: bool) -> None:
     with make_engine(seconds=0.005) as engine:
-        result = run_demo(walk(400), engine, [ListSink(end_at=5, latest_only=latest_only)])
+        result = run_demo(walk(400), predicting(engine), [ListSink(end_at=5, latest_only=latest_only)])
         engine.infer(np.zeros((1, 48, 32, 3), np.uint8))
     assert result.stopped
     assert 5 <= result.frames < 60
@@ -207,7 +210,7 @@ def test_a_sink_may_ask_for_the_end(walk: Any, make_engine: Any, latest_only: bo
 
 def test_windows_are_shown_from_the_callers_thread_and_files_written_from_another(walk: Any, engine: Any) -> None:
     window, file = ListSink(latest_only=True), ListSink()
-    run_demo(walk(), engine, [window, file])
+    run_demo(walk(), predicting(engine), [window, file])
     assert window.threads == {threading.main_thread()}
     assert threading.main_thread() not in file.threads
     assert len(file.frames) == 20
@@ -216,19 +219,19 @@ def test_windows_are_shown_from_the_callers_thread_and_files_written_from_anothe
 
 def test_progress_comes_on_the_callers_thread_and_ends_with_all(walk: Any, engine: Any) -> None:
     calls = []
-    run_demo(walk(), engine, [], progress=lambda *args: calls.append((*args, threading.current_thread())))
+    run_demo(walk(), predicting(engine), [], progress=lambda *args: calls.append((*args, threading.current_thread())))
     assert calls[-1] == (20, 20, threading.main_thread())
     assert [done for done, _, _ in calls] == sorted(done for done, _, _ in calls)
 
 
 def test_frames_that_the_header_lists_and_that_do_not_come_are_reported(make_frame: Frame, engine: Any) -> None:
     source = ArraySource((make_frame(index) for index in range(6)), SIZE, frame_count=10)
-    assert run_demo(source, engine, []).frames_missing == 4
+    assert run_demo(source, predicting(engine), []).frames_missing == 4
 
 
 def test_a_source_without_frames_is_an_error(engine: Any) -> None:
     with pytest.raises(DataError, match="holds no frames"):
-        run_demo(ArraySource([], SIZE), engine, [])
+        run_demo(ArraySource([], SIZE), predicting(engine), [])
 
 
 def test_the_video_being_read_is_never_replaced(make_video: Callable[..., Path], engine: Any) -> None:
@@ -237,7 +240,7 @@ def test_the_video_being_read_is_never_replaced(make_video: Callable[..., Path],
 
     def onto_itself() -> None:
         with VideoSource(path) as source, VideoSink(path, source.fps, source.size) as sink:
-            run_demo(source, engine, [sink])
+            run_demo(source, predicting(engine), [sink])
 
     with pytest.raises(UsageError, match="is the video being read"):
         onto_itself()
@@ -246,7 +249,7 @@ def test_the_video_being_read_is_never_replaced(make_video: Callable[..., Path],
 
 def test_a_result_goes_to_json(walk: Any, engine: Any, tmp_path: Path) -> None:
     with VideoSink(tmp_path / "out.mp4", 25, SIZE) as sink:
-        result = run_demo(walk(), engine, [sink], hud=True)
+        result = run_demo(walk(), predicting(engine), [sink], hud=True)
     told = json.loads(json.dumps(result.to_dict()))
     assert told["schema_version"] == 1
     assert told["frames"] == 20
@@ -263,6 +266,6 @@ def test_waiting_for_the_source_is_not_decoding(make_engine: Any) -> None:
 
     frames = [np.zeros((*SIZE, 3), np.uint8)] * 4
     with make_engine() as engine:
-        result = run_demo(Waits(frames, SIZE), engine, [])
+        result = run_demo(Waits(frames, SIZE), predicting(engine), [])
     assert result.frames == 4
     assert result.stages.decode < 0

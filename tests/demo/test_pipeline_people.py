@@ -21,6 +21,7 @@ from trtparse.demo.pipeline import run_demo
 from trtparse.demo.sources import ArraySource
 from trtparse.labels import NUM_CLASSES
 from trtparse.tasks.people.person import Person
+from trtparse.tests.predicting import predicting
 
 SIZE = (96, 128)
 FRAMES = 100_000
@@ -83,7 +84,7 @@ def test_everybody_is_parsed_in_their_own_crop_and_put_back_with_their_id(make_e
     seen: list[ParsedFrame] = []
     finder = PeopleFinder(BrightPeople(), track=False)
     with make_engine(batch) as engine:
-        result = run_demo(source(counts), engine, [], observers=[seen.append], people=finder)
+        result = run_demo(source(counts), predicting(engine), [], observers=[seen.append], people=finder)
         passes = [-(-count // (batch or 8)) for count in counts]
         assert engine.passes == sum(passes)  # all of a frame's people at once, as far as they fit
         assert engine.flying == 0
@@ -102,11 +103,11 @@ def test_everybody_is_parsed_in_their_own_crop_and_put_back_with_their_id(make_e
 
 def test_people_of_two_frames_never_wait_for_each_other_and_two_requests_fly(make_engine: Any) -> None:
     with make_engine(1, seconds=0.004) as engine:
-        run_demo(source([4] * 6), engine, [], people=PeopleFinder(BrightPeople()))
+        run_demo(source([4] * 6), predicting(engine), [], people=PeopleFinder(BrightPeople()))
         assert (engine.passes, engine.most_flying, engine.flying) == (24, 2, 0)
     detector = BrightPeople()
     with make_engine(4) as engine:
-        run_demo(source([1] * 6), engine, [], people=PeopleFinder(detector, every=3))
+        run_demo(source([1] * 6), predicting(engine), [], people=PeopleFinder(detector, every=3))
         assert engine.passes == 6
     assert detector.looks == 2
     assert detector.threads == {"demo prepare"}
@@ -115,8 +116,8 @@ def test_people_of_two_frames_never_wait_for_each_other_and_two_requests_fly(mak
 def test_one_who_is_alone_is_parsed_like_a_frame_of_their_own(make_engine: Any) -> None:
     seen: list[ParsedFrame] = []
     with make_engine() as engine:
-        run_demo(source([1]), engine, [], observers=[seen.append], people=PeopleFinder(BrightPeople()))
-        crop = Crop.around(Person(1, (6, 20, 18, 80), 0.9), SIZE, engine)
+        run_demo(source([1]), predicting(engine), [], observers=[seen.append], people=PeopleFinder(BrightPeople()))
+        crop = Crop.around(Person(1, (6, 20, 18, 80), 0.9), SIZE, predicting(engine))
         inputs = np.zeros((1, *engine.input_size, 3), np.uint8)
         crop.cut(street(1), inputs[0])
         wanted = crop.letterbox.restore(engine.infer(inputs)[0])
@@ -127,7 +128,7 @@ def test_one_who_is_alone_is_parsed_like_a_frame_of_their_own(make_engine: Any) 
 def test_a_detector_that_breaks_ends_the_run_with_its_own_exception(make_engine: Any) -> None:
     with make_engine() as engine:
         with pytest.raises(RuntimeError, match="the detector broke"):
-            run_demo(source([2] * 50), engine, [], people=PeopleFinder(BrightPeople(fail_at=7)))
+            run_demo(source([2] * 50), predicting(engine), [], people=PeopleFinder(BrightPeople(fail_at=7)))
         engine.infer(np.zeros((1, 48, 32, 3), np.uint8))  # nothing is left in flight
 
 
@@ -144,7 +145,7 @@ def test_settings_that_change_are_followed_from_the_next_frames_on(make_engine: 
     # From frame 20 on, a machine that is busy elsewhere drops some; a second's worth leaves enough of them.
     frames = ArraySource([make_frame(0)] * 300, SIZE, 250.0)
     with make_engine() as engine:
-        run_demo(frames, engine, [], observers=[turn], settings=knobs)
+        run_demo(frames, predicting(engine), [], observers=[turn], settings=knobs)
     assert frames.policy == "latest"
     body, head = (60, 15), (25, 15)
     plain = make_frame(0)
@@ -167,8 +168,8 @@ def test_smoothing_tells_the_flicker_before_and_after(make_engine: Any) -> None:
         frame[30:60, 6:18] = (58, 63)[index % 2]
         frames.append(frame)
     with make_engine() as engine:
-        smoothed = run_demo(ArraySource(frames, SIZE), engine, [], smooth=True)
-        assert run_demo(ArraySource(frames, SIZE), engine, []).flicker is None
+        smoothed = run_demo(ArraySource(frames, SIZE), predicting(engine), [], smooth=True)
+        assert run_demo(ArraySource(frames, SIZE), predicting(engine), []).flicker is None
     assert smoothed.flicker is not None
     assert smoothed.flicker.before > 0.05
     assert smoothed.flicker.after < 0.5 * smoothed.flicker.before
@@ -178,7 +179,7 @@ def test_smoothing_tells_the_flicker_before_and_after(make_engine: Any) -> None:
 def test_stage_times_and_the_rate_are_told_frame_by_frame(make_engine: Any) -> None:
     seen: list[ParsedFrame] = []
     with make_engine(seconds=0.01) as engine:
-        run_demo(source([1] * 80), engine, [], observers=[seen.append])
+        run_demo(source([1] * 80), predicting(engine), [], observers=[seen.append])
     assert all(parsed.fps > 0 for parsed in seen)
     assert 20 < seen[-1].fps <= 100
     assert 9 < seen[-1].stages.infer < 50
@@ -207,7 +208,9 @@ def test_memory_stays_flat_over_a_long_run(make_engine: Any, with_people: bool) 
 
     finder = PeopleFinder(Everywhere(), every=2) if with_people else None
     with make_engine() as engine:
-        result = run_demo(ArraySource(frames(), size, name="a long run"), engine, [], people=finder, smooth=True)
+        result = run_demo(
+            ArraySource(frames(), size, name="a long run"), predicting(engine), [], people=finder, smooth=True
+        )
     assert result.frames >= 2000
     assert len(objects) == result.frames // 500
     assert max(objects[2:]) - objects[1] < 1000  # one thing kept of each frame would be 500 more each time

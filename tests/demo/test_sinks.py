@@ -23,6 +23,7 @@ from trtparse.demo.sinks import VideoSink, WindowSink, check_display, difference
 from trtparse.demo.sources import ArraySource
 from trtparse.errors import MachineError, UsageError
 from trtparse.storage.interrupts import interrupts
+from trtparse.tests.predicting import LIP
 
 Count = Callable[[Path], int]
 Frame = Callable[..., np.ndarray]
@@ -152,7 +153,7 @@ def test_a_signal_at_any_moment_of_closing_loses_nothing(
         while interrupted:
             line += 1
             path.unlink(missing_ok=True)
-            sink = VideoSink(path, 25, (96, 128)) if name == "out.avi" else JsonlRecorder(path)
+            sink = VideoSink(path, 25, (96, 128)) if name == "out.avi" else JsonlRecorder(path, LIP)
             fill = (
                 (lambda sink=sink: [sink.write(make_frame(index)) for index in range(3)])
                 if isinstance(sink, VideoSink)

@@ -21,6 +21,10 @@ from trtparse.errors import UsageError  # noqa: E402
 from trtparse.networks.ce2p import CE2P, CDGNet  # noqa: E402
 from trtparse.networks.checkpoint import save_checkpoint  # noqa: E402
 from trtparse.networks.student import Student, StudentSpec  # noqa: E402
+from trtparse.specs.framing import Framing  # noqa: E402
+from trtparse.specs.label_set import label_set  # noqa: E402
+
+LIP = label_set("lip")
 
 SWAPPED = [*range(14), 15, 14, 17, 16, 19, 18]
 """LIP's classes after a mirror: left and right arm, leg and shoe change places."""
@@ -54,7 +58,7 @@ def write_released(path: Path, family: str, num_classes: int = 20) -> Path:
 def ours(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("ours") / "teacher.safetensors"
-    save_checkpoint(Student(), path, (72, 64))
+    save_checkpoint(Student(), path, Framing((72, 64)), LIP)
     return path
 
 
@@ -158,7 +162,7 @@ def test_moved_logits_are_what_the_family_s_own_resize_gives_at_those_pixels() -
 
 def test_another_number_of_classes_is_refused_with_both_numbers(tmp_path: Path) -> None:
     path = tmp_path / "other.safetensors"
-    save_checkpoint(Student(StudentSpec(num_classes=7)), path, (72, 64))
+    save_checkpoint(Student(StudentSpec(num_classes=7)), path, Framing((72, 64)), LIP)
     with pytest.raises(UsageError, match=r"other\.safetensors knows 7 classes.*20") as caught:
         load_teacher(path)
     assert "trained on LIP" in caught.value.hint

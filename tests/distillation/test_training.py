@@ -31,7 +31,11 @@ from trtparse.labels import IGNORE_LABEL  # noqa: E402
 from trtparse.networks.checkpoint import load_checkpoint, save_checkpoint  # noqa: E402
 from trtparse.networks.student import Student, StudentSpec  # noqa: E402
 from trtparse.networks.weights import DEFAULT_WEIGHTS  # noqa: E402
+from trtparse.specs.framing import Framing  # noqa: E402
+from trtparse.specs.label_set import label_set  # noqa: E402
 from trtparse.storage import files  # noqa: E402
+
+LIP = label_set("lip")
 
 TINY = Recipe(steps=4, batch=2, input_size=(64, 64), validate_every=2, optimizer=Optimizer(warm_up=1))
 
@@ -191,7 +195,7 @@ def test_a_recipe_and_a_teacher_that_do_not_belong_together_are_refused(few: Dat
 
 def test_a_start_from_another_network_is_refused(few: Dataset, tmp_path: Path) -> None:
     path = tmp_path / "eighth.safetensors"
-    save_checkpoint(Student(StudentSpec(finest_stride=8)), path, (64, 64))
+    save_checkpoint(Student(StudentSpec(finest_stride=8)), path, Framing((64, 64)), LIP)
     recipe = replace(TINY, network=replace(TINY.network, initial=str(path)))
     with pytest.raises(UsageError, match=r"network\.initial.*'finest_stride': 8"):
         fit(recipe, few, tmp_path / "run")

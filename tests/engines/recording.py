@@ -25,7 +25,8 @@ from trtparse.engines.bundle import Bundle, Manifest, add_files
 from trtparse.engines.manifest import EngineManifest
 from trtparse.engines.tensorrt.cuda import Cuda, CudaFailure, Device, DeviceMemory, Graph, HostMemory
 from trtparse.engines.tensorrt.engine import TensorRTEngine
-from trtparse.labels import CLASS_NAMES
+from trtparse.specs.framing import Framing
+from trtparse.specs.label_set import label_set
 
 POISON = 0xA5
 
@@ -452,11 +453,10 @@ def bundle_with(path: Path, *engines: tuple[bytes, EngineManifest]) -> Bundle:
         task="parsing",
         network="student",
         options={},
-        labels=CLASS_NAMES,
-        input_size=engines[0][1].input_size if engines else (6, 4),
+        label_set=label_set("lip"),
+        framing=Framing(engines[0][1].input_size if engines else (6, 4)),
         batch=1,
         precisions=("fp32", "fp16", "int8"),
-        preprocessing={},
         parity={},
         calibration={},
         versions={},

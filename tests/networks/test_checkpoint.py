@@ -17,11 +17,15 @@ from trtparse.networks.checkpoint import HEADER, load_backbone, load_checkpoint,
 from trtparse.networks.resnet import ResNet  # noqa: E402
 from trtparse.networks.student import Student, StudentSpec  # noqa: E402
 from trtparse.networks.weights import DEFAULT_WEIGHTS  # noqa: E402
+from trtparse.specs.framing import Framing  # noqa: E402
+from trtparse.specs.label_set import label_set  # noqa: E402
+
+LIP = label_set("lip")
 
 
 def test_a_checkpoint_comes_back_with_its_options_and_size(tmp_path: Path) -> None:
     network = Student(StudentSpec(finest_stride=8)).half().float()
-    save_checkpoint(network, tmp_path / "a.safetensors", (128, 96), 1.25)
+    save_checkpoint(network, tmp_path / "a.safetensors", Framing((128, 96), 1.25), LIP)
     loaded = load_checkpoint(tmp_path / "a.safetensors")
     assert loaded.network.spec.finest_stride == 8
     assert (loaded.input_size, loaded.stretch) == ((128, 96), 1.25)
@@ -34,7 +38,7 @@ def test_a_checkpoint_comes_back_with_its_options_and_size(tmp_path: Path) -> No
 def test_any_network_comes_back_as_what_it_is(tmp_path: Path) -> None:
     spec = CDLinkNetSpec(backbone="resnet34", smooth_channels=32, aspp_rates=(6, 12))
     network = CDLinkNet(spec, auxiliary=True).eval()
-    save_checkpoint(network, tmp_path / "a.safetensors", (128, 96), lossless=True)
+    save_checkpoint(network, tmp_path / "a.safetensors", Framing((128, 96)), LIP, lossless=True)
     loaded = load_checkpoint(tmp_path / "a.safetensors")
     assert (loaded.network.kind, loaded.network.spec, loaded.input_size) == ("c-dlinknet", spec, (128, 96))
     assert loaded.network.auxiliary_heads is None
@@ -119,7 +123,7 @@ def test_a_trunk_starts_from_torchvision_s_checkpoint_whose_classifier_is_left_o
 
 def test_lossless_keeps_what_half_precision_would_change(tmp_path: Path) -> None:
     network = Student()
-    save_checkpoint(network, tmp_path / "a.safetensors", (256, 192), lossless=True)
+    save_checkpoint(network, tmp_path / "a.safetensors", Framing((256, 192)), LIP, lossless=True)
     first = load_checkpoint(tmp_path / "a.safetensors").network.backbone.conv1.weight
     torch.testing.assert_close(first, network.backbone.conv1.weight, rtol=0, atol=0)
 
@@ -179,7 +183,7 @@ def test_another_number_of_classes_is_refused_by_both_numbers(tmp_path: Path) ->
 
 
 def test_a_checkpoint_of_ours_with_other_classes_is_refused_where_it_would_be_built(tmp_path: Path) -> None:
-    save_checkpoint(Student(StudentSpec(num_classes=7)), tmp_path / "a.safetensors", (256, 192))
+    save_checkpoint(Student(StudentSpec(num_classes=7)), tmp_path / "a.safetensors", Framing((256, 192)), LIP)
     with pytest.raises(UsageError, match=r"a\.safetensors knows 7 classes"):
         load_checkpoint(tmp_path / "a.safetensors")
 
@@ -208,7 +212,7 @@ def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
     network = Student()
     with torch.no_grad():
         network.head.logits.weight[0] = float("nan")
-    save_checkpoint(network, tmp_path / "a.safetensors", (256, 192))
+    save_checkpoint(network, tmp_path / "a.safetensors", Framing((256, 192)), LIP)
     with pytest.raises(UsageError, match=r"not finite, first in head\.logits\.weight"):
         load_checkpoint(tmp_path / "a.safetensors")
 

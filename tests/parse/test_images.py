@@ -24,13 +24,13 @@ from hypothesis.extra.numpy import arrays
 
 from trtparse.data.images import read_label_map
 from trtparse.errors import DataError, FileNameError, MachineError, UsageError
-from trtparse.labels import CLASS_NAMES
 from trtparse.parse.images import ParseResult, parse_images
 from trtparse.parse.listing import list_images
 from trtparse.parse.objects import LocalStorage
 from trtparse.parse.parser import ImageResult, ParseSpec, _Looked
 from trtparse.parse.provenance import MadeBy
 from trtparse.tasks.parsing.metrics import pixels_of_classes
+from trtparse.tests.predicting import LIP, predicting
 
 Frame = Callable[..., np.ndarray]
 
@@ -52,7 +52,7 @@ def test_every_photograph_gets_a_label_map_and_an_overlay_of_its_own_size(
 ) -> None:
     output = tmp_path / "new" / "out"
     with make_engine(batch) as engine:
-        result = parse_images([photos], engine, output)
+        result = parse_images([photos], predicting(engine), output)
     assert [item.image.name for item in result.parsed] == ["a.jpg", "b.bmp", "c.PNG"]
     assert sorted(path.name for path in output.iterdir()) == sorted(
         f"{stem}{end}" for stem in "abc" for end in (".png", "_overlay.jpg")
@@ -71,7 +71,9 @@ def test_files_with_one_stem_do_not_replace_each_other(
 ) -> None:
     cv2.imwrite(str(photos / "A.png"), make_frame(0))
     cv2.imwrite(str(photos / "more" / "a-2.png"), make_frame(0))
-    result = parse_images([photos / "a.jpg", photos / "A.png", photos / "more" / "a-2.png"], engine, tmp_path / "out")
+    result = parse_images(
+        [photos / "a.jpg", photos / "A.png", photos / "more" / "a-2.png"], predicting(engine), tmp_path / "out"
+    )
     assert [item.labels.name for item in result.parsed] == ["a.png", "A-2.png", "a-2-2.png"]
     assert all(item.labels.exists() and item.overlay.exists() for item in result.parsed)
 
@@ -84,7 +86,7 @@ def test_a_file_that_is_named_twice_is_parsed_once(photos: Path) -> None:
 def test_unreadable_images_are_skipped_and_named(photos: Path, tmp_path: Path, engine: Any) -> None:
     (photos / "b.jpg").write_text("no image")
     calls = []
-    result = parse_images([photos], engine, tmp_path / "out", progress=lambda *args: calls.append(args))
+    result = parse_images([photos], predicting(engine), tmp_path / "out", progress=lambda *args: calls.append(args))
     assert [path.name for path, _ in result.skipped] == ["b.jpg"]
     assert "b.jpg" in result.skipped[0][1]
     assert len(result.parsed) == 3
@@ -96,7 +98,7 @@ def test_strict_raises_at_the_first_unreadable_image_and_leaves_the_engine_usabl
 ) -> None:
     (photos / "b.jpg").write_text("no image")
     with pytest.raises(DataError, match=r"b\.jpg"):
-        parse_images([photos], engine, tmp_path / "out", ParseSpec(strict=True))
+        parse_images([photos], predicting(engine), tmp_path / "out", ParseSpec(strict=True))
     engine.infer(np.zeros((1, 48, 32, 3), np.uint8))
 
 
@@ -152,7 +154,9 @@ def test_no_photograph_ends_the_run_and_a_rerun_makes_nothing_anew(
     for _ in range(2):
         with make_engine() as engine:
             spec = ParseSpec(recursive=recursive, index=str(tmp_path / "i.csv"))
-            seen.append((parse_images([awkward], engine, tmp_path / "out", spec, made_by=NETWORK), engine.passes))
+            seen.append(
+                (parse_images([awkward], predicting(engine), tmp_path / "out", spec, made_by=NETWORK), engine.passes)
+            )
     (first, passes), (again, more) = seen
     assert (len(first.parsed), first.skipped_images, passes) == (7, 6, 7)
     assert (len(again.parsed), again.found, again.skipped_images, more) == (7, 7, 6, 0)
@@ -178,7 +182,7 @@ def test_no_photograph_ends_the_run_and_a_rerun_makes_nothing_anew(
 def test_an_overlay_that_is_too_long_for_jpeg_is_shrunk_and_that_is_told(
     awkward: Path, tmp_path: Path, engine: Any
 ) -> None:
-    result = parse_images([awkward / "long.png"], engine, tmp_path / "out")
+    result = parse_images([awkward / "long.png"], predicting(engine), tmp_path / "out")
     (item,) = result.parsed
     assert read_label_map(item.labels).shape == (6, 66_000)
     assert cv2.imread(str(item.overlay)).shape == (5, 65_500, 3)
@@ -198,11 +202,11 @@ def test_a_name_that_the_output_s_disk_does_not_take_skips_its_photograph_alone(
         replace_file(source, target)
 
     monkeypatch.setattr(os, "replace", refuse)
-    result = parse_images([photos], engine, tmp_path / "out")
+    result = parse_images([photos], predicting(engine), tmp_path / "out")
     assert [item.image.name for item in result.parsed] == ["a.jpg", "c.PNG"]
     assert "b.png could not be written" in result.skipped[0][1]
     with pytest.raises(FileNameError, match=r"b\.png could not be written"):
-        parse_images([photos], engine, tmp_path / "strict", ParseSpec(strict=True))
+        parse_images([photos], predicting(engine), tmp_path / "strict", ParseSpec(strict=True))
     engine.infer(np.zeros((1, 48, 32, 3), np.uint8))
 
 
@@ -210,39 +214,39 @@ def test_nothing_readable_is_an_error(tmp_path: Path, engine: Any) -> None:
     broken = tmp_path / "broken.jpg"
     broken.write_text("no image")
     with pytest.raises(DataError, match="None of 1 images"):
-        parse_images([broken], engine, tmp_path / "out")
+        parse_images([broken], predicting(engine), tmp_path / "out")
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="no images in"):
-        parse_images([tmp_path / "empty"], engine, tmp_path / "out")
+        parse_images([tmp_path / "empty"], predicting(engine), tmp_path / "out")
     with pytest.raises(DataError, match="There is no file"):
-        parse_images([tmp_path / "missing.jpg"], engine, tmp_path / "out")
+        parse_images([tmp_path / "missing.jpg"], predicting(engine), tmp_path / "out")
 
 
 def test_a_photograph_is_never_replaced_by_its_label_map(photos: Path, engine: Any, make_frame: Frame) -> None:
     cv2.imwrite(str(photos / "c.png"), make_frame(0))
     before = (photos / "c.png").read_bytes()
     with pytest.raises(UsageError, match="would replace"):
-        parse_images([photos / "c.png"], engine, photos)
+        parse_images([photos / "c.png"], predicting(engine), photos)
     assert (photos / "c.png").read_bytes() == before
 
 
 def test_a_file_in_place_of_the_output_folder_is_refused(photos: Path, tmp_path: Path, engine: Any) -> None:
     (tmp_path / "out").touch()
     with pytest.raises(UsageError, match="is not a folder"):
-        parse_images([photos], engine, tmp_path / "out")
+        parse_images([photos], predicting(engine), tmp_path / "out")
 
 
 def test_a_broken_engine_comes_out_as_it_is(photos: Path, tmp_path: Path, make_engine: Any) -> None:
     with make_engine(fail_at=2) as engine:
         with pytest.raises(RuntimeError, match="the engine broke"):
-            parse_images([photos], engine, tmp_path / "out")
+            parse_images([photos], predicting(engine), tmp_path / "out")
         engine.infer(np.zeros((1, 48, 32, 3), np.uint8))
 
 
 def test_a_write_that_fails_leaves_the_engine_usable(photos: Path, tmp_path: Path, engine: Any) -> None:
     (tmp_path / "out" / "a.png").mkdir(parents=True)
     with pytest.raises(UsageError, match="is a folder") as caught:
-        parse_images([photos], engine, tmp_path / "out")
+        parse_images([photos], predicting(engine), tmp_path / "out")
     engine.infer(np.zeros((1, 48, 32, 3), np.uint8))
     assert caught.value.hint
 
@@ -250,12 +254,12 @@ def test_a_write_that_fails_leaves_the_engine_usable(photos: Path, tmp_path: Pat
 def test_progress_reaches_the_end_where_the_last_image_is_skipped(photos: Path, tmp_path: Path, engine: Any) -> None:
     (photos / "z.jpg").write_text("no image")
     calls = []
-    parse_images([photos], engine, tmp_path / "out", progress=lambda *args: calls.append(args))
+    parse_images([photos], predicting(engine), tmp_path / "out", progress=lambda *args: calls.append(args))
     assert calls[-1] == (4, 4)
 
 
 def test_a_result_goes_to_json(photos: Path, tmp_path: Path, engine: Any) -> None:
-    told = json.loads(json.dumps(parse_images([photos], engine, tmp_path / "out").to_dict()))
+    told = json.loads(json.dumps(parse_images([photos], predicting(engine), tmp_path / "out").to_dict()))
     assert told["schema_version"] == 1
     assert told["parsed"][0]["labels"] == str(tmp_path / "out" / "a.png")
     assert told["skipped"] == []
@@ -277,7 +281,7 @@ def parse(photos: Path, tmp_path: Path, make_engine: Any) -> Callable[..., Any]:
     def run(output: str = "out", made_by: MadeBy | None = NETWORK, **options: Any) -> tuple[ParseResult, int]:
         spec = ParseSpec(recursive=True, index=str(tmp_path / f"{output}.csv"), **options)
         with make_engine() as engine:
-            return parse_images([photos], engine, tmp_path / output, spec, made_by=made_by), engine.passes
+            return parse_images([photos], predicting(engine), tmp_path / output, spec, made_by=made_by), engine.passes
 
     return run
 
@@ -304,7 +308,7 @@ def test_the_index_counts_the_pixels_of_the_label_maps(parse: Any, tmp_path: Pat
     for row, item in zip(rows, result.parsed):
         labels = read_label_map(item.labels)
         assert (row["image"], tmp_path / "out" / row["labels"]) == (str(item.image), item.labels)
-        assert [int(row[name]) for name in CLASS_NAMES] == np.bincount(labels.ravel(), minlength=20).tolist()
+        assert [int(row[name]) for name in LIP.classes] == np.bincount(labels.ravel(), minlength=20).tolist()
         assert (int(row["height"]), int(row["width"])) == labels.shape
         assert row["skipped"] == ""
 
@@ -357,9 +361,9 @@ def test_a_label_map_that_somebody_drew_is_never_replaced_unasked(photos: Path, 
     cv2.imwrite(str(drawn), np.zeros((96, 128), np.uint8))
     before = drawn.read_bytes()
     with pytest.raises(UsageError, match="does not say what made it"):
-        parse_images([photos], engine, tmp_path / "out", made_by=NETWORK)
+        parse_images([photos], predicting(engine), tmp_path / "out", made_by=NETWORK)
     assert (drawn.read_bytes(), engine.passes) == (before, 0)
-    parse_images([photos], engine, tmp_path / "out", ParseSpec(overwrite=True), made_by=NETWORK)
+    parse_images([photos], predicting(engine), tmp_path / "out", ParseSpec(overwrite=True), made_by=NETWORK)
     assert drawn.read_bytes() != before
 
 
@@ -405,6 +409,7 @@ import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from trtparse.tests.demo.conftest import BrightEngine
+from trtparse.tests.predicting import predicting
 from trtparse.parse.images import parse_images
 from trtparse.parse.parser import ParseSpec
 from trtparse.parse.provenance import MadeBy
@@ -418,7 +423,7 @@ class Killed(BrightEngine):
 
 photos, output = Path(sys.argv[2]), Path(sys.argv[3])
 spec = ParseSpec(recursive=True, index=f"{output}.csv")
-parse_images([photos], Killed(), output, spec, made_by=MadeBy("ab" * 32, "fake", "fp32", (48, 32)))
+parse_images([photos], predicting(Killed()), output, spec, made_by=MadeBy("ab" * 32, "fake", "fp32", (48, 32)))
 """
 
 
@@ -460,7 +465,13 @@ def test_memory_does_not_grow_with_the_number_of_images(
 
         paths = [photos / f"x{number}.png" for number in range(count)]
         with make_engine() as engine:
-            parse_images(paths, engine, tmp_path / str(count), ParseSpec(index=str(tmp_path / "i.csv")), progress=look)
+            parse_images(
+                paths,
+                predicting(engine),
+                tmp_path / str(count),
+                ParseSpec(index=str(tmp_path / "i.csv")),
+                progress=look,
+            )
         return max(alive)
 
     assert most_alive(60) <= most_alive(20) + 2 < 20
@@ -472,7 +483,7 @@ def test_of_very_many_unreadable_images_the_first_are_told_and_all_are_counted_a
     for number in range(130):
         (photos / f"bad{number}.jpg").touch()
     spec = ParseSpec(index=str(tmp_path / "index.csv"))
-    result = parse_images([photos], engine, tmp_path / "out", spec)
+    result = parse_images([photos], predicting(engine), tmp_path / "out", spec)
     assert (len(result.parsed), result.skipped_images, len(result.skipped)) == (3, 130, 100)
     assert (tmp_path / "index.csv").read_text().count("is empty.") == 130
 
@@ -482,7 +493,7 @@ def test_a_full_disk_ends_the_run_with_the_machine_s_error(photos: Path, tmp_pat
     resource.setrlimit(resource.RLIMIT_FSIZE, (700, hard))
     try:
         with pytest.raises(MachineError, match="No space left"):
-            parse_images([photos], engine, tmp_path / "out", ParseSpec(overlay=False), made_by=NETWORK)
+            parse_images([photos], predicting(engine), tmp_path / "out", ParseSpec(overlay=False), made_by=NETWORK)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert content(tmp_path / "out") == {}
@@ -492,7 +503,7 @@ def test_a_full_disk_ends_the_run_with_the_machine_s_error(photos: Path, tmp_pat
 def test_an_index_that_cannot_be_written_is_refused_before_any_work(photos: Path, tmp_path: Path, engine: Any) -> None:
     for index, told in (("no/index.csv", "does not exist"), ("index.txt", "ends in neither")):
         with pytest.raises(UsageError, match=told):
-            parse_images([photos], engine, tmp_path / "out", ParseSpec(index=str(tmp_path / index)))
+            parse_images([photos], predicting(engine), tmp_path / "out", ParseSpec(index=str(tmp_path / index)))
     assert (content(tmp_path / "out"), engine.passes) == ({}, 0)
 
 
@@ -500,11 +511,11 @@ def test_an_index_that_cannot_be_written_is_refused_before_any_work(photos: Path
 def test_pixels_are_counted_in_parts_as_in_one(labels: np.ndarray) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("trtparse.tasks.parsing.metrics._COUNTED_AT_ONCE", 5)
-        assert pixels_of_classes(labels) == tuple(np.bincount(labels.ravel(), minlength=20))
+        assert pixels_of_classes(labels, LIP) == tuple(np.bincount(labels.ravel(), minlength=20))
 
 
 def test_an_id_that_is_no_class_is_never_left_out_of_a_count() -> None:
     labels = np.array([[0, 3], [3, 22]], np.uint8)
     with pytest.raises(UsageError, match=r"a\.png holds the id 22; LIP-20 ends at 19") as caught:
-        pixels_of_classes(labels, "a.png")
+        pixels_of_classes(labels, LIP, "a.png")
     assert "--overwrite" in caught.value.hint

@@ -12,6 +12,7 @@ from trtparse.engines import Bundle, open_engine
 from trtparse.errors import UsageError
 from trtparse.parse.provenance import MadeBy, digest, find_labels, label_png
 from trtparse.tasks.parsing.draw import encode_label_png
+from trtparse.tests.predicting import LIP
 
 NETWORK = MadeBy("ab" * 32, "cpu", "int8", (256, 192))
 PHOTOGRAPH = digest(b"a photograph")
@@ -24,12 +25,12 @@ def labels() -> np.ndarray:
 
 def test_a_record_does_not_change_what_a_label_map_says(labels: np.ndarray, tmp_path: Path) -> None:
     path = tmp_path / "a.png"
-    path.write_bytes(label_png(labels, NETWORK, PHOTOGRAPH))
+    path.write_bytes(label_png(labels, LIP, NETWORK, PHOTOGRAPH))
     assert np.array_equal(read_label_map(path), labels)
-    found = find_labels(path.read_bytes(), NETWORK, PHOTOGRAPH, str(path))
+    found = find_labels(path.read_bytes(), LIP, NETWORK, PHOTOGRAPH, str(path))
     assert found is not None
     assert np.array_equal(found, labels)
-    assert label_png(labels, None, "") == encode_label_png(labels)
+    assert label_png(labels, LIP, None, "") == encode_label_png(labels, LIP)
 
 
 @pytest.mark.parametrize(
@@ -46,21 +47,23 @@ def test_what_something_else_made_is_refused_and_the_difference_named(
     labels: np.ndarray, change: dict[str, object], told: str
 ) -> None:
     with pytest.raises(UsageError, match=told) as caught:
-        find_labels(label_png(labels, NETWORK, PHOTOGRAPH), replace(NETWORK, **change), PHOTOGRAPH, "out/a.png")
+        find_labels(
+            label_png(labels, LIP, NETWORK, PHOTOGRAPH), LIP, replace(NETWORK, **change), PHOTOGRAPH, "out/a.png"
+        )
     assert "out/a.png" in caught.value.message
     assert "--overwrite" in caught.value.hint
 
 
 @pytest.mark.parametrize("data", [b"words", b"\x89PNG\r\n\x1a\n", "plain"])
 def test_what_does_not_say_what_made_it_is_refused(labels: np.ndarray, data: bytes | str) -> None:
-    data = encode_label_png(labels) if isinstance(data, str) else data
+    data = encode_label_png(labels, LIP) if isinstance(data, str) else data
     with pytest.raises(UsageError, match=r"out/a\.png is there already and does not say what made it"):
-        find_labels(data, NETWORK, PHOTOGRAPH, "out/a.png")
+        find_labels(data, LIP, NETWORK, PHOTOGRAPH, "out/a.png")
 
 
 @pytest.mark.parametrize("change", ["filter", "depth", "palette"])
 def test_a_label_map_that_another_program_packed_anew_is_made_again(labels: np.ndarray, change: str) -> None:
-    parts = list(png_chunks(label_png(labels, NETWORK, PHOTOGRAPH), "a.png"))
+    parts = list(png_chunks(label_png(labels, LIP, NETWORK, PHOTOGRAPH), "a.png"))
     made = dict(parts)
     if change == "filter":  # each byte as its distance from the one to its left
         moved = np.diff(labels.astype(np.int16), prepend=0, axis=1).astype(np.uint8)
@@ -74,22 +77,22 @@ def test_a_label_map_that_another_program_packed_anew_is_made_again(labels: np.n
         len(made[kind]).to_bytes(4, "big") + kind + made[kind] + zlib.crc32(kind + made[kind]).to_bytes(4, "big")
         for kind, _ in parts
     )
-    assert find_labels(data, NETWORK, PHOTOGRAPH, "out/a.png") is None
+    assert find_labels(data, LIP, NETWORK, PHOTOGRAPH, "out/a.png") is None
 
 
 def test_a_label_map_of_another_photograph_is_none(labels: np.ndarray) -> None:
-    assert find_labels(label_png(labels, NETWORK, PHOTOGRAPH), NETWORK, digest(b"another"), "a.png") is None
+    assert find_labels(label_png(labels, LIP, NETWORK, PHOTOGRAPH), LIP, NETWORK, digest(b"another"), "a.png") is None
 
 
 def test_a_damaged_label_map_is_none(labels: np.ndarray) -> None:
-    data = label_png(labels, NETWORK, PHOTOGRAPH)
+    data = label_png(labels, LIP, NETWORK, PHOTOGRAPH)
     record_ends = data.index(b"IDAT") - 4
     for end in range(record_ends, len(data)):
-        assert find_labels(data[:end], NETWORK, PHOTOGRAPH, "a.png") is None
+        assert find_labels(data[:end], LIP, NETWORK, PHOTOGRAPH, "a.png") is None
     for position in range(record_ends + 8, len(data) - 12, 7):
         spoilt = bytearray(data)
         spoilt[position] ^= 1
-        assert find_labels(bytes(spoilt), NETWORK, PHOTOGRAPH, "a.png") is None
+        assert find_labels(bytes(spoilt), LIP, NETWORK, PHOTOGRAPH, "a.png") is None
 
 
 def test_engines_of_a_bundle_are_told_apart_by_the_graph_that_runs(bundle: Bundle) -> None:

@@ -15,14 +15,19 @@ import cv2
 import numpy as np
 import pytest
 
-from trtparse.data.dataset import Dataset
-from trtparse.engines import Bundle, open_bundle, open_engine
+from trtparse.data.dataset import Dataset, LabelMap
+from trtparse.engines import Bundle, open_bundle
 from trtparse.engines.base import Engine, Frames, LabelMaps
 from trtparse.errors import DataError, MachineError, UsageError
 from trtparse.parse.images import ParseResult, parse_images
 from trtparse.parse.parser import ParseSpec
 from trtparse.parse.provenance import MadeBy
 from trtparse.parse.ray import parse_on_ray, ray_cluster
+from trtparse.specs.framing import Framing
+from trtparse.specs.label_set import label_set
+from trtparse.tasks.base import Predictor
+from trtparse.tasks.open import open_predictor
+from trtparse.tasks.parsing.task import Parsing
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own, which change from version to version
 NETWORK = MadeBy("ab" * 32, "fake", "fp32", (48, 32))
@@ -45,8 +50,8 @@ class GreyEngine(Engine):
         return np.where(frames[..., 1] > 99, 13, 0).astype(np.uint8)
 
 
-def open_grey(kill: Path | None = None, made_by: MadeBy = NETWORK) -> tuple[Engine, MadeBy]:
-    return GreyEngine(kill), made_by
+def open_grey(kill: Path | None = None, made_by: MadeBy = NETWORK) -> tuple[Predictor[LabelMap], MadeBy]:
+    return Predictor(GreyEngine(kill), Parsing(label_set("lip")), Framing((48, 32))), made_by
 
 
 @pytest.fixture(scope="module")
@@ -81,8 +86,8 @@ def content(folder: str | Path) -> dict[str, bytes]:
 
 def plain(photos: Path, **options: Any) -> ParseResult:
     spec = ParseSpec(recursive=True, index="plain.csv", **options)
-    with GreyEngine() as engine:
-        return parse_images([photos], engine, Path("plain"), spec, made_by=NETWORK)
+    with open_grey()[0] as predictor:
+        return parse_images([photos], predictor, Path("plain"), spec, made_by=NETWORK)
 
 
 def on_ray(photos: Path | str, open_engine: Callable[[], Any] = open_grey, output: str = "ray", **options: Any) -> Any:
@@ -168,15 +173,15 @@ def test_bytes_of_a_real_int8_engine_are_those_of_the_plain_run(
     for index in range(6):
         cv2.imwrite(str(people_folder / f"{index}.png"), people[index].image)
 
-    def open_int8() -> tuple[Engine, MadeBy]:
+    def open_int8() -> tuple[Predictor[LabelMap], MadeBy]:
         opened = open_bundle(bundle.path)
-        engine = open_engine(opened, threads=1)
-        return engine, MadeBy.of(opened, engine)
+        predictor = open_predictor(opened, threads=1)
+        return predictor, MadeBy.of(opened, predictor.engine)
 
-    engine, made_by = open_int8()
-    with engine:
-        assert engine.precision == "int8"
-        parse_images([people_folder], engine, Path("plain"), made_by=made_by)
+    predictor, made_by = open_int8()
+    with predictor:
+        assert predictor.engine.precision == "int8"
+        parse_images([people_folder], predictor, Path("plain"), made_by=made_by)
     on_ray(people_folder, open_int8)
     assert len(content("plain")) == 12
     assert content("ray") == content("plain")

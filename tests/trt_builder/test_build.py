@@ -20,6 +20,8 @@ from trtparse.errors import BuildError, DataError, MachineError
 from trtparse.labels import CLASS_NAMES
 from trtparse.networks.checkpoint import load_checkpoint
 from trtparse.networks.weights import DEFAULT_WEIGHTS
+from trtparse.specs.framing import Framing
+from trtparse.tests.predicting import LIP
 from trtparse.trt_builder import build as builds
 from trtparse.trt_builder.build import BuildSpec, Listener, build_bundle
 from trtparse.trt_builder.parity import PARITY_NAME
@@ -83,8 +85,10 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def old_bundle(path: Path) -> dict[str, bytes]:
-    values = {name: {} for name in ("options", "preprocessing", "parity", "calibration", "versions")}
-    manifest = Manifest("parsing", "lsfa-r18", labels=("a",), input_size=SIZE, batch=1, precisions=("fp32",), **values)
+    values = {name: {} for name in ("options", "parity", "calibration", "versions")}
+    manifest = Manifest(
+        "parsing", "lsfa-r18", label_set=LIP, framing=Framing(SIZE), batch=1, precisions=("fp32",), **values
+    )
     with writing(path) as folder:
         (folder / GRAPHS["fp32"]).write_bytes(b"old")
         finish(folder, manifest)

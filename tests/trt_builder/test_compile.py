@@ -25,8 +25,8 @@ from trtparse.trt_builder import compile as compiling
 from trtparse.trt_builder import timing_cache
 from trtparse.trt_builder.compile import HowToBuild, build_engines, choose_target, workspace_mb
 from trtparse.trt_builder.engine_spec import EngineSpec
-from trtparse.trt_builder.onnx_source import bundle_of_onnx
 from trtparse.trt_builder.parity import save_parity
+from trtparse.trt_builder.source import bundle_of_onnx
 from trtparse.trt_builder.tensorrt_api import TensorRT
 
 ORIN = Machine(

@@ -29,9 +29,13 @@ from trtparse.networks.registry import create_network  # noqa: E402
 from trtparse.networks.resnet import BLOCKS  # noqa: E402
 from trtparse.networks.student import Student, StudentSpec  # noqa: E402
 from trtparse.networks.weights import DEFAULT_WEIGHTS  # noqa: E402
+from trtparse.specs.framing import Framing  # noqa: E402
+from trtparse.specs.label_set import label_set  # noqa: E402
 from trtparse.tasks.parsing.files import LipDataset  # noqa: E402
 from trtparse.trt_builder.build import BuildSpec, build_bundle  # noqa: E402
 from trtparse.trt_builder.export import OPSET, export_onnx  # noqa: E402
+
+LIP = label_set("lip")
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +46,7 @@ def network() -> Student:
 @pytest.fixture(scope="module")
 def model(network: Student) -> onnx.ModelProto:
     """The default input, one frame, logits as well."""
-    return export_onnx(network, (256, 192), logits=True)
+    return export_onnx(network, Framing((256, 192)), LIP, logits=True)
 
 
 def run(model: onnx.ModelProto, frames: Frames) -> list[np.ndarray]:
@@ -73,7 +77,7 @@ def test_frames_in_and_label_maps_out_are_uint8(model: onnx.ModelProto) -> None:
 def test_logits_are_a_second_output_only_where_asked_for(network: Student, model: onnx.ModelProto) -> None:
     assert [output.name for output in model.graph.output] == ["labels", "logits"]
     assert shape_of(model.graph.output[1]) == [1, 20, 256, 192]
-    assert [output.name for output in export_onnx(network, (64, 64)).graph.output] == ["labels"]
+    assert [output.name for output in export_onnx(network, Framing((64, 64)), LIP).graph.output] == ["labels"]
 
 
 def test_the_graph_is_static_and_simplified(model: onnx.ModelProto) -> None:
@@ -134,12 +138,14 @@ def test_nothing_of_the_machine_it_was_exported_on_is_left_inside(model: onnx.Mo
 
 def test_exporting_leaves_the_network_as_it_was(network: Student) -> None:
     before = network.backbone.conv1.weight.clone()
-    export_onnx(network, (64, 64))
+    export_onnx(network, Framing((64, 64)), LIP)
     assert torch.equal(before, network.backbone.conv1.weight)
 
 
 def test_two_exports_are_the_same_bytes(network: Student) -> None:
-    first, second = (export_onnx(network, (64, 64)).SerializeToString(deterministic=True) for _ in range(2))
+    first, second = (
+        export_onnx(network, Framing((64, 64)), LIP).SerializeToString(deterministic=True) for _ in range(2)
+    )
     assert first == second
 
 
@@ -148,14 +154,14 @@ def test_pytorch_and_onnx_agree_at_other_sizes(size: tuple[int, int], stride: in
     torch.manual_seed(0)
     network = Student(StudentSpec(finest_stride=stride)).eval()
     frames = np.random.default_rng(0).integers(0, 256, (1, *size, 3), np.uint8)
-    _, logits = run(export_onnx(network, size, logits=True), frames)
+    _, logits = run(export_onnx(network, Framing(size), LIP, logits=True), frames)
     with torch.inference_mode():
         expected = network(normalise(torch.from_numpy(frames)))
     np.testing.assert_allclose(logits, expected.numpy(), atol=2e-3 * float(expected.abs().max()))
 
 
 def test_one_graph_takes_any_batch_where_asked_for(network: Student, frames: Frames) -> None:
-    model = export_onnx(network, (256, 192), batch=None)
+    model = export_onnx(network, Framing((256, 192)), LIP, batch=None)
     assert isinstance(shape_of(model.graph.input[0])[0], str)
     together = run(model, frames[:3])[0]
     for index in range(3):
@@ -168,7 +174,7 @@ def test_a_network_that_cannot_be_traced_is_a_build_error(network: Student) -> N
             return super().forward(image) if image.sum() > 0 else image
 
     with pytest.raises(BuildError, match="cannot be exported"):
-        export_onnx(Moody(), (64, 64))
+        export_onnx(Moody(), Framing((64, 64)), LIP)
 
 
 @pytest.mark.shared
@@ -233,7 +239,7 @@ class Exported:
                     # An untrained network's classes are a hair apart; three that are not survive INT8.
                     network.head.weight[:3] *= 100
                     network.head.bias[3:] = -100
-            self.made[variant] = (network.eval(), export_onnx(network, size, logits=True), frames)
+            self.made[variant] = (network.eval(), export_onnx(network, Framing(size), LIP, logits=True), frames)
         return self.made[variant]
 
 
@@ -281,7 +287,7 @@ def c_dlinknet_bundle(exported: Exported, people: Dataset, tmp_path_factory: pyt
     folder = tmp_path_factory.mktemp("c_dlinknet")
     network, model, frames = exported[C_DLINKNET]
     size = (frames.shape[1], frames.shape[2])
-    save_checkpoint(network, folder / "a.safetensors", size, lossless=True)
+    save_checkpoint(network, folder / "a.safetensors", Framing(size), LIP, lossless=True)
     with short_trunks(), pytest.MonkeyPatch.context() as patch:
         patch.setattr("trtparse.trt_builder.export.export_onnx", lambda *_, **__: model)
         spec = BuildSpec(folder / "a.safetensors", "int8", calibration_images=4, validate=False, threads=1)

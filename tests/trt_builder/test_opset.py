@@ -16,8 +16,8 @@ from trtparse.calibration.int8 import Int8Spec
 from trtparse.data.dataset import Dataset, Subset
 from trtparse.engines import open_engine
 from trtparse.errors import UsageError
+from trtparse.graphs.interface import read_onnx
 from trtparse.trt_builder.build import BuildSpec, build_bundle
-from trtparse.trt_builder.onnx_source import read_onnx
 from trtparse.trt_builder.opset import made_up_frames, opset_of, prepare_for_int8
 
 

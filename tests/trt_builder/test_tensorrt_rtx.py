@@ -20,7 +20,7 @@ from trtparse.engines.manifest import engine_manifests
 from trtparse.errors import BuildError, UsageError
 from trtparse.trt_builder.compile import build_engines
 from trtparse.trt_builder.engine_spec import COMPUTE_CAPABILITIES, EngineSpec
-from trtparse.trt_builder.onnx_source import bundle_of_onnx
+from trtparse.trt_builder.source import bundle_of_onnx
 from trtparse.trt_builder.tensorrt_api import Built, TensorRT
 
 RTX = "tensorrt-rtx"
@@ -57,7 +57,7 @@ def test_a_foreign_graph_is_built_without_pytorch(small: SimpleNamespace, tmp_pa
         "from pathlib import Path\n"
         "from trtparse.trt_builder.compile import build_engines\n"
         "from trtparse.trt_builder.engine_spec import EngineSpec\n"
-        "from trtparse.trt_builder.onnx_source import bundle_of_onnx\n"
+        "from trtparse.trt_builder.source import bundle_of_onnx\n"
         "bundle = bundle_of_onnx(Path('small.onnx'), Path('bundle'))\n"
         "build_engines(bundle, EngineSpec('int8', 'tensorrt-rtx', ('8.6', '12.0')))\n"
     )

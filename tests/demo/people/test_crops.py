@@ -13,7 +13,7 @@ from trtparse.tasks.people.person import Person
 
 INPUT = (48, 32)
 STRETCH = 1.5
-ENGINE: Any = SimpleNamespace(letterbox=lambda size: Letterbox.fit(size, INPUT, STRETCH))
+PREDICTOR: Any = SimpleNamespace(letterbox=lambda size: Letterbox.fit(size, INPUT, STRETCH))
 numbers = st.floats(-50, 150, allow_nan=False)
 
 
@@ -26,7 +26,7 @@ def person(identity: int, *box: float) -> Person:
 def test_any_box_gives_a_crop_inside_the_frame_that_goes_there_and_back(
     box: tuple[float, float, float, float], height: int, width: int
 ) -> None:
-    crop = Crop.around(person(1, *box), (height, width), ENGINE)
+    crop = Crop.around(person(1, *box), (height, width), PREDICTOR)
     assert crop.top >= 0
     assert crop.left >= 0
     assert crop.top + crop.size[0] <= height
@@ -42,7 +42,7 @@ def test_any_box_gives_a_crop_inside_the_frame_that_goes_there_and_back(
 
 
 def test_a_crop_shows_all_of_the_person_and_a_little_more() -> None:
-    crop = Crop.around(person(1, 100, 50, 200, 350), (432, 768), ENGINE)
+    crop = Crop.around(person(1, 100, 50, 200, 350), (432, 768), PREDICTOR)
     assert (crop.top, crop.left) == (26, 92)
     assert crop.size == (348, 116)
 
@@ -50,14 +50,14 @@ def test_a_crop_shows_all_of_the_person_and_a_little_more() -> None:
 def test_the_whole_frame_is_letterboxed_as_ever() -> None:
     frame = np.random.default_rng(0).integers(0, 255, (60, 90, 3), dtype=np.uint8)
     seen = np.zeros((*INPUT, 3), np.uint8)
-    Crop.whole((60, 90), ENGINE).cut(frame, seen)
+    Crop.whole((60, 90), PREDICTOR).cut(frame, seen)
     assert np.array_equal(seen, Letterbox.fit((60, 90), INPUT, STRETCH).apply(frame))
 
 
 def test_of_two_people_who_overlap_the_nearer_one_hides_the_other() -> None:
     near, far = person(3, 40, 20, 80, 90), person(7, 60, 10, 100, 70)
     for pair in ((near, far), (far, near)):
-        crops = [Crop.around(one, (100, 140), ENGINE) for one in pair]
+        crops = [Crop.around(one, (100, 140), PREDICTOR) for one in pair]
         maps = [np.full(INPUT, one.id, np.uint8) for one in pair]
         labels, instances = paste(crops, maps, (100, 140))
         assert np.array_equal(labels, instances)  # here each one's label is their id
@@ -67,7 +67,7 @@ def test_of_two_people_who_overlap_the_nearer_one_hides_the_other() -> None:
 
 def test_the_margin_of_a_crop_takes_nothing_from_the_person_whose_it_is() -> None:
     near, far = person(1, 40, 20, 80, 95), person(2, 80, 20, 120, 90)  # shoulder to shoulder
-    crops = [Crop.around(one, (100, 140), ENGINE) for one in (near, far)]
+    crops = [Crop.around(one, (100, 140), PREDICTOR) for one in (near, far)]
     labels, instances = paste(crops, [np.full(INPUT, 5, np.uint8)] * 2, (100, 140))
     assert (instances[20:90, 80:120] == 2).all()
     assert (instances[20:95, 40:80] == 1).all()
@@ -76,7 +76,7 @@ def test_the_margin_of_a_crop_takes_nothing_from_the_person_whose_it_is() -> Non
 
 def test_background_of_one_crop_leaves_the_parts_of_another() -> None:
     near, far = person(1, 40, 20, 80, 90), person(2, 60, 10, 100, 70)
-    crops = [Crop.around(one, (100, 140), ENGINE) for one in (near, far)]
+    crops = [Crop.around(one, (100, 140), PREDICTOR) for one in (near, far)]
     _, instances = paste(crops, [np.zeros(INPUT, np.uint8), np.full(INPUT, 9, np.uint8)], (100, 140))
     assert set(np.unique(instances)) == {0, 2}
     assert (instances[12:68, 62:98] == 2).all()

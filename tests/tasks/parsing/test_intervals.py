@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from trtparse.tasks.parsing.intervals import class_counts, loss_interval
 from trtparse.tasks.parsing.metrics import Counts
@@ -159,7 +160,6 @@ class TestLossInterval:
         empty = np.zeros((20, 20), np.int64)
         low, points, high = interval([image(100, 0), empty, empty], [image(50, 50), empty, empty])
         assert low == points == high
-
 
 
 def test_a_stray_pixel_of_a_class_that_a_drawing_lacks_does_not_widen_the_interval() -> None:

@@ -1,13 +1,8 @@
-"""A bundle from an ONNX file: ours from elsewhere, or a foreign one with the same input and outputs.
-
-Such a bundle has no weights and no answers of PyTorch, so nothing can be calibrated or compared from it; its engines
-are built, inspected and run like any other's.
-"""
+"""What goes into a graph and what comes out: ours, and those of others that have the same input and outputs."""
 
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,17 +10,13 @@ import onnx
 import onnx.inliner
 from onnx import TensorProto
 
-from .. import __version__
-from ..calibration.quantise.lint import check as check_int8
-from ..engines.bundle import GRAPHS, Bundle, Manifest, finish, writing
 from ..errors import BuildError, UsageError
-from ..graphs.half import to_half
-from ..graphs.index import GraphIndex, fresh_graph_copy, property_of
-from ..labels import CLASS_NAMES, NUM_CLASSES
 from ..networks.file_kind import refuse_others
-from ..storage.files import replace_bytes
+from ..specs.framing import Framing
+from ..specs.label_set import LabelSet, check_same, label_set, label_sets, told_label_set
+from .index import GraphIndex, fresh_graph_copy, property_of
 
-_WANTED = "frames (N, H, W, 3) uint8, BGR, in; labels (N, H, W) uint8 out; logits (N, 20, H, W) may follow"
+_WANTED = "frames (N, H, W, 3) uint8, BGR, in; labels (N, H, W) uint8 out; logits (N, classes, H, W) may follow"
 _HALF_FROM = "Normalisation and argmax belong into the graph: see what trtparse build exports."
 
 STANDARD_DOMAINS = ("", "ai.onnx")
@@ -33,59 +24,6 @@ STANDARD_DOMAINS = ("", "ai.onnx")
 
 _KEEPS_IDS = ("Cast", "Identity", "Squeeze", "Unsqueeze", "Reshape", "Flatten", "Transpose", "Slice")
 """What may stand between ArgMax and the labels: it moves ids and makes no new ones."""
-
-
-def bundle_of_onnx(path: Path, output: Path, precision: str | None = None) -> Bundle:
-    """Check an ONNX file and make a bundle of it.
-
-    Args:
-        path: the file; weights that lie in other files beside it are taken in.
-        output: the bundle's folder; an older bundle there is replaced when the new one is whole.
-        precision: to be built from it, None for the file's own. FP16 is made of an FP32 graph; INT8 has to be in the
-            file, because it takes calibration.
-
-    Returns:
-        The bundle: no weights, no parity; its INT8 graph has no form for the CPU runtime.
-
-    Raises:
-        UsageError: not an ONNX file, other inputs and outputs, or INT8 asked of a graph without Q/DQ.
-        BuildError: a graph that breaks a rule of INT8, or cannot be typed in FP16.
-    """
-    model = read_onnx(path)
-    batch, input_size = check_interface(model, path)
-    own = graph_precision(model)
-    if precision == "int8" and own != "int8":
-        raise UsageError(
-            f"{path} is {own}: it holds no QuantizeLinear, and INT8 without calibration is worth nothing.",
-            "Build from the checkpoint, which calibrates: trtparse build CHECKPOINT --int8 --data FOLDER",
-        )
-    if precision == "fp32" and own != "fp32":
-        raise UsageError(f"{path} is {own}, from which FP32 cannot be had back.", f"Give --{own}.")
-    if own == "int8":
-        check_int8(model)
-    graphs = {own: named(own, model)}
-    if precision == "fp16" and own == "fp32":
-        graphs["fp16"] = named("fp16", to_half(model))
-    if precision == "fp16" and own == "int8":
-        raise UsageError(f"{path} is int8, from which FP16 alone cannot be had back.", "Give --int8.")
-    manifest = Manifest(
-        task="parsing",
-        network=property_of(model, "network") or "onnx",
-        options={"source": path.name, "producer": model.producer_name or "unknown"},
-        labels=CLASS_NAMES,
-        input_size=input_size,
-        batch=batch,
-        precisions=tuple(name for name in ("fp32", "fp16", "int8") if name in graphs),
-        preprocessing=json.loads(property_of(model, "preprocessing") or '{"where": "in the graph"}'),
-        parity={},
-        calibration={},
-        versions={"trtparse": __version__, "python": sys.version.split()[0], "onnx": onnx.__version__},
-    )
-    with writing(output) as folder:
-        for name, graph in graphs.items():
-            replace_bytes(folder / GRAPHS[name], graph.SerializeToString(deterministic=True))
-        manifest = finish(folder, manifest)
-    return Bundle(output, manifest)
 
 
 def read_onnx(path: Path) -> onnx.ModelProto:
@@ -121,6 +59,44 @@ def read_onnx(path: Path) -> onnx.ModelProto:
     return model
 
 
+def label_set_of(model: onnx.ModelProto, given: LabelSet | None, path: Path) -> LabelSet:
+    """What a graph's classes mean: as its metadata says, else as somebody says, else LIP's where there are 20 of them.
+
+    Args:
+        model: with our outputs.
+        given: what somebody says.
+        path: the graph's file, for messages.
+
+    Raises:
+        UsageError: nobody says it, or the graph has another number of classes, or two sets are told.
+    """
+    found = count_classes(model, path)
+    told = property_of(model, "label_set") or property_of(model, "labels")
+    if told:
+        meant = told_label_set(json.loads(told), str(path))
+        if given is not None:
+            check_same(meant, str(path), given, "--labels")
+    else:
+        lip = label_set("lip")
+        if given is None and found != len(lip):
+            raise UsageError(
+                f"{path} tells {found} classes apart and does not say which.",
+                f"Give --labels the set that it was trained on: one of {', '.join(label_sets())}, or a TOML file.",
+            )
+        meant = lip if given is None else given
+    if len(meant) != found:
+        raise UsageError(
+            f"{path} tells {found} classes apart, and its label set is {meant}.",
+            "Give --labels the set that it was trained on: under other names every result would be wrong.",
+        )
+    return meant
+
+
+def framing_of(model: onnx.ModelProto, input_size: tuple[int, int]) -> Framing:
+    """How images become a graph's frames, as its metadata tells it; with their shapes kept where it does not."""
+    return Framing.of_preprocessing(input_size, property_of(model, "preprocessing"))
+
+
 def check_interface(model: onnx.ModelProto, path: Path) -> tuple[int | None, tuple[int, int]]:
     """See that a graph has our input and outputs.
 
@@ -128,8 +104,7 @@ def check_interface(model: onnx.ModelProto, path: Path) -> tuple[int | None, tup
         Frames per call, None for any number; and (height, width).
 
     Raises:
-        UsageError: it has others; says which, and what is wanted. Or it has other classes than LIP's, or operators that
-            are not ONNX's.
+        UsageError: it has others; says which, and what is wanted. Or it has operators that are not ONNX's.
     """
     inputs = list(model.graph.input)
     outputs = {value.name: value for value in model.graph.output}
@@ -151,10 +126,10 @@ def check_interface(model: onnx.ModelProto, path: Path) -> tuple[int | None, tup
     batch, height, width = shape[0], shape[1], shape[2]
     if not _fits(_shape(labels), (batch, height, width)):
         raise refused(f"labels must be (N, {height}, {width})")
-    if "logits" in outputs and not _fits(_shape(outputs["logits"]), (batch, NUM_CLASSES, height, width)):
-        raise refused(f"logits must be (N, {NUM_CLASSES}, {height}, {width})")
+    logits = _shape(outputs["logits"]) if "logits" in outputs else None
+    if logits is not None and not _fits(logits, (batch, *logits[1:2], height, width)):
+        raise refused(f"logits must be (N, classes, {height}, {width})")
     _check_domains(model, path)
-    _check_classes(model, path)
     return batch, (height, width)
 
 
@@ -178,13 +153,17 @@ def _check_domains(model: onnx.ModelProto, path: Path) -> None:
         )
 
 
-def _check_classes(model: onnx.ModelProto, path: Path) -> None:
-    """See that the labels are chosen of as many classes as LIP has: a graph says no more of what they mean."""
+def count_classes(model: onnx.ModelProto, path: Path) -> int:
+    """How many classes the labels are chosen of: a graph says no more of what they mean.
+
+    Raises:
+        UsageError: it cannot be told.
+    """
     argmax = find_argmax(model)
     if argmax is None:
         raise UsageError(
             f"{path}: how many classes there are cannot be told, as labels does not come of an ArgMax.",
-            f"Let the graph end in ArgMax over {NUM_CLASSES} channels and a Cast to uint8.",
+            "Let the graph end in ArgMax over the channels and a Cast to uint8.",
         )
     found = _channels(model, argmax)
     if found is None:
@@ -193,11 +172,7 @@ def _check_classes(model: onnx.ModelProto, path: Path) -> None:
             "reads, cannot be inferred.",
             "Export the graph with a fixed height, width and number of channels; onnxslim may find the shapes.",
         )
-    if found != NUM_CLASSES:
-        raise UsageError(
-            f"{path} tells {found} classes apart; trtparse knows the names of LIP's {NUM_CLASSES}.",
-            f"Give a network with LIP's {NUM_CLASSES} classes: under other names every result would be wrong.",
-        )
+    return found
 
 
 def _channels(model: onnx.ModelProto, argmax: onnx.NodeProto) -> int | None:

@@ -14,7 +14,8 @@ from onnx import TensorProto, helper
 
 from trtparse.engines import open_bundle, open_engine
 from trtparse.errors import BuildError, UsageError
-from trtparse.trt_builder.onnx_source import bundle_of_onnx, graph_precision
+from trtparse.graphs.interface import graph_precision
+from trtparse.trt_builder.source import bundle_of_onnx
 
 
 def saved(model: onnx.ModelProto, folder: Path) -> Path:
