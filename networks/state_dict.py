@@ -133,12 +133,14 @@ def read_pickle(path: Path) -> StateDict:
                 inert = _inert_pickle(stand_ins)
                 content = torch.load(file, map_location="cpu", weights_only=False, pickle_module=inert)
     except Exception as error:
-        # Damaged pickles raise whatever their bytes make of them.
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise UsageError(
-            f"{path} is not a checkpoint that can be read: {reason.rstrip('.')}.",
-            "The file may be cut off; get it again. A checkpoint is what torch.save or safetensors writes.",
-        ) from error
+        # Damaged pickles raise whatever their bytes make of them. One of stand-ins was no file of torch.save at all.
+        content = None
+        if not stand_ins:
+            reason = str(error).strip().partition("\n")[0] or type(error).__name__
+            raise UsageError(
+                f"{path} is not a checkpoint that can be read: {reason.rstrip('.')}.",
+                "The file may be cut off; get it again. A checkpoint is what torch.save or safetensors writes.",
+            ) from error
     found = find_state_dict(content)
     if found is not None:
         return found
