@@ -7,8 +7,8 @@ import pytest
 
 pytest.importorskip("torch", reason="PyTorch is not installed")
 
-from trtparse.distillation import run  # noqa: E402
-from trtparse.distillation.recipe import Recipe  # noqa: E402
+from trtparse.distillation import run
+from trtparse.distillation.recipe import Recipe
 
 
 def test_which_of_the_networks_in_a_teacher_s_file_was_taken_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
