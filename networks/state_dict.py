@@ -171,14 +171,12 @@ def _unwrapped(
         return
     firsts = list(dict.fromkeys(name.partition(".")[0] for name in tensors))
     wrapped = firsts if len(firsts) == 1 else [name for name in firsts if name in _WRAPPERS or _is_averaged((name,))]
-    inner = {
-        first: {name[len(first) + 1 :]: value for name, value in tensors.items() if name.startswith(f"{first}.")}
-        for first in wrapped
-    }
-    if not any(inner.values()):
-        yield place, tensors
-    for first, within in inner.items():
-        yield from _unwrapped(within, (*place, first))
+    rest = dict(tensors)
+    for first in wrapped:
+        names = [name for name in tensors if name.startswith(f"{first}.")]
+        yield from _unwrapped({name[len(first) + 1 :]: rest.pop(name) for name in names}, (*place, first))
+    if rest:
+        yield place, rest
 
 
 def _is_averaged(place: tuple[str, ...]) -> bool:
