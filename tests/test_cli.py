@@ -363,10 +363,13 @@ INT8 = ("build", "--int8", "--data")
 BAD_INPUT: dict[str, tuple[Request, str]] = {
     "build: no such file": (lambda s: ("build", "missing.pth"), "There is no file missing.pth"),
     "build --int8: no such file": (lambda s: ("build", "--int8", "missing.pth"), "There is no file missing.pth"),
-    "build: text as .pth": (lambda s: ("build", s.file("a.pth")), "a.pth is not a checkpoint"),
-    "build: text as .safetensors": (lambda s: ("build", s.file("a.safetensors")), "a.safetensors is not a readable"),
-    "build: text without extension": (lambda s: ("build", s.file("README")), "README is not a checkpoint"),
-    "build: empty checkpoint": (lambda s: ("build", s.file("a.pth", b"")), "a.pth is not a checkpoint"),
+    "build: text as .pth": (lambda s: ("build", s.file("a.pth")), "a.pth is a text that begins with"),
+    "build: text as .safetensors": (
+        lambda s: ("build", s.file("a.safetensors")),
+        "a.safetensors is a text that begins",
+    ),
+    "build: text without extension": (lambda s: ("build", s.file("README")), "README is a text that begins with"),
+    "build: empty checkpoint": (lambda s: ("build", s.file("a.pth", b"")), "a.pth is an empty file, not a checkpoint"),
     "build: half a checkpoint": (lambda s: ("build", s.cut(s.bundle.weights)), "cut.safetensors is not a readable"),
     "build: another network, .pth": (lambda s: ("build", s.checkpoint("a.pth")), "a checkpoint of another network"),
     "build: another network, .safetensors": (
