@@ -1039,7 +1039,7 @@ def test_a_signal_in_a_demo_leaves_the_video_so_far(
 ) -> None:
     output, partial = tmp_path / "walk.avi", tmp_path / ".walk.partial.avi"
     with start("demo", "--bundle", pristine_bundle.path, "--output", output) as process:
-        # The probe of the codec is smaller. Motion JPEG is written as it comes, where an H.264 encoder holds frames back.
+        # The probe of the codec is smaller. Motion JPEG is written as it comes; H.264 encoders hold frames back.
         while process.poll() is None and not (partial.exists() and partial.stat().st_size > 50_000):
             time.sleep(0.05)
         out, err = press(process, times, number)
