@@ -1036,22 +1036,20 @@ def test_kill_in_a_build_leaves_the_old_bundle_and_the_next_build_tidies_up(
     assert open_bundle(bundle.path).manifest.precisions == ("fp32",)
 
 
-@pytest.mark.parametrize(
-    ("number", "times"), [(signal.SIGINT, 1), (signal.SIGINT, 20), (signal.SIGTERM, 1), (signal.SIGHUP, 20)]
-)
+@pytest.mark.parametrize(("number", "times"), [(signal.SIGINT, 20), (signal.SIGTERM, 1), (signal.SIGHUP, 20)])
 def test_a_signal_in_a_demo_leaves_the_video_so_far(
     number: signal.Signals, times: int, pristine_bundle: Bundle, tmp_path: Path
 ) -> None:
-    output, partial = tmp_path / "walk.mp4", tmp_path / ".walk.partial.mp4"
+    output, partial = tmp_path / "walk.avi", tmp_path / ".walk.partial.avi"
     with start("demo", "--bundle", pristine_bundle.path, "--output", output) as process:
-        # The probe of the codec is smaller.
+        # The probe of the codec is smaller. Motion JPEG is written as it comes; H.264 encoders hold frames back.
         while process.poll() is None and not (partial.exists() and partial.stat().st_size > 50_000):
             time.sleep(0.05)
         out, err = press(process, times, number)
     assert (process.returncode, out) == (128 + number, "")
     assert "Error: Interrupted" in err
     assert "Traceback" not in err
-    assert [path.name for path in tmp_path.iterdir()] == ["walk.mp4"]
+    assert [path.name for path in tmp_path.iterdir()] == ["walk.avi"]
     assert 0 < frame_count(output) < 96
 
 
