@@ -31,8 +31,8 @@ _DECODER = "nvv4l2decoder"
 _DECODED = ("avc1", "avc3", "h264", "hvc1", "hev1", "hevc")
 _PATIENCE_SECONDS = 10.0
 _ENDINGS = ((signal.SIGINT, 5.0), (signal.SIGTERM, 2.0), (signal.SIGKILL, 10.0))
-"""How a program is ended, and the seconds that each has. gst-launch stops its elements on SIGINT alone: a camera that is
-ended otherwise stays taken, until its service is restarted."""
+"""How a program is ended, and the seconds that each has. gst-launch stops its elements on SIGINT alone: a camera that
+is ended otherwise stays taken, until its service is restarted."""
 _ALIKE = 12.0
 """Mean difference of two decoders' first pictures, of 255; they round colours and chroma differently, by 1 to 3."""
 _PIPE_BYTES = 1 << 20  # fewer switches between the programs; the most that Linux gives without privileges
