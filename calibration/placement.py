@@ -1,8 +1,8 @@
 """Where Q/DQ goes: the places from which TensorRT builds INT8 kernels, and no others.
 
-The rules are those of NVIDIA's own quantisation tool: on the *inputs* of convolutions, max pools, resizes
-between a convolution and readers in INT8, and residual additions; never on outputs, so that convolution, bias, ReLU and
-the addition fuse. What decides the label of a pixel at the end stays float, and so does pointwise arithmetic, which that
+The rules are those of NVIDIA's own quantisation tool: on the *inputs* of convolutions, max pools, resizes between a
+convolution and readers in INT8, and residual additions; never on outputs, so that convolution, bias, ReLU and the
+addition fuse. What decides the label of a pixel at the end stays float, and so does pointwise arithmetic, which that
 tool quantises besides: it fuses into no INT8 kernel and costs accuracy (``benchmarks/placement_modelopt.py``).
 """
 
@@ -93,7 +93,11 @@ def place(model: onnx.ModelProto) -> Placement:
                 _use(uses, node, shortcut)
     # The last first: a resize may read another.
     for node in reversed(index.nodes):
-        if node.op_type == "Resize" and _is_fed_by_convolution(node, index, kept) and _is_read_in_int8(node, index, uses):
+        if (
+            node.op_type == "Resize"
+            and _is_fed_by_convolution(node, index, kept)
+            and _is_read_in_int8(node, index, uses)
+        ):
             _use(uses, node, 0)
     activations = {tensor: tuple(sites) for tensor, sites in uses.items()}
     return Placement(activations, tuple(weights.values()), kept, _shared_groups(index, set(activations)))
@@ -185,8 +189,7 @@ def _is_read_in_int8(node: onnx.NodeProto, index: GraphIndex, uses: dict[str, li
     if output in {value.name for value in index.graph.output}:
         return False
     return bool(readers) and all(
-        (reader.name, position) in quantised
-        or (reader.op_type == "Concat" and _is_read_in_int8(reader, index, uses))
+        (reader.name, position) in quantised or (reader.op_type == "Concat" and _is_read_in_int8(reader, index, uses))
         for reader, position in readers
     )
 

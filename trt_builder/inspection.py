@@ -48,6 +48,10 @@ _OPAQUE = ("myelin", "dla")
 """Kinds of layers that are networks of their own: what goes into them says nothing of the precision inside."""
 
 
+class NotAsAsked(BuildError):
+    """An engine is seen to run in another precision than was asked for."""
+
+
 @dataclass(frozen=True)
 class Inspection:
     """The layers of an engine.
@@ -161,7 +165,7 @@ def check(inspection: Inspection, wanted: dict[str, str], asked: str) -> None:
     Only what is known counts: a layer that tells nothing is neither right nor wrong.
 
     Raises:
-        BuildError: a convolution runs in a lower precision than asked for, or of those that the graph types in it,
+        NotAsAsked: a convolution runs in a lower precision than asked for, or of those that the graph types in it,
             and that are known, more run in a higher one.
     """
     found = inspection.convolutions
@@ -178,7 +182,7 @@ def check(inspection: Inspection, wanted: dict[str, str], asked: str) -> None:
         told = ", ".join(f"{count} layers in {name}" for name, count in inspection.unnamed.items())
     seen = "engine's layers" if inspection.judged_by == "engine" else "network that TensorRT read"
     if wanted and (lower or higher > delivered or not expected):
-        raise BuildError(
+        raise NotAsAsked(
             f"Asked for {asked}, and the {seen} say otherwise: convolutions {told}; "
             f"the graph types {expected} in {asked}.",
             "Build the bundle's graph again: trtparse build CHECKPOINT"

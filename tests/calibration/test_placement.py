@@ -195,9 +195,7 @@ class TestPoolsAndResizes:
         assert bool(tensors_read(place(model), "resize")) == fits
 
     @pytest.mark.parametrize("reader", ["convolution", "Sigmoid"])
-    def test_a_resize_is_read_through_a_concat(
-        self, reader: str, new_graph: NewGraph
-    ) -> None:
+    def test_a_resize_is_read_through_a_concat(self, reader: str, new_graph: NewGraph) -> None:
         new = new_graph()
         first = new.conv(new.image(), "first", (3, 16))
         both = new.node("Concat", [new.resize(first, "resize"), new.resize(first, "other")], "both", axis=1)
