@@ -32,6 +32,7 @@ from .inspection import Inspection, NotAsAsked, check, inspect_engine, inspect_n
 from .ladder import AS_IS, HALF, Rung, next_rung, rungs_of
 from .parity import PARITY_NAME, Agreement, compare, load_parity
 from .tensorrt_api import Built, NoEngine, TensorRT
+from .trtexec import trtexec_line
 
 _MOST_WORKSPACE_MB = 4096
 """More never helped a network of this size; a layer's scratch space is tens of MB."""
@@ -207,13 +208,24 @@ class _Work:
             seconds = time.monotonic() - started
             kept.engine, kept.inspector = built.content, built.inspector
             inspection, unverified = self._inspect(built)
+            settings = settled.to_dict()
             notes = [*built.notes, *inspection.notes]
+            if self.on_gpu:
+                # The file that lies in the bundle: the other forms are not kept.
+                line = trtexec_line(
+                    self.graph,
+                    settled,
+                    typed=library.is_typed(spec),
+                    batch=_batch(self.bundle, spec) if self.bundle.manifest.batch is None else None,
+                    size=self.bundle.manifest.input_size,
+                )
+                settings["trtexec"] = line
             if reasons:
                 notes += [f"Built {rung.name}, as otherwise no INT8 engine came of it.", *reasons]
-            manifest = self._manifest(model, settled, built, seconds)
+            manifest = self._manifest(model, built, seconds)
             manifest = replace(
                 manifest,
-                settings={**manifest.settings, "notes": notes},
+                settings={**settings, "notes": notes},
                 inspection={**inspection.to_dict(), "layers_parsed": len(built.layers)},
                 unverified=tuple(unverified),
             )
@@ -285,7 +297,7 @@ class _Work:
             with open_tensorrt(staged, manifest) as engine:
                 return compare(engine, frames, labels)
 
-    def _manifest(self, model: onnx.ModelProto, settled: EngineSpec, built: Built, seconds: float) -> EngineManifest:
+    def _manifest(self, model: onnx.ModelProto, built: Built, seconds: float) -> EngineManifest:
         """All but what the checks found."""
         spec, bundle = self.spec, self.bundle
         return EngineManifest(
@@ -305,7 +317,6 @@ class _Work:
             version_compatible=spec.version_compatible,
             hardware_compatible=spec.hardware_compatible,
             rebuild=spec.words(),
-            settings=settled.to_dict(),
             seconds=round(seconds, 3),
             built=datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
             **_machine_facts(self.machine, self.on_gpu),

@@ -133,6 +133,8 @@ def test_an_engine_joins_its_bundle_with_all_that_is_known_of_it(bundle: Callabl
     assert manifest.stretch == reopened.manifest.stretch == 1.25
     assert manifest.rebuild == ("--int8", "--target", "tensorrt", "--sparsity")
     assert manifest.settings["workspace_mb"] == 1536
+    assert manifest.settings["trtexec"].startswith(f"trtexec --onnx={reopened.path / manifest.graph} --saveEngine=")
+    assert "--memPoolSize=workspace:1536M" in manifest.settings["trtexec"]
     assert manifest.inspection["judged_by"] == "engine"
     assert manifest.inspection["reformat_layers"] == 1
     assert manifest.inspection["convolutions"] == {"fp16": 1, "int8": 2}
