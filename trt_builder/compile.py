@@ -23,7 +23,7 @@ from ..engines.machine import Machine, read_machine
 from ..engines.manifest import FOLDER, EngineManifest
 from ..engines.probe import Probe
 from ..errors import BuildError, MachineError, UsageError
-from ..files import replace_bytes
+from ..files import check_output_file, check_output_folder, write_errors
 from . import timing_cache
 from .build_process import build_in_process
 from .engine_spec import COMPUTE_CAPABILITIES, DYNAMIC_BATCH, EngineSpec
@@ -78,18 +78,22 @@ def build_engines(
         The bundle with its new files, and each engine's manifest, with ``notes`` where there is something to know.
 
     Raises:
-        UsageError: the bundle lacks the graph, or the version of TensorRT what is asked for.
+        UsageError: the bundle lacks the graph or cannot be written to, or the version of TensorRT what is asked for.
         MachineError: no TensorRT, or none of the GPU that it needs.
         BuildError: the parser or the builder refuses every form of the graph, the engine is not what was asked for, or
             does not agree with PyTorch's stored answers. It says where what is left of the engine lies.
     """
-    if how.log is not None:
-        replace_bytes(how.log, b"")
     graph = bundle.graph(spec.precision)
     machine = machine or read_machine()
     library = TensorRT.load(spec.target)
     library.check(spec)
     _batch(bundle, spec)
+    # What cannot be written is found out before the minutes that a build takes.
+    check_output_folder(bundle.path / FOLDER)
+    if how.log is not None:
+        check_output_file(how.log)
+        with write_errors(how.log):
+            how.log.open("wb").close()
     manifests = []
     for capability in _capabilities(spec, machine):
         work = _Work(bundle, graph, spec, capability, library, machine, stage, how)

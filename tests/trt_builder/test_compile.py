@@ -267,6 +267,17 @@ def test_all_that_tensorrt_says_goes_into_a_file_where_that_is_asked_for(
     assert log.read_text() == "[W] student.int8.onnx\n"
 
 
+def test_a_bundle_that_cannot_be_written_to_is_refused_before_any_work(
+    bundle: Callable[..., Bundle], jetson: Any
+) -> None:
+    made = bundle(half=True, quantised=True)
+    (made.path / "engines").write_text("mine")
+    with pytest.raises(UsageError, match="is not a folder"):
+        build_engines(made, EngineSpec("int8"), machine=ORIN)
+    assert not jetson.calls
+    assert (made.path / "engines").read_text() == "mine"
+
+
 def test_a_log_that_cannot_be_written_is_refused_before_any_work(
     bundle: Callable[..., Bundle], jetson: Any, tmp_path: Path
 ) -> None:

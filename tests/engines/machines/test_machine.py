@@ -72,6 +72,7 @@ def test_where_a_jetson_was_measured_is_in_the_facts(orin: Any) -> None:
     assert facts["GPU"] == "Orin"
     assert facts["JetPack"] == "6.2"
     assert facts["L4T"] == "36.4.3"
+    assert facts["multiprocessors"] == "8"
     assert facts["power mode"] == "25W"
     assert facts["clocks"] == "free"
 
