@@ -126,14 +126,17 @@ class GstPipe:
                     self._process.wait(max(0.0, until - time.monotonic()))
 
     def complaint(self) -> str:
-        """What the program said was wrong; its last such line."""
+        """What the program said was wrong: its first error, which names the element; those after it follow from it."""
         # The pipe may be closed before the last word is said.
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(1.0)
         self._errors.seek(0)
         lines = self._errors.read().decode("utf-8", "replace").splitlines()
-        errors = [line for line in lines if "ERROR" in line or "error" in line] or lines
-        return errors[-1].strip() if errors else "it ended without a word"
+        for of_its_own in (r"ERROR|WARNING: erroneous", r"(?i).*error"):
+            errors = [line for line in lines if re.match(of_its_own, line)]
+            if errors:
+                return errors[0].strip()
+        return lines[-1].strip() if lines else "it ended without a word"
 
 
 @functools.cache
