@@ -212,24 +212,12 @@ class _Work:
             seconds = time.monotonic() - started
             kept.engine, kept.inspector = built.content, built.inspector
             inspection, unverified = self._inspect(built)
-            settings = settled.to_dict()
             notes = [*built.notes, *inspection.notes]
-            if self.on_gpu:
-                # The file that lies in the bundle: the other forms are not kept.
-                line = trtexec_line(
-                    self.graph,
-                    settled,
-                    typed=library.is_typed(spec),
-                    batch=_batch(self.bundle, spec) if self.bundle.manifest.batch is None else None,
-                    size=self.bundle.manifest.input_size,
-                )
-                settings["trtexec"] = line
             if reasons:
                 notes += [f"Built {rung.name}, as otherwise no INT8 engine came of it.", *reasons]
-            manifest = self._manifest(model, built, seconds)
             manifest = replace(
-                manifest,
-                settings={**settings, "notes": notes},
+                self._manifest(model, built, seconds),
+                settings={**settled.to_dict(), **self._trtexec(settled, rung), "notes": notes},
                 inspection={**inspection.to_dict(), "layers_parsed": len(built.layers)},
                 unverified=tuple(unverified),
             )
@@ -237,6 +225,15 @@ class _Work:
                 manifest = self._compare(manifest, built)
         files = {manifest.engine: built.content, _manifest_name(manifest): manifest.to_json().encode()}
         return add_files(self.bundle, files), asdict(manifest)
+
+    def _trtexec(self, settled: EngineSpec, rung: Rung) -> dict[str, str]:
+        """The line for ``trtexec``, where what was built lies in the bundle; the forms between are not kept."""
+        if not self.on_gpu or rung not in (AS_IS, HALF):
+            return {}
+        manifest = self.bundle.manifest
+        batch = _batch(self.bundle, settled) if manifest.batch is None else None
+        typed = self.library.is_typed(settled)
+        return {"trtexec": trtexec_line(self.graph, settled, typed=typed, batch=batch, size=manifest.input_size)}
 
     def _build(self, graph: Path, spec: EngineSpec, kept: Evidence) -> Built:
         """Build with the timing cache held, where the target has one."""

@@ -466,6 +466,7 @@ def test_an_orin_s_trouble_with_scales_in_fp16_leads_straight_to_fp32(
     assert len(seen) == 2
     assert (facts["precision"], facts["graph"]) == ("int8", "student.int8.onnx")
     assert facts["settings"]["notes"][0] == "Built with scales in FP32, as otherwise no INT8 engine came of it."
+    assert "trtexec" not in facts["settings"], "the graph in the bundle is another one"
     assert engine_manifests(open_bundle(made.path))[0].is_of(made)
 
 
