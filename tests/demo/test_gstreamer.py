@@ -92,6 +92,21 @@ def test_a_camera_is_let_go_by_an_interrupt_and_killed_only_where_it_heeds_nothi
     assert pipe.read() == (False, None)
 
 
+def test_a_camera_whose_reader_is_left_behind_is_let_go_when_the_program_ends(
+    fake_gstreamer: FakeGStreamer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_the_end: list[Callable[[], None]] = []
+    monkeypatch.setattr(gstreamer.atexit, "register", at_the_end.append)
+    monkeypatch.setattr(gstreamer.atexit, "unregister", lambda ending: at_the_end.remove(ending))
+    fake_gstreamer([], frames=1, then_hang=True)
+    pipe = GstPipe([["src", "width=64,height=48"]], SIZE, "the test")
+    assert pipe.read()[0]
+    (ending,) = at_the_end
+    ending()
+    assert pipe._process.poll() is not None
+    assert not at_the_end
+
+
 def test_no_pipe_is_left_open(fake_gstreamer: FakeGStreamer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def opened() -> set[str]:
         return {name for name in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{name}")}
