@@ -18,7 +18,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-import onnx
 import pytest
 
 from trtparse import __version__, cli
