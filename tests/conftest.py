@@ -77,12 +77,15 @@ def frames(people: Dataset) -> Frames:
 
 
 @pytest.fixture
-def short_trunks(monkeypatch: pytest.MonkeyPatch) -> None:
+def short_trunks() -> Iterator[None]:
     """One block in each layer of a ResNet: a third of the weights, where its depth does not matter."""
     from trtparse.networks.resnet import BLOCKS
 
-    for depth, (block, _) in BLOCKS.items():
-        monkeypatch.setitem(BLOCKS, depth, (block, (1, 1, 1, 1)))
+    # Not the test's own `monkeypatch`, which it may undo on the way.
+    with pytest.MonkeyPatch.context() as patch:
+        for depth, (block, _) in BLOCKS.items():
+            patch.setitem(BLOCKS, depth, (block, (1, 1, 1, 1)))
+        yield
 
 
 MakeOnce = Callable[[str, Callable[[Path], object]], Path]
