@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from .. import __version__
 from ..data.stretch import STRETCH_KEY
 from ..errors import BuildError
-from ..graphs.opset import OPSET
 from ..labels import CLASS_NAMES
 from ..networks.network import ParsingNetwork
 from ..networks.preprocessing import MEAN_RGB, STD_RGB
+from .opset import OPSET
 
 
 class ParsingGraph(nn.Module):

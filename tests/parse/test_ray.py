@@ -23,6 +23,7 @@ from trtparse.parse.images import ParseResult, parse_images
 from trtparse.parse.parser import ParseSpec
 from trtparse.parse.provenance import MadeBy
 from trtparse.parse.ray import parse_on_ray, ray_cluster
+from trtparse.storage.interrupts import SIGNALS
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own, which change from version to version
 NETWORK = MadeBy("ab" * 32, "fake", "fp32", (48, 32))
@@ -47,6 +48,9 @@ class GreyEngine(Engine):
 
 def open_grey(kill: Path | None = None, made_by: MadeBy = NETWORK) -> tuple[Engine, MadeBy]:
     return GreyEngine(kill), made_by
+
+
+HANDLERS = [signal.getsignal(number) for number in SIGNALS]
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +116,11 @@ def test_paths_and_uris_are_not_mixed(photos: Path, tmp_path: Path) -> None:
         parse_on_ray([f"file://{tmp_path}/photos", "photos"], open_grey, "out")
     with pytest.raises(UsageError, match="would go among the images of"):
         parse_on_ray([f"file://{tmp_path}/photos"], open_grey, f"file://{tmp_path}/photos/")
+
+
+def test_ray_leaves_the_signals_to_the_command_line(cluster: None) -> None:
+    """Its own handler of SIGTERM ends the process with code 15."""
+    assert [signal.getsignal(number) for number in SIGNALS] == HANDLERS
 
 
 def test_files_and_index_are_those_of_the_plain_run_and_so_is_what_is_told(cluster: None, photos: Path) -> None:

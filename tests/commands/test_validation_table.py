@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from trtparse.commands.terminal import Terminal, show_validation
+from trtparse.commands.validation_table import render
 from trtparse.labels import CLASS_NAMES
-from trtparse.validation.report.table import render
 from trtparse.validation.result import ClassLoss, Loss, ValidationResult
 
 MadeUp = Callable[..., ValidationResult]

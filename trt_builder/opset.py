@@ -21,11 +21,11 @@ from ..calibration.quantise.placement import place
 from ..calibration.quantise.qdq import quantise
 from ..calibration.ranges import RangeCollector, Ranges
 from ..errors import TrtparseError, UsageError
-from ..trt_builder.onnx_source import STANDARD_DOMAINS, find_argmax
-from .half import to_half
-from .index import fresh_graph_copy
-from .observe import input_size_of
-from .simulated import simulated_graph
+from ..graphs.half import to_half
+from ..graphs.index import fresh_graph_copy
+from ..graphs.observe import input_size_of
+from ..graphs.simulated import simulated_graph
+from .onnx_source import STANDARD_DOMAINS, find_argmax
 
 OPSET = 20
 """Of what is exported, and what older graphs are raised to."""
@@ -177,5 +177,5 @@ def _rehearse(model: onnx.ModelProto, name: str) -> None:
         reason = error.message if isinstance(error, TrtparseError) else str(error).strip().partition("\n")[0]
         raise UsageError(
             f"INT8 cannot be made of {name}: {reason.rstrip('.')}.",
-            f"Export the graph again: FP32, opset {OPSET}, batch norms folded, ONNX's own operators; or give --fp16.",
+            f"Export the graph again: FP32, opset {OPSET}, batch norms folded, ONNX's own operators; or give --fp32.",
         ) from error

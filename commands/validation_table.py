@@ -7,11 +7,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ...commands.tables import print_table
-from ...labels import CLASS_NAMES
-from ...tasks.parsing.metrics import Scores
-from ..result import EngineComparison, EngineRun, ValidationResult
-from ..verdict import (
+from ..labels import CLASS_NAMES
+from ..tasks.parsing.metrics import Scores
+from ..validation.result import EngineComparison, EngineRun, ValidationResult
+from ..validation.verdict import (
     NOTHING,
     class_agreement,
     engine_labels,
@@ -23,6 +22,7 @@ from ..verdict import (
     verdict_word,
     worst_engine,
 )
+from .tables import print_table
 
 _SKIPPED_SHOWN = 3
 

@@ -1,0 +1,114 @@
+"""A framing: how an image becomes what a network sees, and how its answers go back onto the image.
+
+A network sees images as it was trained to see them. So a framing travels with the weights, into the graph's metadata,
+the manifests of bundle and engine, and every result; two engines of different framings are not compared.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..errors import UsageError
+
+MOST_STRETCH = 100.0
+"""Fills any input with any photograph; a number, as JSON has no infinity."""
+
+SMALLEST_SIDE, LARGEST_SIDE = 1, 16384
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+"""Of red, green and blue from 0 to 1: what torchvision's trunks are trained with."""
+
+ORDERS = ("RGB", "BGR")
+
+
+@dataclass(frozen=True)
+class Framing:
+    """How an image becomes a frame, and a frame what the network computes with.
+
+    Args:
+        input_size: (height, width) of the frames.
+        stretch: one side of an image may grow so many times as much as the other to fill the frame; what is left is
+            black. 1 keeps the image's shape.
+        order: of the channels that the network computes with, ``RGB`` or ``BGR``; frames are always BGR.
+        mean, std: of these channels, in their order, of values from 0 to 1. They are part of the graph.
+
+    Raises:
+        UsageError: an impossible value; says which.
+    """
+
+    input_size: tuple[int, int]
+    stretch: float = 1.0
+    order: str = "RGB"
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+
+    def __post_init__(self) -> None:
+        if len(self.input_size) != 2 or not all(SMALLEST_SIDE <= side <= LARGEST_SIDE for side in self.input_size):
+            raise UsageError(f"An input of {self.input_size} makes no sense.", "It takes a height and a width.")
+        stretch: object = self.stretch
+        if not isinstance(stretch, (int, float)) or not 1 <= stretch <= MOST_STRETCH:
+            raise UsageError(
+                f"A stretch of {stretch!r} makes no sense.", f"1 keeps shapes, {MOST_STRETCH:g} is the most."
+            )
+        if self.order not in ORDERS:
+            raise UsageError(f"There is no order of channels {self.order!r}.", f"Choose {' or '.join(ORDERS)}.")
+        if len(self.mean) != 3 or len(self.std) != 3:
+            raise UsageError(f"A mean of {self.mean} and std of {self.std}: each has three numbers.")
+        if not all(deviation > 0 for deviation in self.std):
+            raise UsageError(f"A standard deviation of {self.std} makes no sense.", "Each lies above 0.")
+
+    def __str__(self) -> str:
+        height, width = self.input_size
+        stretched = f", stretched up to {self.stretch:g} times" if self.stretch != 1 else ""
+        return f"{height}x{width}{stretched}"
+
+    def resized(self, input_size: tuple[int, int]) -> Framing:
+        """The same for frames of another (height, width)."""
+        return replace(self, input_size=input_size)
+
+    def stretched(self, stretch: float) -> Framing:
+        """The same with another stretch."""
+        return replace(self, stretch=stretch)
+
+    def preprocessing(self) -> dict[str, Any]:
+        """What a graph's metadata and a bundle's manifest say of it, in JSON's types; without the size."""
+        return {
+            "frames": "NHWC uint8 BGR",
+            "stretch": self.stretch,
+            "order": self.order,
+            "mean": list(self.mean),
+            "std": list(self.std),
+            "where": "in the graph",
+        }
+
+    @classmethod
+    def of_preprocessing(cls, input_size: tuple[int, int], told: Mapping[str, Any] | str) -> Framing:
+        """The inverse of :meth:`preprocessing`. What is not told, as in files of older versions, has its default.
+
+        Args:
+            input_size: (height, width).
+            told: or JSON of it, as a graph's metadata has it; empty where it has none.
+
+        Raises:
+            UsageError: an impossible value, or no JSON.
+        """
+        if isinstance(told, str):
+            try:
+                told = dict(json.loads(told or "{}"))
+            except (ValueError, TypeError) as error:
+                raise UsageError(f"The preprocessing is no JSON object: {error}.", "Export the graph again.") from error
+        known = {name: told[name] for name in ("stretch", "order", "mean", "std") if name in told}
+        for name in ("mean", "std"):
+            if name in known:
+                known[name] = _three(name, known[name])
+        return cls((input_size[0], input_size[1]), **known)
+
+
+def _three(name: str, values: Any) -> tuple[float, ...]:
+    if not isinstance(values, (list, tuple)) or not all(isinstance(value, (int, float)) for value in values):
+        raise UsageError(f"The {name} is {values!r}; it has three numbers.", "Export the graph again.")
+    return tuple(float(value) for value in values)
