@@ -1,5 +1,6 @@
 # make quickstart   install, then build, validate and demo on what the package brings
-# make test         install, then run the tests
+# make test         install, then run the tests, without those marked slow
+# make test-all     the slow ones as well
 # make lint         ruff, mypy --strict, and that imports go one way
 #
 # PYTHON names the interpreter, VENV the environment. CONSTRAINTS= installs the newest versions
@@ -15,7 +16,7 @@ STAMP := $(VENV)/installed
 TEST_STAMP := $(VENV)/installed-for-tests
 CONSTRAINED := $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
 
-.PHONY: quickstart test lint format benchmarks clean check-machine
+.PHONY: quickstart test test-all lint format benchmarks clean check-machine
 
 quickstart: $(STAMP)
 	$(BIN)/trtparse build --int8
@@ -25,8 +26,15 @@ quickstart: $(STAMP)
 	@echo "The bundle is in build/student, the video is walking-figure-parsed.mp4."
 	@echo "Use it on your own: source $(VENV)/bin/activate; trtparse -h"
 
+# A process for each core, at most four of a gigabyte each; in them one thread, where libraries ask how many.
+# A file's tests stay together, as they share fixtures.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+
 test: $(TEST_STAMP)
-	$(BIN)/python -m pytest
+	$(PYTEST) -m "not slow"
+
+test-all: test
+	$(PYTEST) -m slow
 
 # A clone may have any name; mypy wants the package under its own.
 lint: $(TEST_STAMP)

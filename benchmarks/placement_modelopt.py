@@ -48,6 +48,7 @@ EXPLAINED = {
     "AveragePool": "of a tensor that no convolution reads: float, like what it averages",
     "ReduceMean": "attention's descriptors, of a tensor that is float otherwise",
     "ReduceMax": "attention's descriptors, of a tensor that is float otherwise",
+    "Resize": "all that read it are float: it would dequantise what it made at once",
     "Mul": _BLEND,
     "Sub": _BLEND,
     "Add": "no bare convolution on either side to fuse with: attention's blend, or a sum behind a ReLU",

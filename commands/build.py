@@ -174,6 +174,7 @@ def build(
                 verbose=options["verbose"],
                 told=terminal.note if options["verbose"] else lambda _: None,
                 accept_unverified=options["accept_unverified"],
+                ladder=not options["no_ladder"],
             )
             bundle, engines = build_engines(bundle, engine, terminal.stage, how=how)
         if result is not None:

@@ -106,4 +106,7 @@ def open_data(data: str | None, split: str | None, purpose: Purpose) -> Dataset:
 
     from ..tasks.parsing.files import open_dataset
 
-    return open_dataset(data, cast("Split | None", split), purpose=purpose)
+    dataset = open_dataset(data, cast("Split | None", split), purpose=purpose)
+    if dataset.left_out:
+        click.echo(f"{data}: {dataset.left_out}.", err=True)
+    return dataset

@@ -40,6 +40,7 @@ ENGINE_OPTIONS = (
     "log",
     "verbose",
     "accept_unverified",
+    "no_ladder",
 )
 """Names of the parameters that :func:`tensorrt_options` adds, ``target`` apart."""
 
@@ -143,6 +144,12 @@ def tensorrt_options(command: Command) -> Command:
                 "--accept-unverified",
                 is_flag=True,
                 help="Keep an engine that fails its checks; its manifest says so.",
+            ),
+            click.option(
+                "--no-ladder",
+                is_flag=True,
+                help="Stop where TensorRT makes no INT8 engine, instead of trying without INT8 at resizes and pools, "
+                "with FP32 scales, and FP16.",
             ),
         )
     ):

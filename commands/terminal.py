@@ -164,6 +164,8 @@ def show_build(
             terminal.out.print(f"Note:       {note}", markup=False)
         for reason in engine.get("unverified", ()):
             terminal.out.print(f"Unverified: {reason}", markup=False)
+        if "trtexec" in engine["settings"]:
+            terminal.out.print(f"With trtexec: {engine['settings']['trtexec']}", markup=False)
     terminal.out.print()
     if manifest.calibration:
         _show_calibration(terminal, manifest.calibration)

@@ -53,7 +53,8 @@ def ids_by_index(
     if not VALID_LABEL[used].all():
         return levels
     # Both are classes. An optimiser keeps what it needs and fills up with levels; ffmpeg adds a transparent colour.
-    spare = np.setdiff1d(np.flatnonzero(shown), used)
+    unused = np.setdiff1d(np.arange(len(palette)), used)
+    spare = unused[shown[unused]]
     if not _grey(palette[spare]).all():
         return None
     doubtful = (
@@ -62,7 +63,7 @@ def ids_by_index(
         or distinct < len(used)
         or not VALID_LABEL[levels[spare]].all()
         # Pillow's octree, which has mixed the classes of 16 levels into one, leaves its rest black
-        or (0 not in mine and np.count_nonzero(levels[spare] == 0) > 1)
+        or (0 not in mine and np.count_nonzero(~palette[unused].any(axis=1)) > 1)
     )
     if doubtful:
         raise AmbiguousPaletteError(

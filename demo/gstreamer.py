@@ -7,6 +7,7 @@ camera port and the hardware decoder are reached through nothing else.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import functools
 import os
@@ -16,6 +17,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -81,6 +83,9 @@ class GstPipe:
             ) from error
         finally:
             os.close(theirs)
+        self._ending = threading.Lock()
+        # A reader that waits for a camera that gives nothing is left behind at the end, and the camera with it.
+        atexit.register(self.release)
         with contextlib.suppress(ImportError, OSError):
             import fcntl
 
@@ -103,15 +108,17 @@ class GstPipe:
 
     def release(self) -> None:
         """End the program, the gentlest way first. Twice is fine."""
-        if self._file is None:
-            return
-        for number, seconds in _ENDINGS:
-            if self._process.poll() is None:
-                self._process.send_signal(number)
-                self._drain(self._file, seconds)
-        os.close(self._file)
-        self._file = None
-        self._errors.close()
+        atexit.unregister(self.release)
+        with self._ending:
+            if self._file is None:
+                return
+            for number, seconds in _ENDINGS:
+                if self._process.poll() is None:
+                    self._process.send_signal(number)
+                    self._drain(self._file, seconds)
+            os.close(self._file)
+            self._file = None
+            self._errors.close()
 
     def _drain(self, file: int, seconds: float) -> None:
         """Wait for the program's end, reading on: while it cannot write its picture, it cannot stop either."""
@@ -126,14 +133,17 @@ class GstPipe:
                     self._process.wait(max(0.0, until - time.monotonic()))
 
     def complaint(self) -> str:
-        """What the program said was wrong; its last such line."""
+        """What the program said was wrong: its first error, which names the element; those after it follow from it."""
         # The pipe may be closed before the last word is said.
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(1.0)
         self._errors.seek(0)
         lines = self._errors.read().decode("utf-8", "replace").splitlines()
-        errors = [line for line in lines if "ERROR" in line or "error" in line] or lines
-        return errors[-1].strip() if errors else "it ended without a word"
+        for of_its_own in (r"ERROR|WARNING: erroneous", r"(?i).*error"):
+            errors = [line for line in lines if re.match(of_its_own, line)]
+            if errors:
+                return errors[0].strip()
+        return lines[-1].strip() if lines else "it ended without a word"
 
 
 @functools.cache

@@ -59,7 +59,7 @@ class ImageSource(PacedSource):
         self.fps = fps or (_VIDEO_RATE if self.numbered else _SLIDES_RATE)
         if gaps and min(steps) > 0:
             missing, after = sum(steps) - len(steps), Path(paths[gaps[0]]).name
-            told = f"{missing} of the numbers in {name} have no image, the first after {after}"
+            told = f"{missing} missing in the numbers of {name}, the first after {after}"
             self._notify(
                 f"{told}: played as a video of {self.fps:g} frames per second (--fps sets another rate)."
                 if self.numbered

@@ -35,11 +35,13 @@ def run_recipe(
         DataError, UsageError: images, teacher or output folder are not as the recipe needs them.
         TrtparseError: the loss is not a number.
     """
+    tell = on_stage or (lambda _: None)
     images = open_images(recipe)
+    for part in images.training:
+        tell(part.dataset.description)
     teacher = None
     if recipe.distillation.teacher:
-        if on_stage is not None:
-            on_stage("Loading the teacher")
+        tell("Loading the teacher")
         teacher = load_teacher(
             Path(recipe.distillation.teacher),
             family=recipe.distillation.family,

@@ -164,7 +164,7 @@ class Engine(ABC):
         _, finish = self._pending.popleft()
         labels = finish()
         # 5 to 10 µs for a map of 256x192 (measured on one core); the network before it takes some 5,000.
-        highest = int(labels.max(initial=0))
+        highest = int(np.max(labels, initial=0))
         if highest >= NUM_CLASSES:
             raise UsageError(
                 f"{self.name} labels pixels {highest}; LIP-20 ends at {NUM_CLASSES - 1}.",

@@ -47,7 +47,9 @@ def read_onnx(path: Path) -> onnx.ModelProto:
     except Exception as error:
         # protobuf's and the checker's exceptions have no common base but Exception.
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise UsageError(f"{path} is not an ONNX graph that can be used: {reason}.", "Export it again.") from error
+        raise UsageError(
+            f"{path} is not an ONNX graph that can be used: {reason.rstrip('.')}.", "Export it again."
+        ) from error
     for number, node in enumerate(model.graph.node):
         node.name = node.name or f"{node.op_type}_{number}"
     constants = {tensor.name for tensor in model.graph.initializer}

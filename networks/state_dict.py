@@ -133,12 +133,14 @@ def read_pickle(path: Path) -> StateDict:
                 inert = _inert_pickle(stand_ins)
                 content = torch.load(file, map_location="cpu", weights_only=False, pickle_module=inert)
     except Exception as error:
-        # Damaged pickles raise whatever their bytes make of them.
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise UsageError(
-            f"{path} is not a checkpoint that can be read: {reason.rstrip('.')}.",
-            "The file may be cut off; get it again. A checkpoint is what torch.save or safetensors writes.",
-        ) from error
+        # Damaged pickles raise whatever their bytes make of them. One of stand-ins was no file of torch.save at all.
+        content = None
+        if not stand_ins:
+            reason = str(error).strip().partition("\n")[0] or type(error).__name__
+            raise UsageError(
+                f"{path} is not a checkpoint that can be read: {reason.rstrip('.')}.",
+                "The file may be cut off; get it again. A checkpoint is what torch.save or safetensors writes.",
+            ) from error
     found = find_state_dict(content)
     if found is not None:
         return found
@@ -169,14 +171,12 @@ def _unwrapped(
         return
     firsts = list(dict.fromkeys(name.partition(".")[0] for name in tensors))
     wrapped = firsts if len(firsts) == 1 else [name for name in firsts if name in _WRAPPERS or _is_averaged((name,))]
-    inner = {
-        first: {name[len(first) + 1 :]: value for name, value in tensors.items() if name.startswith(f"{first}.")}
-        for first in wrapped
-    }
-    if not any(inner.values()):
-        yield place, tensors
-    for first, within in inner.items():
-        yield from _unwrapped(within, (*place, first))
+    rest = dict(tensors)
+    for first in wrapped:
+        names = [name for name in tensors if name.startswith(f"{first}.")]
+        yield from _unwrapped({name[len(first) + 1 :]: rest.pop(name) for name in names}, (*place, first))
+    if rest:
+        yield place, rest
 
 
 def _is_averaged(place: tuple[str, ...]) -> bool:

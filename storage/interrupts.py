@@ -5,6 +5,7 @@ Imports nothing of ours.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import signal
@@ -103,6 +104,9 @@ def interrupts(own_process: bool) -> Iterator[Interrupts]:
     _in_charge = ours
     for number in replaced:
         signal.signal(number, ours)
+        if own_process:
+            # While Python ends it gives signals back their own action, which would change the exit code.
+            atexit.register(signal.signal, number, signal.SIG_IGN)
     try:
         yield ours
     finally:

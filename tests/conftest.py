@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import settings
 
-from trtparse.data.dataset import Dataset
+from trtparse.data.dataset import Dataset, LabelMap, Sample
 from trtparse.data.letterbox import Letterbox
-from trtparse.engines import Bundle
+from trtparse.engines import Bundle, open_bundle
 from trtparse.engines.base import Frames
 
 settings.register_profile("patient", deadline=None)  # how long an example takes says nothing of the code
@@ -27,12 +34,39 @@ def shared_data() -> Path:
     return folder
 
 
+class Kept:
+    """A dataset that reads each sample once: a person takes longer to render than a small network to parse it."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.description, self.names, self.labelled = dataset.description, dataset.names, dataset.labelled
+        self._sample = cache(dataset.__getitem__)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, index: int) -> Sample:
+        sample = self._sample(index)
+        labels = None if sample.labels is None else sample.labels.copy()
+        return replace(sample, image=sample.image.copy(), labels=labels)
+
+    def labels(self, index: int) -> LabelMap:
+        labels = self[index].labels
+        assert labels is not None
+        return labels
+
+
 @pytest.fixture(scope="session")
-def people() -> Dataset:
-    """Twelve synthetic people with labels."""
+def new_people() -> Callable[..., Dataset]:
+    """``new_people(3, seed=7)``: synthetic people with labels, each rendered once."""
     from trtparse.data.synthetic import SyntheticPeople
 
-    return SyntheticPeople(12, seed=3)
+    return lambda count, seed=0: Kept(SyntheticPeople(count, seed))
+
+
+@pytest.fixture(scope="session")
+def people(new_people: Callable[..., Dataset]) -> Dataset:
+    """Twelve synthetic people with labels."""
+    return new_people(12, seed=3)
 
 
 @pytest.fixture(scope="session")
@@ -42,8 +76,87 @@ def frames(people: Dataset) -> Frames:
     return np.stack([Letterbox.fit((i.shape[0], i.shape[1]), (256, 192), 1.0).apply(i) for i in images])
 
 
+@pytest.fixture
+def short_trunks() -> Iterator[None]:
+    """One block in each layer of a ResNet: a third of the weights, where its depth does not matter."""
+    from trtparse.networks.resnet import BLOCKS
+
+    # Not the test's own `monkeypatch`, which it may undo on the way.
+    with pytest.MonkeyPatch.context() as patch:
+        for depth, (block, _) in BLOCKS.items():
+            patch.setitem(BLOCKS, depth, (block, (1, 1, 1, 1)))
+        yield
+
+
+MakeOnce = Callable[[str, Callable[[Path], object]], Path]
+
+
 @pytest.fixture(scope="session")
-def pristine_bundle(people: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+def make_once(tmp_path_factory: pytest.TempPathFactory) -> MakeOnce:
+    """``make_once(name, make)``: a folder that ``make`` fills, once for all processes of a run. To be read only."""
+    run = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        run = run.parent
+
+    def call(name: str, make: Callable[[Path], object]) -> Path:
+        folder, partial = run / f"once-{name}", run / f"once-{name}.partial"
+        with open(run / f"once-{name}.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not folder.is_dir():
+                shutil.rmtree(partial, ignore_errors=True)
+                partial.mkdir()
+                make(partial)
+                partial.rename(folder)
+        return folder
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def small_graph(make_once: MakeOnce) -> onnx.ModelProto:
+    """The weights that ship, exported at 64x64, one frame, without logits. To be read only."""
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+    from trtparse.networks.checkpoint import load_checkpoint
+    from trtparse.networks.weights import DEFAULT_WEIGHTS
+    from trtparse.trt_builder.export import export_onnx
+
+    def export(folder: Path) -> None:
+        loaded = load_checkpoint(DEFAULT_WEIGHTS)
+        onnx.save(export_onnx(loaded.network, loaded.framing.resized((64, 64)), loaded.label_set), folder / "small.onnx")
+
+    return onnx.load(make_once("small-graph", export) / "small.onnx")
+
+
+@contextmanager
+def _exports_give(model: onnx.ModelProto) -> Iterator[None]:
+    def export(*_: object, **__: object) -> onnx.ModelProto:
+        copy = onnx.ModelProto()
+        copy.CopyFrom(model)
+        return copy
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("trtparse.trt_builder.export.export_onnx", export)
+        yield
+
+
+ExportsGive = Callable[[onnx.ModelProto], AbstractContextManager[None]]
+
+
+@pytest.fixture(scope="session")
+def exports_give() -> ExportsGive:
+    """``with exports_give(model):`` builds take this graph in place of seconds of export."""
+    return _exports_give
+
+
+@pytest.fixture
+def quick_export(small_graph: onnx.ModelProto) -> Iterator[tuple[str, ...]]:
+    """Make builds at 64x64 take the graph that was exported already; the command's options that go with it."""
+    with _exports_give(small_graph):
+        yield "--input-size", "64x64", "--threads", "1"
+
+
+@pytest.fixture(scope="session")
+def pristine_bundle(people: Dataset, make_once: MakeOnce) -> Bundle:
     """An INT8 bundle of the weights that ship, any batch; built once, to be read only."""
     pytest.importorskip("torch", reason="PyTorch is not installed")
     from trtparse.calibration.int8 import Int8Spec
@@ -60,7 +173,8 @@ def pristine_bundle(people: Dataset, tmp_path_factory: pytest.TempPathFactory) -
         int8=Int8Spec("max"),
         validate=False,
     )
-    return build_bundle(spec, people, tmp_path_factory.mktemp("built") / "student").bundle
+    made = make_once("bundle", lambda folder: build_bundle(spec, people, folder / "student"))
+    return open_bundle(made / "student")
 
 
 @pytest.fixture

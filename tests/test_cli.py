@@ -18,7 +18,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-import onnx
 import pytest
 
 from trtparse import __version__, cli
@@ -29,7 +28,6 @@ from trtparse.engines import Bundle, open_bundle
 from trtparse.engines.base import Engine, Frames
 from trtparse.engines.bundle import CALIBRATION_NAME, GRAPHS, WEIGHTS_NAME
 from trtparse.errors import UsageError
-from trtparse.specs.framing import Framing
 from trtparse.specs.label_set import label_set
 from trtparse.storage.interrupts import SIGNALS
 
@@ -133,30 +131,6 @@ def video(street: Path, tmp_path: Path) -> Path:
     return shutil.copy(street, tmp_path / street.name)
 
 
-@pytest.fixture(scope="session")
-def small_graph() -> onnx.ModelProto:
-    """The weights that ship, exported at 64x64."""
-    from trtparse.networks.checkpoint import load_checkpoint
-    from trtparse.networks.weights import DEFAULT_WEIGHTS
-    from trtparse.trt_builder.export import export_onnx
-
-    loaded = load_checkpoint(DEFAULT_WEIGHTS)
-    return export_onnx(loaded.network, Framing((64, 64), loaded.stretch), LIP, batch=1, logits=False)
-
-
-@pytest.fixture
-def quick_export(small_graph: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
-    """Make builds take that graph in place of seconds of export; the options that go with it."""
-
-    def export(*_: object, **__: object) -> onnx.ModelProto:
-        copy = onnx.ModelProto()
-        copy.CopyFrom(small_graph)
-        return copy
-
-    monkeypatch.setattr("trtparse.trt_builder.export.export_onnx", export)
-    return ("--input-size", "64x64", "--threads", "1")
-
-
 def frame_count(path: Path) -> int:
     """Decodes a video to its end, rather than trusting its header."""
     capture = cv2.VideoCapture(str(path))
@@ -175,6 +149,7 @@ def spoil(path: Path) -> None:
     """Change one byte."""
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
+    path.unlink()
     path.write_bytes(data)
 
 
@@ -256,7 +231,8 @@ class Scene:
         return folder
 
     def damaged(self, name: str) -> Path:
-        shutil.copytree(self.bundle.path, self.folder / "damaged")
+        # Links: a bundle is more than a hundred megabytes. The file that is spoilt becomes one of its own.
+        shutil.copytree(self.bundle.path, self.folder / "damaged", copy_function=os.link)
         spoil(self.folder / "damaged" / name)
         return self.folder / "damaged"
 
@@ -367,10 +343,13 @@ INT8 = ("build", "--int8", "--data")
 BAD_INPUT: dict[str, tuple[Request, str]] = {
     "build: no such file": (lambda s: ("build", "missing.pth"), "There is no file missing.pth"),
     "build --int8: no such file": (lambda s: ("build", "--int8", "missing.pth"), "There is no file missing.pth"),
-    "build: text as .pth": (lambda s: ("build", s.file("a.pth")), "a.pth is not a checkpoint"),
-    "build: text as .safetensors": (lambda s: ("build", s.file("a.safetensors")), "a.safetensors is not a readable"),
-    "build: text without extension": (lambda s: ("build", s.file("README")), "README is not a checkpoint"),
-    "build: empty checkpoint": (lambda s: ("build", s.file("a.pth", b"")), "a.pth is not a checkpoint"),
+    "build: text as .pth": (lambda s: ("build", s.file("a.pth")), "a.pth is a text that begins with"),
+    "build: text as .safetensors": (
+        lambda s: ("build", s.file("a.safetensors")),
+        "a.safetensors is a text that begins",
+    ),
+    "build: text without extension": (lambda s: ("build", s.file("README")), "README is a text that begins with"),
+    "build: empty checkpoint": (lambda s: ("build", s.file("a.pth", b"")), "a.pth is an empty file, not a checkpoint"),
     "build: half a checkpoint": (lambda s: ("build", s.cut(s.bundle.weights)), "cut.safetensors is not a readable"),
     "build: another network, .pth": (lambda s: ("build", s.checkpoint("a.pth")), "a checkpoint of another network"),
     "build: another network, .safetensors": (
@@ -521,16 +500,13 @@ BAD_INPUT: dict[str, tuple[Request, str]] = {
 }
 
 
-@pytest.mark.parametrize("as_json", [False, True], ids=["plain", "json"])
 @pytest.mark.parametrize("name", BAD_INPUT)
-def test_bad_input_is_named_with_a_hint_and_leaves_nothing_behind(
-    name: str, as_json: bool, run: Run, scene: Scene
-) -> None:
+def test_bad_input_is_named_with_a_hint_and_leaves_nothing_behind(name: str, run: Run, scene: Scene) -> None:
     request, told = BAD_INPUT[name]
     arguments = request(scene)
     before = content(scene.folder)
-    outcome = run(*arguments, *(("--json",) if as_json else ()))
-    (refused_as_json if as_json else refused)(outcome, 2, told)
+    refused(run(*arguments), 2, told)
+    refused_as_json(run(*arguments, "--json"), 2, told)
     assert content(scene.folder) == before
 
 
@@ -1037,22 +1013,20 @@ def test_kill_in_a_build_leaves_the_old_bundle_and_the_next_build_tidies_up(
     assert open_bundle(bundle.path).manifest.precisions == ("fp32",)
 
 
-@pytest.mark.parametrize(
-    ("number", "times"), [(signal.SIGINT, 1), (signal.SIGINT, 20), (signal.SIGTERM, 1), (signal.SIGHUP, 20)]
-)
+@pytest.mark.parametrize(("number", "times"), [(signal.SIGINT, 20), (signal.SIGTERM, 1), (signal.SIGHUP, 20)])
 def test_a_signal_in_a_demo_leaves_the_video_so_far(
     number: signal.Signals, times: int, pristine_bundle: Bundle, tmp_path: Path
 ) -> None:
-    output, partial = tmp_path / "walk.mp4", tmp_path / ".walk.partial.mp4"
+    output, partial = tmp_path / "walk.avi", tmp_path / ".walk.partial.avi"
     with start("demo", "--bundle", pristine_bundle.path, "--output", output) as process:
-        # The probe of the codec is smaller.
+        # The probe of the codec is smaller. Motion JPEG is written as it comes; H.264 encoders hold frames back.
         while process.poll() is None and not (partial.exists() and partial.stat().st_size > 50_000):
             time.sleep(0.05)
         out, err = press(process, times, number)
     assert (process.returncode, out) == (128 + number, "")
     assert "Error: Interrupted" in err
     assert "Traceback" not in err
-    assert [path.name for path in tmp_path.iterdir()] == ["walk.mp4"]
+    assert [path.name for path in tmp_path.iterdir()] == ["walk.avi"]
     assert 0 < frame_count(output) < 96
 
 

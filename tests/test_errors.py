@@ -5,21 +5,37 @@ import pickle
 import pytest
 
 from trtparse import errors
-from trtparse.errors import AccuracyError, BuildError, DataError, MachineError, TrtparseError, UsageError
+from trtparse.errors import (
+    AccuracyError,
+    BuildError,
+    DataError,
+    FileNameError,
+    MachineError,
+    TrtparseError,
+    UsageError,
+)
 
 FAMILY = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Exception)]
 
 
 @pytest.mark.parametrize(
     ("kind", "code"),
-    [(UsageError, 2), (DataError, 2), (MachineError, 3), (AccuracyError, 4), (BuildError, 5), (TrtparseError, 1)],
+    [
+        (UsageError, 2),
+        (DataError, 2),
+        (FileNameError, 2),
+        (MachineError, 3),
+        (AccuracyError, 4),
+        (BuildError, 5),
+        (TrtparseError, 1),
+    ],
 )
 def test_each_kind_of_error_has_its_exit_code(kind: type[TrtparseError], code: int) -> None:
     assert kind("Something.").exit_code == code
 
 
 def test_there_is_one_family() -> None:
-    assert len(FAMILY) == 6
+    assert len(FAMILY) == 7
     assert all(issubclass(kind, TrtparseError) for kind in FAMILY)
 
 

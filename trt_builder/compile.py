@@ -23,14 +23,16 @@ from ..engines.machine.facts import Machine, read_machine
 from ..engines.machine.probe import Probe
 from ..engines.manifest import FOLDER, EngineManifest
 from ..errors import BuildError, MachineError, UsageError
-from ..storage.files import replace_bytes
+from ..storage.files import check_output_file, check_output_folder, write_errors
 from . import timing_cache
 from .build_process import build_in_process
 from .engine_spec import COMPUTE_CAPABILITIES, DYNAMIC_BATCH, EngineSpec
 from .evidence import Evidence, evidence, forget
-from .inspection import Inspection, check, inspect_engine, inspect_network, wanted_convolutions
+from .inspection import Inspection, NotAsAsked, check, inspect_engine, inspect_network, wanted_convolutions
+from .ladder import AS_IS, HALF, Rung, next_rung, rungs_of
 from .parity import PARITY_NAME, Agreement, compare, load_parity
-from .tensorrt_api import Built, TensorRT
+from .tensorrt_api import Built, NoEngine, TensorRT
+from .trtexec import trtexec_line
 
 _MOST_WORKSPACE_MB = 4096
 """More never helped a network of this size; a layer's scratch space is tens of MB."""
@@ -45,12 +47,14 @@ class HowToBuild:
         verbose: every kernel that it tries is in the log as well, and ``told`` is called.
         told: called with each line of the log.
         accept_unverified: an engine that fails its checks gets into the bundle, and its manifest says so.
+        ladder: where no INT8 engine comes of the graph, other forms of it are tried, FP16 last.
     """
 
     log: Path | None = None
     verbose: bool = False
     told: Callable[[str], None] = lambda _: None
     accept_unverified: bool = False
+    ladder: bool = True
 
 
 def build_engines(
@@ -74,18 +78,22 @@ def build_engines(
         The bundle with its new files, and each engine's manifest, with ``notes`` where there is something to know.
 
     Raises:
-        UsageError: the bundle lacks the graph, or the version of TensorRT what is asked for.
+        UsageError: the bundle lacks the graph or cannot be written to, or the version of TensorRT what is asked for.
         MachineError: no TensorRT, or none of the GPU that it needs.
-        BuildError: the parser or the builder refuses, the engine is not what was asked for, or does not agree with
-            PyTorch's stored answers. It says where what is left of the engine lies.
+        BuildError: the parser or the builder refuses every form of the graph, the engine is not what was asked for, or
+            does not agree with PyTorch's stored answers. It says where what is left of the engine lies.
     """
-    if how.log is not None:
-        replace_bytes(how.log, b"")
     graph = bundle.graph(spec.precision)
     machine = machine or read_machine()
     library = TensorRT.load(spec.target)
     library.check(spec)
     _batch(bundle, spec)
+    # What cannot be written is found out before the minutes that a build takes.
+    check_output_folder(bundle.path / FOLDER)
+    if how.log is not None:
+        check_output_file(how.log)
+        with write_errors(how.log):
+            how.log.open("wb").close()
     manifests = []
     for capability in _capabilities(spec, machine):
         work = _Work(bundle, graph, spec, capability, library, machine, stage, how)
@@ -159,25 +167,57 @@ class _Work:
         return _stem(self.spec, self.library, self.capability)
 
     def add_engine(self) -> tuple[Bundle, dict[str, Any]]:
-        """Build, check, compare, and put the engine into the bundle."""
+        """Build, check, compare, and put the engine into the bundle; of INT8 in the first form that comes to one."""
+        left = list(rungs_of(self.spec, self.library, self.bundle)) if self.how.ladder else []
+        forget(self.bundle.path, *(f"{self.stem}{rung.suffix}" for rung in (AS_IS, *left)))
+        work, rung, model, reasons = self, AS_IS, onnx.load(self.graph), list[str]()
+        while True:
+            try:
+                return work._attempt(rung, model, reasons)
+            except (NoEngine, NotAsAsked) as error:
+                following = next_rung(left, error.message)
+                if following is None and not reasons:
+                    raise
+                reasons.append(f"{self.spec.precision.upper()} {rung.name}: {error.message}")
+                if following is None:
+                    raise type(error)(" ".join(reasons), error.hint) from error
+                self.stage(f"{_shortened(error.message)} Trying it {following.name}")
+                rung = following
+            if rung.change is None:
+                work = replace(self, spec=replace(self.spec, precision="fp16"), graph=self.bundle.graph("fp16"))
+                model = onnx.load(work.graph)
+            else:
+                model = rung.change(model)
+
+    def _attempt(self, rung: Rung, model: onnx.ModelProto, reasons: list[str]) -> tuple[Bundle, dict[str, Any]]:
+        """One form of the graph.
+
+        Args:
+            rung: which.
+            model: that form.
+            reasons: why those before it came to nothing.
+        """
         spec, library = self.spec, self.library
         self.stage(f"Compiling {spec.precision} for compute capability {self.capability} with {library.name}")
         settled = spec
         if self.on_gpu and spec.workspace_mb is None:
             settled = replace(spec, workspace_mb=workspace_mb(self.machine))
-        forget(self.bundle.path, self.stem)
-        with evidence(self.bundle.path, self.stem, self.how.log) as kept:
+        with evidence(self.bundle.path, f"{self.stem}{rung.suffix}", self.how.log) as kept:
+            graph = self.graph
+            if rung not in (AS_IS, HALF):
+                graph = kept.left / self.graph.name
+                onnx.save(model, graph)
             started = time.monotonic()
-            built = self._build(settled, kept)
+            built = self._build(graph, settled, kept)
             seconds = time.monotonic() - started
             kept.engine, kept.inspector = built.content, built.inspector
-            model = onnx.load(self.graph)
-            inspection, unverified = self._inspect(model, built)
+            inspection, unverified = self._inspect(built)
             notes = [*built.notes, *inspection.notes]
-            manifest = self._manifest(model, settled, built, seconds)
+            if reasons:
+                notes += [f"Built {rung.name}, as otherwise no INT8 engine came of it.", *reasons]
             manifest = replace(
-                manifest,
-                settings={**manifest.settings, "notes": notes},
+                self._manifest(model, built, seconds),
+                settings={**settled.to_dict(), **self._trtexec(settled, rung), "notes": notes},
                 inspection={**inspection.to_dict(), "layers_parsed": len(built.layers)},
                 unverified=tuple(unverified),
             )
@@ -186,10 +226,19 @@ class _Work:
         files = {manifest.engine: built.content, _manifest_name(manifest): manifest.to_json().encode()}
         return add_files(self.bundle, files), asdict(manifest)
 
-    def _build(self, spec: EngineSpec, kept: Evidence) -> Built:
+    def _trtexec(self, settled: EngineSpec, rung: Rung) -> dict[str, str]:
+        """The line for ``trtexec``, where what was built lies in the bundle; the forms between are not kept."""
+        if not self.on_gpu or rung not in (AS_IS, HALF):
+            return {}
+        manifest = self.bundle.manifest
+        batch = _batch(self.bundle, settled) if manifest.batch is None else None
+        typed = self.library.is_typed(settled)
+        return {"trtexec": trtexec_line(self.graph, settled, typed=typed, batch=batch, size=manifest.input_size)}
+
+    def _build(self, graph: Path, spec: EngineSpec, kept: Evidence) -> Built:
         """Build with the timing cache held, where the target has one."""
         build = functools.partial(
-            build_in_process, self.graph, spec, left=kept.left, verbose=self.how.verbose, told=self.how.told
+            build_in_process, graph, spec, left=kept.left, verbose=self.how.verbose, told=self.how.told
         )
         if not self.library.times_tactics:
             return build(self.capability)
@@ -202,9 +251,10 @@ class _Work:
                 timing_cache.write(path, built.timing_cache)
         return built
 
-    def _inspect(self, model: onnx.ModelProto, built: Built) -> tuple[Inspection, list[str]]:
+    def _inspect(self, built: Built) -> tuple[Inspection, list[str]]:
         """What the engine is, and why it is not what was asked for, where that is let pass."""
-        wanted = wanted_convolutions(model)
+        # Of the graph as it is: its other forms ask for the same of every convolution.
+        wanted = wanted_convolutions(onnx.load(self.graph))
         if built.inspector is None:
             inspection = inspect_network(built.layers, wanted)
         else:
@@ -226,7 +276,7 @@ class _Work:
         except BuildError as error:
             if not self.how.accept_unverified:
                 hint = f"{error.hint} --accept-unverified takes the engine as it is."
-                raise BuildError(error.message, hint) from error
+                raise type(error)(error.message, hint) from error
             return [error.message]
         return []
 
@@ -248,7 +298,7 @@ class _Work:
             with open_tensorrt(staged, manifest) as engine:
                 return compare(engine, frames, labels)
 
-    def _manifest(self, model: onnx.ModelProto, settled: EngineSpec, built: Built, seconds: float) -> EngineManifest:
+    def _manifest(self, model: onnx.ModelProto, built: Built, seconds: float) -> EngineManifest:
         """All but what the checks found."""
         spec, bundle = self.spec, self.bundle
         return EngineManifest(
@@ -268,11 +318,16 @@ class _Work:
             version_compatible=spec.version_compatible,
             hardware_compatible=spec.hardware_compatible,
             rebuild=spec.words(),
-            settings=settled.to_dict(),
             seconds=round(seconds, 3),
             built=datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
             **_machine_facts(self.machine, self.on_gpu),
         )
+
+
+def _shortened(message: str, most: int = 160) -> str:
+    """The beginning of a message, for a line of progress."""
+    line = message.partition("\n")[0]
+    return line if len(line) <= most else f"{line[: most - 2].rstrip()} …"
 
 
 def _batch(bundle: Bundle, spec: EngineSpec) -> tuple[int, int, int]:

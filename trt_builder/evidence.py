@@ -54,6 +54,7 @@ class Evidence:
             there = {kind: content for kind, content in contents.items() if content}
             if not there:
                 return ""
+            forget(bundle, stem)
             folder.mkdir(parents=True, exist_ok=True)
             for kind, content in there.items():
                 replace_bytes(folder / f"{stem}{kind}", content)

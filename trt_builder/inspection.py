@@ -48,6 +48,10 @@ _OPAQUE = ("myelin", "dla")
 """Kinds of layers that are networks of their own: what goes into them says nothing of the precision inside."""
 
 
+class NotAsAsked(BuildError):
+    """An engine is seen to run in another precision than was asked for."""
+
+
 @dataclass(frozen=True)
 class Inspection:
     """The layers of an engine.
@@ -161,24 +165,23 @@ def check(inspection: Inspection, wanted: dict[str, str], asked: str) -> None:
     Only what is known counts: a layer that tells nothing is neither right nor wrong.
 
     Raises:
-        BuildError: a convolution runs in a lower precision than asked for, or of those that the graph types in it,
-            and that are known, more run in a higher one.
+        NotAsAsked: a convolution runs in a lower precision than asked for, or of those that the graph types in it
+            more than half are known to run in a higher one.
     """
     found = inspection.convolutions
     lower = any(_HEIGHTS.get(name, 9) < _HEIGHTS[asked] for name in {*found, *inspection.unnamed})
     expected = sum(precision == asked for precision in wanted.values())
-    higher = len(inspection.higher_precision)
-    delivered = found.get(asked, 0)
+    wrong = 2 * len(inspection.higher_precision) > expected
     told = ", ".join(f"{count} in {name}" for name, count in found.items()) or "none"
     if inspection.unnamed:
         # No name is the graph's: then the layers that convolve are judged as such.
         delivered = inspection.unnamed.get(asked, 0)
         # Those that the graph itself keeps higher are among them.
-        higher = sum(inspection.unnamed.values()) - delivered - (len(wanted) - expected)
+        wrong = sum(inspection.unnamed.values()) - delivered - (len(wanted) - expected) > delivered
         told = ", ".join(f"{count} layers in {name}" for name, count in inspection.unnamed.items())
     seen = "engine's layers" if inspection.judged_by == "engine" else "network that TensorRT read"
-    if wanted and (lower or higher > delivered or not expected):
-        raise BuildError(
+    if wanted and (lower or wrong or not expected):
+        raise NotAsAsked(
             f"Asked for {asked}, and the {seen} say otherwise: convolutions {told}; "
             f"the graph types {expected} in {asked}.",
             "Build the bundle's graph again: trtparse build CHECKPOINT"

@@ -177,5 +177,5 @@ def _rehearse(model: onnx.ModelProto, name: str) -> None:
         reason = error.message if isinstance(error, TrtparseError) else str(error).strip().partition("\n")[0]
         raise UsageError(
             f"INT8 cannot be made of {name}: {reason.rstrip('.')}.",
-            f"Export the graph again: FP32, opset {OPSET}, batch norms folded, ONNX's own operators; or give --fp16.",
+            f"Export the graph again: FP32, opset {OPSET}, batch norms folded, ONNX's own operators; or give --fp32.",
         ) from error

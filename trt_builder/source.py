@@ -38,7 +38,8 @@ class Source:
         reference: what the reference is called.
         open_reference: opens it, with a number of threads.
         save_weights: into a bundle's folder, where there are any.
-        told: which of several networks in the checkpoint it is; empty where there was but one.
+        told: what a person should know of how it was read: which of several networks in a checkpoint was taken, that a
+            graph's opset was raised; empty for nothing.
     """
 
     model: onnx.ModelProto
@@ -123,10 +124,14 @@ def _of_graph(path: Path, labels: LabelSet | None, *, int8: bool) -> Source:
             f"{path} is {precision}: other precisions are made from an FP32 graph.",
             f"Give the FP32 graph, or --{precision} to take this one as it is.",
         )
+    told = ""
     if int8:
-        from .opset import prepare_for_int8
+        from .opset import opset_of, prepare_for_int8
 
+        before = opset_of(model)
         model = prepare_for_int8(model, str(path))
+        if opset_of(model) != before:
+            told = f"Raised from opset {before} to {opset_of(model)}, with the same answers"
     return Source(
         model=model,
         network="onnx",
@@ -137,6 +142,7 @@ def _of_graph(path: Path, labels: LabelSet | None, *, int8: bool) -> Source:
         reference="the FP32 graph",
         open_reference=lambda threads: CpuEngine(path, "fp32", threads=threads),
         save_weights=lambda folder: None,
+        told=told,
     )
 
 

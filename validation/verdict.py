@@ -102,7 +102,7 @@ def mean_over(scores: Scores) -> str:
 
 def told_agreement(found: Agreement) -> str:
     """Pixels, the mean over classes, and what is invented where something is."""
-    words = f"{percent(found.pixel_accuracy)} % of pixels agree, mIoU {percent(found.mean_iou)}"
+    words = f"{percent(found.pixel_accuracy)} % of pixels agree, agreement {percent(found.mean_iou)}"
     return f"{words}; {invention(found)}" if found.invented_pixels else words
 
 

@@ -1,7 +1,7 @@
 """Where Q/DQ goes: the places from which TensorRT builds INT8 kernels, and no others.
 
-The rules are those of NVIDIA's own quantisation tool: on the *inputs* of convolutions, max pools, resizes
-that a convolution feeds, and residual additions; never on outputs, so that convolution, bias, ReLU and the
+The rules are those of NVIDIA's own quantisation tool: on the *inputs* of convolutions, max pools, resizes between a
+convolution and readers in INT8, and residual additions; never on outputs, so that convolution, bias, ReLU and the
 addition fuse. What decides the label of a pixel at the end stays float, and so does pointwise arithmetic, which that
 tool quantises besides: it fuses into no INT8 kernel and costs accuracy (``benchmarks/placement_modelopt.py``).
 """
@@ -79,7 +79,7 @@ def place(model: onnx.ModelProto) -> Placement:
         readers = weights[tensor].layers if tensor in weights else ()
         weights[tensor] = WeightSite(tensor, 0 if node.op_type == "Conv" else 1, (*readers, node.name))
     for node in index.nodes:
-        if node.op_type == "MaxPool" or (node.op_type == "Resize" and _is_fed_by_convolution(node, index, kept)):
+        if node.op_type == "MaxPool":
             _use(uses, node, 0)
         elif node.op_type == "AveragePool" and node.input[0] in uses:
             # Convolutions read it in int8 anyway: with the pool doing so, too, its maker need not write it twice.
@@ -88,6 +88,14 @@ def place(model: onnx.ModelProto) -> Placement:
             shortcut = _shortcut(node, index)
             if shortcut is not None:
                 _use(uses, node, shortcut)
+    # The last first: a resize may read another.
+    for node in reversed(index.nodes):
+        if (
+            node.op_type == "Resize"
+            and _is_fed_by_convolution(node, index, kept)
+            and _is_read_in_int8(node, index, uses)
+        ):
+            _use(uses, node, 0)
     activations = {tensor: tuple(sites) for tensor, sites in uses.items()}
     return Placement(activations, tuple(weights.values()), kept, _shared_groups(index, set(activations)))
 
@@ -148,6 +156,23 @@ def _is_fed_by_convolution(node: onnx.NodeProto, index: GraphIndex, kept: dict[s
     if maker is not None and maker.op_type in _ACTIVATIONS:
         maker = index.producer(maker.input[0])
     return maker is not None and maker.op_type in CONVOLUTIONS and maker.name not in kept
+
+
+def _is_read_in_int8(node: onnx.NodeProto, index: GraphIndex, uses: dict[str, list[tuple[str, int]]]) -> bool:
+    """Whether every reader of a node's output quantises it, also through a Concat, which copies integers as well.
+
+    A resize whose readers are float would dequantise what it made at once: a step and a rounding that buy nothing
+    (NVIDIA/TensorRT#2976).
+    """
+    output = node.output[0]
+    readers = index.consumers(output)
+    quantised = uses.get(output, [])
+    if output in {value.name for value in index.graph.output}:
+        return False
+    return bool(readers) and all(
+        (reader.name, position) in quantised or (reader.op_type == "Concat" and _is_read_in_int8(reader, index, uses))
+        for reader, position in readers
+    )
 
 
 def _shortcut(node: onnx.NodeProto, index: GraphIndex) -> int | None:

@@ -112,6 +112,8 @@ def machine_facts(machine: Machine | None = None) -> dict[str, str]:
     if machine.gpu is not None:
         facts["GPU"] = machine.gpu.name
         facts["compute capability"] = machine.gpu.compute_capability
+        if machine.gpu.multiprocessors:
+            facts["multiprocessors"] = str(machine.gpu.multiprocessors)
     if machine.driver is not None and machine.driver.version:
         facts["NVIDIA driver"] = machine.driver.version
     if machine.jetson is not None:

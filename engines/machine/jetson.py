@@ -13,8 +13,11 @@ _JETPACKS = {
     "36.4": "6.1",
     "36.4.3": "6.2",
     "36.4.4": "6.2.1",
+    "36.5": "6.2.2",
     "38.2": "7.0",
+    "38.2.1": "7.0",
     "38.4": "7.1",
+    "39.2": "7.2",
 }
 """Jetson Linux and its JetPack, by NVIDIA's release notes; for where the package nvidia-jetpack is not installed."""
 _GENERATIONS = {32: "4", 34: "5", 35: "5", 36: "6", 38: "7", 39: "7"}

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from ...data.dataset import Dataset, Image, LabelMap, Sample
+from ...data.dataset import Image, LabelMap, Sample
 from ...data.image_files import IMAGE_EXTENSIONS, has_extension
 from ...data.image_header import orientation
 from ...data.images import decode_image, read_bytes, read_image, read_label_map
@@ -50,6 +50,9 @@ class LipDataset:
         split: ``train``, ``val`` or ``test``.
         layout: what :meth:`Layout.find` found in ``root``, where that is known already.
 
+    Attributes:
+        left_out: what else is in its folders, in words; mostly empty.
+
     Raises:
         DataError: the folder, an image or a label map is missing; the id file is empty or names something else
             than files of these folders. The message says how many and which.
@@ -72,15 +75,15 @@ class LipDataset:
             maps = _by_stem(layout, masks, MASK_EXTENSIONS)
             self._masks = _resolve(self.root / masks, ids, maps, f"{what} have no label map", MASK_EXTENSIONS)
         self._notes = [] if id_file else [f"no {id_file_name(split)}: every image of {images}/"]
-        for folder, extensions in ((images, IMAGE_EXTENSIONS), (masks, MASK_EXTENSIONS)):
-            told = others(layout.folders[folder], extensions) if folder is not None else ""
-            self._notes += [f"{told} of {folder}/"] if told else []
+        looked_in = [(images, IMAGE_EXTENSIONS)] + ([] if masks is None else [(masks, MASK_EXTENSIONS)])
+        found = [(others(layout.folders[folder], extensions), folder) for folder, extensions in looked_in]
+        self.left_out = ", ".join(f"{told} of {folder}/" for told, folder in found if told)
 
     @property
     def description(self) -> str:
         labels = "with label maps" if self.labelled else "without label maps"
         parts = [f"{_folder_name(self.root)}/ in LIP's layout", self.split, f"{len(self)} images {labels}"]
-        return ", ".join(parts + self._notes)
+        return ", ".join(parts + self._notes + ([self.left_out] if self.left_out else []))
 
     @property
     def names(self) -> Sequence[str]:
@@ -125,11 +128,15 @@ class ImageFolder:
 
     Photographs are turned as their EXIF orientation says. Subfolders are not searched.
 
+    Attributes:
+        left_out: what else is in the folder, in words; mostly empty.
+
     Raises:
         DataError: ``path`` does not exist or holds no images.
     """
 
     labelled = False
+    left_out = ""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
@@ -141,14 +148,14 @@ class ImageFolder:
         _, files = next(walk_folders(self.path))
         self._folder = self.path
         self._names = tuple(sorted(name for name in files if has_extension(name, IMAGE_EXTENSIONS)))
-        left_out = others(files, IMAGE_EXTENSIONS)
+        self.left_out = others(files, IMAGE_EXTENSIONS)
         if not self._names:
             raise DataError(
-                f"No images in {self.path}{f': {left_out}' if left_out else ''}.",
+                f"No images in {self.path}{f': {self.left_out}' if self.left_out else ''}.",
                 f"Looked for {either(IMAGE_EXTENSIONS)} files in the folder itself, and not in its subfolders.",
             )
         self._described = f"{_folder_name(self.path)}/, {len(self._names)} images without label maps"
-        self._described += f", {left_out}" if left_out else ""
+        self._described += f", {self.left_out}" if self.left_out else ""
 
     @property
     def description(self) -> str:
@@ -176,7 +183,7 @@ class ImageFolder:
 
 def open_dataset(
     path: str | os.PathLike[str], split: Split | None = None, *, purpose: Purpose = "validation"
-) -> Dataset:
+) -> LipDataset | ImageFolder:
     """Open whatever images are at ``path``.
 
     Args:

@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,8 @@ from trtparse.data.synthetic import write_lip_layout
 from trtparse.engines import Bundle
 from trtparse.errors import DataError
 from trtparse.tasks.parsing.files import open_dataset
+from trtparse.tests.engines.recording import bundle_with
+from trtparse.trt_builder.compile import HowToBuild
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -60,3 +63,42 @@ def test_what_an_onnx_graph_has_of_its_own_is_refused_as_an_option(
     assert code == 2
     assert f"{option[0]} cannot change" in error
     assert not output.exists()
+
+
+def test_what_is_told_kept_and_let_pass_of_an_engine_s_build_reaches_it(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = bundle_with(tmp_path / "student")
+    seen: list[HowToBuild] = []
+
+    def build_engines(bundle: Bundle, *_: Any, how: HowToBuild) -> tuple[Bundle, list[dict[str, Any]]]:
+        seen.append(how)
+        how.told("[V] Tactic 7")
+        facts = {"engine": "engines/a.engine", "bytes": 7, "parity": {}, "unverified": ["It agrees on 3 %."]}
+        return bundle, [
+            {**facts, "settings": {"notes": ["1 of 2 could not be judged."], "trtexec": "trtexec --onnx=a"}}
+        ]
+
+    monkeypatch.setattr("trtparse.engines.open_bundle", lambda path: made)
+    monkeypatch.setattr("trtparse.trt_builder.compile.build_engines", build_engines)
+    words = ["build", made.path, "--int8", "--target", "tensorrt"]
+    code, out, error = run(*words)
+    assert code == 0
+    assert (seen[0].log, seen[0].verbose, seen[0].accept_unverified, seen[0].ladder) == (None, False, False, True)
+    assert "Tactic" not in error
+    for line in ("Note:       1 of 2 could not be judged.", "Unverified: It agrees on 3 %.", "trtexec --onnx=a"):
+        assert line in out
+    log = tmp_path / "build.log"
+    code, _, error = run(*words, "--log", log, "--verbose", "--accept-unverified", "--no-ladder")
+    assert code == 0
+    assert (seen[1].log, seen[1].verbose, seen[1].accept_unverified, seen[1].ladder) == (log, True, True, False)
+    assert "[V] Tactic 7" in error
+    code, _, error = run(*words, "--log", tmp_path / "missing" / "build.log")
+    assert (code, len(seen)) == (2, 2)
+    assert "does not exist" in error
+
+
+def test_the_deep_learning_accelerator_alone_is_refused_at_once(tmp_path: Path, run: Run) -> None:
+    code, _, error = run("build", tmp_path, "--int8", "--target", "tensorrt", "--dla", "0")
+    assert code == 2
+    assert "--gpu-fallback" in error

@@ -56,6 +56,12 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     return call
 
 
+def test_files_of_the_folder_that_are_no_images_are_told(run: Run) -> None:
+    assert "left out" not in run("photos", "--size", 6)[2]
+    Path("photos/a.heic").touch()
+    assert "photos: 1 other file left out (.heic)." in run("photos", "--size", 6, "--output", "again")[2]
+
+
 def test_it_writes_the_set_and_a_page_that_shows_it(run: Run) -> None:
     code, out, _ = run("photos", "--size", 6)
     assert code == 0

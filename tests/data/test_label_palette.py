@@ -13,9 +13,9 @@ def grey(*levels: int) -> list[Colour]:
     return [(level, level, level) for level in levels]
 
 
-def ids(palette: list[Colour], used: list[int], hidden: int | None = None) -> list[int] | None:
+def ids(palette: list[Colour], used: list[int], hidden: tuple[int, ...] = ()) -> list[int] | None:
     """What the used indices stand for; None where they are the classes themselves."""
-    shown = np.array([index != hidden for index in range(len(palette))])
+    shown = np.array([index not in hidden for index in range(len(palette))])
     found = ids_by_index(np.array(palette, np.uint8), shown, np.array(used, np.intp))
     return None if found is None else found[used].tolist()
 
@@ -43,7 +43,12 @@ def test_levels_are_taken_where_they_are_the_classes(
 
 
 def test_a_transparent_entry_that_no_pixel_has_does_not_count() -> None:
-    assert ids([*grey(0, 2, 5), GREEN], [0, 1, 2], hidden=3) == [0, 2, 5]
+    assert ids([*grey(0, 2, 5), GREEN], [0, 1, 2], hidden=(3,)) == [0, 2, 5]
+
+
+def test_classes_that_an_octree_mixed_are_refused_where_its_rest_is_transparent() -> None:
+    with pytest.raises(AmbiguousPaletteError):
+        ids(grey(2, 17, *[0] * 30), [0, 1], hidden=tuple(range(2, 32)))
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ def test_reading_goes_on_while_nobody_takes() -> None:
 
     found = read_ahead(read, range(3), NAMES, 2)
     next(found)
-    assert read_too.wait(10)
+    assert read_too.wait(60)
     found.close()
 
 

@@ -136,7 +136,9 @@ with open(sink, "wb") as pictures:
         print("NvMMLiteBlockCreate : Block : BlockType =", number, flush=True)
     if {then_hang}:
         time.sleep(60)
-sys.exit("ERROR: from element: no such camera")
+print("(Argus) Error EndOfFile: Unexpected error in reading socket", flush=True)
+print("ERROR: from element: no such camera", file=sys.stderr)
+sys.exit("ERROR: pipeline doesn't want to preroll.")
 """
 
 

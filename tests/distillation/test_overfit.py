@@ -39,6 +39,7 @@ def drawable(sample: Sample) -> tuple[Image, LabelMap]:
     return box.apply(sample.image), np.argmax(planes, axis=0).astype(np.uint8)
 
 
+@pytest.mark.slow
 def test_eight_images_are_learnt_by_heart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     people = SyntheticPeople(8, seed=5)
     for split in ("train", "val"):

@@ -11,7 +11,6 @@ import pytest
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
 from trtparse.data.dataset import Dataset, LabelMap, Sample  # noqa: E402
-from trtparse.data.synthetic import SyntheticPeople  # noqa: E402
 from trtparse.distillation import training as module  # noqa: E402
 from trtparse.distillation.loader import UNLABELLED, Part  # noqa: E402
 from trtparse.distillation.losses import class_relation, cross_entropy  # noqa: E402
@@ -45,8 +44,8 @@ def fit(recipe: Recipe, data: Dataset, output: Path, **options: Any) -> Path:
 
 
 @pytest.fixture(scope="module")
-def few() -> Dataset:
-    return SyntheticPeople(3, seed=7)
+def few(new_people: Any) -> Dataset:
+    return new_people(3, seed=7)
 
 
 class Killed(Exception):
@@ -61,6 +60,7 @@ def kill_at(step: int) -> Any:
     return report
 
 
+@pytest.mark.usefixtures("short_trunks")
 def test_a_run_makes_the_best_checkpoint_and_reports_every_step(few: Dataset, tmp_path: Path) -> None:
     seen: list[Progress] = []
     best = fit(replace(TINY, stretch=1.5), few, tmp_path, on_progress=seen.append)
@@ -72,6 +72,7 @@ def test_a_run_makes_the_best_checkpoint_and_reports_every_step(few: Dataset, tm
     assert [entry["step"] for entry in log] == [2, 4]
 
 
+@pytest.mark.usefixtures("short_trunks")
 def test_a_killed_run_goes_on_to_the_same_weights(few: Dataset, tmp_path: Path) -> None:
     whole = fit(TINY, few, tmp_path / "whole")
     with pytest.raises(Killed):
@@ -85,12 +86,14 @@ def test_a_killed_run_goes_on_to_the_same_weights(few: Dataset, tmp_path: Path) 
     assert whole.read_bytes() == resumed.read_bytes()
 
 
+@pytest.mark.usefixtures("short_trunks")
 def test_a_finished_run_is_left_as_it_is(few: Dataset, tmp_path: Path) -> None:
     best = fit(TINY, few, tmp_path)
     before = best.read_bytes()
     assert fit(TINY, few, tmp_path).read_bytes() == before
 
 
+@pytest.mark.usefixtures("short_trunks")
 def test_another_recipe_does_not_go_on_with_an_old_run_and_the_difference_is_named(
     few: Dataset, tmp_path: Path
 ) -> None:
@@ -99,6 +102,7 @@ def test_another_recipe_does_not_go_on_with_an_old_run_and_the_difference_is_nam
         fit(replace(TINY, optimizer=Optimizer(warm_up=1, learning_rate=1e-4)), few, tmp_path)
 
 
+@pytest.mark.usefixtures("short_trunks")
 def test_steps_lower_the_loss_on_what_was_seen(few: Dataset, tmp_path: Path) -> None:
     losses: list[float] = []
     recipe = replace(TINY, steps=20, batch=4, validate_every=20)
@@ -106,6 +110,7 @@ def test_steps_lower_the_loss_on_what_was_seen(few: Dataset, tmp_path: Path) -> 
     assert np.mean(losses[-4:]) < 0.8 * np.mean(losses[:4])
 
 
+@pytest.mark.usefixtures("short_trunks")
 @pytest.mark.parametrize(
     "changed",
     [
@@ -150,11 +155,13 @@ def test_images_without_labels_are_refused_where_labels_are_needed(few: Dataset,
         train(TINY, Images((), few), tmp_path)
 
 
-def test_a_student_learns_from_its_teacher_on_images_without_labels(few: Dataset, tmp_path: Path) -> None:
+def test_a_student_learns_from_its_teacher_on_images_without_labels(
+    few: Dataset, new_people: Any, tmp_path: Path
+) -> None:
     teacher = load_teacher(DEFAULT_WEIGHTS)
     distillation = Distillation(teacher=str(DEFAULT_WEIGHTS), kl=1.0, auxiliary=0.5)
     recipe = replace(TINY, steps=12, validate_every=12, distillation=distillation)
-    bare = Part(SyntheticPeople(3, seed=8), labels=False)
+    bare = Part(new_people(3, seed=8), labels=False)
     losses: list[float] = []
     train(recipe, Images((bare,), few), tmp_path, teacher=teacher, on_progress=lambda now: losses.append(now.loss))
     assert np.mean(losses[-3:]) < 0.8 * np.mean(losses[:3])
@@ -213,6 +220,7 @@ def test_a_run_starts_from_the_checkpoint_that_it_is_given(few: Dataset, tmp_pat
         torch.testing.assert_close(best[name], start[name], rtol=2e-3, atol=1e-5)
 
 
+@pytest.mark.usefixtures("short_trunks")
 def test_a_loss_that_is_no_number_stops_names_the_images_and_keeps_the_checkpoint(
     few: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -227,6 +235,7 @@ def test_a_loss_that_is_no_number_stops_names_the_images_and_keeps_the_checkpoin
     assert best.read_bytes() == before
 
 
+@pytest.mark.usefixtures("short_trunks")
 def test_a_full_disk_leaves_the_previous_checkpoint_and_state(
     few: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -245,6 +254,7 @@ def test_a_full_disk_leaves_the_previous_checkpoint_and_state(
     fit(TINY, few, tmp_path)  # and with space again it goes on
 
 
+@pytest.mark.usefixtures("short_trunks")
 def test_the_log_for_tensorboard_has_loss_rate_and_scores(few: Dataset, tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

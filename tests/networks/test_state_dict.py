@@ -89,6 +89,10 @@ def test_what_wraps_the_weights_is_taken_off(wrapped: Callable[[State], Any]) ->
             r"Took state_dict\.model_ema, .* holds state_dict\.model$",
         ),
         (lambda raw, mean: {"teacher": raw, "student": mean}, "Took student; .* holds teacher$"),
+        (
+            lambda raw, mean: {"state_dict": {**prefixed("teacher.", raw), **prefixed("model.", mean)}},
+            r"Took state_dict\.model; .* holds state_dict$",
+        ),
         (lambda raw, mean: {**mean, "old": raw}, "Took the tensors at its top; .* holds old$"),
     ],
 )

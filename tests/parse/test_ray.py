@@ -25,6 +25,7 @@ from trtparse.parse.provenance import MadeBy
 from trtparse.parse.ray import parse_on_ray, ray_cluster
 from trtparse.specs.framing import Framing
 from trtparse.specs.label_set import label_set
+from trtparse.storage.interrupts import SIGNALS
 from trtparse.tasks.base import Predictor
 from trtparse.tasks.open import open_predictor
 from trtparse.tasks.parsing.task import Parsing
@@ -52,6 +53,9 @@ class GreyEngine(Engine):
 
 def open_grey(kill: Path | None = None, made_by: MadeBy = NETWORK) -> tuple[Predictor[LabelMap], MadeBy]:
     return Predictor(GreyEngine(kill), Parsing(label_set("lip")), Framing((48, 32))), made_by
+
+
+HANDLERS = [signal.getsignal(number) for number in SIGNALS]
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +121,11 @@ def test_paths_and_uris_are_not_mixed(photos: Path, tmp_path: Path) -> None:
         parse_on_ray([f"file://{tmp_path}/photos", "photos"], open_grey, "out")
     with pytest.raises(UsageError, match="would go among the images of"):
         parse_on_ray([f"file://{tmp_path}/photos"], open_grey, f"file://{tmp_path}/photos/")
+
+
+def test_ray_leaves_the_signals_to_the_command_line(cluster: None) -> None:
+    """Its own handler of SIGTERM ends the process with code 15."""
+    assert [signal.getsignal(number) for number in SIGNALS] == HANDLERS
 
 
 def test_files_and_index_are_those_of_the_plain_run_and_so_is_what_is_told(cluster: None, photos: Path) -> None:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
@@ -60,11 +61,14 @@ def start(folder: Path, tidy_up: str = WRITE, **options: Any) -> subprocess.Pope
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
-def test_each_signal_lets_a_command_tidy_up_and_ends_it_with_the_shell_s_code(
+def test_each_signal_lets_a_command_tidy_up_and_ends_it_with_the_shell_s_code_however_often_it_comes(
     number: signal.Signals, code: int, tmp_path: Path
 ) -> None:
     with start(tmp_path) as process:
         process.send_signal(number)
+        while process.poll() is None:  # until Python itself has ended
+            process.send_signal(number)
+            time.sleep(0.002)
         out, err = process.communicate()
     assert (process.returncode, out) == (code, "")
     assert "Error: Interrupted" in err

@@ -4,6 +4,7 @@ import errno
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -63,15 +64,12 @@ def small_int8() -> BuildSpec:
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory, images: list[Image]) -> Bundle:
-    """An INT8 bundle of a small input, exported for real."""
-    return build_bundle(small_int8(), Photographs(images), tmp_path_factory.mktemp("exported") / "student").bundle
-
-
-@pytest.fixture
-def quick_export(exported: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The export that was made already in place of a new one, which takes seconds."""
-    monkeypatch.setattr("trtparse.trt_builder.export.export_onnx", lambda *_, **__: onnx.load(exported.graph("fp32")))
+def exported(
+    tmp_path_factory: pytest.TempPathFactory, images: list[Image], small_graph: onnx.ModelProto, exports_give: Any
+) -> Bundle:
+    """An INT8 bundle of a small input."""
+    with exports_give(small_graph):
+        return build_bundle(small_int8(), Photographs(images), tmp_path_factory.mktemp("exported") / "student").bundle
 
 
 def spec(precision: str = "fp32", **options: object) -> BuildSpec:
@@ -123,6 +121,7 @@ def test_every_graph_carries_its_precision(exported: Bundle) -> None:
         assert properties["precision"] == name
 
 
+@pytest.mark.usefixtures("quick_export")
 def test_the_same_request_gives_the_same_bytes(exported: Bundle, images: list[Image], tmp_path: Path) -> None:
     build_bundle(small_int8(), Photographs(images), tmp_path / "again")
     assert contents(tmp_path / "again") == contents(exported.path)

@@ -50,12 +50,12 @@ NO_GPU = replace(ORIN, gpus=(), driver=None, jetson=None)
 
 @pytest.fixture
 def bundle(tmp_path: Path, small: SimpleNamespace) -> Callable[..., Bundle]:
-    """A small bundle; with PyTorch's answers, all background, where they are asked for."""
+    """A small bundle; with PyTorch's answers, all background, and with an FP16 graph, where they are asked for."""
     import onnx
 
-    from trtparse.engines.bundle import finish
+    from trtparse.engines.bundle import add_files, finish
 
-    def make(answers: bool = False, **options: Any) -> Bundle:
+    def make(answers: bool = False, typed_beside: bool = False, **options: Any) -> Bundle:
         model = small.model(**options)
         onnx.helper.set_model_props(model, {"preprocessing": '{"stretch": 1.25}'})
         onnx.save(model, tmp_path / "small.onnx")
@@ -64,6 +64,8 @@ def bundle(tmp_path: Path, small: SimpleNamespace) -> Callable[..., Bundle]:
             frames = np.random.default_rng(0).integers(0, 256, (4, 16, 24, 3), np.uint8)
             save_parity(made.path, frames, np.zeros((4, 16, 24), np.uint8))
             finish(made.path, made.manifest)
+        if typed_beside:
+            add_files(open_bundle(made.path), {"student.fp16.onnx": small.model(half=True).SerializeToString()})
         return open_bundle(made.path)
 
     return make
@@ -132,6 +134,8 @@ def test_an_engine_joins_its_bundle_with_all_that_is_known_of_it(bundle: Callabl
     assert manifest.stretch == reopened.manifest.stretch == 1.25
     assert manifest.rebuild == ("--int8", "--target", "tensorrt", "--sparsity")
     assert manifest.settings["workspace_mb"] == 1536
+    assert manifest.settings["trtexec"].startswith(f"trtexec --onnx={reopened.path / manifest.graph} --saveEngine=")
+    assert "--memPoolSize=workspace:1536M" in manifest.settings["trtexec"]
     assert manifest.inspection["judged_by"] == "engine"
     assert manifest.inspection["reformat_layers"] == 1
     assert manifest.inspection["convolutions"] == {"fp16": 1, "int8": 2}
@@ -154,7 +158,7 @@ def test_int8_that_came_out_higher_never_gets_in_and_what_is_left_of_it_is_kept(
     made = bundle(half=True, quantised=True)
     before, jetson.inspector = contents(made.path), inspector(read)
     with pytest.raises(BuildError, match="Asked for int8") as caught:
-        build_engines(made, EngineSpec("int8"), machine=ORIN)
+        build_engines(made, EngineSpec("int8"), machine=ORIN, how=HowToBuild(ladder=False))
     left = failed(made)
     assert left == {
         f"{STEM}.engine": b"engine",
@@ -173,11 +177,16 @@ def test_a_build_replaces_what_the_one_before_it_left(bundle: Callable[..., Bund
     jetson.inspector = inspector("Half")
     with pytest.raises(BuildError):
         build_engines(made, EngineSpec("int8"), machine=ORIN)
+    assert f"{STEM}-float-pools.engine" in failed(made)
     # The next one comes to no engine at all: none of the old one must pass for its own.
     jetson.engine = None
     with pytest.raises(BuildError, match=r"built no engine.*\(log\) is in"):
+        build_engines(made, EngineSpec("int8"), machine=ORIN, how=HowToBuild(ladder=False))
+    assert f"{STEM}.log" in failed(made)
+    assert f"{STEM}.engine" not in failed(made)
+    with pytest.raises(BuildError):
         build_engines(made, EngineSpec("int8"), machine=ORIN)
-    assert list(failed(made)) == [f"{STEM}.log"]
+    assert {name.partition(".log")[2] for name in failed(made)} == {""}
     jetson.engine, jetson.inspector = b"engine", inspector("Int8")
     made, _ = build_engines(made, EngineSpec("int8"), machine=ORIN)
     assert not (made.path / "engines" / "failed").exists()
@@ -255,8 +264,19 @@ def test_all_that_tensorrt_says_goes_into_a_file_where_that_is_asked_for(
     assert told == ["[W] verbose student.int8.onnx"]
     jetson.inspector = inspector("Half")
     with pytest.raises(BuildError):
-        build_engines(made, EngineSpec("int8"), machine=ORIN, how=HowToBuild(log=log))
+        build_engines(made, EngineSpec("int8"), machine=ORIN, how=HowToBuild(log=log, ladder=False))
     assert log.read_text() == "[W] student.int8.onnx\n"
+
+
+def test_a_bundle_that_cannot_be_written_to_is_refused_before_any_work(
+    bundle: Callable[..., Bundle], jetson: Any
+) -> None:
+    made = bundle(half=True, quantised=True)
+    (made.path / "engines").write_text("mine")
+    with pytest.raises(UsageError, match="is not a folder"):
+        build_engines(made, EngineSpec("int8"), machine=ORIN)
+    assert not jetson.calls
+    assert (made.path / "engines").read_text() == "mine"
 
 
 def test_a_log_that_cannot_be_written_is_refused_before_any_work(
@@ -365,3 +385,124 @@ def test_auto_takes_tensorrt_where_it_can_build(
     assert choose_target(replace(ORIN, driver=Driver("540.4.0", None, "CUDA_ERROR_NO_DEVICE"))) == "cpu"
     monkeypatch.setattr(TensorRT, "load", classmethod(missing))
     assert choose_target(ORIN) == "cpu"
+
+
+# The ladder
+
+
+def refused(jetson: Any, monkeypatch: pytest.MonkeyPatch, *answers: str | None) -> list[Any]:
+    """Let the builder refuse with each reason in turn, and build from None on; gives the graphs that it saw."""
+    seen: list[Any] = []
+    left = list(answers)
+    real = jetson.Builder
+
+    def builder(logger: Any) -> Any:
+        made = real(logger)
+
+        def build(*_: Any) -> bytes | None:
+            seen.append(jetson.parsed)
+            reason = left.pop(0) if left else None
+            if reason is not None:
+                logger.log(1, reason)
+                return None
+            return b"engine"
+
+        made._own[2]["build_serialized_network"] = build
+        return made
+
+    monkeypatch.setattr(jetson, "Builder", builder, raising=False)
+    return seen
+
+
+NO_KERNEL = "Error Code 10: Internal Error (Could not find any implementation for node node_avg_pool2d.)"
+UNTYPED = (
+    "Error Code 9: [type.cpp:186: infer_type] Could not infer output types for operation: 291: dequantize: "
+    "Dequantized input0-(f32[1,16,8,8]) | scale weightsHalf-0.35:(f16[])"
+)
+
+
+def test_where_no_engine_comes_of_int8_other_forms_are_tried_fp16_last_and_each_reason_is_told(
+    bundle: Callable[..., Bundle], jetson: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = bundle(half=True, quantised=True, typed_beside=True)
+    seen = refused(jetson, monkeypatch, NO_KERNEL, NO_KERNEL, "out of tactics")
+    jetson.inspector = inspector("Half")
+    stages: list[str] = []
+    made, (facts,) = build_engines(made, EngineSpec("int8"), stages.append, machine=ORIN)
+    scales = [
+        {
+            tensor.data_type
+            for node in model.graph.node
+            for tensor in model.graph.initializer
+            if "Linear" in node.op_type and tensor.name == node.input[1]
+        }
+        for model in seen
+    ]
+    assert scales == [{10}, {10}, {1}, set()]
+    assert (facts["precision"], facts["engine"]) == ("fp16", "engines/tensorrt-10.3-sm87-fp16.engine")
+    assert facts["graph"] == "student.fp16.onnx"
+    notes = facts["settings"]["notes"]
+    assert notes[0] == "Built in FP16, as otherwise no INT8 engine came of it."
+    assert [note.partition(":")[0] for note in notes[1:]] == [
+        "INT8 as it is",
+        "INT8 without INT8 at resizes and pools",
+        "INT8 with scales in FP32",
+    ]
+    assert all(reason in note for reason, note in zip([NO_KERNEL, NO_KERNEL, "out of tactics"], notes[1:]))
+    assert [stage.rpartition("Trying it ")[2] for stage in stages if "Trying it" in stage] == [
+        "without INT8 at resizes and pools",
+        "with scales in FP32",
+        "in FP16",
+    ]
+    # What is left of each stays, side by side.
+    assert sorted(failed(made)) == [f"{STEM}-float-pools.log", f"{STEM}-fp32-scales.log", f"{STEM}.log"]
+    open_bundle(made.path)
+
+
+def test_an_orin_s_trouble_with_scales_in_fp16_leads_straight_to_fp32(
+    bundle: Callable[..., Bundle], jetson: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = refused(jetson, monkeypatch, UNTYPED)
+    made, (facts,) = build_engines(bundle(half=True, quantised=True), EngineSpec("int8"), machine=ORIN)
+    assert len(seen) == 2
+    assert (facts["precision"], facts["graph"]) == ("int8", "student.int8.onnx")
+    assert facts["settings"]["notes"][0] == "Built with scales in FP32, as otherwise no INT8 engine came of it."
+    assert "trtexec" not in facts["settings"], "the graph in the bundle is another one"
+    assert engine_manifests(open_bundle(made.path))[0].is_of(made)
+
+
+def test_an_engine_that_came_out_higher_is_built_again_in_another_form(
+    bundle: Callable[..., Bundle], jetson: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = bundle(half=True, quantised=True)
+    told = [inspector("Half"), inspector("Int8")]
+    monkeypatch.setattr(type(jetson), "inspector", property(lambda _: told.pop(0), lambda *_: None), raising=False)
+    _, (facts,) = build_engines(made, EngineSpec("int8"), machine=ORIN)
+    assert (facts["precision"], facts["inspection"]["convolutions"]) == ("int8", {"fp16": 1, "int8": 2})
+    assert facts["unverified"] == ()
+    assert failed(made)[f"{STEM}.engine"] == b"engine"
+
+
+def test_without_the_ladder_the_first_refusal_is_the_last(
+    bundle: Callable[..., Bundle], jetson: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = refused(jetson, monkeypatch, NO_KERNEL)
+    made = bundle(half=True, quantised=True)
+    with pytest.raises(BuildError, match="Could not find any implementation"):
+        build_engines(made, EngineSpec("int8"), machine=ORIN, how=HowToBuild(ladder=False))
+    assert len(seen) == 1
+
+
+def test_where_nothing_helps_every_form_s_reason_is_told(
+    bundle: Callable[..., Bundle], jetson: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused(jetson, monkeypatch, "first", "second", "third")
+    with pytest.raises(BuildError, match=r"INT8 as it is: .* first.*at resizes and pools: .* second.*FP32: .* third"):
+        build_engines(bundle(half=True, quantised=True), EngineSpec("int8"), machine=ORIN)
+
+
+def test_what_the_parser_refuses_is_not_tried_in_other_forms(bundle: Callable[..., Bundle], jetson: Any) -> None:
+    jetson.refused = 4
+    with pytest.raises(BuildError, match="parser refuses"):
+        build_engines(bundle(half=True, quantised=True), EngineSpec("int8"), machine=ORIN)
+    assert len(jetson.did("Builder", "create_network")) == 1

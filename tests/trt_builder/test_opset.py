@@ -17,7 +17,7 @@ from trtparse.data.dataset import Dataset, Subset
 from trtparse.engines import open_engine
 from trtparse.errors import UsageError
 from trtparse.graphs.interface import read_onnx
-from trtparse.trt_builder.build import BuildSpec, build_bundle
+from trtparse.trt_builder.build import BuildSpec, Listener, build_bundle
 from trtparse.trt_builder.opset import made_up_frames, opset_of, prepare_for_int8
 
 
@@ -179,7 +179,9 @@ def test_what_would_refuse_the_graph_after_calibrating_refuses_it_before_an_imag
 
 def test_an_old_graph_becomes_int8_whole(people: Dataset, tmp_path: Path) -> None:
     spec = BuildSpec(written(old_graph(), tmp_path), "int8", int8=Int8Spec("max"), validate=False, threads=1)
-    built = build_bundle(spec, Subset(people, (0, 1)), tmp_path / "bundle")
+    stages: list[str] = []
+    built = build_bundle(spec, Subset(people, (0, 1)), tmp_path / "bundle", Listener(stages.append))
+    assert "Raised from opset 13 to 20, with the same answers" in stages
     assert built.bundle.manifest.precisions == ("fp32", "fp16", "int8")
     with open_engine(built.bundle, "simulated", "int8", threads=1) as engine:
         assert engine.stretch == 1.5

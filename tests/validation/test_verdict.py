@@ -123,7 +123,7 @@ class TestWords:
         )
         assert notes(result, inventive)[-1] == f"{told} The engine invents 34,000 pixels of Jumpsuits."
         assert verdict(dataclasses.replace(result, engines=(inventive,))).endswith(
-            f"mIoU {100 * result.first.agreement.mean_iou:.2f}; invents 34,000 pixels of Jumpsuits"
+            f"agreement {100 * result.first.agreement.mean_iou:.2f}; invents 34,000 pixels of Jumpsuits"
         )
 
     def test_the_agreement_on_a_class_that_does_not_count_is_in_brackets(self, made_up: MadeUp) -> None:

@@ -65,7 +65,7 @@ class Pipeline:
         self._thread.join()
 
 
-def eventually(holds: Callable[[], Any], seconds: float = 10.0) -> Any:
+def eventually(holds: Callable[[], Any], seconds: float = 60.0) -> Any:
     """The first true value, or a failure."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:

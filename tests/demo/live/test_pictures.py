@@ -40,13 +40,13 @@ def test_a_wish_is_met_by_the_newest_frame_once(pictures: Pictures, made: queue.
     pictures.take(made_frame(7))
     pictures.want()
     pictures.want()
-    picture = made.get(timeout=5)
+    picture = made.get(timeout=60)
     assert picture.number == 7
     pictures.want()
     with pytest.raises(queue.Empty):
         made.get(timeout=0.2)
     pictures.take(made_frame(8))
-    assert made.get(timeout=5).number == 8
+    assert made.get(timeout=60).number == 8
 
 
 def test_a_frame_that_comes_after_the_wish_is_made_into_a_picture(
@@ -54,7 +54,7 @@ def test_a_frame_that_comes_after_the_wish_is_made_into_a_picture(
 ) -> None:
     pictures.want()
     pictures.take(made_frame(3))
-    assert made.get(timeout=5).number == 3
+    assert made.get(timeout=60).number == 3
 
 
 def test_taking_a_frame_does_not_wait_for_a_picture_in_the_making(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,9 +71,9 @@ def test_taking_a_frame_does_not_wait_for_a_picture_in_the_making(monkeypatch: p
     assert pictures.newest is not None
     assert pictures.newest.number == 49
     go_on.set()
-    assert made.get(timeout=5).number == 0
+    assert made.get(timeout=60).number == 0
     pictures.want()
-    assert made.get(timeout=5).number == 49
+    assert made.get(timeout=60).number == 49
     pictures.close()
 
 
@@ -83,7 +83,7 @@ def test_frames_are_looked_at_and_not_written_to(pictures: Pictures, made: queue
     before = frame.drawn.copy()
     pictures.take(frame)
     pictures.want()
-    made.get(timeout=5)
+    made.get(timeout=60)
     assert np.array_equal(frame.drawn, before)
     assert pictures.newest is frame
 
@@ -113,8 +113,8 @@ def test_a_snapshot_keeps_every_pixel() -> None:
 def test_frames_of_another_size_follow(pictures: Pictures, made: queue.SimpleQueue[Picture]) -> None:
     pictures.take(made_frame(0))
     pictures.want()
-    made.get(timeout=5)
+    made.get(timeout=60)
     pictures.take(replace(made_frame(1), drawn=np.zeros((10, 20, 3), np.uint8)))
     pictures.want()
-    decoded = cv2.imdecode(np.frombuffer(made.get(timeout=5).jpeg, np.uint8), cv2.IMREAD_COLOR)
+    decoded = cv2.imdecode(np.frombuffer(made.get(timeout=60).jpeg, np.uint8), cv2.IMREAD_COLOR)
     assert decoded.shape == (10, 20, 3)

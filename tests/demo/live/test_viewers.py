@@ -203,7 +203,7 @@ def test_the_viewers_see_the_last_frame_and_are_told_why_it_is_the_last(
     page.__enter__()
     viewer = threading.Thread(target=watched, args=(page, watch))
     viewer.start()
-    assert watching.wait(10)
+    assert watching.wait(60)
     page(made_frame(3))
     page.__exit__(type(error) if error else None, error, None)
     viewer.join(10)

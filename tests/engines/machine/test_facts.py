@@ -72,6 +72,7 @@ def test_where_a_jetson_was_measured_is_in_the_facts(orin: Any) -> None:
     assert facts["GPU"] == "Orin"
     assert facts["JetPack"] == "6.2"
     assert facts["L4T"] == "36.4.3"
+    assert facts["multiprocessors"] == "8"
     assert facts["power mode"] == "25W"
     assert facts["clocks"] == "free"
 
@@ -162,7 +163,10 @@ def test_a_jetson_is_one_by_any_of_its_marks(nothing: Any) -> None:
         ("# R35 (release), REVISION: 4.1, GCID: 33958178", "35.4.1", "5"),
         ("# R36 (release), REVISION: 4.0, GCID: 37537400", "36.4.0", "6.1"),
         ("# R36 (release), REVISION: 99.9, GCID: 1", "36.99.9", "6"),
+        ("# R36 (release), REVISION: 5.0, GCID: 1", "36.5.0", "6.2.2"),
+        ("# R38 (release), REVISION: 2.1, GCID: 1", "38.2.1", "7.0"),
         ("# R38 (release), REVISION: 4.0, GCID: 1", "38.4.0", "7.1"),
+        ("# R39 (release), REVISION: 2.0, GCID: 1", "39.2.0", "7.2"),
         ("# R77 (release), REVISION: 1.0, GCID: 1", "77.1.0", None),
     ],
 )

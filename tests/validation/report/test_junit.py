@@ -51,7 +51,7 @@ def test_the_gate_tells_the_agreement(made_up: MadeUp) -> None:
     result = made_up(pictures=False)
     told = case(suite_of(result), "loss of at most").findtext("system-out") or ""
     agreement = result.first.agreement
-    assert f"{100 * agreement.pixel_accuracy:.2f} % of pixels agree, mIoU {100 * agreement.mean_iou:.2f}" in told
+    assert f"{100 * agreement.pixel_accuracy:.2f} % of pixels agree, agreement {100 * agreement.mean_iou:.2f}" in told
 
 
 def test_a_loss_above_it_fails_with_figures(made_up: MadeUp) -> None:

@@ -213,7 +213,7 @@ class TestWords:
         result = made_up()
         root = page(html(result))
         agreement = f"{100 * result.first.agreement.mean_iou:.2f}"
-        assert f"Agreement {agreement} mean IoU over 19 classes" in root.all("dl")[0].text
+        assert f"agreement over 19 classes: {agreement}" in root.all("dl")[0].text
         assert "without Jumpsuits. The engine invents nothing." in root.text
         table = next(node for node in page(html(made_up((0.4, 1.7)))).all("table") if "engines" in node.classes)
         assert agreement in [cell.text for cell in table.all("tr")[2].all("td")]
