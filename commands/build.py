@@ -136,7 +136,8 @@ def build(
     from ..engines import open_bundle
     from ..engines.bundle import recover
     from ..storage.files import check_output_file
-    from .terminal import Terminal, show_build, show_skipped
+    from .build_result import show_build
+    from .terminal import Terminal, show_skipped
 
     if source is not None:
         recover(source)

@@ -219,11 +219,21 @@ def exit_code(result: ValidationResult) -> int:
     return 0 if result.passed else AccuracyError.exit_code
 
 
+def show_result(terminal: Terminal, result: ValidationResult) -> None:
+    """The result as a table, or as JSON."""
+    if terminal.as_json:
+        terminal.result(result.to_dict())
+        return
+    from rich.console import Console
+
+    from .validation_table import render
+
+    render(result, Console(highlight=False))
+
+
 def show(terminal: Terminal, result: ValidationResult, folder: Path | None) -> None:
     """The result, and after an interrupt how to go on."""
-    from .terminal import show_validation
-
-    show_validation(terminal, result)
+    show_result(terminal, result)
     if result.partial:
         more = "; the same command with --resume goes on" if folder is not None else ""
         terminal.note(f"Interrupted after {result.images} of {result.total} images{more}.")

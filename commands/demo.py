@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ..demo.open_source import OpenedSource
     from ..demo.people.finder import PeopleFinder
     from ..demo.pipeline import Observer
+    from ..demo.result import DemoResult
     from ..demo.sinks import FrameSink
     from ..demo.sources import FrameSource
     from ..specs.label_set import LabelSet
@@ -116,7 +117,7 @@ def demo(
     from ..demo.pipeline import run_demo
     from ..demo.sinks import differences
     from ..tasks.open import open_predictor
-    from .terminal import Terminal, show_demo
+    from .terminal import Terminal
 
     _check(options, sourced=source is not None)
     with Terminal(as_json=as_json) as terminal, ExitStack() as stack:
@@ -153,7 +154,7 @@ def demo(
             progress=_with_fps(terminal),
             hud=options["show"] or page is not None,
         )
-    show_demo(terminal, result)
+    _show(terminal, result)
 
 
 class _Notices:
@@ -300,3 +301,37 @@ def _with_fps(terminal: Terminal) -> Callable[[int, int | None], None]:
         terminal.progress(done, total, f"{done / max(time.monotonic() - started, 1e-3):.1f} FPS")
 
     return report
+
+
+def _show(terminal: Terminal, result: DemoResult) -> None:
+    """Frames, end-to-end FPS and where the time went."""
+    if terminal.as_json:
+        terminal.result(result.to_dict())
+        return
+    from dataclasses import asdict
+
+    from .tables import print_table
+    from .terminal import plain_table
+
+    table = plain_table("ms", *asdict(result.stages))
+    table.add_row("per frame", *(f"{value:.1f}" for value in asdict(result.stages).values()))
+    terminal.out.print(
+        f"{result.frames} frames in {result.seconds:.1f} s: {result.fps:.1f} FPS end to end, {result.engine}"
+    )
+    print_table(terminal.out, table)
+    terminal.out.print("the stages overlap", style="dim")
+    if result.people is not None:
+        terminal.out.print(f"People: {result.people}")
+    if result.flicker is not None:
+        terminal.out.print(
+            f"Flicker: {100 * result.flicker.after:.2f} % of the pixels of people who stand still, "
+            f"{100 * result.flicker.before:.2f} % without --smooth"
+        )
+    if result.frames_dropped:
+        terminal.out.print(f"{result.frames_dropped} frames were left out to keep up with the source.")
+    if result.frames_missing:
+        terminal.out.print(
+            f"{result.frames_missing} frames that should be there could not be decoded: is the source whole?"
+        )
+    if result.output is not None:
+        terminal.out.print(f"Video: {result.output}", markup=False)

@@ -80,7 +80,7 @@ def parse(
     """
     from ..parse.index import index_place
     from ..parse.parser import ParseSpec
-    from .terminal import Terminal, show_parse
+    from .terminal import Terminal
 
     spec = ParseSpec(recursive, shard, not no_overlay, overwrite, strict, index)
     if index is not None:
@@ -108,7 +108,7 @@ def parse(
                 threads=max(threads, 1),
                 progress=_with_rate(terminal),
             )
-    show_parse(terminal, result)
+    _show(terminal, result)
 
 
 def _parse_here(
@@ -163,3 +163,26 @@ def _with_rate(terminal: Terminal) -> Progress:
         terminal.progress(done, total, f"{(done - seen[0][1]) / seconds:.1f} images/s")
 
     return report
+
+
+def _show(terminal: Terminal, result: ParseResult) -> None:
+    """What was made, what was there, and what was left out."""
+    if terminal.as_json:
+        terminal.result(result.to_dict())
+        return
+    from ..data.image_files import left_out
+    from .terminal import show_skipped
+
+    made = len(result.parsed) - result.found
+    images = "1 image" if made == 1 else f"{made} images"
+    found = f", {result.found} there already" if result.found else ""
+    terminal.out.print(f"{images} parsed into {result.output}{found}", markup=False)
+    if result.index is not None:
+        terminal.out.print(f"Index: {result.index}", markup=False)
+    others = left_out(result.left_out)
+    for note in [others + "."] * bool(others) + [note for _, note in result.notes[:5]]:
+        terminal.note(note)
+    if result.noted_images > 5:
+        terminal.note(f"and {result.noted_images - 5} more such overlays")
+    skipped = [(str(path), reason) for path, reason in result.skipped]
+    show_skipped(terminal, skipped, result.skipped_images)

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from trtparse.commands.build import _held_out
-from trtparse.commands.terminal import Terminal, show_build
+from trtparse.commands.build_result import show_build
+from trtparse.commands.terminal import Terminal
 from trtparse.data.synthetic import write_lip_layout
 from trtparse.engines import Bundle
 from trtparse.errors import DataError

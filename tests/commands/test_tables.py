@@ -14,8 +14,9 @@ from rich.table import Table
 from trtparse.calibration.budget.score import Score
 from trtparse.calibration.budget.sensitivity import LayerSensitivity, Sensitivity
 from trtparse.commands import bench, sensitivity
+from trtparse.commands.demo import _show as show_demo
 from trtparse.commands.tables import print_table
-from trtparse.commands.terminal import Terminal, show_demo
+from trtparse.commands.terminal import Terminal
 from trtparse.demo.parsed_frame import StageTimes
 from trtparse.demo.result import DemoResult
 from trtparse.engines.latency import Speed, Times

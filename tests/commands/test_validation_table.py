@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from trtparse.commands.terminal import Terminal, show_validation
+from trtparse.commands.comparison import show_result
+from trtparse.commands.terminal import Terminal
 from trtparse.commands.validation_table import render
 from trtparse.tasks.parsing.intervals import ClassLoss, Loss
 from trtparse.tests.predicting import LIP
@@ -151,7 +152,7 @@ class TestColour:
             stream = io.StringIO()
             stream.isatty = lambda: terminal  # type: ignore[method-assign]
             monkeypatch.setattr("sys.stdout", stream)
-            show_validation(Terminal(as_json=False), made_up((1.5,)))
+            show_result(Terminal(as_json=False), made_up((1.5,)))
             return stream.getvalue()
 
         return show
@@ -178,5 +179,5 @@ def test_a_terminal_without_unicode_has_the_table_in_ascii(made_up: MadeUp) -> N
 
 def test_json_is_one_document(made_up: MadeUp, capsys: pytest.CaptureFixture[str]) -> None:
     result = made_up()
-    show_validation(Terminal(as_json=True), result)
+    show_result(Terminal(as_json=True), result)
     assert ValidationResult.from_dict(json.loads(capsys.readouterr().out)) == result

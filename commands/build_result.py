@@ -1,0 +1,116 @@
+"""What ``trtparse build`` tells at the end: what was made, what INT8 reached, and what to type next."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING, Any
+
+from .terminal import Terminal, plain_table
+
+if TYPE_CHECKING:
+    from ..engines import Bundle
+    from ..engines.bundle import Manifest
+    from ..trt_builder.calibration_cache import CalibrationCache
+
+
+def show_build(
+    terminal: Terminal, bundle: Bundle, engines: list[dict[str, Any]], cache: CalibrationCache | None = None
+) -> None:
+    """What a build made, and what to type next."""
+    manifest = bundle.manifest
+    if terminal.as_json:
+        document = {"bundle": str(bundle.path), "manifest": json.loads(manifest.to_json()), "engines": engines}
+        if cache is not None:
+            document["calibration_cache"] = str(cache.cache)
+        terminal.result(document)
+        return
+    from ..engines.bundle import GRAPHS
+
+    table = plain_table("graph", "size", "pixels as in PyTorch")
+    for name, parity in manifest.parity.items():
+        size = (bundle.path / GRAPHS[name]).stat().st_size / 1e6
+        simulated = " (simulated)" if name == "int8" else ""
+        table.add_row(GRAPHS[name], f"{size:.1f} MB", f"{100 * parity['pixel_agreement']:.2f} %{simulated}")
+    for engine in engines:
+        agreement = engine["parity"].get("pixel_agreement")
+        seen = "not run here" if agreement is None else f"{100 * agreement:.2f} %"
+        table.add_row(engine["engine"], f"{engine['bytes'] / 1e6:.1f} MB", seen)
+    printplain_table(terminal.out, table)
+    for engine in engines:
+        for note in engine["settings"].get("notes", ()):
+            terminal.out.print(f"Note:       {note}", markup=False)
+        for reason in engine.get("unverified", ()):
+            terminal.out.print(f"Unverified: {reason}", markup=False)
+        if "trtexec" in engine["settings"]:
+            terminal.out.print(f"With trtexec: {engine['settings']['trtexec']}", markup=False)
+    terminal.out.print()
+    if manifest.calibration:
+        _show_calibration(terminal, manifest.calibration)
+        _show_accuracy(terminal, manifest)
+    if cache is not None:
+        _show_cache(terminal, cache)
+    path = shlex.quote(str(bundle.path)) + ("" if bundle.weights.is_file() else " --reference fp32")
+    terminal.out.print(f"Bundle:     {bundle.path}\nNext:       trtparse validate {path}", markup=False)
+
+
+def _show_cache(terminal: Terminal, cache: CalibrationCache) -> None:
+    terminal.out.print(f"Cache:      {cache.cache}", markup=False)
+    graph, calibration = shlex.quote(str(cache.graph)), shlex.quote(str(cache.cache))
+    terminal.out.print(f"Use it:     trtexec --onnx={graph} --int8 --fp16 --calib={calibration}", markup=False)
+    if cache.in_float:
+        terminal.out.print(
+            f"Note:       a cache cannot keep layers in FP16, as the budget does {len(cache.in_float)} of them: "
+            "measure what TensorRT makes of it.",
+            markup=False,
+        )
+
+
+def _show_calibration(terminal: Terminal, calibration: dict[str, Any]) -> None:
+    from ..calibration.budget.score import EARLIER, is_of_earlier_version
+
+    skipped = f", {calibration['skipped']} unreadable ones skipped" if calibration["skipped"] else ""
+    terminal.out.print(
+        f"Calibrated: by {calibration['method']}, on {calibration['images']} images "
+        f"({calibration['dataset']}{skipped})",
+        markup=False,
+    )
+    # Bundles of earlier versions know neither methods nor warnings, nor whether anybody measured them.
+    methods = calibration.get("methods", {})
+    if len(methods) > 1:
+        tried = ", ".join(f"{name} {score['agreement']:.2f}" for name, score in methods.items())
+        earlier = f" ({EARLIER})" if any(map(is_of_earlier_version, methods.values())) else ""
+        terminal.out.print(f"Tried:      agreement mIoU of {tried}{earlier}", markup=False)
+    returned = calibration.get("search", {}).get("given_back", [])
+    budget = f", {len(returned)} of them for the budget" if returned else ""
+    terminal.out.print(
+        f"In INT8:    {calibration['quantised_weights']} convolutions, "
+        f"{len(calibration['higher_precision'])} in higher precision{budget}",
+        markup=False,
+    )
+    for warning in calibration.get("warnings", ()):
+        terminal.out.print(f"Warning:    {warning}", markup=False)
+
+
+def _show_accuracy(terminal: Terminal, manifest: Manifest) -> None:
+    """Loss and agreement on the held-out images; or that nobody measured them."""
+    if not manifest.calibration.get("validated", True):
+        terminal.out.print("Measured:   nothing (--no-validate); trtparse validate does it")
+        return
+    from ..calibration.budget.score import EARLIER, is_of_earlier_version, told_invented
+
+    for name, figures in manifest.accuracy.items():
+        target = name.removesuffix("-int8")
+        loss = (
+            "no label maps"
+            if figures["loss"] is None
+            else "loses {:+.2f} mIoU ({:+.2f} to {:+.2f})".format(*figures["loss"])
+        )
+        earlier = f", {EARLIER}" if is_of_earlier_version(figures) else ""
+        terminal.out.print(
+            f"Measured:   INT8 ({target}) {loss}, {100 * figures['agreement']:.2f} % of the pixels as in "
+            f"{figures['reference'].partition(',')[0]}; {figures['images']} held-out images{earlier}",
+            markup=False,
+        )
+        if figures.get("invented_pixels"):
+            told = told_invented(figures["invented_pixels"], figures["invented_classes"])
+            terminal.out.print(f"            It {told}", markup=False)
