@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from typing import TYPE_CHECKING, Any
 
+from .tables import print_table
 from .terminal import Terminal, plain_table
 
 if TYPE_CHECKING:
@@ -35,7 +37,7 @@ def show_build(
         agreement = engine["parity"].get("pixel_agreement")
         seen = "not run here" if agreement is None else f"{100 * agreement:.2f} %"
         table.add_row(engine["engine"], f"{engine['bytes'] / 1e6:.1f} MB", seen)
-    printplain_table(terminal.out, table)
+    print_table(terminal.out, table)
     for engine in engines:
         for note in engine["settings"].get("notes", ()):
             terminal.out.print(f"Note:       {note}", markup=False)
