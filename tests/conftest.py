@@ -39,6 +39,7 @@ class Kept:
 
     def __init__(self, dataset: Dataset) -> None:
         self.description, self.names, self.labelled = dataset.description, dataset.names, dataset.labelled
+        self.label_set = dataset.label_set
         self._sample = cache(dataset.__getitem__)
 
     def __len__(self) -> int:
