@@ -123,7 +123,9 @@ def small_graph(make_once: MakeOnce) -> onnx.ModelProto:
 
     def export(folder: Path) -> None:
         loaded = load_checkpoint(DEFAULT_WEIGHTS)
-        onnx.save(export_onnx(loaded.network, loaded.framing.resized((64, 64)), loaded.label_set), folder / "small.onnx")
+        onnx.save(
+            export_onnx(loaded.network, loaded.framing.resized((64, 64)), loaded.label_set), folder / "small.onnx"
+        )
 
     return onnx.load(make_once("small-graph", export) / "small.onnx")
 

@@ -249,6 +249,26 @@ class ValidationResult:
             entry["agreement"]["left_out"] = list(self.label_set.names(engine.agreement.left_out))
         return {**values, "passed": self.passed}
 
+    def _checked(self) -> ValidationResult:
+        """The same, where it has as many values of every kind as its label set has classes.
+
+        Raises:
+            ValueError: it has not.
+        """
+        lengths = _lengths(self.reference_confusion)
+        every = [self.reference]
+        for engine in self.engines:
+            every += [engine.scores, engine.agreement]
+            lengths += _lengths(engine.confusion, engine.agreement_confusion)
+            lengths += [len(engine.agreement.invented), *([len(engine.loss.classes)] if engine.loss else [])]
+        for scores in every:
+            if scores is not None:
+                lengths += [len(scores.class_iou), len(scores.support), len(scores.image_support)]
+        for length in lengths:
+            if length != len(self.label_set):
+                raise ValueError(f"{length} values by class, of {self.label_set}")
+        return self
+
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ValidationResult:
         """The inverse of :meth:`to_dict`, but for the pictures.
@@ -262,11 +282,16 @@ class ValidationResult:
                 f"This validation result has schema {found!r}, not {SCHEMA_VERSION}.", "Run the validation again."
             )
         try:
-            return _restored(cls, values)
+            return _restored(cls, values)._checked()
         except (KeyError, TypeError, ValueError, UsageError) as error:
             raise DataError(
                 f"This validation result lacks or has an unknown value: {error}.", "Run the validation again."
             ) from error
+
+
+def _lengths(*confusions: Confusion | None) -> list[int]:
+    """Of a confusion matrix's rows and columns."""
+    return [len(part) for confusion in confusions if confusion is not None for part in (confusion, *confusion)]
 
 
 def measured_accuracy(result: ValidationResult) -> dict[str, dict[str, Any]]:

@@ -134,7 +134,10 @@ def _comparison(
     losses = rng.normal(points, 0.5, number)
     counts, agreeing = _spoilt(expected, losses / 100), _counts(rng, 0.97, images, number)
     scores, agreed = score(counts, support, images), agreement(agreeing, support, images)
-    classes = [ClassLoss(middle, middle - width, middle + width) for middle, width in zip(losses, np.linspace(_LOW, _HIGH, number))]
+    classes = [
+        ClassLoss(middle, middle - width, middle + width)
+        for middle, width in zip(losses, np.linspace(_LOW, _HIGH, number))
+    ]
     return EngineComparison(
         run=EngineRun(
             f"ONNX Runtime 1.31.1, {precision}, 2 threads",
@@ -220,7 +223,9 @@ def _picture(rng: np.random.Generator, labelled: bool, size: tuple[int, int]) ->
     ):
         middle = (int(width * across) + int(rng.integers(-4, 5)), int(height * down))
         cv2.ellipse(truth, middle, (int(width * wide), int(height * high)), 0, 0, 360, label, -1)
-    photo = np.clip(label_set("lip").palette_bgr()[truth] * 0.5 + 60 + rng.normal(0, 12, (*size, 3)), 0, 255).astype(np.uint8)
+    photo = np.clip(label_set("lip").palette_bgr()[truth] * 0.5 + 60 + rng.normal(0, 12, (*size, 3)), 0, 255).astype(
+        np.uint8
+    )
     reference = _shifted(truth, 2)
     engine = np.where(_shifted(truth, 6) == 14, 5, _shifted(truth, 3)).astype(np.uint8)
     return Picture(photo, truth if labelled else None, reference, engine)
