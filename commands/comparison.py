@@ -205,6 +205,7 @@ def _write_report(terminal: Terminal, result: ValidationResult, bundle: Bundle, 
         ranges=ranges_of(bundle),
         sensitivity=_sensitivity_of(terminal, bundle),
         calibration=bundle.manifest.calibration,
+        origin=bundle.manifest.origin,
         command=command,
     )
     if not result.partial:

@@ -39,6 +39,7 @@ class Kept:
 
     def __init__(self, dataset: Dataset) -> None:
         self.description, self.names, self.labelled = dataset.description, dataset.names, dataset.labelled
+        self.label_set = dataset.label_set
         self._sample = cache(dataset.__getitem__)
 
     def __len__(self) -> int:
@@ -122,7 +123,9 @@ def small_graph(make_once: MakeOnce) -> onnx.ModelProto:
 
     def export(folder: Path) -> None:
         loaded = load_checkpoint(DEFAULT_WEIGHTS)
-        onnx.save(export_onnx(loaded.network, loaded.framing.resized((64, 64)), loaded.label_set), folder / "small.onnx")
+        onnx.save(
+            export_onnx(loaded.network, loaded.framing.resized((64, 64)), loaded.label_set), folder / "small.onnx"
+        )
 
     return onnx.load(make_once("small-graph", export) / "small.onnx")
 

@@ -68,7 +68,7 @@ def pixels_of_classes(labels: LabelMap, label_set: LabelSet, told: str = "The la
     return tuple(int(count) for count in counts[: len(label_set)])
 
 
-def count_pixels(truth: LabelMap, prediction: LabelMap) -> Counts:
+def count_pixels(truth: LabelMap, prediction: LabelMap, classes: int = NUM_CLASSES) -> Counts:
     """The confusion matrix of one image.
 
     Args:
@@ -87,16 +87,16 @@ def count_pixels(truth: LabelMap, prediction: LabelMap) -> Counts:
             f"expected two uint8 maps of one shape, got {truth.shape} {truth.dtype} "
             f"and {prediction.shape} {prediction.dtype}"
         )
-    if truth.size and int(prediction.max()) >= NUM_CLASSES:
+    if truth.size and int(prediction.max()) >= classes:
         raise UsageError(
-            f"A predicted label map holds the value {int(prediction.max())}; LIP-20 ends at {NUM_CLASSES - 1}.",
-            "Use a network with LIP's 20 classes.",
+            f"A predicted label map holds the value {int(prediction.max())}; the last class is {classes - 1}.",
+            f"Use a network with these {classes} classes.",
         )
     # Row 20 collects everything that is dropped: cheaper than picking the valid pixels out.
-    rows = np.minimum(truth, np.uint8(NUM_CLASSES)).astype(np.uint16)
-    keys = (rows * np.uint16(NUM_CLASSES) + prediction).ravel()
-    counts = np.bincount(keys, minlength=(NUM_CLASSES + 1) * NUM_CLASSES)
-    return counts[: NUM_CLASSES * NUM_CLASSES].reshape(NUM_CLASSES, NUM_CLASSES)
+    rows = np.minimum(truth, np.uint8(classes)).astype(np.uint16)
+    keys = (rows * np.uint16(classes) + prediction).ravel()
+    counts = np.bincount(keys, minlength=(classes + 1) * classes)
+    return counts[: classes * classes].reshape(classes, classes)
 
 
 def iou_of_classes(
@@ -322,9 +322,10 @@ def score(counts: Counts, image_support: NDArray[np.int64], images: int) -> Scor
 class ConfusionMatrix:
     """Counts pixels by true and predicted class, image by image."""
 
-    def __init__(self) -> None:
-        self._counts: Counts = np.zeros((NUM_CLASSES, NUM_CLASSES), np.int64)
-        self._image_support: NDArray[np.int64] = np.zeros(NUM_CLASSES, np.int64)
+    def __init__(self, label_set: LabelSet | None = None) -> None:
+        classes = NUM_CLASSES if label_set is None else len(label_set)
+        self._counts: Counts = np.zeros((classes, classes), np.int64)
+        self._image_support: NDArray[np.int64] = np.zeros(classes, np.int64)
         self._images = 0
 
     @property
@@ -339,7 +340,7 @@ class ConfusionMatrix:
 
     def update(self, truth: LabelMap, prediction: LabelMap) -> None:
         """Count one image; arguments and errors as :func:`count_pixels`."""
-        self.add(count_pixels(truth, prediction))
+        self.add(count_pixels(truth, prediction, len(self._counts)))
 
     def add(self, counts: Counts) -> None:
         """Count one image whose own confusion matrix is known."""

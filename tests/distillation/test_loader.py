@@ -7,19 +7,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trtparse.data.dataset import LabelMap, Sample
+from trtparse.data.dataset import IGNORE_LABEL, LabelMap, Sample
 from trtparse.data.images import write_png
 from trtparse.distillation.loader import UNLABELLED, Loader, Order, Part, repeat_factors
 from trtparse.errors import DataError
-from trtparse.labels import IGNORE_LABEL
 from trtparse.tasks.parsing.augmentation import Augmentation, Geometry
 from trtparse.tasks.parsing.files import LipDataset
+from trtparse.tests.predicting import LIP
 
 
 class Plain:
     """Images of one class each."""
 
-    description = "plain"
+    description, label_set = "plain", LIP
 
     def __init__(self, classes: list[int], labelled: bool = True) -> None:
         self.classes, self.labelled = classes, labelled

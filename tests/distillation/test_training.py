@@ -10,7 +10,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
-from trtparse.data.dataset import Dataset, LabelMap, Sample  # noqa: E402
+from trtparse.data.dataset import IGNORE_LABEL, Dataset, LabelMap, Sample  # noqa: E402
 from trtparse.distillation import training as module  # noqa: E402
 from trtparse.distillation.loader import UNLABELLED, Part  # noqa: E402
 from trtparse.distillation.losses import class_relation, cross_entropy  # noqa: E402
@@ -26,7 +26,6 @@ from trtparse.distillation.training import (  # noqa: E402
     train,
 )
 from trtparse.errors import DataError, MachineError, TrtparseError, UsageError  # noqa: E402
-from trtparse.labels import IGNORE_LABEL  # noqa: E402
 from trtparse.networks.checkpoint import load_checkpoint, save_checkpoint  # noqa: E402
 from trtparse.networks.student import Student, StudentSpec  # noqa: E402
 from trtparse.networks.weights import DEFAULT_WEIGHTS  # noqa: E402
@@ -133,7 +132,7 @@ def test_every_kind_of_recipe_trains(few: Dataset, tmp_path: Path, changed: dict
 
 
 class Unlabelled:
-    description, names, labelled = "a folder", ("a", "b"), False
+    description, names, labelled, label_set = "a folder", ("a", "b"), False, LIP
 
     def __len__(self) -> int:
         return 2
@@ -178,7 +177,7 @@ def test_a_run_with_hints_goes_on_after_a_kill_to_the_same_weights(few: Dataset,
 
 
 def test_hints_need_a_teacher_with_the_levels_of_ours(few: Dataset, tmp_path: Path) -> None:
-    foreign = Teacher(Student(), "schp")
+    foreign = Teacher(Student(), "schp", LIP)
     foreign.network = torch.nn.Identity()
     with pytest.raises(UsageError, match="not of schp"):
         fit(replace(TINY, distillation=Distillation(teacher="given", hints=1.0)), few, tmp_path, teacher=foreign)
@@ -193,7 +192,7 @@ def test_a_teacher_is_not_changed_by_its_student(few: Dataset, tmp_path: Path) -
 
 
 def test_a_recipe_and_a_teacher_that_do_not_belong_together_are_refused(few: Dataset, tmp_path: Path) -> None:
-    teacher = Teacher(Student(), "trtparse")
+    teacher = Teacher(Student(), "trtparse", LIP)
     with pytest.raises(UsageError, match="do not belong together"):
         fit(TINY, few, tmp_path, teacher=teacher)
     with pytest.raises(UsageError, match="do not belong together"):
@@ -308,20 +307,20 @@ class TestTheLossOfABatch:
     def test_is_the_sum_of_what_labels_and_teacher_ask_for(self) -> None:
         loss = Loss(cross_entropy=2.0, rare_class_weight=1.0)
         distillation = Distillation(teacher="t", weight=3.0, inter=0.5, intra=2.0)
-        found = Criterion(loss, distillation, 0.4)([self.coarse, self.coarse], self.labels, self.answers)
+        found = Criterion(loss, distillation, 0.4, LIP)([self.coarse, self.coarse], self.labels, self.answers)
         plain = cross_entropy(self.coarse, self.cells)
         relation = class_relation(self.coarse, self.answers, self.cells != 255, inter=0.5, intra=2.0)
         assert found.item() == pytest.approx((2 * plain + 0.4 * plain + 3 * relation).item(), rel=1e-5)
 
     def test_of_a_photograph_without_labels_is_the_teachers_part_alone(self) -> None:
         bare = torch.where(self.labels == IGNORE_LABEL, self.labels, torch.tensor(UNLABELLED, dtype=torch.uint8))
-        criterion = Criterion(Loss(lovasz=1.0), Distillation(teacher="t"), 0.4)
+        criterion = Criterion(Loss(lovasz=1.0), Distillation(teacher="t"), 0.4, LIP)
         found = criterion([self.coarse, self.coarse], bare, self.answers)
         relation = class_relation(self.coarse, self.answers, self.cells != 255)
         assert found.item() == pytest.approx(relation.item(), rel=1e-5)
 
     def test_weighs_rare_classes_as_the_recipe_says(self) -> None:
-        heavy = Criterion(Loss(rare_class_weight=5.0), Distillation(), 0.4)
+        heavy = Criterion(Loss(rare_class_weight=5.0), Distillation(), 0.4, LIP)
         weights = torch.ones(20)
         weights[[1, 3, 4, 6, 8, 10, 11, 12]] = 5
         assert heavy([self.coarse], self.labels).item() == pytest.approx(
