@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from trtparse.data.label_palette import AmbiguousPaletteError, ids_by_index
+from trtparse.specs.label_set import LabelSet, label_set
 from trtparse.tests.predicting import LIP
 
 Colour = tuple[int, int, int]
@@ -90,3 +91,16 @@ def test_indices_are_taken_where_colours_are_only_to_be_seen(palette: list[Colou
 def test_what_can_be_either_is_refused_with_both_readings(palette: list[Colour], used: list[int], told: str) -> None:
     with pytest.raises(AmbiguousPaletteError, match=rf"classes are {told}$"):
         ids(palette, used)
+
+
+def test_the_colours_that_tell_an_order_are_those_of_the_set_that_is_asked() -> None:
+    person = label_set("person")
+    turned = np.array(person.colours[::-1], np.uint8)
+    with pytest.raises(AmbiguousPaletteError, match="by the colours of Person 1, 0"):
+        ids_by_index(turned, np.ones(2, np.bool_), np.arange(2), person)
+    assert ids_by_index(np.array(person.colours, np.uint8), np.ones(2, np.bool_), np.arange(2), person) is None
+
+
+def test_two_classes_of_one_colour_are_in_order_where_each_shows_its_own() -> None:
+    alike = LabelSet("Alike", ("a", "b", "c"), ((0, 0, 0), (9, 0, 0), (9, 0, 0)))
+    assert ids_by_index(np.array(alike.colours, np.uint8), np.ones(3, np.bool_), np.arange(3), alike) is None

@@ -19,6 +19,7 @@ from trtparse.networks.student import Student, StudentSpec  # noqa: E402
 from trtparse.networks.weights import DEFAULT_WEIGHTS  # noqa: E402
 from trtparse.specs.framing import Framing  # noqa: E402
 from trtparse.specs.label_set import label_set  # noqa: E402
+from trtparse.specs.origin import Origin  # noqa: E402
 
 LIP = label_set("lip")
 
@@ -223,3 +224,26 @@ def test_the_weights_that_ship_are_small_and_have_a_model_card() -> None:
     card = DEFAULT_WEIGHTS.with_name("README.md").read_text()
     for word in ("Clothing Co-Parsing", "synthetic", "mIoU", "Intended use", "Limits"):
         assert word in card
+
+
+def test_weights_say_what_they_come_from(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    said = Origin("images of mine", "CC BY 4.0")
+    save_checkpoint(Student(), path, Framing((64, 64)), label_set("lip"), origin=said)
+    assert load_checkpoint(path).origin == said
+    older = with_header(tmp_path / "older.safetensors", schema=2, label_set=None, training_data=None, licence=None)
+    assert load_checkpoint(older).origin == Origin()
+    assert load_checkpoint(older).label_set == label_set("lip")
+
+
+def test_the_weights_that_ship_say_their_label_set_their_data_and_their_licence() -> None:
+    shipped = load_checkpoint(DEFAULT_WEIGHTS)
+    assert shipped.label_set == label_set("lip")
+    assert "Clothing Co-Parsing" in shipped.origin.training_data
+    assert shipped.origin.licence.startswith("Apache-2.0")
+
+
+def test_a_header_whose_label_set_the_head_does_not_fit_is_refused_with_both_numbers(tmp_path: Path) -> None:
+    path = with_header(tmp_path / "a.safetensors", label_set=label_set("atr").to_dict())
+    with pytest.raises(UsageError, match=r"a\.safetensors tells 20 classes apart, and its label set is ATR-18 \(18"):
+        load_checkpoint(path)
