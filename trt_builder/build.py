@@ -21,7 +21,7 @@ from ..calibration.int8 import AUTO, CORRECTED_ON, Int8, Int8Builder, Int8Spec, 
 from ..calibration.quantise.equalisation import equalise
 from ..calibration.ranges import Ranges
 from ..calibration.selection import Selection, read_selection, select
-from ..data.dataset import Dataset, Subset
+from ..data.dataset import Dataset, LabelMap, Subset
 from ..engines.base import Engine, Frames, LabelMaps
 from ..engines.bundle import CALIBRATION_NAME, GRAPHS, Bundle, Manifest, finish, writing
 from ..engines.cpu import CpuEngine
@@ -30,6 +30,8 @@ from ..graphs.half import to_half
 from ..graphs.interface import named
 from ..specs.label_set import LabelSet
 from ..storage.files import replace_bytes
+from ..tasks.base import Predictor
+from ..tasks.parsing.task import Parsing
 from ..validation.result import ValidationResult, measured_accuracy
 from ..validation.validate import validate
 from .parity import PARITY_IMAGES, compare, save_parity
@@ -158,13 +160,14 @@ def build_bundle(
             graphs["fp16"] = named("fp16", to_half(graphs["fp32"]))
         made = None
         with source.open_reference(spec.threads) as reference:
+            matched = Predictor(reference, Parsing(source.label_set), source.framing)
             if spec.precision == "int8":
-                judge = _judge(spec, judged, reference, listener)
+                judge = _judge(spec, judged, matched, listener)
                 builder = Int8Builder(
                     graphs["fp32"],
                     spec.int8,
                     judge,
-                    _scout(spec, judged, reference),
+                    _scout(spec, judged, matched),
                     listener.stage,
                     listener.progress,
                     spec.threads,
@@ -184,7 +187,7 @@ def build_bundle(
             result = None
             if judged is not None and made is not None:
                 listener.stage(f"Measuring INT8 on {len(judged)} held-out images")
-                result = _measure(folder, reference, judged, spec, listener)
+                result = _measure(folder, matched, judged, spec, listener)
         manifest = Manifest(
             task="parsing",
             network=source.network,
@@ -275,7 +278,9 @@ def _spaced(indices: list[int], count: int) -> list[int]:
     return [indices[int(step)] for step in steps]
 
 
-def _judge(spec: BuildSpec, judged: Dataset | None, reference: Engine, listener: Listener) -> GraphJudge | None:
+def _judge(
+    spec: BuildSpec, judged: Dataset | None, reference: Predictor[LabelMap], listener: Listener
+) -> GraphJudge | None:
     if judged is None or (spec.int8.method != AUTO and not spec.int8.has_budget):
         return None
     listener.stage("Labelling the held-out images")
@@ -284,21 +289,24 @@ def _judge(spec: BuildSpec, judged: Dataset | None, reference: Engine, listener:
     )
 
 
-def _scout(spec: BuildSpec, judged: Dataset | None, reference: Engine) -> GraphJudge | None:
+def _scout(spec: BuildSpec, judged: Dataset | None, reference: Predictor[LabelMap]) -> GraphJudge | None:
     """Ranks layers for a budget, by the noise that each adds to the logits: a few images tell."""
     if judged is None or not spec.int8.has_budget:
         return None
     few = _spaced(list(range(len(judged))), SCOUTED_IMAGES)
-    return GraphJudge(judged, few, reference, threads=spec.threads, logits=reference.gives_logits)
+    return GraphJudge(judged, few, reference, threads=spec.threads, logits=reference.engine.gives_logits)
 
 
-def _measure(folder: Path, reference: Engine, judged: Dataset, spec: BuildSpec, listener: Listener) -> ValidationResult:
+def _measure(
+    folder: Path, reference: Predictor[LabelMap], judged: Dataset, spec: BuildSpec, listener: Listener
+) -> ValidationResult:
     """INT8 in both forms, against the reference, by LIP's protocol."""
     with (
         CpuEngine(folder / GRAPHS["int8"], "int8", threads=spec.threads, simulate=True) as simulated,
         CpuEngine(folder / GRAPHS["int8-cpu"], "int8", threads=spec.threads) as native,
     ):
-        result = validate(reference, [simulated, native], judged, strict=spec.strict, progress=listener.progress)
+        engines = [replace(reference, engine=engine) for engine in (simulated, native)]
+        result = validate(reference, engines, judged, strict=spec.strict, progress=listener.progress)
     if result.partial:
         # Ctrl-C: a validation ends with what it has, a build without a bundle.
         raise KeyboardInterrupt

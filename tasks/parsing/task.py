@@ -8,7 +8,7 @@ from typing import ClassVar
 from ...data.dataset import LabelMap
 from ...data.letterbox import Letterbox
 from ...specs.label_set import LabelSet
-from ..base import Arrays, Task
+from ..base import Arrays, Figure, Task
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,7 @@ class Parsing(Task[LabelMap]):
 
     label_set: LabelSet
     name: ClassVar[str] = "parsing"
+    figure: ClassVar[Figure] = Figure("mIoU", "mean IoU")
 
     @property
     def spec(self) -> LabelSet:

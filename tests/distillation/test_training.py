@@ -286,11 +286,13 @@ def test_half_precision_floats_need_a_gpu() -> None:
 
 def test_the_score_of_a_run_is_the_one_that_validation_counts(people: Dataset) -> None:
     from trtparse.engines.reference import PyTorchEngine
+    from trtparse.tests.predicting import predicting
     from trtparse.validation.validate import validate
 
     network = load_checkpoint(DEFAULT_WEIGHTS).network
     scores = evaluate(network, people, (256, 192), 1.0, Precision("fp32", torch.device("cpu")))
-    with PyTorchEngine(network, (256, 192)) as one, PyTorchEngine(network, (256, 192)) as other:
+    one, other = (predicting(PyTorchEngine(network, (256, 192))) for _ in range(2))
+    with one, other:
         counted = validate(one, other, people).reference
     # Not to the last bit: a batch of 12 is summed in another order than 12 images, and a near-tie may turn.
     assert counted is not None

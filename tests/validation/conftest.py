@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from trtparse.data.dataset import LabelMap
-from trtparse.labels import NUM_CLASSES, palette_bgr
+from trtparse.specs.label_set import LabelSet, label_set
 from trtparse.tasks.parsing.intervals import ClassLoss, Loss
 from trtparse.tasks.parsing.metrics import Counts, agreement, score
 from trtparse.tasks.parsing.scoring import Picture
@@ -31,8 +31,8 @@ MadeUp = Callable[..., ValidationResult]
 _ABSENT = 10
 """Jumpsuits are nowhere."""
 
-_WIDTHS = np.linspace(0.1, 1.2, NUM_CLASSES)
-"""Of the intervals, in points: half of them."""
+_LOW, _HIGH = 0.1, 1.2
+"""Widths of the intervals, in points, halved, of the first and of the last class."""
 
 _VERSIONS = {
     "processor": "Example CPU, 8 cores",
@@ -53,7 +53,7 @@ def made_up() -> MadeUp:
     """A function that makes up a result.
 
     Its arguments: ``losses`` (points of mean IoU, one for each engine), ``labelled``, ``partial``, ``dataset``,
-    ``images``, ``skipped``, ``pictures``, and ``size`` (height, width) of the pictures.
+    ``images``, ``skipped``, ``pictures``, ``size`` (height, width) of the pictures, and ``labels``, the label set.
     """
     return _made_up
 
@@ -86,9 +86,11 @@ def _made_up(
     pictures: bool = True,
     size: tuple[int, int] = (64, 48),
     precisions: tuple[str, ...] = ("int8", "fp16", "fp32"),
+    labels: LabelSet | None = None,
 ) -> ValidationResult:
     rng = np.random.default_rng(1)
-    counts = _counts(rng, 0.8, images)
+    labels = label_set("lip") if labels is None else labels
+    counts = _counts(rng, 0.8, images, len(labels))
     support = np.minimum(counts.sum(axis=1) // 900, images)
     reference = score(counts, support, images)
     engines = tuple(
@@ -96,6 +98,7 @@ def _made_up(
         for position, points in enumerate(losses)
     )
     return ValidationResult(
+        label_set=labels,
         dataset=dataset,
         images=images // 4 if partial else images,
         total=images,
@@ -127,10 +130,14 @@ def _comparison(
     pictures: bool,
     size: tuple[int, int],
 ) -> EngineComparison:
-    losses = rng.normal(points, 0.5, NUM_CLASSES)
-    counts, agreeing = _spoilt(expected, losses / 100), _counts(rng, 0.97, images)
+    number = len(expected)
+    losses = rng.normal(points, 0.5, number)
+    counts, agreeing = _spoilt(expected, losses / 100), _counts(rng, 0.97, images, number)
     scores, agreed = score(counts, support, images), agreement(agreeing, support, images)
-    classes = [ClassLoss(middle, middle - width, middle + width) for middle, width in zip(losses, _WIDTHS)]
+    classes = [
+        ClassLoss(middle, middle - width, middle + width)
+        for middle, width in zip(losses, np.linspace(_LOW, _HIGH, number))
+    ]
     return EngineComparison(
         run=EngineRun(
             f"ONNX Runtime 1.31.1, {precision}, 2 threads",
@@ -167,13 +174,14 @@ def _spoilt(counts: Counts, shares: np.ndarray) -> Counts:
     return spoilt
 
 
-def _counts(rng: np.random.Generator, share_right: float, images: int) -> Counts:
+def _counts(rng: np.random.Generator, share_right: float, images: int, number: int) -> Counts:
     """A confusion matrix in which one class is nowhere."""
-    pixels = images * 20_000 * rng.dirichlet(np.linspace(4, 0.4, NUM_CLASSES))
-    wrong = rng.dirichlet(np.full(NUM_CLASSES, 0.2), NUM_CLASSES)
-    right = np.clip(rng.normal(share_right, 0.08, NUM_CLASSES), 0.05, 0.995)
+    pixels = images * 20_000 * rng.dirichlet(np.linspace(4, 0.4, number))
+    wrong = rng.dirichlet(np.full(number, 0.2), number)
+    right = np.clip(rng.normal(share_right, 0.08, number), 0.05, 0.995)
     counts = (pixels * (1 - right))[:, None] * wrong + np.diag(pixels * right)
-    counts[_ABSENT], counts[:, _ABSENT] = 0, 0
+    if _ABSENT < number:
+        counts[_ABSENT], counts[:, _ABSENT] = 0, 0
     return counts.astype(np.int64)
 
 
@@ -215,7 +223,9 @@ def _picture(rng: np.random.Generator, labelled: bool, size: tuple[int, int]) ->
     ):
         middle = (int(width * across) + int(rng.integers(-4, 5)), int(height * down))
         cv2.ellipse(truth, middle, (int(width * wide), int(height * high)), 0, 0, 360, label, -1)
-    photo = np.clip(palette_bgr()[truth] * 0.5 + 60 + rng.normal(0, 12, (*size, 3)), 0, 255).astype(np.uint8)
+    photo = np.clip(label_set("lip").palette_bgr()[truth] * 0.5 + 60 + rng.normal(0, 12, (*size, 3)), 0, 255).astype(
+        np.uint8
+    )
     reference = _shifted(truth, 2)
     engine = np.where(_shifted(truth, 6) == 14, 5, _shifted(truth, 3)).astype(np.uint8)
     return Picture(photo, truth if labelled else None, reference, engine)

@@ -9,8 +9,10 @@ import pytest
 from trtparse.calibration.budget import judge as judge_module
 from trtparse.calibration.budget.judge import GraphJudge, open_graph
 from trtparse.data.dataset import Dataset, LabelMap, Sample
-from trtparse.engines import Bundle, open_engine
+from trtparse.engines import Bundle
 from trtparse.errors import DataError, UsageError
+from trtparse.tasks.open import open_predictor
+from trtparse.tests.predicting import LIP, predicting
 from trtparse.validation.validate import validate
 
 CHOSEN = (1, 3, 4, 8, 10)
@@ -23,6 +25,7 @@ class Part:
 
     def __init__(self, whole: Dataset, broken: tuple[int, ...] = (), labelled: bool = True) -> None:
         self.whole, self.broken, self.labelled = whole, broken, labelled
+        self.label_set = whole.label_set
         self.names = tuple(whole.names[index] for index in CHOSEN)
 
     def __len__(self) -> int:
@@ -46,7 +49,7 @@ def graphs(pristine_bundle: Bundle) -> dict[str, onnx.ModelProto]:
 
 @pytest.fixture(scope="module")
 def judge(pristine_bundle: Bundle, people: Dataset) -> GraphJudge:
-    with open_engine(pristine_bundle, "pytorch", threads=1) as reference:
+    with open_predictor(pristine_bundle, "pytorch", threads=1) as reference:
         return GraphJudge(people, CHOSEN, reference, threads=1, logits=True)
 
 
@@ -56,8 +59,8 @@ def test_a_graph_scores_as_validation_has_it(
 ) -> None:
     found = judge(graphs["int8"]) if target == "simulated" else judge.score_cpu(graphs["int8-cpu"])
     with (
-        open_engine(pristine_bundle, "pytorch", threads=1) as reference,
-        open_engine(pristine_bundle, target, "int8", threads=1) as engine,
+        open_predictor(pristine_bundle, "pytorch", threads=1) as reference,
+        open_predictor(pristine_bundle, target, "int8", threads=1) as engine,
     ):
         result = validate(reference, engine, Part(people))
     first = result.first
@@ -72,7 +75,7 @@ def test_a_graph_scores_as_validation_has_it(
     assert found.loss == pytest.approx(first.loss.points, abs=0.02)
     assert found.drop == found.loss
     assert found.loss_high == pytest.approx(first.loss.high, abs=0.05)
-    assert found.left_out == first.agreement.left_out
+    assert found.left_out == LIP.names(first.agreement.left_out)
     assert set(found.invented_classes) <= set(found.left_out)
     assert found.agreement < 100, "INT8 differs somewhere, or this proves nothing"
 
@@ -91,7 +94,7 @@ def test_the_reference_s_own_graph_loses_nothing(graphs: dict[str, onnx.ModelPro
 def test_without_label_maps_the_drop_is_what_is_missing_to_full_agreement(
     people: Dataset, graphs: dict[str, onnx.ModelProto]
 ) -> None:
-    with open_graph(graphs["fp32"], threads=1) as reference:
+    with predicting(open_graph(graphs["fp32"], threads=1)) as reference:
         judge = GraphJudge(Part(people, labelled=False), range(len(CHOSEN)), reference, threads=1)
     score = judge(graphs["int8"])
     assert judge.reference_mean_iou is None
@@ -106,7 +109,7 @@ def test_frames_that_do_not_fit_into_memory_are_read_again(
     for memory in (judge_module.FRAMES_KEPT, 500_000):
         monkeypatch.setattr(judge_module, "FRAMES_KEPT", memory)
         part = Part(people)
-        with open_graph(graphs["fp32"], threads=1) as reference:
+        with predicting(open_graph(graphs["fp32"], threads=1)) as reference:
             judge = GraphJudge(part, range(len(CHOSEN)), reference, threads=1)
         part.broken = () if memory < 1_000_000 else tuple(range(len(CHOSEN)))
         scores.append(judge(graphs["int8"]))
@@ -129,7 +132,7 @@ def test_a_fixed_batch_changes_no_score(graphs: dict[str, onnx.ModelProto], judg
 def test_what_cannot_be_read_is_left_out_and_listed_or_refused(
     people: Dataset, graphs: dict[str, onnx.ModelProto]
 ) -> None:
-    with open_graph(graphs["fp32"], threads=1) as reference:
+    with predicting(open_graph(graphs["fp32"], threads=1)) as reference:
         judge = GraphJudge(Part(people, broken=(1, 2)), range(len(CHOSEN)), reference, threads=1)
         assert judge.images == judge(graphs["fp32"]).images == 3
         assert [name for name, _ in judge.skipped] == [people.names[3], people.names[4]]
@@ -145,7 +148,7 @@ def test_the_key_tells_other_images_and_other_references_apart(
     people: Dataset, graphs: dict[str, onnx.ModelProto]
 ) -> None:
     def key(indices: tuple[int, ...], graph: str = "fp32", labelled: bool = True) -> str:
-        with open_graph(graphs[graph], threads=1) as reference:
+        with predicting(open_graph(graphs[graph], threads=1)) as reference:
             return GraphJudge(Part(people, labelled=labelled), indices, reference, threads=1).key
 
     keys = [key((0, 1)), key((0, 2)), key((0, 1), "int8-cpu"), key((0, 1), labelled=False)]
@@ -167,7 +170,7 @@ def test_a_graph_for_frames_of_another_size_is_refused(judge: GraphJudge, graphs
     )
     with pytest.raises(UsageError, match="has no ArgMax"):
         judge(other)
-    with open_graph(graphs["fp32"], threads=1) as reference:
+    with predicting(open_graph(graphs["fp32"], threads=1)) as reference:
         plain = GraphJudge(GreyImage(), [0], reference, threads=1)
     with pytest.raises(UsageError, match="64x64, its reference 256x192"):
         plain(other)
@@ -176,7 +179,7 @@ def test_a_graph_for_frames_of_another_size_is_refused(judge: GraphJudge, graphs
 class GreyImage:
     """One grey image."""
 
-    description, names, labelled = "one image", ("grey",), False
+    description, names, labelled, label_set = "one image", ("grey",), False, LIP
 
     def __len__(self) -> int:
         return 1
@@ -189,5 +192,8 @@ class GreyImage:
 
 
 def test_logits_need_a_reference_that_gives_them(people: Dataset, graphs: dict[str, onnx.ModelProto]) -> None:
-    with open_graph(graphs["fp32"], threads=1) as reference, pytest.raises(UsageError, match="SQNR of the logits"):
+    with (
+        predicting(open_graph(graphs["fp32"], threads=1)) as reference,
+        pytest.raises(UsageError, match="SQNR of the logits"),
+    ):
         GraphJudge(people, CHOSEN, reference, logits=True)
