@@ -127,7 +127,7 @@ class Comparison:
         from ..validation.validate import RecordFile, validate
 
         self._check(folder)
-        dataset = open_data(self.data, self.split, "validation")
+        dataset = open_data(self.data, self.split, "validation", contenders[0].bundle.manifest.label_set)
         record = None if folder is None else RecordFile(folder / RECORD_NAME, self.resume)
         if record is not None and not self.resume:
             _tell_of_record(terminal, record.path)
