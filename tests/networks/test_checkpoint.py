@@ -176,17 +176,22 @@ def test_a_checkpoint_of_another_network_is_told_apart_by_its_tensors(tmp_path: 
         load_checkpoint(tmp_path / "a.pth")
 
 
-def test_another_number_of_classes_is_refused_by_both_numbers(tmp_path: Path) -> None:
-    torch.save(Student(StudentSpec(num_classes=7)).state_dict(), tmp_path / "a.pth")
-    with pytest.raises(UsageError, match=r"a\.pth knows 7 classes; trtparse knows the names of LIP's 20") as caught:
-        load_checkpoint(tmp_path / "a.pth")
-    assert "trained on LIP" in caught.value.hint
+def test_another_number_of_classes_is_refused_until_somebody_says_what_they_are(tmp_path: Path) -> None:
+    path, pascal = tmp_path / "a.pth", label_set("pascal")
+    torch.save(Student(StudentSpec(num_classes=7)).state_dict(), path)
+    with pytest.raises(UsageError, match=r"a\.pth tells 7 classes apart and does not say which") as caught:
+        load_checkpoint(path)
+    assert "--labels" in caught.value.hint
+    assert load_checkpoint(path, pascal).label_set == pascal
+    with pytest.raises(UsageError, match=r"a\.pth tells 7 classes apart, and its label set is ATR-18 \(18 classes\)"):
+        load_checkpoint(path, label_set("atr"))
 
 
-def test_a_checkpoint_of_ours_with_other_classes_is_refused_where_it_would_be_built(tmp_path: Path) -> None:
-    save_checkpoint(Student(StudentSpec(num_classes=7)), tmp_path / "a.safetensors", Framing((256, 192)), LIP)
-    with pytest.raises(UsageError, match=r"a\.safetensors knows 7 classes"):
-        load_checkpoint(tmp_path / "a.safetensors")
+def test_a_network_is_not_written_with_a_label_set_that_its_head_does_not_fit(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    with pytest.raises(UsageError, match=r"a\.safetensors tells 7 classes apart, and its label set is LIP-20"):
+        save_checkpoint(Student(StudentSpec(num_classes=7)), path, Framing((256, 192)), LIP)
+    assert not path.exists()
 
 
 def test_averaged_weights_beside_the_others_are_taken_and_told(tmp_path: Path) -> None:
