@@ -15,10 +15,7 @@ import cv2
 import numpy as np
 
 from ..specs.label_set import label_set
-<<<<<<< HEAD
 from ..specs.relabelling import Relabelling
-=======
->>>>>>> house-validation
 from ..storage.files import check_output_folder, replace_bytes
 from .dataset import IGNORE_LABEL, Image, LabelMap, Sample
 from .people.person import random_posed_person
@@ -70,12 +67,8 @@ class SyntheticPeople:
         if count < 0 or seed < 0:
             raise ValueError(f"count and seed must not be negative, got {count} and {seed}")
         self.seed = seed
-<<<<<<< HEAD
         self.label_set = label_set("lip") if relabelling is None else relabelling.target
         self._becomes = None if relabelling is None else relabelling.table()
-=======
-        self.label_set = label_set("lip")
->>>>>>> house-validation
         self._names = tuple(f"synthetic_{seed}_{index:06d}" for index in range(count))
         self._last: tuple[int, tuple[Image, LabelMap]] | None = None
 
