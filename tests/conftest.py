@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -68,6 +69,14 @@ def new_people() -> Callable[..., Dataset]:
 def people(new_people: Callable[..., Dataset]) -> Dataset:
     """Twelve synthetic people with labels."""
     return new_people(12, seed=3)
+
+
+@pytest.fixture
+def made_up() -> Callable[..., Any]:
+    """``made_up(losses=(0.3,), labelled=False)`` makes up a validation's result."""
+    from trtparse.tests.made_up import made_up
+
+    return made_up
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ from trtparse.data.images import read_image
 from trtparse.data.synthetic import write_lip_layout
 from trtparse.engines.base import Engine, Frames, LabelMaps
 from trtparse.tasks.parsing.files import ImageFolder
+from trtparse.tests.predicting import predicting
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -42,7 +43,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     images = [rng.integers(0, 256, (64, 48, 3)).astype(np.uint8) for _ in range(6)]
     for number, image in enumerate([*images, *images[:2]]):
         cv2.imwrite(f"photos/{number}.png", image)
-    monkeypatch.setattr("trtparse.commands.calibration_set._open", lambda *_: FaceEngine())
+    monkeypatch.setattr("trtparse.commands.calibration_set._open", lambda *_: predicting(FaceEngine()))
 
     def call(*arguments: object) -> tuple[int, str, str]:
         code = 0

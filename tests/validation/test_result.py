@@ -70,7 +70,7 @@ def set_at(values: dict[str, Any], path: str, value: object) -> None:
     [
         ("schema", 4),
         ("label_set/classes", ["one"]),
-        ("label_set/colours/0", [1, 2]),
+        ("label_set/ignore", 1),
         ("images", 0),
         ("tolerance", -1),
         ("protocol/order", "jppnet"),

@@ -191,6 +191,15 @@ class GreyImage:
         raise NotImplementedError
 
 
+def test_label_maps_of_another_set_than_the_reference_s_are_refused(
+    people: Dataset, graphs: dict[str, onnx.ModelProto]
+) -> None:
+    told = r"has the label set Hands-4 .*, and some people has LIP-20"
+    graph = open_graph(graphs["fp32"], threads=1)
+    with predicting(graph, label_set=HANDS) as reference, pytest.raises(UsageError, match=told):
+        GraphJudge(Part(people), CHOSEN, reference)
+
+
 def test_logits_need_a_reference_that_gives_them(people: Dataset, graphs: dict[str, onnx.ModelProto]) -> None:
     with (
         predicting(open_graph(graphs["fp32"], threads=1)) as reference,
