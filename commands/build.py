@@ -10,9 +10,18 @@ import click
 
 from ..data.stretch import MOST_STRETCH
 from ..errors import DataError, UsageError
-from ..specs.label_set import label_set
+from ..specs.label_set import check_same, label_set
 from .comparison import ranges_of, typed
-from .options import DEFAULT_BUNDLE, SYNTHETIC, common_options, labels_option, open_data, parse_batch, parse_size
+from .options import (
+    DEFAULT_BUNDLE,
+    SYNTHETIC,
+    common_options,
+    labels_of_data,
+    labels_option,
+    open_data,
+    parse_batch,
+    parse_size,
+)
 from .tensorrt_options import ENGINE_OPTIONS, engine_spec, tensorrt_options
 
 if TYPE_CHECKING:
@@ -274,7 +283,10 @@ def _build_bundle(
             "Give --data a folder in LIP's layout or of images; --data synthetic takes the rendered people.",
         )
     meant = label_set_of_source(source or DEFAULT_WEIGHTS, labels)
-    dataset = open_data(options["data"], options["split"], "calibration", meant)
+    data = options["data"]
+    dataset = open_data(data, options["split"], "calibration", labels_of_data(labels, data, meant))
+    if dataset.labelled:
+        check_same(meant, str(source or DEFAULT_WEIGHTS), dataset.label_set, dataset.description)
     spec = BuildSpec(
         source=source or DEFAULT_WEIGHTS,
         precision=precision,

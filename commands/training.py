@@ -84,6 +84,7 @@ def run_training(
     else:
         told = "" if score is None else f"  best mIoU {100 * score:.2f}"
         data = recipe.data.train[0].path
+        data += "" if recipe.labels == "lip" else f" --labels {recipe.labels}"
         terminal.out.print(f"Checkpoint: {best}{told}\nNext: trtparse build {best} --int8 --data {data}", markup=False)
 
 

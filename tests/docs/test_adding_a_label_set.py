@@ -56,9 +56,8 @@ def typed(command: str, word: str) -> None:
     assert not code, command
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("short_trunks")
-@pytest.mark.parametrize("word", ["parts.toml", "atr"])
+@pytest.mark.parametrize("word", ["parts.toml", pytest.param("atr", marks=pytest.mark.slow)])
 def test_the_page_goes_from_a_file_to_a_network_that_is_built_measured_and_drawn(
     word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
