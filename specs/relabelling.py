@@ -7,7 +7,7 @@ the set::
     Hat = "Head"
     Glove = "ignore"        # such pixels count nowhere
 
-A class that the table leaves out becomes the class of its own name.
+A class that the table leaves out becomes the class of its own name, and LIP's background the set's.
 """
 
 from __future__ import annotations
@@ -88,6 +88,7 @@ def from_lip(target: LabelSet, told: Mapping[str, Any], source: str) -> Relabell
     for name in told:
         if name not in lip.classes:
             raise UsageError(f"{source}: LIP has no class {name!r}.{_near(name, lip)}", f"It has {_names(lip)}.")
+    told = {lip.classes[0]: target.classes[0], **told}
     ids, silent = [], []
     for name in lip.classes:
         becomes = told.get(name, name)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,11 @@ def test_classes_become_what_the_table_says_else_those_of_their_own_name() -> No
 
 def test_lip_s_own_classes_stay_what_they_are() -> None:
     np.testing.assert_array_equal(relabelling("lip").table()[:20], np.arange(20))
+
+
+def test_the_background_is_the_background_whatever_a_set_calls_it() -> None:
+    renamed = replace(LIP, classes=("Nobody", *LIP.classes[1:]))
+    np.testing.assert_array_equal(from_lip(renamed, {}, "a.toml").table()[:20], np.arange(20))
 
 
 @pytest.mark.parametrize("word", ["atr", "cihp"])
