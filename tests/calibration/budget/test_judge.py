@@ -12,7 +12,7 @@ from trtparse.data.dataset import Dataset, LabelMap, Sample
 from trtparse.engines import Bundle
 from trtparse.errors import DataError, UsageError
 from trtparse.tasks.open import open_predictor
-from trtparse.tests.predicting import LIP, predicting
+from trtparse.tests.predicting import HANDS, LIP, predicting
 from trtparse.validation.validate import validate
 
 CHOSEN = (1, 3, 4, 8, 10)
