@@ -54,7 +54,6 @@ def synthesize(
         terminal.stage("Rendering people")
         write_lip_layout(output, train, val, seed, terminal.progress, becomes)
     if as_json:
-        told = {"folder": str(output), "train": train, "val": val, "video": video and str(video)}
-        terminal.result({**told, "label_set": becomes.target.to_dict()})
+        terminal.result({"folder": str(output), "train": train, "val": val, "video": video and str(video)})
     else:
         terminal.out.print(f"{train} train and {val} val images in {output}, {becomes.target}", markup=False)
