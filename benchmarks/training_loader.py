@@ -36,7 +36,7 @@ def main() -> None:
     part = Part(LipDataset(arguments.data, "train"))
     weights = np.ones(len(part.dataset))
     network = Student(auxiliary=True).to(memory_format=torch.channels_last)
-    criterion = Criterion(recipe.loss, recipe.distillation, network.auxiliary_weight)
+    criterion = Criterion(recipe.loss, recipe.distillation, network.auxiliary_weight, part.dataset.label_set)
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4)
     precision = Precision("auto", torch.device("cpu"))
 

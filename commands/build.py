@@ -10,8 +10,18 @@ import click
 
 from ..data.stretch import MOST_STRETCH
 from ..errors import DataError, UsageError
+from ..specs.label_set import check_same, label_set
 from .comparison import ranges_of, typed
-from .options import DEFAULT_BUNDLE, SYNTHETIC, common_options, open_data, parse_batch, parse_size
+from .options import (
+    DEFAULT_BUNDLE,
+    SYNTHETIC,
+    common_options,
+    labels_of_data,
+    labels_option,
+    open_data,
+    parse_batch,
+    parse_size,
+)
 from .tensorrt_options import ENGINE_OPTIONS, engine_spec, tensorrt_options
 
 if TYPE_CHECKING:
@@ -107,6 +117,7 @@ _INT8_OPTIONS = (
     show_default=True,
     help="Frames per call.",
 )
+@labels_option
 @click.option("--logits", is_flag=True, help="Give the graphs the logits as a second output.")
 @tensorrt_options
 @click.option(
@@ -187,6 +198,7 @@ def build(
                 bundle.path,
                 ranges=ranges_of(bundle),
                 calibration=bundle.manifest.calibration,
+                origin=bundle.manifest.origin,
                 command=typed(context),
             )
         cache = None
@@ -247,13 +259,14 @@ def _build_bundle(
     from ..engines.bundle import CALIBRATION_NAME
 
     output = output or DEFAULT_BUNDLE
+    labels = None if options["labels"] is None else label_set(options["labels"])
     if source is not None and _is_graph(source):
         from ..graphs.interface import graph_precision, read_onnx
         from ..trt_builder.source import bundle_of_onnx
 
         own = graph_precision(read_onnx(source))
         if own != "fp32":
-            return bundle_of_onnx(source, output, precision), None, []
+            return bundle_of_onnx(source, output, precision, labels), None, []
     else:
         from ..engines.machine.dependencies import require
 
@@ -262,6 +275,7 @@ def _build_bundle(
     from ..calibration.int8 import Int8Spec
     from ..networks.weights import DEFAULT_WEIGHTS
     from ..trt_builder.build import BuildSpec, Listener, build_bundle
+    from ..trt_builder.source import label_set_of_source
 
     precision = precision or "fp16"
     if source is not None and options["data"] is None and precision == "int8":
@@ -269,12 +283,17 @@ def _build_bundle(
             "INT8 for a network of your own needs calibration images.",
             "Give --data a folder in LIP's layout or of images; --data synthetic takes the rendered people.",
         )
-    dataset = open_data(options["data"], options["split"], "calibration")
+    meant = label_set_of_source(source or DEFAULT_WEIGHTS, labels)
+    data = options["data"]
+    dataset = open_data(data, options["split"], "calibration", labels_of_data(labels, data, meant))
+    if dataset.labelled:
+        check_same(meant, str(source or DEFAULT_WEIGHTS), dataset.label_set, dataset.description)
     spec = BuildSpec(
         source=source or DEFAULT_WEIGHTS,
         precision=precision,
         input_size=options["input_size"],
         stretch=options["stretch"],
+        labels=labels,
         batch=options["batch"],
         logits=options["logits"],
         calibration_images=options["calibration_images"],
@@ -302,14 +321,14 @@ def _build_bundle(
 
 def _held_out(options: dict[str, Any], dataset: Dataset) -> Dataset | None:
     """The images to judge on; None has some of the calibration images kept from calibrating."""
-    data = options["held_out"]
+    data, labels = options["held_out"], dataset.label_set
     if data is not None:
-        return open_data(data, None, "validation")
+        return open_data(data, None, "validation", labels)
     data = options["data"]
     if data is None or data == SYNTHETIC:
-        return open_data(None, None, "validation")
+        return open_data(None, None, "validation", labels)
     try:
-        other = open_data(data, None, "validation")
+        other = open_data(data, None, "validation", labels)
     except DataError:
         # A train split alone is enough to calibrate on.
         return None

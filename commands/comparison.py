@@ -15,7 +15,7 @@ import click
 from ..errors import AccuracyError, UsageError
 from ..storage.files import check_output_file
 from ..storage.interrupts import exit_code as interrupted_code
-from .options import labels_option, open_data, rebuild
+from .options import labels_of_data, labels_option, open_data, rebuild
 
 if TYPE_CHECKING:
     from ..data.dataset import LabelMap
@@ -176,7 +176,7 @@ class Comparison:
             UsageError: there is none of that name, or a bundle is of another.
         """
         if self.labels is None:
-            return None
+            return labels_of_data(None, self.data, contenders[0].bundle.manifest.label_set)
         from ..specs.label_set import check_same, label_set
 
         asked = label_set(self.labels)
@@ -226,6 +226,7 @@ def _write_report(terminal: Terminal, result: ValidationResult, bundle: Bundle, 
         ranges=ranges_of(bundle),
         sensitivity=_sensitivity_of(terminal, bundle),
         calibration=bundle.manifest.calibration,
+        origin=bundle.manifest.origin,
         command=command,
     )
     if not result.partial:

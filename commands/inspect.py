@@ -71,6 +71,9 @@ def _rows(bundle: Bundle, manifest: dict[str, Any], engines: list[dict[str, Any]
     yield "frames", f"{batch} × {height}×{width} (height × width), {bundle.manifest.label_set}"
     if bundle.manifest.stretch > 1:
         yield "images", f"fill a frame, their shapes changed up to {bundle.manifest.stretch:g} times; the rest is black"
+    yield from (
+        (name.replace("_", " "), manifest["origin"][name] or "not told") for name in ("training_data", "licence")
+    )
     yield "precisions", ", ".join(manifest["precisions"])
     for name, parity in manifest["parity"].items():
         yield f"parity {name}", f"{100 * parity['pixel_agreement']:.2f} % of the pixels as in PyTorch"

@@ -104,6 +104,20 @@ def labels_option(command: Command) -> Command:
     )(command)
 
 
+def labels_of_data(labels: LabelSet | None, data: str | None, network: LabelSet) -> LabelSet | None:
+    """What the label maps of ``--data`` are taken for, as :func:`open_data` wants it.
+
+    Those on a disk do not say it, and so they are LIP's unless ``--labels`` says otherwise: no network of other classes
+    is measured on them by mistake. Rendered people come without labels for such a network.
+
+    Args:
+        labels: what ``--labels`` says.
+        data: what ``--data`` says.
+        network: what the classes of the network mean that is to look at them.
+    """
+    return network if labels is None and data in (None, SYNTHETIC) else labels
+
+
 def open_data(data: str | None, split: str | None, purpose: Purpose, labels: LabelSet | None = None) -> Dataset:
     """The images that ``--data`` names.
 

@@ -10,7 +10,7 @@ import click
 
 from ..errors import DataError, TrtparseError
 from .comparison import SENSITIVITY_NAME
-from .options import DEFAULT_BUNDLE, common_options, labels_option, open_data
+from .options import DEFAULT_BUNDLE, common_options, labels_of_data, labels_option, open_data
 
 if TYPE_CHECKING:
     from ..calibration.budget.sensitivity import Measure, Sensitivity
@@ -75,7 +75,12 @@ def sensitivity(
     with Terminal(as_json=as_json) as terminal:
         opened = open_bundle(bundle)
         ranges = _calibration(opened)
-        dataset = open_data(data, split, "validation", None if labels is None else label_set(labels))
+        dataset = open_data(
+            data,
+            split,
+            "validation",
+            labels_of_data(None if labels is None else label_set(labels), data, opened.manifest.label_set),
+        )
         indices = _held_out(dataset, ranges, images, seed)
         found = _measure(terminal, opened, ranges, dataset, indices, cast("Measure", measure), record, threads)
         if plot is not None:

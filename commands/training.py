@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from ..errors import UsageError
-from .options import parse_size
+from .options import labels_option, parse_size
 
 if TYPE_CHECKING:
     from ..distillation.recipe import Recipe
@@ -38,6 +38,7 @@ def recipe_options(command: Command) -> Command:
         click.option(
             "--output", type=click.Path(path_type=Path), default=Path("runs/student"), show_default=True, help="Folder."
         ),
+        labels_option,
         click.option("--validation", help="Where the val split is.  [default: the first --data]"),
         click.option("--data", multiple=True, help="Labelled images in LIP's layout; may be repeated."),
         click.argument("recipe", required=False),
@@ -83,6 +84,7 @@ def run_training(
     else:
         told = "" if score is None else f"  best mIoU {100 * score:.2f}"
         data = recipe.data.train[0].path
+        data += "" if recipe.labels == "lip" else f" --labels {recipe.labels}"
         terminal.out.print(f"Checkpoint: {best}{told}\nNext: trtparse build {best} --int8 --data {data}", markup=False)
 
 
@@ -92,7 +94,7 @@ def _recipe(name: str | None, settings: tuple[str, ...], given: Mapping[str, Any
 
     path = None if name is None else shipped().get(name, Path(name))
     values = {} if path is None else load_recipe(path).to_dict()
-    for key in ("steps", "batch", "input_size", "seed", "validate_every"):
+    for key in ("steps", "batch", "input_size", "seed", "validate_every", "labels"):
         if given.get(key) is not None:
             values[key] = given[key]
     for table, key, option in (
@@ -120,8 +122,10 @@ def _set_student(values: dict[str, Any], student: str | None) -> None:
         values.setdefault("network", {})["kind"] = student
         return
     from ..networks.checkpoint import load_checkpoint
+    from ..specs.label_set import label_set
 
-    network = load_checkpoint(Path(student)).network
+    labels = label_set(values["labels"]) if "labels" in values else None
+    network = load_checkpoint(Path(student), labels, "the recipe").network
     values["network"] = {"kind": network.kind, "options": network.spec.to_dict(), "initial": student}
 
 

@@ -22,10 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError
+from ..specs.label_set import LabelSet, label_set
 from ..storage.files import replace_bytes
-from .dataset import Image, LabelMap
+from .dataset import IGNORE_LABEL, Image, LabelMap
 from .image_header import stored_size
-from .label_palette import VALID_LABEL, AmbiguousPaletteError, ids_by_index
+from .label_palette import AmbiguousPaletteError, ids_by_index, valid_labels
 from .quiet import quiet_opencv
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -82,20 +83,25 @@ def decode_image(data: bytes, path: str | os.PathLike[str], *, upright: bool = F
     return _decode(data, flags, path)
 
 
-def read_label_map(path: str | os.PathLike[str]) -> LabelMap:
+def read_label_map(path: str | os.PathLike[str], labels: LabelSet | None = None) -> LabelMap:
     """Read a label map: a PNG whose pixel values are the class ids.
 
     Of a palette PNG the indices are read, or the grey levels where an optimiser made a palette of them
     (:mod:`.label_palette`); of three equal channels the first. 8 bits that were spread over 16 come back as they
     were. Transparency, gamma and the like are ignored.
 
+    Args:
+        path: the file.
+        labels: what its ids mean; LIP's where not given.
+
     Returns:
-        (H, W) uint8 with values 0..19 and 255 (ignore).
+        (H, W) uint8: ids of the set, and 255 where the file has the set's own value to ignore.
 
     Raises:
         DataError: as :func:`read_image`; or the file is no PNG, is a coloured rendering of a label map, holds a
             value that is no class, or has a palette that can be read in two ways.
     """
+    labels = label_set("lip") if labels is None else labels
     data = read_bytes(path)
     if not data:
         raise DataError(f"{path} is empty.", _COPY_AGAIN)
@@ -111,24 +117,30 @@ def read_label_map(path: str | os.PathLike[str]) -> LabelMap:
         if np.any(pixels[..., 0] != pixels[..., 1]) or np.any(pixels[..., 0] != pixels[..., 2]):
             raise DataError(
                 f"{path} has colours in it: it looks like a rendering of a label map, not the label map itself.",
-                "Use the PNGs whose pixel values are the class ids 0..19 (LIP: val_segmentations/).",
+                f"Use the PNGs whose pixel values are the class ids 0..{len(labels) - 1} (LIP: val_segmentations/).",
             )
         pixels = np.ascontiguousarray(pixels[..., 0])
     if factor > 1:
         pixels = pixels // factor
-    pixels = _by_palette(pixels, data, path)
+    pixels = _by_palette(pixels, data, path, labels)
     if pixels.dtype == np.uint16 and not (pixels % _SPREAD_TO_16_BITS).any():
         pixels = pixels // _SPREAD_TO_16_BITS
-    valid = np.take(VALID_LABEL, pixels)
+    valid = np.take(valid_labels(labels), pixels)
     if not valid.all():
         raise DataError(
-            f"{path} holds the value {int(pixels[~valid][0])}, which is no class.",
-            "Label maps hold the class ids 0..19 of LIP, and 255 for pixels to ignore.",
+            f"{path} holds the value {int(pixels[~valid][0])}, which is no class of {labels.name}.",
+            f"Label maps hold the class ids 0..{len(labels) - 1} of {labels.name}, and {labels.ignore} for pixels to "
+            "ignore; --labels names another label set.",
         )
-    return cast(LabelMap, pixels.astype(np.uint8, copy=False))
+    found = cast(LabelMap, pixels.astype(np.uint8, copy=False))
+    if labels.ignore != IGNORE_LABEL:
+        found[found == labels.ignore] = IGNORE_LABEL
+    return found
 
 
-def _by_palette(pixels: NDArray[np.uint8], data: bytes, path: str | os.PathLike[str]) -> NDArray[np.uint8]:
+def _by_palette(
+    pixels: NDArray[np.uint8], data: bytes, path: str | os.PathLike[str], labels: LabelSet
+) -> NDArray[np.uint8]:
     """The classes that a palette's indices stand for; ``pixels`` as they are where there is no palette."""
     parts = dict(png_chunks(data, path))
     if parts[b"IHDR"][9] != _PNG_PALETTE or b"PLTE" not in parts:
@@ -140,7 +152,7 @@ def _by_palette(pixels: NDArray[np.uint8], data: bytes, path: str | os.PathLike[
     shown[: len(opacity)] = opacity > 0
     used = np.flatnonzero(np.bincount(pixels.ravel(), minlength=256))
     try:
-        ids = ids_by_index(palette, shown, used)
+        ids = ids_by_index(palette, shown, used, labels)
     except AmbiguousPaletteError as error:
         raise DataError(
             f"{path} can be read in two ways: {error}.",

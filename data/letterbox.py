@@ -14,8 +14,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from ..labels import IGNORE_LABEL
-from .dataset import Image, LabelMap
+from .dataset import IGNORE_LABEL, Image, LabelMap
 from .stretch import scales
 
 

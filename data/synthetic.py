@@ -1,7 +1,8 @@
 """People drawn by the computer, with their class of every pixel: data that may be shipped and needs no download.
 
 Every image is made from a seed and a number, so that a dataset is two integers. The people have LIP's 20
-classes and are cropped as LIP crops them; :func:`write_lip_layout` writes them as LIP lays out its files.
+classes, or those of another label set that LIP's become, and are cropped as LIP crops them; :func:`write_lip_layout`
+writes them as LIP lays out its files.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ import cv2
 import numpy as np
 
 from ..specs.label_set import label_set
+from ..specs.relabelling import Relabelling
 from ..storage.files import check_output_folder, replace_bytes
-from .dataset import Image, LabelMap, Sample
+from .dataset import IGNORE_LABEL, Image, LabelMap, Sample
 from .people.person import random_posed_person
 from .people.renderer import Light, View, sampled
 from .people.scenery import ground_shadow, paste, photograph, random_background, random_occluder
@@ -48,6 +50,10 @@ class SyntheticPeople:
     Args:
         count: number of samples.
         seed: not negative.
+        relabelling: what LIP's classes become; they stay where not given.
+
+    Attributes:
+        label_set: what the ids mean.
 
     Example:
         >>> people = SyntheticPeople(3, seed=1)
@@ -57,11 +63,12 @@ class SyntheticPeople:
 
     labelled = True
 
-    def __init__(self, count: int, seed: int = 0) -> None:
+    def __init__(self, count: int, seed: int = 0, relabelling: Relabelling | None = None) -> None:
         if count < 0 or seed < 0:
             raise ValueError(f"count and seed must not be negative, got {count} and {seed}")
         self.seed = seed
-        self.label_set = label_set("lip")
+        self.label_set = label_set("lip") if relabelling is None else relabelling.target
+        self._becomes = None if relabelling is None else relabelling.table()
         self._names = tuple(f"synthetic_{seed}_{index:06d}" for index in range(count))
         self._last: tuple[int, tuple[Image, LabelMap]] | None = None
 
@@ -88,14 +95,15 @@ class SyntheticPeople:
         return Sample(self._names[index], image.copy(), labels.copy())
 
     def labels(self, index: int) -> LabelMap:
-        """(H, W) uint8, 0 to 19."""
+        """(H, W) uint8, ids of the label set, and 255 where a pixel counts nowhere."""
         return np.array(self._drawn(index)[1], np.uint8)
 
     def _drawn(self, index: int) -> tuple[Image, LabelMap]:
         """Image and labels; the last pair is kept, so that asking for both parts draws once."""
         index = range(len(self))[index]
         if self._last is None or self._last[0] != index:
-            self._last = (index, draw_person(np.random.default_rng((self.seed, index))))
+            image, labels = draw_person(np.random.default_rng((self.seed, index)))
+            self._last = (index, (image, labels if self._becomes is None else self._becomes[labels]))
         return self._last[1]
 
 
@@ -200,7 +208,12 @@ def _passer_by(
 
 
 def write_lip_layout(
-    folder: Path, train: int, val: int, seed: int = 0, progress: Callable[[int, int], None] | None = None
+    folder: Path,
+    train: int,
+    val: int,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+    relabelling: Relabelling | None = None,
 ) -> None:
     """Write synthetic people in LIP's official layout.
 
@@ -210,13 +223,17 @@ def write_lip_layout(
     Args:
         train, val: numbers of images.
         progress: called with (images written, images in all) after each.
+        relabelling: what LIP's classes become; they stay where not given.
 
     Raises:
         UsageError: the folder cannot be written.
         MachineError: the disk is full.
     """
     # Odd and even seeds keep the halves of all calls apart.
-    halves = (("train", SyntheticPeople(train, 2 * seed)), ("val", SyntheticPeople(val, 2 * seed + 1)))
+    halves = (
+        ("train", SyntheticPeople(train, 2 * seed, relabelling)),
+        ("val", SyntheticPeople(val, 2 * seed + 1, relabelling)),
+    )
     done = 0
     for half, people in halves:
         if len(people) == 0:
@@ -227,7 +244,9 @@ def write_lip_layout(
         check_output_folder(masks)
         for index, name in enumerate(people.names):
             _write_image(images / f"{name}.jpg", people[index].image)
-            _write_image(masks / f"{name}.png", people.labels(index))
+            labels = people.labels(index)
+            labels[labels == IGNORE_LABEL] = people.label_set.ignore
+            _write_image(masks / f"{name}.png", labels)
             done += 1
             if progress is not None:
                 progress(done, train + val)

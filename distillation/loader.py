@@ -14,13 +14,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data.dataset import Dataset, Sample
+from ..data.dataset import IGNORE_LABEL, Dataset, Sample
 from ..engines.base import Frames, LabelMaps
-from ..labels import IGNORE_LABEL, NUM_CLASSES
 from ..tasks.parsing.augmentation import Augmentation, Geometry
 
 UNLABELLED = IGNORE_LABEL - 1
-"""What :class:`Batch` has for pixels of a photograph without labels, to tell them from those outside of it."""
+"""What :class:`Batch` has for pixels of a photograph without labels, to tell them from those outside of it.
+
+It is no class's id: a label set to train on has at most so many classes."""
 
 _RARE_PIXELS = 30
 """A class with fewer pixels in a label map does not count as being in it."""
@@ -102,12 +103,13 @@ def repeat_factors(parts: Sequence[Part], share: float) -> NDArray[np.float64]:
     weights = np.concatenate([np.full(len(part.dataset), part.weight) for part in parts])
     if share <= 0:
         return weights
-    shown = np.zeros((len(weights), NUM_CLASSES), np.bool_)
+    classes = max((len(part.dataset.label_set) for part in parts if part.labels), default=0)
+    shown = np.zeros((len(weights), classes), np.bool_)
     labelled = np.zeros(len(weights), np.bool_)
     start = 0
     for part in parts:
         for index in range(len(part.dataset) if part.labels else 0):
-            counts = np.bincount(part.dataset.labels(index).ravel(), minlength=256)[:NUM_CLASSES]
+            counts = np.bincount(part.dataset.labels(index).ravel(), minlength=256)[:classes]
             shown[start + index] = counts >= _RARE_PIXELS
             labelled[start + index] = True
         start += len(part.dataset)
@@ -120,7 +122,7 @@ class Loader:
     """Batches in order, prepared ahead on one thread.
 
     Args:
-        parts: where the images are.
+        parts: where the images are; those with labels are of one label set.
         weights: as of :func:`repeat_factors`.
         batch: images in one.
         geometry: of the samples.
@@ -143,6 +145,7 @@ class Loader:
     ) -> None:
         self._parts, self._augment = parts, augmentation
         self._batch, self._geometry, self._seed = batch, geometry, seed
+        self._flip_tables = [part.dataset.label_set.flip_table() for part in parts]
         self._starts = np.cumsum([0] + [len(part.dataset) for part in parts])
         self._order = Order(weights, seed)
         self._steps = iter(range(first, last))
@@ -181,7 +184,7 @@ class Loader:
         if not part.labels or sample.labels is None:
             sample = Sample(sample.name, sample.image, np.full(sample.image.shape[:2], UNLABELLED, np.uint8))
         rng = np.random.default_rng((self._seed, position))
-        frame, labels = self._augment(sample, self._geometry, rng)
+        frame, labels = self._augment(sample, self._geometry, rng, self._flip_tables[number])
         return sample.name, frame, labels
 
     def close(self) -> None:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..labels import IGNORE_LABEL
+from ..data.dataset import IGNORE_LABEL
 
 EPSILON = 1e-8
 """Added to the product of the norms in a correlation, as in DIST's published code."""

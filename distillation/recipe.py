@@ -22,6 +22,8 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 from ..errors import UsageError
 from ..specs.framing import MOST_STRETCH, Framing
+from ..specs.label_set import label_sets
+from ..specs.origin import Origin
 from ..tasks.parsing.augmentation import Augmentation, Geometry
 
 if sys.version_info >= (3, 11):
@@ -143,8 +145,7 @@ class Loss:
         cross_entropy: its weight.
         lovasz: weight of the Lovász softmax, on the main head.
         auxiliary: weight of the auxiliary heads' cross-entropy; negative: the network's own (0.4 or 0.5).
-        rare_class_weight: cross-entropy weight of the classes that cover little of a person (hat, glove,
-            sunglasses, dress, socks, jumpsuits, scarf, skirt).
+        rare_class_weight: cross-entropy weight of the classes that the label set calls rare.
     """
 
     cross_entropy: float = 1.0
@@ -205,13 +206,14 @@ class Recipe:
         batch: images per step.
         input_size: (height, width) that is validated at and that the checkpoint is for.
         stretch: how far images' shapes are changed to fill the input (:meth:`~trtparse.data.letterbox.Letterbox.fit`).
-        labels: the label set: the word of one that comes along, or the path of a TOML file.
+        labels: the label set: the word of one that comes along, or the path of a TOML file, relative to the recipe's.
         crop: (height, width) of the training samples, the middle of the input; (0, 0): all of it. A narrower one saves
             the margins that upright people leave.
         validate_every: steps between two validations; the state is saved then, too.
         seed: of initialisation, order and augmentation.
         precision: ``auto``: bfloat16 where the processor has it, float16 with loss scaling on older GPUs, else
             float32.
+        origin: what the weights come from, for their header; it has no part in how they become.
     """
 
     steps: int = 4000
@@ -229,6 +231,7 @@ class Recipe:
     optimizer: Optimizer = field(default_factory=Optimizer)
     loss: Loss = field(default_factory=Loss)
     distillation: Distillation = field(default_factory=Distillation)
+    origin: Origin = field(default_factory=Origin)
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "validate_every"):
@@ -343,6 +346,8 @@ def _toml_value(text: str) -> Any:
 def _resolve_paths(values: dict[str, Any], folder: Path) -> None:
     """Make the paths of a recipe's file absolute, in place."""
     data, network, distillation = (values.get(name) for name in ("data", "network", "distillation"))
+    if isinstance(values.get("labels"), str) and values["labels"] not in label_sets():
+        values["labels"] = str(folder / values["labels"])
     places: list[tuple[Any, str]] = [(data, "validation"), (distillation, "teacher")]
     places += [(network, "initial"), (network, "backbone")]
     if isinstance(data, dict) and isinstance(data.get("train"), list):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..data.dataset import Dataset
 from ..errors import DataError
+from ..specs.label_set import LabelSet, label_set
 from ..tasks.parsing.files import LipDataset, open_dataset
 from .loader import Part
 from .recipe import Recipe, Source
@@ -44,6 +45,7 @@ def run_recipe(
         tell("Loading the teacher")
         teacher = load_teacher(
             Path(recipe.distillation.teacher),
+            labels=label_set(recipe.labels),
             family=recipe.distillation.family,
             flip=recipe.distillation.flip,
             device=training_device(),
@@ -58,15 +60,17 @@ def open_images(recipe: Recipe) -> Images:
 
     Raises:
         DataError: one is missing or not as it should be.
+        UsageError: there is no label set of the recipe's name.
     """
+    labels = label_set(recipe.labels)
     if not recipe.data.train:
         raise DataError("The recipe names no images to train on.", "Add [[data.train]], or give --data.")
-    parts = tuple(Part(_open(source), source.weight, source.labels) for source in recipe.data.train)
-    return Images(parts, LipDataset(recipe.data.validation or recipe.data.train[0].path, "val"))
+    parts = tuple(Part(_open(source, labels), source.weight, source.labels) for source in recipe.data.train)
+    return Images(parts, LipDataset(recipe.data.validation or recipe.data.train[0].path, "val", labels=labels))
 
 
-def _open(source: Source) -> Dataset:
+def _open(source: Source, labels: LabelSet) -> Dataset:
     split = None if source.split == "auto" else source.split
     if source.labels:
-        return LipDataset(source.path, split or "train")
-    return open_dataset(source.path, split, purpose="calibration")
+        return LipDataset(source.path, split or "train", labels=labels)
+    return open_dataset(source.path, split, purpose="calibration", labels=labels)

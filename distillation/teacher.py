@@ -1,4 +1,4 @@
-"""A teacher: any network with LIP-20's classes, fed as its own training fed it.
+"""A teacher: any network with its student's classes, fed as its own training fed it.
 
 The student and its teacher look at the same augmented frames; what differs is how a frame becomes the
 network's input. A released checkpoint's conventions are part of it, mistakes included:
@@ -26,11 +26,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import UsageError
-from ..labels import NUM_CLASSES, flip_table
 from ..networks.ce2p import CE2P, read_released, recognise
-from ..networks.checkpoint import parse_checkpoint, read_tensors
+from ..networks.checkpoint import check_classes, parse_checkpoint, read_tensors
 from ..networks.network import ParsingNetwork, check_choice
 from ..networks.preprocessing import MEAN_RGB, STD_RGB, normalise
+from ..specs.label_set import LabelSet, check_same, label_set
 
 TeacherFamily = Literal["trtparse", "schp", "ce2p", "cdgnet"]
 
@@ -43,6 +43,7 @@ class Teacher:
     Args:
         network: ours, or one of CE2P's family.
         family: whose conventions it follows.
+        labels: what its classes mean.
         flip: average the logits with those of the mirrored frames, left and right swapped. Twice the time; worth
             about 0.3 to 0.45 mIoU on LIP (sssegmentation's model zoo).
         device: where it computes.
@@ -53,14 +54,16 @@ class Teacher:
         self,
         network: ParsingNetwork | CE2P,
         family: TeacherFamily,
+        labels: LabelSet,
         *,
         flip: bool = False,
         device: torch.device | str = "cpu",
         told: str = "",
     ) -> None:
         self.family, self.flip, self.device, self.told = family, flip, torch.device(device), told
+        self.label_set = labels
         self.network = network.to(self.device).eval().requires_grad_(False)
-        self._swapped = torch.from_numpy(flip_table()[:NUM_CLASSES].astype("int64")).to(self.device)
+        self._swapped = torch.from_numpy(labels.flip_table()[: len(labels)].astype("int64")).to(self.device)
 
     @torch.no_grad()
     def __call__(self, frames: Tensor) -> Tensor:
@@ -70,7 +73,7 @@ class Teacher:
             frames: (N, H, W, 3) uint8, BGR, on any device.
 
         Returns:
-            (N, 20, h, w) float32 on the teacher's device, outside of any graph.
+            (N, classes, h, w) float32 on the teacher's device, outside of any graph.
         """
         frames = frames.to(self.device)
         logits = self._logits(frames)
@@ -90,6 +93,7 @@ class Teacher:
 def load_teacher(
     path: Path,
     *,
+    labels: LabelSet | None = None,
     family: Literal["auto"] | TeacherFamily = "auto",
     flip: bool = False,
     device: torch.device | str = "cpu",
@@ -98,13 +102,16 @@ def load_teacher(
 
     Args:
         path: ``.safetensors`` or ``.pth``; a pickle is read without running code from it.
+        labels: what its student learns, LIP's where not given. A file that does not say what its classes mean, as no
+            released one does, is taken for one of that set.
         family: ``auto`` tells it by the names of the tensors; another word says what is expected.
         flip: see :class:`Teacher`.
         device: where it computes.
 
     Raises:
-        UsageError: no such file, not a checkpoint, not of that family, or of another number of classes.
+        UsageError: no such file, not a checkpoint, not of that family, or of other classes than the student's.
     """
+    wanted = label_set("lip") if labels is None else labels
     check_choice("family of teachers", family, ("auto", *FAMILIES))
     header, state = read_tensors(path)
     released = recognise(state.tensors)
@@ -116,17 +123,13 @@ def load_teacher(
         )
     network: ParsingNetwork | CE2P
     if released is None:
-        network = parse_checkpoint(header, state, path).network
-        num_classes = network.spec.num_classes
+        checkpoint = parse_checkpoint(header, state, path, None if header else wanted, "the student")
+        network = checkpoint.network
+        check_same(checkpoint.label_set, f"The teacher {path}", wanted, "the student")
     else:
         network = read_released(state.tensors, str(path))
-        num_classes = network.num_classes
-    if num_classes != NUM_CLASSES:
-        raise UsageError(
-            f"The teacher {path} knows {num_classes} classes, and the student learns {NUM_CLASSES} (LIP's).",
-            f"Name a teacher trained on LIP; a distillation compares the same {NUM_CLASSES} classes pixel by pixel.",
-        )
-    return Teacher(network, found, flip=flip, device=device, told=state.told)
+        check_classes(network.num_classes, wanted, f"The teacher {path}")
+    return Teacher(network, found, wanted, flip=flip, device=device, told=state.told)
 
 
 def normalise_for(family: TeacherFamily, frames: Tensor) -> Tensor:

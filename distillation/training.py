@@ -20,15 +20,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..data.dataset import Dataset
+from ..data.dataset import IGNORE_LABEL, Dataset
 from ..data.letterbox import Letterbox
 from ..errors import DataError, TrtparseError, UsageError
-from ..labels import CLASS_NAMES, IGNORE_LABEL, NUM_CLASSES
 from ..networks.checkpoint import load_backbone, load_checkpoint, save_checkpoint
 from ..networks.network import ParsingNetwork
 from ..networks.preprocessing import normalise
 from ..networks.registry import create_network
-from ..specs.label_set import label_set
+from ..specs.label_set import LabelSet, check_same, label_set, told_label_set
 from ..storage.files import check_output_folder, replace_bytes
 from ..tasks.parsing.metrics import ConfusionMatrix, Scores
 from .hints import Hints, captured_levels
@@ -44,9 +43,6 @@ from .losses import (
 )
 from .recipe import Distillation, Loss, Optimizer, Recipe, differences
 from .teacher import Teacher
-
-RARE_CLASSES = (1, 3, 4, 6, 8, 10, 11, 12)
-"""Classes that cover little of a person: hat, glove, sunglasses, dress, socks, jumpsuits, scarf, skirt."""
 
 BEST_NAME, STATE_NAME, LOG_NAME = "best.safetensors", "state.pt", "log.jsonl"
 
@@ -110,7 +106,8 @@ def train(
 
     Raises:
         DataError: no labelled image, or unlabelled ones without a teacher; a file that cannot be read.
-        UsageError: the folder holds a run with another recipe, or cannot be written.
+        UsageError: the folder holds a run with another recipe or label set, or cannot be written; there is no label set
+            of the recipe's name; or images, teacher or start are of another set.
         TrtparseError: the loss is not a number; the best checkpoint so far is kept.
     """
     _check(recipe, images, teacher)
@@ -126,6 +123,9 @@ def train(
 
 
 def _check(recipe: Recipe, images: Images, teacher: Teacher | None) -> None:
+    labels = label_set(recipe.labels)
+    if len(labels) > UNLABELLED:
+        raise UsageError(f"{labels} is more than training takes: {UNLABELLED} classes.", "Join some of them.")
     labelled = [part for part in images.training if part.labels]
     for dataset in (*(part.dataset for part in labelled), images.validation):
         if not dataset.labelled or len(dataset) == 0:
@@ -141,6 +141,10 @@ def _check(recipe: Recipe, images: Images, teacher: Teacher | None) -> None:
         )
     if (teacher is not None) != bool(recipe.distillation.teacher):
         raise UsageError("The recipe's distillation.teacher and the teacher that was loaded do not belong together.")
+    for dataset in (*(part.dataset for part in labelled), images.validation):
+        check_same(dataset.label_set, dataset.description, labels, "the recipe")
+    if teacher is not None:
+        check_same(teacher.label_set, f"The teacher {recipe.distillation.teacher}", labels, "the student")
 
 
 class Precision:
@@ -183,7 +187,7 @@ def _fastest(device: torch.device) -> str:
 def evaluate(
     network: ParsingNetwork, dataset: Dataset, input_size: tuple[int, int], stretch: float, precision: Precision
 ) -> Scores:
-    """LIP's scores of a network on a labelled dataset, as ``trtparse validate`` counts them."""
+    """LIP's scores of a network on a labelled dataset of its classes, as ``trtparse validate`` counts them."""
     device = next(network.parameters()).device
     matrix = ConfusionMatrix(dataset.label_set)
     with torch.inference_mode(), precision.autocast():
@@ -207,8 +211,10 @@ class _Run:
         self.label_set = label_set(recipe.labels)
         self.device = training_device()
         self.precision = Precision(recipe.precision, self.device)
-        self.network = _network(recipe, on_stage).to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.criterion = Criterion(recipe.loss, recipe.distillation, self.network.auxiliary_weight, self.device)
+        self.network = _network(recipe, self.label_set, on_stage).to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.criterion = Criterion(
+            recipe.loss, recipe.distillation, self.network.auxiliary_weight, self.label_set, self.device
+        )
         self.hints = _hints(recipe.distillation, self.network, teacher)
         self.optimizer = _optimizer(self.network, self.hints, recipe.optimizer)
         self.average = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
@@ -216,7 +222,7 @@ class _Run:
         self.best: float | None = None
         self.last: float | None = None
         self._resume()
-        self.events = _Events(output, self.step)
+        self.events = _Events(output, self.step, self.label_set)
         if recipe.data.rare_class_share > 0:
             on_stage("Counting classes")
         weights = repeat_factors(images.training, recipe.data.rare_class_share)
@@ -243,6 +249,9 @@ class _Run:
                 f"{self.output} holds a run with another recipe: {changed}.",
                 "Choose another output folder, or the same recipe.",
             )
+        told = state.get("label_set")
+        learnt = told_label_set(json.loads(told), str(path)) if told else label_set("lip")
+        check_same(learnt, f"The run in {self.output}", self.label_set, "the recipe")
         self.network.load_state_dict(state["network"])
         if self.hints is not None:
             self.hints.load_state_dict(state["hints"])
@@ -254,6 +263,7 @@ class _Run:
     def save_state(self) -> None:
         state = {
             "recipe": json.dumps(self.recipe.to_dict(), sort_keys=True),
+            "label_set": json.dumps(self.label_set.to_dict(), sort_keys=True),
             "network": self.network.state_dict(),
             "hints": None if self.hints is None else self.hints.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -345,7 +355,9 @@ class _Run:
         self.events.write(self.step, loss, scores, self.optimizer.param_groups[-1]["lr"], speed)
         if self.best is None or self.last >= self.best:
             self.best = self.last
-            save_checkpoint(averaged, self.output / BEST_NAME, self.recipe.framing, self.label_set)
+            save_checkpoint(
+                averaged, self.output / BEST_NAME, self.recipe.framing, self.label_set, origin=self.recipe.origin
+            )
 
     def close(self) -> None:
         self.loader.close()
@@ -359,16 +371,22 @@ class Criterion:
         loss: weights of the labels' terms.
         distillation: weights of the teacher's terms.
         auxiliary_weight: the network's own, for ``loss.auxiliary`` below 0.
+        labels: what the classes are; it says which are rare.
         device: where the logits are.
     """
 
     def __init__(
-        self, loss: Loss, distillation: Distillation, auxiliary_weight: float, device: torch.device | str = "cpu"
+        self,
+        loss: Loss,
+        distillation: Distillation,
+        auxiliary_weight: float,
+        labels: LabelSet,
+        device: torch.device | str = "cpu",
     ) -> None:
         self.loss, self.distillation = loss, distillation
         self.auxiliary_weight = auxiliary_weight if loss.auxiliary < 0 else loss.auxiliary
-        self.class_weights = torch.ones(NUM_CLASSES, device=device)
-        self.class_weights[list(RARE_CLASSES)] = loss.rare_class_weight
+        self.class_weights = torch.ones(len(labels), device=device)
+        self.class_weights[[labels.id_of(name) for name in labels.rare]] = loss.rare_class_weight
 
     def __call__(self, coarse: list[Tensor], labels: Tensor, teacher_logits: Tensor | None = None) -> Tensor:
         """The sum of all terms.
@@ -437,15 +455,16 @@ def learning_rate(optimizer: Optimizer, step: int, steps: int) -> float:
     return optimizer.learning_rate * warm * math.pow(1 - gone, optimizer.power)
 
 
-def _network(recipe: Recipe, on_stage: Callable[[str], None]) -> ParsingNetwork:
-    network = create_network(recipe.network.kind, recipe.network.options, auxiliary=True)
-    if network.spec.num_classes != NUM_CLASSES:
+def _network(recipe: Recipe, labels: LabelSet, on_stage: Callable[[str], None]) -> ParsingNetwork:
+    options = {"num_classes": len(labels), **recipe.network.options}
+    network = create_network(recipe.network.kind, options, auxiliary=True)
+    if network.spec.num_classes != len(labels):
         raise UsageError(
-            f"The recipe's network.options.num_classes is {network.spec.num_classes}; LIP has {NUM_CLASSES} classes.",
-            "Leave it out.",
+            f"The recipe's network.options.num_classes is {network.spec.num_classes}; its label set is {labels}.",
+            "Leave num_classes out: it follows the label set.",
         )
     if recipe.network.initial:
-        checkpoint = load_checkpoint(Path(recipe.network.initial))
+        checkpoint = load_checkpoint(Path(recipe.network.initial), labels, "the recipe")
         initial = checkpoint.network
         if checkpoint.told:
             on_stage(checkpoint.told)
@@ -500,15 +519,16 @@ def _optimizer(network: ParsingNetwork, hints: Hints | None, recipe: Optimizer) 
 class _Events:
     """TensorBoard's log of a run; what a killed run wrote after its last saved state is dropped."""
 
-    def __init__(self, output: Path, step: int) -> None:
+    def __init__(self, output: Path, step: int, labels: LabelSet) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
         self._writer: Any = SummaryWriter(str(output / "tensorboard"), purge_step=step + 1)
+        self._names = labels.classes
 
     def write(self, step: int, loss: float, scores: Scores, rate: float, speed: float) -> None:
         values = {"loss": loss, "learning_rate": rate, "images_per_second": speed}
         values |= {"validation/mean_iou": scores.mean_iou, "validation/pixel_accuracy": scores.pixel_accuracy}
-        values |= {f"IoU/{name}": iou for name, iou in zip(CLASS_NAMES, scores.class_iou) if iou is not None}
+        values |= {f"IoU/{name}": iou for name, iou in zip(self._names, scores.class_iou) if iou is not None}
         for name, value in values.items():
             self._writer.add_scalar(name, value, step)
         self._writer.flush()

@@ -22,12 +22,13 @@ from typing import Any
 from ..errors import UsageError
 from ..specs.framing import Framing
 from ..specs.label_set import LabelSet, told_label_set
+from ..specs.origin import Origin
 from ..storage.files import replace_bytes, write_errors
 from ..storage.interrupts import uninterrupted
 
 SCHEMA = 4
-"""2: with the measured accuracy. 3: ``preprocessing`` may tell a stretch. 4: with the label set.
-Older ones are read as well."""
+"""2: with the measured accuracy. 3: ``preprocessing`` may tell a stretch. 4: with the label set and
+what the weights come from. Older ones are read as well."""
 
 MANIFEST_NAME = "bundle.json"
 WEIGHTS_NAME = "student.safetensors"
@@ -58,6 +59,7 @@ class Manifest:
         versions: of what built it.
         files: relative path to sha256.
         accuracy: target and precision ("cpu-int8") to what ``trtparse validate`` measured last.
+        origin: what the weights come from, as their checkpoint says.
     """
 
     task: str
@@ -72,6 +74,7 @@ class Manifest:
     versions: dict[str, str]
     files: dict[str, str] = field(default_factory=dict)
     accuracy: dict[str, dict[str, Any]] = field(default_factory=dict)
+    origin: Origin = field(default_factory=Origin)
     schema: int = SCHEMA
 
     @property
@@ -113,6 +116,7 @@ class Manifest:
             height, width = values.pop("input_size")
             values["framing"] = Framing.of_preprocessing((int(height), int(width)), values.pop("preprocessing"))
             values["label_set"] = told_label_set(values.pop("label_set", None) or values.pop("labels"), str(path))
+            values["origin"] = Origin(**values.pop("origin", {}))
             values["precisions"] = tuple(values["precisions"])
             return replace(cls(**values), schema=SCHEMA)
         except (KeyError, TypeError, ValueError) as error:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from ..errors import UsageError
 from ..specs.framing import Framing
 from ..specs.label_set import LabelSet, check_same, label_set, label_sets
+from ..specs.origin import Origin
 from ..storage.files import replace_bytes
 from .ce2p import recognise as recognise_released
 from .file_kind import refuse_others
@@ -41,19 +42,6 @@ be equal files."""
 
 
 @dataclass(frozen=True)
-class Origin:
-    """What weights come from, in words for a person.
-
-    Args:
-        training_data: the images and teachers that they were trained with; empty where nobody said.
-        licence: under which they may be used; empty where nobody said.
-    """
-
-    training_data: str = ""
-    licence: str = ""
-
-
-@dataclass(frozen=True)
 class Checkpoint:
     """A network with its weights, and what its file says about it.
 
@@ -71,7 +59,7 @@ class Checkpoint:
     label_set: LabelSet
     source: str
     told: str = ""
-    origin: Origin = Origin()
+    origin: Origin = field(default_factory=Origin)
 
     @property
     def input_size(self) -> tuple[int, int]:
@@ -128,7 +116,7 @@ def save_checkpoint(
     replace_bytes(path, safetensors.torch.save(tensors, {HEADER: json.dumps(header)}))
 
 
-def load_checkpoint(path: Path, labels: LabelSet | None = None) -> Checkpoint:
+def load_checkpoint(path: Path, labels: LabelSet | None = None, who: str = "--labels") -> Checkpoint:
     """Read a checkpoint: ours, or a state dict as torch.save or safetensors wrote it, whatever wraps it.
 
     A file without our header is taken for the network, with default options, that has most of its tensor names.
@@ -136,14 +124,17 @@ def load_checkpoint(path: Path, labels: LabelSet | None = None) -> Checkpoint:
     Args:
         path: the file.
         labels: what its classes mean, where the file does not say; 20 classes are LIP's unless told otherwise.
+        who: says so, for messages.
 
     Raises:
         UsageError: no such file, not a checkpoint, a checkpoint of another network, or a label set that does not fit.
     """
-    return parse_checkpoint(*read_tensors(path), path, labels)
+    return parse_checkpoint(*read_tensors(path), path, labels, who)
 
 
-def parse_checkpoint(header: str, state: StateDict, path: Path, labels: LabelSet | None = None) -> Checkpoint:
+def parse_checkpoint(
+    header: str, state: StateDict, path: Path, labels: LabelSet | None = None, who: str = "--labels"
+) -> Checkpoint:
     """The checkpoint of a file that was read already; see :func:`load_checkpoint`."""
     values = _read_header(header, path) if header else {}
     if header:
@@ -152,7 +143,7 @@ def parse_checkpoint(header: str, state: StateDict, path: Path, labels: LabelSet
     else:
         network, framing = _recognised(state.tensors, path), Framing(DEFAULT_INPUT_SIZE)
         what = f"{network.kind} with default options"
-    meant = _label_set(values, network.spec.num_classes, labels, path)
+    meant = _label_set(values, network.spec.num_classes, labels, who, path)
     _fill(network, state.tensors, path, what)
     origin = Origin(str(values.get("training_data", "")), str(values.get("licence", "")))
     return Checkpoint(network.eval(), framing, meant, str(path), state.told, origin)
@@ -171,12 +162,12 @@ def check_classes(count: int, labels: LabelSet, source: str) -> None:
         )
 
 
-def _label_set(values: Mapping[str, Any], count: int, given: LabelSet | None, path: Path) -> LabelSet:
+def _label_set(values: Mapping[str, Any], count: int, given: LabelSet | None, who: str, path: Path) -> LabelSet:
     """What a checkpoint's classes mean: as it says, else as somebody says, else LIP's where there are 20 of them."""
     if "label_set" in values:
         told = LabelSet.from_dict(values["label_set"], str(path))
         if given is not None:
-            check_same(told, str(path), given, "--labels")
+            check_same(told, str(path), given, who)
         check_classes(count, told, str(path))
         return told
     lip = label_set("lip")

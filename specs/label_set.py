@@ -186,15 +186,23 @@ def label_set(word: str | Path) -> LabelSet:
         UsageError: neither; names those that come along. Or a file that is no label set.
     """
     shipped = label_sets()
-    if str(word) in shipped:
-        return shipped[str(word)]
-    path = Path(word)
+    return shipped[str(word)] if str(word) in shipped else read_label_set(label_set_path(word))
+
+
+def label_set_path(word: str | Path) -> Path:
+    """The file of a label set; arguments as of :func:`label_set`.
+
+    Raises:
+        UsageError: there is none; names those that come along.
+    """
+    shipped = label_sets()
+    path = FOLDER / f"{word}.toml" if str(word) in shipped else Path(word)
     if not path.is_file():
         raise UsageError(
             f"There is no label set {str(word)!r}, and no file of that name.",
             f"Choose of {', '.join(shipped)}, or name a TOML file: docs/adding-a-label-set.md.",
         )
-    return read_label_set(path)
+    return path
 
 
 @lru_cache(maxsize=1)
@@ -204,16 +212,27 @@ def label_sets() -> dict[str, LabelSet]:
 
 
 def read_label_set(path: Path) -> LabelSet:
-    """Read a label set from a TOML file.
+    """Read a label set from a TOML file; what the file says of other sets (:mod:`.relabelling`) is no part of it.
 
     Raises:
         UsageError: it cannot be read, is no TOML, or is no label set.
     """
+    values = read_toml(path)
+    values.pop("from_lip", None)
+    return LabelSet.from_dict(_by_columns(values), str(path))
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """What the file of a label set says.
+
+    Raises:
+        UsageError: it cannot be read, or is no TOML.
+    """
     try:
-        values = tomllib.loads(path.read_text("utf-8"))
+        values: dict[str, Any] = tomllib.loads(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"{path} is no label set that can be read: {error}.", "Check the file.") from error
-    return LabelSet.from_dict(_by_columns(values), str(path))
+    return values
 
 
 def told_label_set(told: Any, source: str) -> LabelSet:

@@ -324,7 +324,9 @@ TYPED_WRONG: dict[str, tuple[tuple[str, ...], str]] = {
         ("distill", "--teacher", "t.pth", "--student", "resnet", "--data", "."),
         "Unknown network 'resnet'",
     ),
+    "a label set that is none": (("train", "--data", ".", "--labels", "lipp"), "There is no label set 'lipp'"),
     "no folder named": (("synthesize",), "Missing argument 'OUTPUT'"),
+    "a set that no LIP class becomes": (("synthesize", "a", "--labels", "pascal"), "pascal.toml does not say"),
     "a split of synthetic people": (("validate", "{bundle}", "--split", "val"), "--split goes with --data"),
 }
 

@@ -200,6 +200,7 @@ def build_bundle(
             calibration={} if made is None else _calibration_summary(made, validated=result is not None),
             versions=_versions(),
             accuracy={} if result is None else _accuracy(result),
+            origin=source.origin,
         )
         manifest = finish(folder, manifest)
     records.remove()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from ..graphs.index import property_of
 from ..graphs.interface import check_interface, framing_of, graph_precision, label_set_of, named, read_onnx
 from ..specs.framing import Framing
 from ..specs.label_set import LabelSet
+from ..specs.origin import Origin
 from ..storage.files import replace_bytes
 
 
@@ -38,6 +39,7 @@ class Source:
         reference: what the reference is called.
         open_reference: opens it, with a number of threads.
         save_weights: into a bundle's folder, where there are any.
+        origin: what its weights come from.
         told: what a person should know of how it was read: which of several networks in a checkpoint was taken, that a
             graph's opset was raised; empty for nothing.
     """
@@ -51,6 +53,7 @@ class Source:
     reference: str
     open_reference: Callable[[int], Engine]
     save_weights: Callable[[Path], None]
+    origin: Origin = field(default_factory=Origin)
     told: str = ""
 
 
@@ -110,8 +113,22 @@ def open_source(
             lossless=True,
             origin=checkpoint.origin,
         ),
+        origin=checkpoint.origin,
         told=checkpoint.told,
     )
+
+
+def label_set_of_source(path: Path, labels: LabelSet | None) -> LabelSet:
+    """What the classes of a checkpoint or a graph mean; arguments as of :func:`open_source`.
+
+    Raises:
+        UsageError: no such file, one that cannot be used, or a label set that does not fit.
+    """
+    if path.suffix.lower() == ".onnx":
+        return label_set_of(read_onnx(path), labels, path)
+    from ..networks.checkpoint import load_checkpoint
+
+    return load_checkpoint(path, labels).label_set
 
 
 def _of_graph(path: Path, labels: LabelSet | None, *, int8: bool) -> Source:

@@ -14,11 +14,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ...data.dataset import Image, LabelMap, Sample
+from ...data.dataset import IGNORE_LABEL, Image, LabelMap, Sample
 from ...data.stretch import scales
-from ...labels import IGNORE_LABEL, flip_table
-
-_FLIP_TABLE = flip_table()
 
 _GREY = np.array([0.114, 0.587, 0.299])
 """Luma of blue, green and red (ITU-R BT.601)."""
@@ -79,18 +76,21 @@ class Augmentation:
     noise: float = 4.0
     erase: float = 0.08
 
-    def __call__(self, sample: Sample, geometry: Geometry, rng: np.random.Generator) -> tuple[Image, LabelMap]:
+    def __call__(
+        self, sample: Sample, geometry: Geometry, rng: np.random.Generator, flip_table: NDArray[np.uint8]
+    ) -> tuple[Image, LabelMap]:
         """A changed copy.
 
         Args:
             sample: image and label map; a sample without labels gets 255 everywhere.
             geometry: what an un-jittered sample would look like.
             rng: all randomness comes from here.
+            flip_table: (256,) uint8, what each class is called in a mirror: the label set's.
 
         Returns:
             (H, W, 3) uint8 BGR and (H, W) uint8, of ``geometry.sample_size``.
         """
-        labels = sample.labels if sample.labels is not None else np.full(sample.image.shape[:2], 255, np.uint8)
+        labels = sample.labels if sample.labels is not None else np.full(sample.image.shape[:2], IGNORE_LABEL, np.uint8)
         matrix, mirrored = self._matrix((sample.image.shape[0], sample.image.shape[1]), geometry, rng)
         size = (geometry.sample_size[1], geometry.sample_size[0])
         frame = _warp(sample.image, matrix, size)
@@ -98,7 +98,7 @@ class Augmentation:
             labels, matrix, size, flags=cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=IGNORE_LABEL
         )
         if mirrored:
-            target = _FLIP_TABLE[target]
+            target = flip_table[target]
         return self._colour(frame, rng), np.asarray(target, np.uint8)
 
     def _matrix(

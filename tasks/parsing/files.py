@@ -118,7 +118,7 @@ class LipDataset:
         """
         if self._masks is None:
             return Sample(self._names[index], read_image(self._images[index], upright=True), None)
-        labels = read_label_map(self._masks[index])
+        labels = read_label_map(self._masks[index], self.label_set)
         return Sample(self._names[index], _image_under(labels, self._images[index], self._masks[index]), labels)
 
     def labels(self, index: int) -> LabelMap:
@@ -132,7 +132,7 @@ class LipDataset:
                 f"The {self.split} split in {self.root} has no label maps.",
                 f"Looked for a folder {either(MASK_FOLDERS[self.split])}.",
             )
-        return read_label_map(self._masks[index])
+        return read_label_map(self._masks[index], self.label_set)
 
 
 class ImageFolder:

@@ -13,6 +13,8 @@ from trtparse.commands.terminal import Terminal
 from trtparse.data.synthetic import write_lip_layout
 from trtparse.engines import Bundle
 from trtparse.errors import DataError
+from trtparse.specs.framing import Framing
+from trtparse.specs.label_set import label_set
 from trtparse.tasks.parsing.files import open_dataset
 from trtparse.tests.engines.recording import bundle_with
 from trtparse.trt_builder.compile import HowToBuild
@@ -53,6 +55,36 @@ def test_a_calibration_cache_is_written_into_a_bundle_and_its_use_is_told(bundle
     assert cache.read_text().startswith("TRT-8601-")
     assert f"Cache:      {cache}" in told
     assert f"--calib={cache}" in told
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--labels", "lipp"], "There is no label set 'lipp'"),
+        (["--labels", "atr"], "student.safetensors has the label set LIP-20 (20 classes), and --labels has ATR-18"),
+    ],
+)
+def test_a_label_set_that_is_none_or_not_the_checkpoint_s_is_refused(
+    words: list[str], told: str, tmp_path: Path, run: Run
+) -> None:
+    code, _, error = run("build", "--output", tmp_path / "new", *words)
+    assert code == 2
+    assert told in error.replace("\n", " ")
+    assert not (tmp_path / "new").exists()
+
+
+def test_label_maps_of_another_set_than_the_network_s_do_not_calibrate_it(tmp_path: Path, run: Run) -> None:
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+    from trtparse.networks.checkpoint import save_checkpoint
+    from trtparse.networks.student import Student, StudentSpec
+
+    write_lip_layout(tmp_path / "people", train=1, val=0)
+    pascal = tmp_path / "pascal.safetensors"
+    save_checkpoint(Student(StudentSpec(num_classes=7)), pascal, Framing((64, 64)), label_set("pascal"))
+    code, _, error = run("build", pascal, "--int8", "--data", tmp_path / "people", "--output", tmp_path / "new")
+    assert code == 2
+    assert "pascal.safetensors has the label set Pascal-7 (7 classes), and people/" in error.replace("\n", " ")
+    assert "LIP-20 (20 classes)" in error.replace("\n", " ")
 
 
 @pytest.mark.parametrize("option", [["--batch", "2"], ["--input-size", "128x96"], ["--stretch", "1.5"], ["--logits"]])

@@ -101,3 +101,12 @@ def test_a_changed_file_is_named(bundle: Bundle, run: Run) -> None:
     code, _, err = run("inspect", str(bundle.path))
     assert code == 2
     assert "student.fp16.onnx is damaged" in err
+
+
+def test_it_says_what_the_weights_come_from_and_under_which_licence_they_are(bundle: Bundle, run: Run) -> None:
+    code, out, _ = run("inspect", str(bundle.path))
+    assert code == 0
+    words = " ".join(out.split())
+    assert "training data Clothing Co-Parsing" in words
+    assert "licence Apache-2.0" in words
+    assert "LIP-20 (20 classes)" in words

@@ -4,6 +4,7 @@ import errno
 import os
 import struct
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from trtparse.data.images import read_image, read_label_map, write_png
 from trtparse.errors import DataError, TrtparseError, UsageError
+from trtparse.specs.label_set import label_set
 
 GREY, RGB, PALETTE, GREY_ALPHA, RGBA = 0, 2, 3, 4, 6
 
@@ -280,6 +282,22 @@ class TestReadLabelMap:
         write_png(file, labels)
         with pytest.raises(DataError, match=rf"fläche 図\.png holds the value {value}"):
             read_label_map(file)
+
+    def test_takes_the_ids_of_the_label_set_that_it_is_told(self, file: Path) -> None:
+        labels = np.array([[0, 24, 255]], np.uint8)
+        write_png(file, labels)
+        np.testing.assert_array_equal(read_label_map(file, label_set("bodypix")), labels)
+        with pytest.raises(DataError, match=r"図\.png holds the value 24, which is no class of ATR-18") as caught:
+            read_label_map(file, label_set("atr"))
+        assert "0..17 of ATR-18" in caught.value.hint
+
+    def test_a_set_s_own_value_to_ignore_becomes_255_and_255_is_then_no_class(self, file: Path) -> None:
+        own = replace(label_set("person"), ignore=200)
+        write_png(file, np.array([[0, 1, 200]], np.uint8))
+        np.testing.assert_array_equal(read_label_map(file, own), [[0, 1, 255]])
+        write_png(file, np.array([[0, 1, 255]], np.uint8))
+        with pytest.raises(DataError, match="holds the value 255"):
+            read_label_map(file, own)
 
     def test_names_an_index_that_is_no_class(self, file: Path) -> None:
         file.write_bytes(png(LABELS + np.uint8(5), PALETTE, [(0, 0, 0)] * 25))

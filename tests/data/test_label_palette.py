@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from trtparse.data.label_palette import AmbiguousPaletteError, ids_by_index
-from trtparse.labels import PALETTE_RGB
+from trtparse.specs.label_set import LabelSet, label_set
+from trtparse.tests.predicting import LIP
 
 Colour = tuple[int, int, int]
 
@@ -16,7 +17,7 @@ def grey(*levels: int) -> list[Colour]:
 def ids(palette: list[Colour], used: list[int], hidden: tuple[int, ...] = ()) -> list[int] | None:
     """What the used indices stand for; None where they are the classes themselves."""
     shown = np.array([index not in hidden for index in range(len(palette))])
-    found = ids_by_index(np.array(palette, np.uint8), shown, np.array(used, np.intp))
+    found = ids_by_index(np.array(palette, np.uint8), shown, np.array(used, np.intp), LIP)
     return None if found is None else found[used].tolist()
 
 
@@ -54,7 +55,7 @@ def test_classes_that_an_octree_mixed_are_refused_where_its_rest_is_transparent(
 @pytest.mark.parametrize(
     ("palette", "used"),
     [
-        pytest.param(list(PALETTE_RGB), [0, 5, 13], id="LIP's"),
+        pytest.param(list(LIP.colours), [0, 5, 13], id="LIP's"),
         pytest.param([(index, 255 - index, 128) for index in range(256)], [0, 5, 255], id="coloured"),
         pytest.param([*grey(0, 2, 5), GREEN], [0, 1, 2], id="a colour that is seen, but not used"),
         pytest.param(WHITE_GROUND, [0], id="coloured, and only its white used"),
@@ -80,9 +81,9 @@ def test_indices_are_taken_where_colours_are_only_to_be_seen(palette: list[Colou
         pytest.param(grey(0, 5, 5), [0, 1, 2], "0, 1, 2, by the grey levels 0, 5, 5", id="one level twice"),
         pytest.param(grey(2, 17, *[0] * 30), [0, 1], "0, 1, by the grey levels 2, 17", id="mixed by an octree"),
         pytest.param(
-            [PALETTE_RGB[0], PALETTE_RGB[13], PALETTE_RGB[2]],
+            [LIP.colours[0], LIP.colours[13], LIP.colours[2]],
             [0, 1, 2],
-            "0, 1, 2, by LIP's colours 0, 13, 2",
+            "0, 1, 2, by the colours of LIP-20 0, 13, 2",
             id="LIP's",
         ),
     ],
@@ -90,3 +91,16 @@ def test_indices_are_taken_where_colours_are_only_to_be_seen(palette: list[Colou
 def test_what_can_be_either_is_refused_with_both_readings(palette: list[Colour], used: list[int], told: str) -> None:
     with pytest.raises(AmbiguousPaletteError, match=rf"classes are {told}$"):
         ids(palette, used)
+
+
+def test_the_colours_that_tell_an_order_are_those_of_the_set_that_is_asked() -> None:
+    person = label_set("person")
+    turned = np.array(person.colours[::-1], np.uint8)
+    with pytest.raises(AmbiguousPaletteError, match="by the colours of Person 1, 0"):
+        ids_by_index(turned, np.ones(2, np.bool_), np.arange(2), person)
+    assert ids_by_index(np.array(person.colours, np.uint8), np.ones(2, np.bool_), np.arange(2), person) is None
+
+
+def test_two_classes_of_one_colour_are_in_order_where_each_shows_its_own() -> None:
+    alike = LabelSet("Alike", ("a", "b", "c"), ((0, 0, 0), (9, 0, 0), (9, 0, 0)))
+    assert ids_by_index(np.array(alike.colours, np.uint8), np.ones(3, np.bool_), np.arange(3), alike) is None

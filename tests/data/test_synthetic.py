@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -18,7 +19,10 @@ from trtparse.data.people.skeleton import Pose, pose_body
 from trtparse.data.people.surface import rotation, unit
 from trtparse.data.synthetic import SyntheticPeople, WalkingFigure, write_lip_layout
 from trtparse.errors import UsageError
-from trtparse.labels import NUM_CLASSES
+from trtparse.specs.label_set import label_set
+from trtparse.specs.relabelling import Relabelling, relabelling
+from trtparse.tasks.parsing.files import LipDataset
+from trtparse.tests.predicting import LIP
 
 LEFT_ARM, RIGHT_ARM, LEFT_SHOE, RIGHT_SHOE = 14, 15, 18, 19
 
@@ -96,8 +100,8 @@ def test_labels_are_lip_classes_and_every_class_occurs(samples: list[tuple[np.nd
     images_with = np.zeros(256, int)
     for _, labels in samples:
         images_with[np.unique(labels)] += 1
-    assert images_with[NUM_CLASSES:].sum() == 0
-    assert images_with[:NUM_CLASSES].min() >= 2, images_with[:NUM_CLASSES]
+    assert images_with[len(LIP) :].sum() == 0
+    assert images_with[: len(LIP)].min() >= 2, images_with[: len(LIP)]
 
 
 def test_nearly_every_image_shows_a_person_of_some_size(samples: list[tuple[np.ndarray, np.ndarray]]) -> None:
@@ -151,7 +155,7 @@ def test_the_lip_layout_reads_back(tmp_path: Path) -> None:
             assert image is not None
             assert labels is not None
             assert image.shape[:2] == labels.shape
-            assert labels.max() < NUM_CLASSES
+            assert labels.max() < len(LIP)
             _, seed, number = name.split("_")
             assert np.array_equal(labels, SyntheticPeople(3, int(seed)).labels(int(number)))
     assert not set(ids["train"]) & set(ids["val"])
@@ -186,7 +190,7 @@ def test_the_walking_figure_fills_its_frames_and_the_street_passes_by() -> None:
     for image, labels in frames:
         assert image.shape == (216, 160, 3)
         assert labels.shape == (216, 160)
-        assert labels.max() < NUM_CLASSES
+        assert labels.max() < len(LIP)
         rows, columns = np.nonzero(labels)
         assert np.ptp(rows) > 0.7 * 216
         assert abs(columns.mean() - 80) < 16
@@ -197,3 +201,20 @@ def test_the_walking_figure_fills_its_frames_and_the_street_passes_by() -> None:
     changes = [int((a[1] != b[1]).sum()) for a, b in pairwise(frames)]
     assert min(changes) > 50
     assert abs(np.diff(changes)).max() < 8 * np.median(changes)
+
+
+def test_people_of_another_label_set_are_the_same_people(tmp_path: Path) -> None:
+    becomes = relabelling("atr")
+    plain, atr = SyntheticPeople(2, seed=3)[1], SyntheticPeople(2, seed=3, relabelling=becomes)
+    assert atr.label_set == label_set("atr")
+    assert np.array_equal(atr[1].image, plain.image)
+    assert np.array_equal(atr[1].labels, becomes.table()[plain.labels])
+
+
+def test_written_people_keep_the_value_that_their_set_ignores(tmp_path: Path) -> None:
+    own = replace(label_set("person"), ignore=200)
+    gone = Relabelling(own, (0, *[255] * 19))
+    write_lip_layout(tmp_path, train=1, val=0, relabelling=gone)
+    path = next(tmp_path.rglob("*.png"))
+    assert set(np.unique(cv2.imread(str(path), cv2.IMREAD_UNCHANGED))) == {0, 200}
+    assert set(np.unique(LipDataset(tmp_path, "train", labels=own).labels(0))) == {0, 255}

@@ -7,19 +7,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trtparse.data.dataset import LabelMap, Sample
+from trtparse.data.dataset import IGNORE_LABEL, LabelMap, Sample
 from trtparse.data.images import write_png
 from trtparse.distillation.loader import UNLABELLED, Loader, Order, Part, repeat_factors
 from trtparse.errors import DataError
-from trtparse.labels import IGNORE_LABEL
+from trtparse.specs.label_set import LabelSet, label_set
 from trtparse.tasks.parsing.augmentation import Augmentation, Geometry
 from trtparse.tasks.parsing.files import LipDataset
+from trtparse.tests.predicting import LIP
 
 
 class Plain:
     """Images of one class each."""
 
-    description = "plain"
+    description, label_set = "plain", LIP
 
     def __init__(self, classes: list[int], labelled: bool = True) -> None:
         self.classes, self.labelled = classes, labelled
@@ -113,3 +114,20 @@ def test_a_label_that_is_no_class_is_an_error_that_names_file_and_value(tmp_path
     with pytest.raises(DataError, match=r"a\.png.*33"):
         broken.next()
     broken.close()
+
+
+def test_mirrored_classes_change_places_as_their_label_set_says() -> None:
+    other = Plain([1] * 4)
+    other.label_set = LabelSet(
+        "Two", ("Nothing", "Left", "Right"), ((0, 0, 0), (1, 0, 0), (2, 0, 0)), (("Left", "Right"),)
+    )
+    twice = loader(Part(other), last=8)
+    seen = {value for _ in range(8) for value in np.unique(twice.next().labels).tolist()}
+    twice.close()
+    assert seen == {1, 2, IGNORE_LABEL}
+
+
+def test_rare_classes_are_counted_up_to_the_last_of_their_set() -> None:
+    bodies = Plain([24] * 1 + [3] * 9)
+    bodies.label_set = label_set("bodypix")
+    np.testing.assert_allclose(repeat_factors([Part(bodies)], 0.4), [2.0] + [1.0] * 9)

@@ -7,6 +7,7 @@ import pytest
 
 from trtparse.distillation.recipe import Recipe, Source, differences, load_recipe, override, shipped
 from trtparse.errors import UsageError
+from trtparse.specs.origin import Origin
 
 
 def test_a_recipe_survives_the_way_through_json() -> None:
@@ -130,3 +131,21 @@ def test_differences_name_keys_and_values() -> None:
 @pytest.mark.parametrize("name", shipped())
 def test_the_recipes_that_come_along_can_be_read(name: str) -> None:
     assert load_recipe(shipped()[name]).steps > 0
+
+
+def test_a_label_set_is_a_word_or_a_path_relative_to_the_recipe(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text('labels = "my.toml"')
+    assert load_recipe(path).labels == str(tmp_path / "my.toml")
+    path.write_text('labels = "atr"')
+    assert load_recipe(path).labels == "atr"
+    assert Recipe().labels == "lip"
+
+
+def test_what_the_weights_come_from_is_a_table_of_the_recipe(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text('[origin]\ntraining_data = "my photographs"\nlicence = "CC BY 4.0"\n')
+    assert load_recipe(path).origin == Origin("my photographs", "CC BY 4.0")
+    with pytest.raises(UsageError, match=r"unknown key origin\.license") as caught:
+        Recipe.from_dict({"origin": {"license": "MIT"}})
+    assert "Did you mean origin.licence?" in caught.value.hint

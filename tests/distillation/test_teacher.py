@@ -115,7 +115,7 @@ def test_a_teacher_of_ours_gives_its_head_s_logits(ours: Path) -> None:
 
 
 def test_a_teacher_is_frozen_and_its_logits_can_stand_in_a_loss() -> None:
-    teacher = Teacher(Student(auxiliary=True).train(), "trtparse")
+    teacher = Teacher(Student(auxiliary=True).train(), "trtparse", LIP)
     assert not teacher.network.training
     assert not any(parameter.requires_grad for parameter in teacher.network.parameters())
     before = [value.clone() for value in teacher.network.state_dict().values()]
@@ -160,17 +160,29 @@ def test_moved_logits_are_what_the_family_s_own_resize_gives_at_those_pixels() -
     torch.testing.assert_close(to_half_pixel_centres(logits, (80, 60)), expected, atol=1e-4, rtol=0)
 
 
-def test_another_number_of_classes_is_refused_with_both_numbers(tmp_path: Path) -> None:
+def test_a_teacher_of_another_label_set_is_refused_with_both_named(tmp_path: Path) -> None:
     path = tmp_path / "other.safetensors"
-    save_checkpoint(Student(StudentSpec(num_classes=7)), path, Framing((72, 64)), LIP)
-    with pytest.raises(UsageError, match=r"other\.safetensors knows 7 classes.*20") as caught:
+    save_checkpoint(Student(StudentSpec(num_classes=7)), path, Framing((72, 64)), label_set("pascal"))
+    with pytest.raises(
+        UsageError, match=r"other\.safetensors has .*Pascal-7 \(7 .*the student has LIP-20 \(20"
+    ) as caught:
         load_teacher(path)
-    assert "trained on LIP" in caught.value.hint
+    assert "taught" in caught.value.hint
+    # As many classes are not the same classes: CIHP's 10 is the skin of the torso.
+    save_checkpoint(Student(), path, Framing((72, 64)), label_set("cihp"))
+    with pytest.raises(UsageError, match=r"CIHP-20.*LIP-20.*id 10 is"):
+        load_teacher(path)
+    assert load_teacher(path, labels=label_set("cihp")).label_set == label_set("cihp")
 
 
-def test_a_released_teacher_of_atr_s_18_classes_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"atr\.pth knows 18 classes.*20"):
-        load_teacher(write_released(tmp_path / "atr.pth", "schp", num_classes=18))
+def test_a_released_teacher_of_18_classes_is_taken_for_atr_s_only_where_somebody_says_so(tmp_path: Path) -> None:
+    path = write_released(tmp_path / "atr.pth", "schp", num_classes=18)
+    with pytest.raises(UsageError, match=r"atr\.pth tells 18 classes apart.*LIP-20 \(20 classes\)") as caught:
+        load_teacher(path)
+    assert "--labels" in caught.value.hint
+    teacher = load_teacher(path, labels=label_set("atr"), flip=True)
+    assert teacher.label_set == label_set("atr")
+    assert teacher(some_frames(1, 49, 64)).shape == (1, 18, 13, 16)
 
 
 def test_ce2p_s_names_are_told_from_schp_s(tmp_path: Path) -> None:

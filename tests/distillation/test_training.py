@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
-from trtparse.data.dataset import Dataset, LabelMap, Sample  # noqa: E402
+from trtparse.data.dataset import IGNORE_LABEL, Dataset, LabelMap, Sample  # noqa: E402
 from trtparse.distillation import training as module  # noqa: E402
 from trtparse.distillation.loader import UNLABELLED, Part  # noqa: E402
 from trtparse.distillation.losses import class_relation, cross_entropy  # noqa: E402
@@ -26,12 +27,12 @@ from trtparse.distillation.training import (  # noqa: E402
     train,
 )
 from trtparse.errors import DataError, MachineError, TrtparseError, UsageError  # noqa: E402
-from trtparse.labels import IGNORE_LABEL  # noqa: E402
 from trtparse.networks.checkpoint import load_checkpoint, save_checkpoint  # noqa: E402
 from trtparse.networks.student import Student, StudentSpec  # noqa: E402
 from trtparse.networks.weights import DEFAULT_WEIGHTS  # noqa: E402
 from trtparse.specs.framing import Framing  # noqa: E402
-from trtparse.specs.label_set import label_set  # noqa: E402
+from trtparse.specs.label_set import LabelSet, label_set  # noqa: E402
+from trtparse.specs.origin import Origin  # noqa: E402
 from trtparse.storage import files  # noqa: E402
 
 LIP = label_set("lip")
@@ -133,7 +134,7 @@ def test_every_kind_of_recipe_trains(few: Dataset, tmp_path: Path, changed: dict
 
 
 class Unlabelled:
-    description, names, labelled = "a folder", ("a", "b"), False
+    description, names, labelled, label_set = "a folder", ("a", "b"), False, LIP
 
     def __len__(self) -> int:
         return 2
@@ -178,7 +179,7 @@ def test_a_run_with_hints_goes_on_after_a_kill_to_the_same_weights(few: Dataset,
 
 
 def test_hints_need_a_teacher_with_the_levels_of_ours(few: Dataset, tmp_path: Path) -> None:
-    foreign = Teacher(Student(), "schp")
+    foreign = Teacher(Student(), "schp", LIP)
     foreign.network = torch.nn.Identity()
     with pytest.raises(UsageError, match="not of schp"):
         fit(replace(TINY, distillation=Distillation(teacher="given", hints=1.0)), few, tmp_path, teacher=foreign)
@@ -193,7 +194,7 @@ def test_a_teacher_is_not_changed_by_its_student(few: Dataset, tmp_path: Path) -
 
 
 def test_a_recipe_and_a_teacher_that_do_not_belong_together_are_refused(few: Dataset, tmp_path: Path) -> None:
-    teacher = Teacher(Student(), "trtparse")
+    teacher = Teacher(Student(), "trtparse", LIP)
     with pytest.raises(UsageError, match="do not belong together"):
         fit(TINY, few, tmp_path, teacher=teacher)
     with pytest.raises(UsageError, match="do not belong together"):
@@ -298,6 +299,90 @@ def test_the_score_of_a_run_is_the_one_that_validation_counts(people: Dataset) -
     assert scores.mean_iou == pytest.approx(counted.mean_iou, abs=1e-4)
 
 
+PARTS = LabelSet("Parts", ("Nothing", "Skin", "Rest"), ((0, 0, 0), (255, 0, 0), (0, 255, 0)), rare=("Rest",))
+
+
+def in_parts(dataset: Dataset) -> Any:
+    """The people with three classes: LIP's ids modulo 3."""
+    kept = copy.copy(dataset)
+    kept.label_set = PARTS  # type: ignore[attr-defined]
+    plain = kept._sample  # type: ignore[attr-defined]
+    kept._sample = lambda index: replace(plain(index), labels=plain(index).labels % 3)  # type: ignore[attr-defined]
+    return kept
+
+
+@pytest.fixture
+def parts_toml(tmp_path: Path) -> Path:
+    path = tmp_path / "parts.toml"
+    path.write_text(PARTS_TOML)
+    assert label_set(path) == PARTS
+    return path
+
+
+PARTS_TOML = """
+name = "Parts"
+rare = ["Rest"]
+classes = [
+    { name = "Nothing", colour = [0, 0, 0] },
+    { name = "Skin", colour = [255, 0, 0] },
+    { name = "Rest", colour = [0, 255, 0] },
+]
+"""
+
+
+@pytest.mark.usefixtures("short_trunks")
+def test_a_network_of_another_label_set_has_its_classes_names_and_origin(
+    few: Dataset, tmp_path: Path, parts_toml: Path
+) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    recipe = replace(TINY, steps=2, labels=str(parts_toml), origin=Origin("three people", "CC0"))
+    best = load_checkpoint(fit(recipe, in_parts(few), tmp_path / "run"))
+    assert best.network.spec.num_classes == 3
+    assert (best.label_set, best.origin) == (PARTS, Origin("three people", "CC0"))
+    events = EventAccumulator(str(tmp_path / "run" / "tensorboard"))
+    events.Reload()
+    told = {name for name in events.Tags()["scalars"] if name.startswith("IoU/")}
+    assert told <= {f"IoU/{name}" for name in PARTS.classes}
+    assert "IoU/Nothing" in told
+
+
+@pytest.mark.usefixtures("short_trunks")
+def test_a_run_does_not_go_on_with_a_set_that_was_changed_in_its_file(
+    few: Dataset, tmp_path: Path, parts_toml: Path
+) -> None:
+    recipe = replace(TINY, steps=2, validate_every=1, labels=str(parts_toml))
+    people = in_parts(few)
+    with pytest.raises(Killed):
+        fit(recipe, people, tmp_path / "run", on_progress=kill_at(1))
+    parts_toml.write_text(PARTS_TOML.replace("Skin", "Hair"))
+    people.label_set = label_set(parts_toml)
+    with pytest.raises(UsageError, match=r"The run in .*run has the label set Parts .*id 1 is Skin in one and Hair"):
+        fit(recipe, people, tmp_path / "run")
+
+
+def test_images_a_start_and_a_teacher_of_another_set_are_refused_with_both_named(
+    few: Dataset, tmp_path: Path, parts_toml: Path
+) -> None:
+    recipe = replace(TINY, labels=str(parts_toml))
+    with pytest.raises(UsageError, match=r"LIP-20 \(20 classes\), and the recipe has Parts \(3 classes\)"):
+        fit(recipe, few, tmp_path / "run")
+    network = replace(TINY.network, initial=str(DEFAULT_WEIGHTS))
+    with pytest.raises(UsageError, match=r"student\.safetensors has .*LIP-20.*and the recipe has Parts"):
+        fit(replace(recipe, network=network), in_parts(few), tmp_path / "run")
+    taught = replace(recipe, distillation=Distillation(teacher="t.pth"))
+    with pytest.raises(UsageError, match=r"t\.pth has the label set LIP-20.*the student has Parts"):
+        fit(taught, in_parts(few), tmp_path / "run", teacher=Teacher(Student(), "trtparse", LIP))
+
+
+def test_more_classes_than_there_are_ids_left_are_refused(few: Dataset, tmp_path: Path) -> None:
+    path = tmp_path / "many.toml"
+    rows = "".join(f'{{ name = "{number}", colour = [0, 0, {number}] }},' for number in range(255))
+    path.write_text(f'name = "Many"\nclasses = [{rows}]')
+    with pytest.raises(UsageError, match=r"Many \(255 classes\) is more than training takes: 254"):
+        fit(replace(TINY, labels=str(path)), few, tmp_path / "run")
+
+
 class TestTheLossOfABatch:
     """Logits of 2x2 cells for labels of 4x4 pixels, so that a cell is two pixels wide and high."""
 
@@ -310,20 +395,20 @@ class TestTheLossOfABatch:
     def test_is_the_sum_of_what_labels_and_teacher_ask_for(self) -> None:
         loss = Loss(cross_entropy=2.0, rare_class_weight=1.0)
         distillation = Distillation(teacher="t", weight=3.0, inter=0.5, intra=2.0)
-        found = Criterion(loss, distillation, 0.4)([self.coarse, self.coarse], self.labels, self.answers)
+        found = Criterion(loss, distillation, 0.4, LIP)([self.coarse, self.coarse], self.labels, self.answers)
         plain = cross_entropy(self.coarse, self.cells)
         relation = class_relation(self.coarse, self.answers, self.cells != 255, inter=0.5, intra=2.0)
         assert found.item() == pytest.approx((2 * plain + 0.4 * plain + 3 * relation).item(), rel=1e-5)
 
     def test_of_a_photograph_without_labels_is_the_teachers_part_alone(self) -> None:
         bare = torch.where(self.labels == IGNORE_LABEL, self.labels, torch.tensor(UNLABELLED, dtype=torch.uint8))
-        criterion = Criterion(Loss(lovasz=1.0), Distillation(teacher="t"), 0.4)
+        criterion = Criterion(Loss(lovasz=1.0), Distillation(teacher="t"), 0.4, LIP)
         found = criterion([self.coarse, self.coarse], bare, self.answers)
         relation = class_relation(self.coarse, self.answers, self.cells != 255)
         assert found.item() == pytest.approx(relation.item(), rel=1e-5)
 
     def test_weighs_rare_classes_as_the_recipe_says(self) -> None:
-        heavy = Criterion(Loss(rare_class_weight=5.0), Distillation(), 0.4)
+        heavy = Criterion(Loss(rare_class_weight=5.0), Distillation(), 0.4, LIP)
         weights = torch.ones(20)
         weights[[1, 3, 4, 6, 8, 10, 11, 12]] = 5
         assert heavy([self.coarse], self.labels).item() == pytest.approx(

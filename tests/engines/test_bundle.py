@@ -8,8 +8,11 @@ import pytest
 
 from trtparse.engines import Bundle, open_bundle
 from trtparse.engines import bundle as bundles
-from trtparse.engines.bundle import GRAPHS, Manifest, add_files, finish, recover, writing
+from trtparse.engines.bundle import GRAPHS, Manifest, add_files, digest_of, finish, recover, writing
 from trtparse.errors import MachineError, UsageError
+from trtparse.specs.framing import Framing
+from trtparse.specs.origin import Origin
+from trtparse.tests.predicting import LIP
 
 FILES = ["bundle.json", "calibration.json", "student.safetensors", *GRAPHS.values()]
 
@@ -19,11 +22,10 @@ def manifest(**changes: object) -> Manifest:
         "task": "parsing",
         "network": "lsfa-r18",
         "options": {},
-        "labels": ("a", "b"),
-        "input_size": (64, 64),
+        "label_set": LIP,
+        "framing": Framing((64, 64)),
         "batch": 1,
         "precisions": ("fp32",),
-        "preprocessing": {},
         "parity": {},
         "calibration": {},
         "versions": {},
@@ -40,6 +42,15 @@ def small_bundle(path: Path, content: bytes = b"graph") -> None:
 def test_a_manifest_comes_back_as_it_was_written() -> None:
     written = manifest(batch=None)
     assert Manifest.from_json(written.to_json(), Path("bundle.json")) == written
+
+
+def test_what_the_weights_come_from_is_kept_and_unknown_where_an_older_manifest_does_not_tell(tmp_path: Path) -> None:
+    written = manifest(origin=Origin("images of mine", "CC BY 4.0"))
+    assert Manifest.from_json(written.to_json(), tmp_path).origin == written.origin
+    values = json.loads(written.to_json())
+    del values["origin"], values["digest"]
+    older = json.dumps({**values, "digest": digest_of(values)})
+    assert Manifest.from_json(older, tmp_path).origin == Origin()
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -19,6 +19,7 @@ from trtparse.networks.student import Student, StudentSpec  # noqa: E402
 from trtparse.networks.weights import DEFAULT_WEIGHTS  # noqa: E402
 from trtparse.specs.framing import Framing  # noqa: E402
 from trtparse.specs.label_set import label_set  # noqa: E402
+from trtparse.specs.origin import Origin  # noqa: E402
 
 LIP = label_set("lip")
 
@@ -175,17 +176,22 @@ def test_a_checkpoint_of_another_network_is_told_apart_by_its_tensors(tmp_path: 
         load_checkpoint(tmp_path / "a.pth")
 
 
-def test_another_number_of_classes_is_refused_by_both_numbers(tmp_path: Path) -> None:
-    torch.save(Student(StudentSpec(num_classes=7)).state_dict(), tmp_path / "a.pth")
-    with pytest.raises(UsageError, match=r"a\.pth knows 7 classes; trtparse knows the names of LIP's 20") as caught:
-        load_checkpoint(tmp_path / "a.pth")
-    assert "trained on LIP" in caught.value.hint
+def test_another_number_of_classes_is_refused_until_somebody_says_what_they_are(tmp_path: Path) -> None:
+    path, pascal = tmp_path / "a.pth", label_set("pascal")
+    torch.save(Student(StudentSpec(num_classes=7)).state_dict(), path)
+    with pytest.raises(UsageError, match=r"a\.pth tells 7 classes apart and does not say which") as caught:
+        load_checkpoint(path)
+    assert "--labels" in caught.value.hint
+    assert load_checkpoint(path, pascal).label_set == pascal
+    with pytest.raises(UsageError, match=r"a\.pth tells 7 classes apart, and its label set is ATR-18 \(18 classes\)"):
+        load_checkpoint(path, label_set("atr"))
 
 
-def test_a_checkpoint_of_ours_with_other_classes_is_refused_where_it_would_be_built(tmp_path: Path) -> None:
-    save_checkpoint(Student(StudentSpec(num_classes=7)), tmp_path / "a.safetensors", Framing((256, 192)), LIP)
-    with pytest.raises(UsageError, match=r"a\.safetensors knows 7 classes"):
-        load_checkpoint(tmp_path / "a.safetensors")
+def test_a_network_is_not_written_with_a_label_set_that_its_head_does_not_fit(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    with pytest.raises(UsageError, match=r"a\.safetensors tells 7 classes apart, and its label set is LIP-20"):
+        save_checkpoint(Student(StudentSpec(num_classes=7)), path, Framing((256, 192)), LIP)
+    assert not path.exists()
 
 
 def test_averaged_weights_beside_the_others_are_taken_and_told(tmp_path: Path) -> None:
@@ -223,3 +229,26 @@ def test_the_weights_that_ship_are_small_and_have_a_model_card() -> None:
     card = DEFAULT_WEIGHTS.with_name("README.md").read_text()
     for word in ("Clothing Co-Parsing", "synthetic", "mIoU", "Intended use", "Limits"):
         assert word in card
+
+
+def test_weights_say_what_they_come_from(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    said = Origin("images of mine", "CC BY 4.0")
+    save_checkpoint(Student(), path, Framing((64, 64)), label_set("lip"), origin=said)
+    assert load_checkpoint(path).origin == said
+    older = with_header(tmp_path / "older.safetensors", schema=2, label_set=None, training_data=None, licence=None)
+    assert load_checkpoint(older).origin == Origin()
+    assert load_checkpoint(older).label_set == label_set("lip")
+
+
+def test_the_weights_that_ship_say_their_label_set_their_data_and_their_licence() -> None:
+    shipped = load_checkpoint(DEFAULT_WEIGHTS)
+    assert shipped.label_set == label_set("lip")
+    assert "Clothing Co-Parsing" in shipped.origin.training_data
+    assert shipped.origin.licence.startswith("Apache-2.0")
+
+
+def test_a_header_whose_label_set_the_head_does_not_fit_is_refused_with_both_numbers(tmp_path: Path) -> None:
+    path = with_header(tmp_path / "a.safetensors", label_set=label_set("atr").to_dict())
+    with pytest.raises(UsageError, match=r"a\.safetensors tells 20 classes apart, and its label set is ATR-18 \(18"):
+        load_checkpoint(path)

@@ -24,6 +24,7 @@ from ...calibration.budget.score import EARLIER, is_of_earlier_version
 from ...calibration.budget.search import Search
 from ...errors import UsageError
 from ...specs.label_set import LabelSet
+from ...specs.origin import Origin
 from ...storage.files import check_output_folder, replace_bytes
 from ...tasks.parsing.metrics import COUNTED_SHARE
 from ..result import Confusion, EngineComparison, EngineRun, ValidationResult, WorstImage
@@ -76,6 +77,7 @@ def write_report(
     ranges: Mapping[str, tuple[float, float]] | None = None,
     sensitivity: Mapping[str, float] | None = None,
     calibration: Mapping[str, Any] | None = None,
+    origin: Origin = Origin(),
     command: str = "",
 ) -> list[Path]:
     """Write ``report.html``, ``report.md`` and ``report.json``, each whole or not at all.
@@ -85,6 +87,7 @@ def write_report(
         ranges: tensor to its smallest and largest value over the calibration images.
         sensitivity: layer to the points that are lost when it alone is in INT8.
         calibration: of the bundle's manifest: the methods that were tried, and the search for a budget.
+        origin: what the weights come from.
         command: what was typed, for the section that says how to get the same report again.
 
     Returns:
@@ -97,7 +100,9 @@ def write_report(
     contents = {
         JSON_NAME: json.dumps(result.to_dict(), indent=2) + "\n",
         MARKDOWN_NAME: markdown(result),
-        HTML_NAME: html(result, ranges=ranges, sensitivity=sensitivity, calibration=calibration, command=command),
+        HTML_NAME: html(
+            result, ranges=ranges, sensitivity=sensitivity, calibration=calibration, origin=origin, command=command
+        ),
     }
     for name, text in contents.items():
         # File names that are no Unicode are shown, not choked on.
@@ -111,6 +116,7 @@ def html(
     ranges: Mapping[str, tuple[float, float]] | None = None,
     sensitivity: Mapping[str, float] | None = None,
     calibration: Mapping[str, Any] | None = None,
+    origin: Origin = Origin(),
     command: str = "",
 ) -> str:
     """The page; arguments as :func:`write_report`."""
@@ -142,6 +148,7 @@ def html(
         budget_unit="" if search is None else search.score.unit,
         trials_note=f"Measured {EARLIER}." if any(map(is_of_earlier_version, scores.values())) else "",
         counted_share=COUNTED_SHARE,
+        origin=origin,
         command=command,
         program_version=__version__,
         named=_NAMED,

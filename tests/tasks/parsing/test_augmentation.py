@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from trtparse.data.dataset import Sample
+from trtparse.data.dataset import IGNORE_LABEL, Sample
 from trtparse.data.letterbox import Letterbox
-from trtparse.labels import IGNORE_LABEL
 from trtparse.tasks.parsing.augmentation import Augmentation, Geometry
+from trtparse.tests.predicting import LIP
+
+FLIPPED = LIP.flip_table()
 
 STILL = Augmentation(
     scale=(1, 1),
@@ -37,7 +39,7 @@ def test_without_jitter_a_sample_is_what_the_letterbox_gives() -> None:
     rng = np.random.default_rng(1)
     image = np.repeat(np.repeat(rng.integers(0, 255, (8, 6, 3), np.uint8), 10, 0), 10, 1)
     sample = Sample("a", image, np.full((80, 60), 5, np.uint8))
-    frame, labels = STILL(sample, Geometry((160, 120)), rng)
+    frame, labels = STILL(sample, Geometry((160, 120)), rng, FLIPPED)
     expected = Letterbox.fit((80, 60), (160, 120), 1.0).apply(image)
     assert np.abs(frame.astype(int)[2:-2, 2:-2] - expected[2:-2, 2:-2]).mean() < 1.5
     assert (labels == 5).all()
@@ -47,7 +49,7 @@ def test_a_narrower_sample_is_the_middle_of_what_an_engine_sees_stretched() -> N
     rng = np.random.default_rng(1)
     image = np.repeat(np.repeat(rng.integers(0, 255, (8, 3, 3), np.uint8), 10, 0), 10, 1)
     sample = Sample("a", image, np.full((80, 30), 5, np.uint8))
-    frame, labels = STILL(sample, Geometry((160, 120), 1.5, (160, 80)), rng)
+    frame, labels = STILL(sample, Geometry((160, 120), 1.5, (160, 80)), rng, FLIPPED)
     box = Letterbox.fit((80, 30), (160, 120), 1.5)
     assert (box.height, box.width) == (160, 90)
     expected = box.apply(image)[:, 20:100]
@@ -58,7 +60,7 @@ def test_a_narrower_sample_is_the_middle_of_what_an_engine_sees_stretched() -> N
 
 def test_a_mirrored_sample_swaps_left_and_right_together_with_the_picture() -> None:
     mirror = Augmentation(**{**vars(STILL), "flip": 1.0})
-    frame, labels = mirror(half_and_half(), Geometry((80, 60)), np.random.default_rng(0))
+    frame, labels = mirror(half_and_half(), Geometry((80, 60)), np.random.default_rng(0), FLIPPED)
     assert frame[:, :28].max() == 0
     assert frame[:, 32:].min() == 200
     # The bright side was the left arm; in the mirror it is the right arm.
@@ -69,7 +71,7 @@ def test_a_mirrored_sample_swaps_left_and_right_together_with_the_picture() -> N
 def test_picture_and_labels_move_together() -> None:
     wild = Augmentation(**{**vars(STILL), "scale": (0.5, 2.0), "rotation": 40, "shift": 0.3, "flip": 0.5})
     for seed in range(10):
-        frame, labels = wild(half_and_half(), Geometry((96, 96)), np.random.default_rng(seed))
+        frame, labels = wild(half_and_half(), Geometry((96, 96)), np.random.default_rng(seed), FLIPPED)
         grey = frame[..., 0]
         inside = labels != IGNORE_LABEL
         bright = grey > 150
@@ -79,12 +81,14 @@ def test_picture_and_labels_move_together() -> None:
 
 
 def test_the_same_seed_gives_the_same_sample() -> None:
-    first = Augmentation()(half_and_half(), Geometry((64, 64)), np.random.default_rng(5))
-    second = Augmentation()(half_and_half(), Geometry((64, 64)), np.random.default_rng(5))
+    first = Augmentation()(half_and_half(), Geometry((64, 64)), np.random.default_rng(5), FLIPPED)
+    second = Augmentation()(half_and_half(), Geometry((64, 64)), np.random.default_rng(5), FLIPPED)
     for one, other in zip(first, second):
         np.testing.assert_array_equal(one, other)
 
 
 def test_a_sample_without_labels_is_ignored_everywhere() -> None:
-    _, labels = Augmentation()(Sample("a", half_and_half().image, None), Geometry((64, 64)), np.random.default_rng(0))
+    _, labels = Augmentation()(
+        Sample("a", half_and_half().image, None), Geometry((64, 64)), np.random.default_rng(0), FLIPPED
+    )
     assert (labels == IGNORE_LABEL).all()

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from trtparse.errors import UsageError
+from trtparse.specs.origin import Origin
 from trtparse.tests.predicting import HANDS
 from trtparse.validation.report import page as report
 from trtparse.validation.report.page import check_report_folder, html, write_report
@@ -257,6 +258,12 @@ class TestWords:
         assert "Label set Hands-4 (4 classes)" in root.text
         assert "of 4 classes" in root.text
         assert not any(name in root.text for name in ("Scarf", "Left-arm", "LIP-20"))
+
+    def test_it_says_what_the_weights_come_from_where_somebody_said(self, made_up: MadeUp) -> None:
+        text = page(html(made_up(), origin=Origin("images of <mine>", "CC BY 4.0"))).text
+        assert "Training data images of <mine>" in text
+        assert "Licence of the weights CC BY 4.0" in text
+        assert "Training data" not in html(made_up())
 
     def test_the_class_table_has_the_figures_of_the_result(self, made_up: MadeUp) -> None:
         result = made_up()
