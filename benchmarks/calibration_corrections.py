@@ -37,7 +37,9 @@ from trtparse.data.dataset import Dataset, Image
 from trtparse.engines.reference import PyTorchEngine
 from trtparse.networks.checkpoint import load_checkpoint
 from trtparse.specs.label_set import label_set
+from trtparse.tasks.base import Predictor
 from trtparse.tasks.parsing.files import open_dataset
+from trtparse.tasks.parsing.task import Parsing
 from trtparse.trt_builder.export import export_onnx
 
 LIP = label_set("lip")
@@ -76,7 +78,8 @@ class Study:
         self._placement = place(self._model)
         self._selection = select(lip, images, 0)
         held_out = range(min(judged, len(ccp)) or len(ccp))
-        with PyTorchEngine(loaded.network, self._size, self._stretch, threads=threads) as reference:
+        engine = PyTorchEngine(loaded.network, self._size, threads=threads)
+        with Predictor(engine, Parsing(loaded.label_set), loaded.framing) as reference:
             self._judge = GraphJudge(ccp, list(held_out), reference, threads=threads)
 
     def run(self) -> None:

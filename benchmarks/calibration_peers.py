@@ -191,7 +191,7 @@ def calibration_frames(bench: Bench, bundle: Bundle) -> tuple[Path, int]:
 def on_cpu(graph: Path, frames: Sequence[Frame], threads: int, *, simulate: bool) -> Iterator[NDArray[np.uint8]]:
     with CpuEngine(graph, "int8", threads=threads, simulate=simulate) as engine:
         for frame in frames:
-            yield engine.infer(frame.pixels[None])[0]
+            yield engine.infer(frame.pixels[None])[0][0]
 
 
 def in_openvino(bench: Bench, graph: Path, frames: Sequence[Frame], name: str) -> Iterator[NDArray[np.uint8]]:
@@ -236,7 +236,7 @@ def judge_everything(
     """Name of a graph to the scores on each set."""
     threads = bench.options.threads
     with open_engine(bundle, "pytorch", threads=threads) as engine:
-        expected = {name: [engine.infer(frame.pixels[None])[0] for frame in frames] for name, frames in sets.items()}
+        expected = {name: [engine.infer(frame.pixels[None])[0][0] for frame in frames] for name, frames in sets.items()}
 
     def make(name: str) -> dict[str, Any]:
         print(f"judging {name}", file=sys.stderr)

@@ -30,6 +30,7 @@ from trtparse.calibration.selection import Predict, Selection, predictions_of, s
 from trtparse.data.dataset import Dataset, LabelMap, Sample
 from trtparse.engines import open_bundle, open_engine
 from trtparse.engines.bundle import sha256
+from trtparse.tasks.open import open_predictor
 from trtparse.tasks.parsing.files import open_dataset
 
 STRATEGIES = ("chosen", "random", "first")
@@ -78,7 +79,7 @@ def main() -> None:
     if arguments.judge:
         other = open_dataset(arguments.judge, "val")
         judging["other data"] = Part(other, range(min(len(other), arguments.judge_images)), "first")
-    with open_engine(bundle, "pytorch", threads=threads) as reference:
+    with open_predictor(bundle, "pytorch", threads=threads) as reference:
         judges = {
             name: GraphJudge(images, range(len(images)), reference, threads=threads) for name, images in judging.items()
         }

@@ -35,7 +35,9 @@ from trtparse.networks.checkpoint import load_checkpoint, save_checkpoint
 from trtparse.networks.registry import create_network
 from trtparse.networks.weights import DEFAULT_WEIGHTS
 from trtparse.specs.label_set import label_set
+from trtparse.tasks.base import Predictor
 from trtparse.tasks.parsing.files import LipDataset
+from trtparse.tasks.parsing.task import Parsing
 from trtparse.trt_builder.export import export_onnx
 from trtparse.validation.report.contract_charts import pareto_chart
 
@@ -66,7 +68,8 @@ def main() -> None:
     count = min(arguments.images or len(val), len(val))
     started = time.monotonic()
     ranges = calibrate(model, train, select(train, arguments.calibration_images), threads=arguments.threads)
-    with PyTorchEngine(loaded.network, loaded.input_size, loaded.stretch, threads=arguments.threads) as reference:
+    engine = PyTorchEngine(loaded.network, loaded.input_size, threads=arguments.threads)
+    with Predictor(engine, Parsing(loaded.label_set), loaded.framing) as reference:
         judge, scout = (
             GraphJudge(val, _spread(len(val), images), reference, threads=arguments.threads, logits=True)
             for images in (count, min(arguments.scouted, count))

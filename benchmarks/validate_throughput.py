@@ -17,6 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
 from measure import machine
@@ -24,8 +25,10 @@ from measure import machine
 from trtparse.data.dataset import Dataset
 from trtparse.data.reading import read_frame
 from trtparse.data.synthetic import write_lip_layout
-from trtparse.engines import Engine, open_bundle, open_engine
+from trtparse.engines import open_bundle
 from trtparse.engines.base import Frames
+from trtparse.tasks.base import Predictor
+from trtparse.tasks.open import open_predictor
 from trtparse.tasks.parsing.files import open_dataset
 from trtparse.validation.validate import validate
 
@@ -34,7 +37,7 @@ REPEATS = 3
 CLAIM = 0.9
 
 
-def engines_alone(engines: list[Engine], batches: list[Frames]) -> float:
+def engines_alone(engines: list[Predictor[Any]], batches: list[Frames]) -> float:
     """Seconds that the engines take for frames in memory, one after the other."""
     started = time.perf_counter()
     for engine in engines:
@@ -43,10 +46,11 @@ def engines_alone(engines: list[Engine], batches: list[Frames]) -> float:
     return time.perf_counter() - started
 
 
-def in_batches(dataset: Dataset, images: int, engines: list[Engine]) -> list[Frames]:
+def in_batches(dataset: Dataset, images: int, engines: list[Predictor[Any]]) -> list[Frames]:
     """The frames as validation cuts them; the last batch is filled up."""
-    size = max(engine.batch or 0 for engine in engines) or 8
-    frames = [read_frame(dataset, index, engines[0].input_size, engines[0].stretch).pixels for index in range(images)]
+    size = max(engine.engine.batch or 0 for engine in engines) or 8
+    framing = engines[0].framing
+    frames = [read_frame(dataset, index, framing.input_size, framing.stretch).pixels for index in range(images)]
     frames += [frames[-1]] * (-images % size)
     return [np.stack(frames[start : start + size]) for start in range(0, len(frames), size)]
 
@@ -56,7 +60,7 @@ def measure(bundle: Path, dataset: Dataset, images: int) -> dict[str, object]:
     rates, alone_rates = [], []
     with contextlib.ExitStack() as stack:
         kinds = [("pytorch", "fp32"), *(("cpu", precision) for precision in opened.manifest.precisions)]
-        engines = [stack.enter_context(open_engine(opened, target, precision)) for target, precision in kinds]
+        engines = [stack.enter_context(open_predictor(opened, target, precision)) for target, precision in kinds]
         batches = in_batches(dataset, images, engines)
         engines_alone(engines, batches[:2])
         for _ in range(REPEATS):

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from .. import __version__
 from ..data.dataset import Dataset, Image, LabelMap, Sample
-from ..engines.base import Engine
 from ..errors import DataError
 from ..labels import CLASS_NAMES, NUM_CLASSES
 from ..storage.files import replace_bytes
+from ..tasks.base import Predictor
 from .near_duplicates import Fingerprint, NearDuplicates, fingerprint, thumbnail
 
 SCHEMA = 1
@@ -186,13 +186,13 @@ def select(
     )
 
 
-def predictions_of(engine: Engine) -> Predict:
-    """What an engine sees in an image, at the engine's input size and without the letterbox's borders."""
+def predictions_of(predictor: Predictor[LabelMap]) -> Predict:
+    """What a network sees in an image, at its input size and without the letterbox's borders."""
 
     def predict(image: Image) -> LabelMap:
-        box = engine.letterbox((image.shape[0], image.shape[1]))
-        frames = np.repeat(box.apply(image)[None], engine.batch or 1, axis=0)
-        labels: LabelMap = engine.infer(frames)[0]
+        box = predictor.letterbox((image.shape[0], image.shape[1]))
+        frames = np.repeat(box.apply(image)[None], predictor.engine.batch or 1, axis=0)
+        labels = predictor.infer(frames)[0]
         return labels[box.top : box.top + box.height, box.left : box.left + box.width]
 
     return predict

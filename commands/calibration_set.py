@@ -14,9 +14,9 @@ from .options import common_options, open_data
 
 if TYPE_CHECKING:
     from ..calibration.selection import Predict, Selection
-    from ..data.dataset import Dataset, Image
+    from ..data.dataset import Dataset, Image, LabelMap
     from ..demo.contact_sheet import Tally
-    from ..engines.base import Engine
+    from ..tasks.base import Predictor
     from .terminal import Terminal
 
 DEFAULT_OUTPUT = Path("build/calibration-set")
@@ -89,23 +89,26 @@ def _predictor(terminal: Terminal, dataset: Dataset, bundle: Path | None, thread
     from ..calibration.selection import predictions_of
 
     terminal.stage("Opening the network")
-    with _open(bundle, threads) as engine:
-        yield predictions_of(engine)
+    with _open(bundle, threads) as predictor:
+        yield predictions_of(predictor)
 
 
-def _open(bundle: Path | None, threads: int) -> Engine:
-    from ..engines import open_engine
+def _open(bundle: Path | None, threads: int) -> Predictor[LabelMap]:
     from ..engines.machine.dependencies import require
+    from ..tasks.open import open_predictor
 
     if bundle is not None:
-        return open_engine(bundle, threads=threads)
+        return open_predictor(bundle, threads=threads)
     require("torch")
     from ..engines.reference import PyTorchEngine
     from ..networks.checkpoint import load_checkpoint
     from ..networks.weights import DEFAULT_WEIGHTS
+    from ..tasks.base import Predictor
+    from ..tasks.parsing.task import Parsing
 
     checkpoint = load_checkpoint(DEFAULT_WEIGHTS)
-    return PyTorchEngine(checkpoint.network, checkpoint.input_size, checkpoint.stretch, threads=threads)
+    engine = PyTorchEngine(checkpoint.network, checkpoint.input_size, threads=threads)
+    return Predictor(engine, Parsing(checkpoint.label_set), checkpoint.framing)
 
 
 def _sheet(terminal: Terminal, selection: Selection, dataset: Dataset) -> Image:

@@ -19,7 +19,9 @@ from ..storage.interrupts import exit_code as interrupted_code
 from .options import open_data, rebuild
 
 if TYPE_CHECKING:
-    from ..engines import Bundle, Engine
+    from ..data.dataset import LabelMap
+    from ..engines import Bundle
+    from ..tasks.base import Predictor
     from ..validation.result import ValidationResult
     from .terminal import Terminal
 
@@ -122,7 +124,7 @@ class Comparison:
             folder: of the report; None for none.
             command: what was typed, for the report.
         """
-        from ..engines import open_engine
+        from ..tasks.open import open_predictor
         from ..validation.result import Protocol
         from ..validation.validate import RecordFile, validate
 
@@ -135,10 +137,10 @@ class Comparison:
         target, precision = ("pytorch", None) if self.reference == "pytorch" else ("cpu", "fp32")
         with contextlib.ExitStack() as stack:
 
-            def opened(bundle: Bundle, target: str, precision: str | None) -> Engine:
+            def opened(bundle: Bundle, target: str, precision: str | None) -> Predictor[LabelMap]:
                 building = rebuild(self.auto_rebuild, terminal.stage)
                 return stack.enter_context(
-                    open_engine(bundle, target, precision, threads=self.threads, rebuild=building)
+                    open_predictor(bundle, target, precision, threads=self.threads, rebuild=building)
                 )
 
             reference = opened(first, target, precision)

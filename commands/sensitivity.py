@@ -140,10 +140,13 @@ def _measure(
     from ..calibration.budget.scored_graphs import JudgedGraphs
     from ..calibration.budget.sensitivity import measure_sensitivity
     from ..calibration.quantise.placement import place
+    from ..tasks.base import Predictor
+    from ..tasks.parsing.task import Parsing
 
     model = onnx.load(bundle.graph("fp32"))
     terminal.stage("Labelling the held-out images")
-    with open_graph(model, threads=threads, logits=True) as reference:
+    graph = open_graph(model, threads=threads, logits=True)
+    with Predictor(graph, Parsing(bundle.manifest.label_set), bundle.manifest.framing) as reference:
         judge = GraphJudge(dataset, indices, reference, threads=threads, logits=True, progress=terminal.progress)
     from .terminal import show_skipped
 

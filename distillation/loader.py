@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..data.dataset import Dataset, Sample
-from ..engines.base import Frames, LabelMaps
+from ..engines.base import Frames
 from ..labels import IGNORE_LABEL, NUM_CLASSES
 from ..tasks.parsing.augmentation import Augmentation, Geometry
+from ..tasks.parsing.task import LabelMaps
 
 UNLABELLED = IGNORE_LABEL - 1
 """What :class:`Batch` has for pixels of a photograph without labels, to tell them from those outside of it."""

@@ -20,9 +20,7 @@ OLDER_RAW_OUTPUT = "logits"
 _KEEPS_IDS = ("Cast", "Identity", "Squeeze", "Unsqueeze", "Reshape", "Flatten", "Transpose", "Slice")
 """What may stand between ArgMax and the labels: it moves ids and makes no new ones."""
 
-_KEEPS_CHANNELS = frozenset(
-    {"Resize", "Softmax", "LogSoftmax", "Sigmoid", "Cast", "Identity", "Transpose", "Reshape"}
-)
+_KEEPS_CHANNELS = frozenset({"Resize", "Softmax", "LogSoftmax", "Sigmoid", "Cast", "Identity", "Transpose", "Reshape"})
 """What may stand between the convolution that decides and the raw tensor, or an output."""
 
 

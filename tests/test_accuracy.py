@@ -8,8 +8,9 @@ import pytest
 
 pytest.importorskip("torch", reason="PyTorch is not installed")
 
-from trtparse.engines import Bundle, open_engine
+from trtparse.engines import Bundle
 from trtparse.networks.weights import DEFAULT_WEIGHTS
+from trtparse.tasks.open import open_predictor
 from trtparse.tasks.parsing.files import open_dataset
 from trtparse.trt_builder.build import BuildSpec, build_bundle
 from trtparse.validation.result import ValidationResult
@@ -36,7 +37,7 @@ def calibrated(photographs: Path, tmp_path_factory: pytest.TempPathFactory) -> B
 
 
 def compared(bundle: Bundle, target: str, data: Path) -> ValidationResult:
-    with open_engine(bundle, "pytorch") as reference, open_engine(bundle, target, "int8") as engine:
+    with open_predictor(bundle, "pytorch") as reference, open_predictor(bundle, target, "int8") as engine:
         return validate(reference, engine, open_dataset(data))
 
 

@@ -27,6 +27,7 @@ from ..errors import BuildError, MachineError, UsageError
 from ..graphs.index import property_of
 from ..graphs.raw import OLDER_RAW_OUTPUT, RAW_PROPERTY
 from ..storage.files import check_output_file, check_output_folder, write_errors
+from ..tasks.open import task_of
 from . import timing_cache
 from .build_process import build_in_process
 from .engine_spec import COMPUTE_CAPABILITIES, DYNAMIC_BATCH, EngineSpec
@@ -291,7 +292,8 @@ class _Work:
         self.stage("Comparing with PyTorch's answers")
         from ..engines.tensorrt.engine import open_tensorrt
 
-        frames, labels = load_parity(bundle.path / PARITY_NAME)
+        task = task_of(bundle.manifest)
+        frames, expected = load_parity(bundle.path / PARITY_NAME)
         with tempfile.TemporaryDirectory(prefix="trtparse-parity-") as name:
             files = {**bundle.manifest.files, manifest.engine: manifest.engine_sha256}
             staged = Bundle(Path(name), replace(bundle.manifest, files=files))
@@ -299,7 +301,7 @@ class _Work:
             path.parent.mkdir()
             path.write_bytes(built.content)
             with open_tensorrt(staged, manifest) as engine:
-                return compare(engine, frames, labels)
+                return compare(engine, task, frames, expected)
 
     def _manifest(self, model: onnx.ModelProto, built: Built, seconds: float) -> EngineManifest:
         """All but what the checks found."""

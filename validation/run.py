@@ -136,8 +136,8 @@ class Run:
         return picture(frame, reference, engine)
 
     def _frame(self, index: int) -> Frame:
-        engine = self.runners[0].engine
-        return read_frame(self._dataset, index, engine.input_size, engine.stretch, self._order)
+        framing = self.runners[0].framing
+        return read_frame(self._dataset, index, framing.input_size, framing.stretch, self._order)
 
     def _batches(self) -> Generator[_Batch, None, None]:
         """Full batches, and a last one with what remains."""

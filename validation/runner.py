@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..engines.base import Engine, Frames, LabelMaps
+from ..data.dataset import LabelMap
+from ..engines.base import Frames
 from ..errors import UsageError
 from ..labels import NUM_CLASSES
+from ..tasks.base import Predictor
 from ..tasks.parsing.scoring import Prediction
 from ..tasks.parsing.test_time import AugmentedEngine
 from .latency import latency
@@ -30,27 +32,28 @@ class Runner:
     """An engine and what its calls took.
 
     Args:
-        engine: open; not owned.
+        predictor: open; not owned.
         wants_logits: the protocol resizes logits, so predictions carry them.
 
     Attributes:
         calls: those that count; whoever uses the predictions adds them.
     """
 
-    def __init__(self, engine: Engine, wants_logits: bool) -> None:
-        self.engine, self._wants_logits = engine, wants_logits
+    def __init__(self, predictor: Predictor[LabelMap], wants_logits: bool) -> None:
+        self._predictor, self.engine, self._wants_logits = predictor, predictor.engine, wants_logits
+        self.framing = predictor.framing
         self.calls: list[Call] = []
 
     @classmethod
     @contextlib.contextmanager
-    def open(cls, engine: Engine, protocol: Protocol) -> Iterator[Runner]:
+    def open(cls, predictor: Predictor[LabelMap], protocol: Protocol) -> Iterator[Runner]:
         """The runner of an engine; what it needs for test-time augmentation goes with the block."""
         wants_logits = protocol.order == "hrnet"
         if not protocol.augmented:
-            yield cls(engine, wants_logits)
+            yield cls(predictor, wants_logits)
             return
-        with AugmentedEngine(engine, flip=protocol.flip, scales=protocol.scales) as augmented:
-            yield cls(augmented, wants_logits)
+        with AugmentedEngine(predictor.engine, flip=protocol.flip, scales=protocol.scales) as augmented:
+            yield cls(replace(predictor, engine=augmented), wants_logits)
 
     def predict(self, frames: Frames) -> tuple[list[Prediction], tuple[Call, ...]]:
         """What the engine finds in any number of frames.
@@ -83,17 +86,17 @@ class Runner:
 
     def _call(self, frames: Frames) -> list[Prediction]:
         if not self._wants_logits:
-            return [Prediction(labels) for labels in self._checked(self.engine.infer(frames), frames)]
-        logits = self.engine.logits(frames)
+            return [Prediction(labels) for labels in self._checked(self._predictor.infer(frames), frames)]
+        logits = self.engine.raw(frames)
         expected = (len(frames), NUM_CLASSES, *frames.shape[1:3])
         if logits.shape != expected:
             raise self._wrong(logits, f"{expected} float32 logits")
         labels = logits.argmax(axis=1).astype(np.uint8)
         return [Prediction(one, scores) for one, scores in zip(labels, logits)]
 
-    def _checked(self, maps: LabelMaps, frames: Frames) -> LabelMaps:
-        if not isinstance(maps, np.ndarray) or maps.shape != frames.shape[:3] or maps.dtype != np.uint8:
-            raise self._wrong(maps, f"{frames.shape[:3]} uint8 label maps")
+    def _checked(self, maps: list[LabelMap], frames: Frames) -> list[LabelMap]:
+        if len(maps) != len(frames) or any(labels.shape != frames.shape[1:3] for labels in maps):
+            raise self._wrong(np.stack(maps), f"{frames.shape[:3]} uint8 label maps")
         return maps
 
     def _wrong(self, found: object, expected: str) -> UsageError:

@@ -15,11 +15,11 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from ..data.dataset import Dataset
-from ..engines.base import Engine
+from ..data.dataset import Dataset, LabelMap
 from ..engines.bundle import Bundle
 from ..engines.machine.facts import machine_facts
 from ..errors import DataError, UsageError
+from ..tasks.base import Predictor
 from ..tasks.parsing.test_time import check_logits, check_scales
 from .record import open_record
 from .result import ORDERS, Protocol, ValidationResult
@@ -47,8 +47,8 @@ class RecordFile:
 
 
 def validate(
-    reference: Engine,
-    engines: Engine | Sequence[Engine],
+    reference: Predictor[LabelMap],
+    engines: Predictor[LabelMap] | Sequence[Predictor[LabelMap]],
     dataset: Dataset,
     *,
     protocol: Protocol = Protocol(),
@@ -67,7 +67,7 @@ def validate(
 
     Args:
         reference: the network to match, usually PyTorch.
-        engines: one or more to judge; ``input_size`` and ``stretch`` as the reference.
+        engines: one or more to judge; framed as the reference.
         protocol: order of resizing and argmax, and test-time augmentation; for all alike.
         tolerance: the largest loss of mean IoU that passes, in points of 100.
         strict: raise at the first image that cannot be read, instead of leaving it out and saying so.
@@ -82,7 +82,7 @@ def validate(
         DataError: no image could be read; with ``strict``, one could not; or the record is of another run.
         KeyboardInterrupt: Ctrl-C before the first image was scored.
     """
-    engines = (engines,) if isinstance(engines, Engine) else tuple(engines)
+    engines = (engines,) if isinstance(engines, Predictor) else tuple(engines)
     _check((reference, *engines), protocol, tolerance, limit)
     total = len(dataset) if limit is None else min(limit, len(dataset))
     with contextlib.ExitStack() as stack:
@@ -118,7 +118,7 @@ def _result(
         partial=partial,
         skipped=tuple(run.skipped),
         input_size=run.runners[0].engine.input_size,
-        stretch=run.runners[0].engine.stretch,
+        stretch=run.runners[0].framing.stretch,
         protocol=protocol,
         tolerance=tolerance,
         reference_run=runs[0],
@@ -131,22 +131,22 @@ def _result(
     )
 
 
-def _check(engines: Sequence[Engine], protocol: Protocol, tolerance: float, limit: int | None) -> None:
+def _check(engines: Sequence[Predictor[LabelMap]], protocol: Protocol, tolerance: float, limit: int | None) -> None:
     reference = engines[0]
     if len(engines) < 2:
         raise UsageError("There is no engine to compare.", "Give one or more.")
     for engine in engines[1:]:
-        if reference.input_size != engine.input_size:
-            (rh, rw), (eh, ew) = reference.input_size, engine.input_size
+        if reference.engine.input_size != engine.engine.input_size:
+            (rh, rw), (eh, ew) = reference.engine.input_size, engine.engine.input_size
             raise UsageError(
                 f"The engines differ in input size: {reference.name} takes {rh}x{rw} (height x width), "
                 f"{engine.name} takes {eh}x{ew}.",
                 "Compare an engine with the network it was built from.",
             )
-        if reference.stretch != engine.stretch:
+        if reference.framing.stretch != engine.framing.stretch:
             raise UsageError(
                 f"The engines want images of different shapes: {reference.name} has them stretched up to "
-                f"{reference.stretch:g} times, {engine.name} up to {engine.stretch:g} times.",
+                f"{reference.framing.stretch:g} times, {engine.name} up to {engine.framing.stretch:g} times.",
                 "Compare an engine with the network it was built from.",
             )
     if not tolerance >= 0:
@@ -158,7 +158,7 @@ def _check(engines: Sequence[Engine], protocol: Protocol, tolerance: float, limi
     check_scales(protocol.scales)
     if protocol.order == "hrnet":
         for engine in engines:
-            check_logits(engine, "HRNet's order (hrnet-labels does without)")
+            check_logits(engine.engine, "HRNet's order (hrnet-labels does without)")
 
 
 def _key(
@@ -170,7 +170,7 @@ def _key(
         "bundles": [bundle.digest for bundle in bundles],
         "engines": [[runner.engine.name, runner.engine.target, runner.engine.precision] for runner in runners],
         "input_size": list(runners[0].engine.input_size),
-        "stretch": runners[0].engine.stretch,
+        "stretch": runners[0].framing.stretch,
         "dataset": dataset.description,
         "images": [total, hashlib.sha256(names).hexdigest()],
         "protocol": json.loads(json.dumps(asdict(protocol))),

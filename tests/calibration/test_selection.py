@@ -22,8 +22,9 @@ from trtparse.calibration.selection import (
     write_selection,
 )
 from trtparse.data.dataset import Image, LabelMap
-from trtparse.engines.base import Engine, Frames, LabelMaps
+from trtparse.engines.base import Arrays, Engine, Frames
 from trtparse.errors import DataError
+from trtparse.tests.predicting import predicting
 
 NewDataset = Callable[..., Any]
 
@@ -250,11 +251,11 @@ class TestPredictions:
                 self.name, self.target, self.precision = "bright", "fake", "fp32"
                 self.input_size, self.batch = (32, 32), batch
 
-            def _run(self, frames: Frames) -> LabelMaps:
-                return np.where(frames[..., 0] > 0, 13, 0).astype(np.uint8)
+            def _run(self, frames: Frames) -> Arrays:
+                return (np.where(frames[..., 0] > 0, 13, 0).astype(np.uint8),)
 
         with Bright() as engine:
-            labels = predictions_of(engine)(np.full((64, 16, 3), 200, np.uint8))
+            labels = predictions_of(predicting(engine))(np.full((64, 16, 3), 200, np.uint8))
         assert labels.shape == (32, 8)
         assert set(labels.ravel().tolist()) == {13}
 

@@ -15,8 +15,9 @@ from trtparse.cli import main
 from trtparse.commands.calibration_set import FILE_NAME, SHEET_NAME
 from trtparse.data.images import read_image
 from trtparse.data.synthetic import write_lip_layout
-from trtparse.engines.base import Engine, Frames, LabelMaps
+from trtparse.engines.base import Arrays, Engine, Frames
 from trtparse.tasks.parsing.files import ImageFolder
+from trtparse.tests.predicting import predicting
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -29,8 +30,8 @@ class FaceEngine(Engine):
         self.name, self.target, self.precision = "face", "fake", "fp32"
         self.input_size, self.batch = (48, 32), 1
 
-    def _run(self, frames: Frames) -> LabelMaps:
-        return np.full(frames.shape[:3], 13, np.uint8)
+    def _run(self, frames: Frames) -> Arrays:
+        return (np.full(frames.shape[:3], 13, np.uint8),)
 
 
 @pytest.fixture
@@ -42,7 +43,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     images = [rng.integers(0, 256, (64, 48, 3)).astype(np.uint8) for _ in range(6)]
     for number, image in enumerate([*images, *images[:2]]):
         cv2.imwrite(f"photos/{number}.png", image)
-    monkeypatch.setattr("trtparse.commands.calibration_set._open", lambda *_: FaceEngine())
+    monkeypatch.setattr("trtparse.commands.calibration_set._open", lambda *_: predicting(FaceEngine()))
 
     def call(*arguments: object) -> tuple[int, str, str]:
         code = 0

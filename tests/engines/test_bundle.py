@@ -10,6 +10,8 @@ from trtparse.engines import Bundle, open_bundle
 from trtparse.engines import bundle as bundles
 from trtparse.engines.bundle import GRAPHS, Manifest, add_files, finish, recover, writing
 from trtparse.errors import MachineError, UsageError
+from trtparse.specs.framing import Framing
+from trtparse.tests.predicting import LIP
 
 FILES = ["bundle.json", "calibration.json", "student.safetensors", *GRAPHS.values()]
 
@@ -19,11 +21,10 @@ def manifest(**changes: object) -> Manifest:
         "task": "parsing",
         "network": "lsfa-r18",
         "options": {},
-        "labels": ("a", "b"),
-        "input_size": (64, 64),
+        "label_set": LIP,
+        "framing": Framing((64, 64)),
         "batch": 1,
         "precisions": ("fp32",),
-        "preprocessing": {},
         "parity": {},
         "calibration": {},
         "versions": {},

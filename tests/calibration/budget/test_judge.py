@@ -11,6 +11,7 @@ from trtparse.calibration.budget.judge import GraphJudge, open_graph
 from trtparse.data.dataset import Dataset, LabelMap, Sample
 from trtparse.engines import Bundle, open_engine
 from trtparse.errors import DataError, UsageError
+from trtparse.tests.predicting import predicting
 from trtparse.validation.validate import validate
 
 CHOSEN = (1, 3, 4, 8, 10)
@@ -47,7 +48,7 @@ def graphs(pristine_bundle: Bundle) -> dict[str, onnx.ModelProto]:
 @pytest.fixture(scope="module")
 def judge(pristine_bundle: Bundle, people: Dataset) -> GraphJudge:
     with open_engine(pristine_bundle, "pytorch", threads=1) as reference:
-        return GraphJudge(people, CHOSEN, reference, threads=1, logits=True)
+        return GraphJudge(people, CHOSEN, predicting(reference), threads=1, logits=True)
 
 
 @pytest.mark.parametrize("target", ["simulated", "cpu"])
@@ -59,7 +60,7 @@ def test_a_graph_scores_as_validation_has_it(
         open_engine(pristine_bundle, "pytorch", threads=1) as reference,
         open_engine(pristine_bundle, target, "int8", threads=1) as engine,
     ):
-        result = validate(reference, engine, Part(people))
+        result = validate(predicting(reference), predicting(engine), Part(people))
     first = result.first
     assert first.scores is not None
     assert first.loss is not None
@@ -92,7 +93,7 @@ def test_without_label_maps_the_drop_is_what_is_missing_to_full_agreement(
     people: Dataset, graphs: dict[str, onnx.ModelProto]
 ) -> None:
     with open_graph(graphs["fp32"], threads=1) as reference:
-        judge = GraphJudge(Part(people, labelled=False), range(len(CHOSEN)), reference, threads=1)
+        judge = GraphJudge(Part(people, labelled=False), range(len(CHOSEN)), predicting(reference), threads=1)
     score = judge(graphs["int8"])
     assert judge.reference_mean_iou is None
     assert (score.mean_iou, score.loss, score.logits_sqnr) == (None, None, None)
@@ -107,7 +108,7 @@ def test_frames_that_do_not_fit_into_memory_are_read_again(
         monkeypatch.setattr(judge_module, "FRAMES_KEPT", memory)
         part = Part(people)
         with open_graph(graphs["fp32"], threads=1) as reference:
-            judge = GraphJudge(part, range(len(CHOSEN)), reference, threads=1)
+            judge = GraphJudge(part, range(len(CHOSEN)), predicting(reference), threads=1)
         part.broken = () if memory < 1_000_000 else tuple(range(len(CHOSEN)))
         scores.append(judge(graphs["int8"]))
     assert scores[0] == scores[1]
@@ -130,15 +131,15 @@ def test_what_cannot_be_read_is_left_out_and_listed_or_refused(
     people: Dataset, graphs: dict[str, onnx.ModelProto]
 ) -> None:
     with open_graph(graphs["fp32"], threads=1) as reference:
-        judge = GraphJudge(Part(people, broken=(1, 2)), range(len(CHOSEN)), reference, threads=1)
+        judge = GraphJudge(Part(people, broken=(1, 2)), range(len(CHOSEN)), predicting(reference), threads=1)
         assert judge.images == judge(graphs["fp32"]).images == 3
         assert [name for name, _ in judge.skipped] == [people.names[3], people.names[4]]
         with pytest.raises(DataError, match="cannot be read"):
-            GraphJudge(Part(people, broken=(1,)), range(len(CHOSEN)), reference, strict=True)
+            GraphJudge(Part(people, broken=(1,)), range(len(CHOSEN)), predicting(reference), strict=True)
         with pytest.raises(DataError, match="No usable held-out image in some people"):
-            GraphJudge(Part(people, broken=tuple(range(5))), range(len(CHOSEN)), reference)
+            GraphJudge(Part(people, broken=tuple(range(5))), range(len(CHOSEN)), predicting(reference))
         with pytest.raises(DataError, match="No usable held-out image"):
-            GraphJudge(people, [], reference)
+            GraphJudge(people, [], predicting(reference))
 
 
 def test_the_key_tells_other_images_and_other_references_apart(
@@ -146,7 +147,7 @@ def test_the_key_tells_other_images_and_other_references_apart(
 ) -> None:
     def key(indices: tuple[int, ...], graph: str = "fp32", labelled: bool = True) -> str:
         with open_graph(graphs[graph], threads=1) as reference:
-            return GraphJudge(Part(people, labelled=labelled), indices, reference, threads=1).key
+            return GraphJudge(Part(people, labelled=labelled), indices, predicting(reference), threads=1).key
 
     keys = [key((0, 1)), key((0, 2)), key((0, 1), "int8-cpu"), key((0, 1), labelled=False)]
     assert len(set(keys)) == len(keys)
@@ -168,7 +169,7 @@ def test_a_graph_for_frames_of_another_size_is_refused(judge: GraphJudge, graphs
     with pytest.raises(UsageError, match="has no ArgMax"):
         judge(other)
     with open_graph(graphs["fp32"], threads=1) as reference:
-        plain = GraphJudge(GreyImage(), [0], reference, threads=1)
+        plain = GraphJudge(GreyImage(), [0], predicting(reference), threads=1)
     with pytest.raises(UsageError, match="64x64, its reference 256x192"):
         plain(other)
 
@@ -190,4 +191,4 @@ class GreyImage:
 
 def test_logits_need_a_reference_that_gives_them(people: Dataset, graphs: dict[str, onnx.ModelProto]) -> None:
     with open_graph(graphs["fp32"], threads=1) as reference, pytest.raises(UsageError, match="SQNR of the logits"):
-        GraphJudge(people, CHOSEN, reference, logits=True)
+        GraphJudge(people, CHOSEN, predicting(reference), logits=True)
