@@ -83,8 +83,8 @@ def gpu_machine(monkeypatch: pytest.MonkeyPatch) -> RecordingCuda:
     library.__spec__ = ModuleSpec("tensorrt", None)
     monkeypatch.setitem(sys.modules, "tensorrt", library)
     monkeypatch.setitem(sys.modules, "tensorrt_rtx_bindings", None)  # type: ignore[arg-type]
-    for module in ("cuda", "tensorrt"):
-        monkeypatch.setattr(f"trtparse.engines.{module}.open_cuda", lambda: cuda)
+    for module in ("cuda", "engine"):
+        monkeypatch.setattr(f"trtparse.engines.tensorrt.{module}.open_cuda", lambda: cuda)
     return cuda
 
 

@@ -39,6 +39,8 @@ def joints_graph(outputs: Sequence[str] = ("joints",)) -> onnx.ModelProto:
         helper.make_node("Sub", ["place_float", "row_start"], ["x"], "subtract"),
         helper.make_node("ReduceMax", ["rows", "last"], ["value"], "highest"),
         helper.make_node("Concat", ["x", "y", "value"], ["joints"], "joints", axis=2),
+    ]
+    labelling = [
         helper.make_node("ArgMax", ["maps"], ["best"], "argmax", axis=1, keepdims=0),
         helper.make_node("Cast", ["best"], ["best_float"], "best_to_float", to=TensorProto.FLOAT),
         helper.make_node("Cast", ["best_float"], ["labels"], "to_uint8", to=TensorProto.UINT8),
@@ -49,7 +51,7 @@ def joints_graph(outputs: Sequence[str] = ("joints",)) -> onnx.ModelProto:
         "maps": (TensorProto.FLOAT, (JOINTS, *SIZE)),
     }
     graph = helper.make_graph(
-        nodes,
+        nodes + labelling if "labels" in outputs else nodes,
         "joints",
         [helper.make_tensor_value_info("frames", TensorProto.UINT8, ["N", *SIZE, 3])],
         [helper.make_tensor_value_info(name, kinds[name][0], ["N", *kinds[name][1]]) for name in outputs],
