@@ -25,7 +25,7 @@ from trtparse.cli import main
 from trtparse.commands.terminal import Terminal
 from trtparse.data.dataset import Dataset
 from trtparse.engines import Bundle, open_bundle
-from trtparse.engines.base import Engine, Frames
+from trtparse.engines.base import Arrays, Engine, Frames
 from trtparse.engines.bundle import CALIBRATION_NAME, GRAPHS, WEIGHTS_NAME
 from trtparse.errors import UsageError
 from trtparse.specs.label_set import label_set

@@ -46,9 +46,12 @@ def test_a_single_pixel_that_is_no_class_is_an_error_that_names_engine_id_and_la
 
 def test_how_many_classes_there_are_is_the_label_set_s() -> None:
     person = Parsing(label_set("person"))
-    with Predictor(Painter(painted(0, 2)), person, Framing((4, 3))) as predictor:
-        with pytest.raises(UsageError, match=r"labels pixels 2; .* ends at 1\."):
-            predictor.infer(FRAMES)
+    told = r"labels pixels 2; .* ends at 1\."
+    with (
+        Predictor(Painter(painted(0, 2)), person, Framing((4, 3))) as predictor,
+        pytest.raises(UsageError, match=told),
+    ):
+        predictor.infer(FRAMES)
 
 
 def test_all_classes_pass() -> None:
@@ -63,6 +66,6 @@ def test_all_classes_pass() -> None:
     ids=["nothing", "two", "another type", "joints"],
 )
 def test_what_is_no_label_map_is_refused_by_what_it_is(arrays: Arrays) -> None:
-    with predicting(Painter(*arrays)) as predictor:
-        with pytest.raises(UsageError, match=r"^a foreign network gives .* instead of \(N, H, W\) uint8 label maps"):
-            predictor.infer(FRAMES)
+    told = r"^a foreign network gives .* instead of \(N, H, W\) uint8 label maps"
+    with predicting(Painter(*arrays)) as predictor, pytest.raises(UsageError, match=told):
+        predictor.infer(FRAMES)

@@ -11,7 +11,7 @@ from trtparse.engines import Bundle, Engine, open_engine
 from trtparse.engines.base import Arrays, Frames
 from trtparse.errors import UsageError
 from trtparse.labels import flip_table
-from trtparse.tasks.parsing.task import Logits
+from trtparse.tasks.parsing.task import LabelMaps, Logits
 from trtparse.tasks.parsing.test_time import AugmentedEngine, scaled
 from trtparse.tests.predicting import label_maps
 
@@ -200,7 +200,7 @@ class TestRealEngines:
                 open_engine(pristine_bundle, target, "fp32", threads=1) as engine,
                 AugmentedEngine(engine, flip=True, scales=(0.75, 1.25)) as augmented,
             ):
-                return augmented.infer(frames[:1])
+                return augmented.infer(frames[:1])[0]
 
         assert (labels("pytorch") == labels("cpu")).mean() > 0.999
 
