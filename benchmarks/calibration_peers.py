@@ -40,9 +40,11 @@ from numpy.typing import NDArray
 
 from trtparse.data.dataset import Dataset
 from trtparse.data.reading import Frame, read_frame
-from trtparse.engines import Bundle, open_bundle, open_engine
+from trtparse.engines import Bundle, open_bundle
 from trtparse.engines.cpu import CpuEngine
+from trtparse.specs.label_set import LabelSet
 from trtparse.storage.files import replace_bytes
+from trtparse.tasks.open import open_predictor
 from trtparse.tasks.parsing.files import open_dataset
 from trtparse.tasks.parsing.intervals import ClassCounts, class_counts, loss_interval
 from trtparse.tasks.parsing.metrics import ConfusionMatrix
@@ -179,9 +181,7 @@ def calibration_frames(bench: Bench, bundle: Bundle) -> tuple[Path, int]:
         position = {name: index for index, name in enumerate(dataset.names)}
         first = [position[name] for name in chosen]
         order = [*first, *sorted(set(range(len(dataset))) - set(first))]
-        frames = [
-            read_frame(dataset, index, bundle.manifest.input_size, bundle.manifest.stretch).pixels for index in order
-        ]
+        frames = [read_frame(dataset, index, bundle.manifest.framing).pixels for index in order]
         # A pool smaller than the counts of --memory-images is gone through again: memory does not mind.
         count = max([len(chosen), *bench.options.memory_images])
         np.save(path, np.stack([frames[index % len(frames)] for index in range(count)]))
@@ -202,13 +202,15 @@ def in_openvino(bench: Bench, graph: Path, frames: Sequence[Frame], name: str) -
     yield from np.load(output.with_suffix(".npy"))
 
 
-def judge(frames: Sequence[Frame], expected: Sequence[NDArray[np.uint8]], found: LabelMaps) -> dict[str, Any]:
+def judge(
+    frames: Sequence[Frame], expected: Sequence[NDArray[np.uint8]], found: LabelMaps, label_set: LabelSet
+) -> dict[str, Any]:
     """Agreement with PyTorch and, where there are labels, LIP's mIoU and the loss; in points."""
-    agreement, truth = ConfusionMatrix(), ConfusionMatrix()
+    agreement, truth = ConfusionMatrix(label_set), ConfusionMatrix(label_set)
     before: list[ClassCounts] = []
     after: list[ClassCounts] = []
     for frame, labels, mine in zip(frames, expected, found, strict=True):
-        image = score_image(frame, Prediction(labels), [Prediction(mine)])
+        image = score_image(frame, Prediction(labels), [Prediction(mine)], label_set)
         agreement.add(image.engines[0].agreement)
         if image.engines[0].truth is not None and image.reference is not None:
             truth.add(image.engines[0].truth)
@@ -218,9 +220,9 @@ def judge(frames: Sequence[Frame], expected: Sequence[NDArray[np.uint8]], found:
     result: dict[str, Any] = {
         "agreement": 100 * found_agreement.mean_iou,
         "pixel_agreement": 100 * found_agreement.pixel_accuracy,
-        "left_out": found_agreement.left_out,
+        "left_out": label_set.names(found_agreement.left_out),
         "invented_pixels": found_agreement.invented_pixels,
-        "invented_classes": found_agreement.invented_classes,
+        "invented_classes": label_set.names(found_agreement.invented_classes),
         "agreement_of_all_classes": 100 * agreement.scores().mean_iou,
         "mean_iou": None,
         "loss": None,
@@ -235,8 +237,8 @@ def judge_everything(
 ) -> dict[str, dict[str, Any]]:
     """Name of a graph to the scores on each set."""
     threads = bench.options.threads
-    with open_engine(bundle, "pytorch", threads=threads) as engine:
-        expected = {name: [engine.infer(frame.pixels[None])[0][0] for frame in frames] for name, frames in sets.items()}
+    with open_predictor(bundle, "pytorch", threads=threads) as reference:
+        expected = {name: [reference.infer(frame.pixels[None])[0] for frame in frames] for name, frames in sets.items()}
 
     def make(name: str) -> dict[str, Any]:
         print(f"judging {name}", file=sys.stderr)
@@ -247,7 +249,7 @@ def judge_everything(
                 found = in_openvino(bench, path, frames, kind)
             else:
                 found = on_cpu(path, frames, threads, simulate=runtime == "simulated")
-            result[kind] = judge(frames, expected[kind], found)
+            result[kind] = judge(frames, expected[kind], found, bundle.manifest.label_set)
         return result
 
     return {name: bench.kept(f"score-{name.replace(' ', '-')}", partial(make, name)) for name in graphs}
@@ -298,10 +300,10 @@ def measure(bench: Bench) -> dict[str, Any]:
         for contender in FOR_MEMORY
         if contender.environment not in bench.missing and contender.program in options.programs
     }
-    size, stretch = bundle.manifest.input_size, bundle.manifest.stretch
+    framing = bundle.manifest.framing
     judged = {
-        "ccp": [read_frame(ccp, index, size, stretch) for index in range(min(options.ccp_images, len(ccp)))],
-        "lip": [read_frame(lip, index, size, stretch) for index in table_of],
+        "ccp": [read_frame(ccp, index, framing) for index in range(min(options.ccp_images, len(ccp)))],
+        "lip": [read_frame(lip, index, framing) for index in table_of],
     }
     scores = judge_everything(bench, bundle, graphs, judged)
     return {

@@ -26,9 +26,9 @@ from trtparse.calibration.calibrate import collect, ranges_of
 from trtparse.calibration.methods import Method
 from trtparse.calibration.quantise.placement import place
 from trtparse.calibration.quantise.qdq import quantise
-from trtparse.calibration.selection import Predict, Selection, predictions_of, select
+from trtparse.calibration.selection import Predictions, Selection, predictions_of, select
 from trtparse.data.dataset import Dataset, LabelMap, Sample
-from trtparse.engines import open_bundle, open_engine
+from trtparse.engines import open_bundle
 from trtparse.engines.bundle import sha256
 from trtparse.tasks.open import open_predictor
 from trtparse.tasks.parsing.files import open_dataset
@@ -43,7 +43,7 @@ class Part:
     def __init__(self, whole: Dataset, indices: Sequence[int], what: str) -> None:
         self._whole, self._indices = whole, indices
         self.names = tuple(whole.names[index] for index in indices)
-        self.labelled = whole.labelled
+        self.labelled, self.label_set = whole.labelled, whole.label_set
         self.description = f"{len(indices)} {what} images of {whole.description}"
 
     def __len__(self) -> int:
@@ -89,7 +89,7 @@ def main() -> None:
     arguments.record.parent.mkdir(parents=True, exist_ok=True)
     weights = sha256(bundle.weights)[:12]
     done = _read(arguments.record, data.description, weights)
-    with open_engine(bundle, threads=threads) as engine:
+    with open_predictor(bundle, threads=threads) as predictor:
         for strategy, size, seed in _cells(arguments.sizes, arguments.seeds):
             cell = {"strategy": strategy, "size": size, "seed": seed, "data": data.description, "model": weights}
             missing = [
@@ -100,7 +100,7 @@ def main() -> None:
             if not missing:
                 continue
             started = time.monotonic()
-            selection = _select(strategy, data, size, seed, predictions_of(engine))
+            selection = _select(strategy, data, size, seed, predictions_of(predictor))
             chosen_in = time.monotonic() - started
             histograms = any(method.name != "max" for method in missing)
             statistics = collect(model, data, selection, histograms=histograms, threads=threads)
@@ -130,7 +130,7 @@ def _cells(sizes: Sequence[int], seeds: Sequence[int]) -> Iterator[tuple[str, in
             yield from ((strategy, size, seed) for seed in (seeds if strategy != "first" else seeds[:1]))
 
 
-def _select(strategy: str, data: Dataset, size: int, seed: int, predict: Predict) -> Selection:
+def _select(strategy: str, data: Dataset, size: int, seed: int, predict: Predictions) -> Selection:
     if strategy == "chosen":
         return select(data, size, seed, predict=predict)
     if strategy == "first":

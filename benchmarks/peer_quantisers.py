@@ -146,9 +146,10 @@ def trtparse(method: str, model: Path, frames: Frames, output: Path) -> Work:
     from trtparse.calibration.quantise.qdq import quantise
     from trtparse.calibration.selection import Selection
     from trtparse.data.dataset import Sample
+    from trtparse.specs.label_set import label_sets
 
     class FrameDataset:
-        description, labelled = "the benchmark's frames", False
+        description, labelled, label_set = "the benchmark's frames", False, label_sets()["lip"]
         names = tuple(f"frame {index}" for index in range(len(frames)))
 
         def __len__(self) -> int:

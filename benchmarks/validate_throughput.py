@@ -17,12 +17,11 @@ import tempfile
 import time
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import numpy as np
 from measure import machine
 
-from trtparse.data.dataset import Dataset
+from trtparse.data.dataset import Dataset, LabelMap
 from trtparse.data.reading import read_frame
 from trtparse.data.synthetic import write_lip_layout
 from trtparse.engines import open_bundle
@@ -37,20 +36,19 @@ REPEATS = 3
 CLAIM = 0.9
 
 
-def engines_alone(engines: list[Predictor[Any]], batches: list[Frames]) -> float:
+def engines_alone(predictors: list[Predictor[LabelMap]], batches: list[Frames]) -> float:
     """Seconds that the engines take for frames in memory, one after the other."""
     started = time.perf_counter()
-    for engine in engines:
+    for predictor in predictors:
         for frames in batches:
-            engine.infer(frames)
+            predictor.engine.infer(frames)
     return time.perf_counter() - started
 
 
-def in_batches(dataset: Dataset, images: int, engines: list[Predictor[Any]]) -> list[Frames]:
+def in_batches(dataset: Dataset, images: int, predictors: list[Predictor[LabelMap]]) -> list[Frames]:
     """The frames as validation cuts them; the last batch is filled up."""
-    size = max(engine.engine.batch or 0 for engine in engines) or 8
-    framing = engines[0].framing
-    frames = [read_frame(dataset, index, framing.input_size, framing.stretch).pixels for index in range(images)]
+    size = max(predictor.engine.batch or 0 for predictor in predictors) or 8
+    frames = [read_frame(dataset, index, predictors[0].framing).pixels for index in range(images)]
     frames += [frames[-1]] * (-images % size)
     return [np.stack(frames[start : start + size]) for start in range(0, len(frames), size)]
 
@@ -60,13 +58,13 @@ def measure(bundle: Path, dataset: Dataset, images: int) -> dict[str, object]:
     rates, alone_rates = [], []
     with contextlib.ExitStack() as stack:
         kinds = [("pytorch", "fp32"), *(("cpu", precision) for precision in opened.manifest.precisions)]
-        engines = [stack.enter_context(open_predictor(opened, target, precision)) for target, precision in kinds]
-        batches = in_batches(dataset, images, engines)
-        engines_alone(engines, batches[:2])
+        predictors = [stack.enter_context(open_predictor(opened, target, precision)) for target, precision in kinds]
+        batches = in_batches(dataset, images, predictors)
+        engines_alone(predictors, batches[:2])
         for _ in range(REPEATS):
-            alone_rates.append(images / engines_alone(engines, batches))
+            alone_rates.append(images / engines_alone(predictors, batches))
             started = time.perf_counter()
-            validate(engines[0], engines[1:], dataset, limit=images)
+            validate(predictors[0], predictors[1:], dataset, limit=images)
             rates.append(images / (time.perf_counter() - started))
     return {
         "images": images,

@@ -15,7 +15,7 @@ from ..errors import DataError, UsageError
 from ..graphs.half import to_half
 from ..graphs.observe import input_size_of, stretch_of
 from .budget.judge import GraphJudge
-from .budget.score import Score
+from .budget.score import AGREEMENT_UNIT, Score
 from .budget.search import Outcome, meet_budget
 from .calibrate import Statistics, collect, expected_key, ranges_of
 from .frames import letterboxed
@@ -274,7 +274,7 @@ class Int8Builder:
         by_agreement = self.spec.min_agreement is not None
         budget = 100 - self.spec.min_agreement if self.spec.min_agreement is not None else self.spec.max_drop
         assert budget is not None
-        unit = "points of agreement" if by_agreement else "points of mean IoU"
+        unit = AGREEMENT_UNIT if by_agreement else Score.figure.unit
         self.stage(f"Searching for a graph that loses at most {budget:g} {unit}")
 
         def judged(model: onnx.ModelProto) -> Score:
@@ -296,6 +296,7 @@ class Int8Builder:
                 scout=self.scout,
                 quantise=graph_of,
                 about={
+                    "label_set": judge.label_set.digest,
                     "images": judge.key,
                     "scout": "" if self.scout is None else self.scout.key,
                     "unit": unit,

@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 
 from .. import __version__
 from ..data.dataset import Dataset, Image, LabelMap, Sample
-from ..errors import DataError
-from ..labels import CLASS_NAMES, NUM_CLASSES
+from ..errors import DataError, UsageError
+from ..specs.label_set import LabelSet, check_same, label_set
 from ..storage.files import replace_bytes
 from ..tasks.base import Predictor
 from .near_duplicates import Fingerprint, NearDuplicates, fingerprint, thumbnail
 
-SCHEMA = 1
+SCHEMA = 2
+"""2: with the label set; 1, which is still read, had LIP's."""
 
 LOOKED_AT = 4
 """Images looked at, as a multiple of the images wanted: LIP's 30,462 need not all be opened."""
@@ -37,8 +38,21 @@ _RARITY = 0.01  # decides between classes that are covered alike
 _EVENNESS = 0.25  # between as often as they occur (0.5) and all alike (0), see _weights
 _LAST = 1e6
 
-Predict = Callable[[Image], LabelMap]
-"""From a raw image, (H, W, 3) uint8 BGR, to a label map of it; of any size."""
+_LABEL_MAPS = "label maps"
+_CHOOSE_AGAIN = "Choose the images again: trtparse calibration-set DATA."
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What tells the classes of images without label maps.
+
+    Args:
+        of: from a raw image, (H, W, 3) uint8 BGR, to a label map of it; of any size.
+        label_set: what its ids mean.
+    """
+
+    of: Callable[[Image], LabelMap]
+    label_set: LabelSet
 
 
 @dataclass(frozen=True)
@@ -89,6 +103,7 @@ class Selection:
         indices: into the dataset, in the order of use.
         classes: class id to the number of chosen images it occurs in; empty where nothing tells.
         seed: of the choice.
+        label_set: whose classes they are; None where nothing tells.
         classes_from: "label maps", "predictions", or empty.
         spread: of each property, the number of chosen images in each interval that has any.
         looked_at: images that the choice was made from.
@@ -101,6 +116,7 @@ class Selection:
     indices: tuple[int, ...]
     classes: dict[int, int]
     seed: int
+    label_set: LabelSet | None = None
     classes_from: str = ""
     spread: dict[str, dict[str, int]] = field(default_factory=dict)
     looked_at: int = 0
@@ -119,7 +135,8 @@ class Selection:
             "looked_at": self.looked_at,
             "classes_from": self.classes_from,
             "images": [name for name in names if name not in unreadable],
-            "classes": {CLASS_NAMES[label]: count for label, count in self.classes.items()},
+            "label_set": None if self.label_set is None else self.label_set.to_dict(),
+            "classes": {} if self.label_set is None else _by_name(self.classes, self.label_set),
             "spread": self.spread,
             "near_duplicates": [list(pair) for pair in self.near_duplicates],
             "unreadable": [list(pair) for pair in self.unreadable],
@@ -132,7 +149,7 @@ def select(
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
     *,
-    predict: Predict | None = None,
+    predict: Predictions | None = None,
     strict: bool = False,
 ) -> Selection:
     """Choose ``count`` images, or all where there are fewer.
@@ -158,25 +175,30 @@ def select(
     order = [int(index) for index in np.random.default_rng((seed, 7)).permutation(len(dataset))]
     multiple = LOOKED_AT if dataset.labelled or predict is None else LOOKED_AT_PREDICTING
     sample = order[: max(count * multiple, LEAST_LOOKED_AT)]
+    meaning = dataset.label_set if dataset.labelled else None if predict is None else predict.label_set
+    classes = 0 if meaning is None else len(meaning)
     looks: list[_Look] = []
     unreadable: dict[int, str] = {}
     for done, index in enumerate(sample, 1):
         try:
-            looks.append(_look(dataset, index, predict))
+            looks.append(_look(dataset, index, predict, classes))
         except DataError as error:
             if strict:
                 raise
             unreadable[index] = error.message
         if progress is not None:
             progress(done, len(sample))
-    chosen, resembles = _choose(dataset.names, looks, count)
-    taken = np.sum([looks[position].properties for position in chosen], axis=0, dtype=int) if chosen else _NONE
+    chosen, resembles = _choose(dataset.names, looks, count, classes)
+    taken = np.zeros(classes + _INTERVALS, int)
+    for position in chosen:
+        taken += looks[position].properties
     return Selection(
         indices=(*(looks[position].index for position in chosen), *list(unreadable)[: max(count - len(chosen), 0)]),
-        classes={label: int(taken[label]) for label in range(NUM_CLASSES) if taken[label]},
+        classes={label: int(taken[label]) for label in range(classes) if taken[label]},
         seed=seed,
-        classes_from="label maps" if dataset.labelled else "" if predict is None else "predictions",
-        spread=_spread(taken),
+        label_set=meaning,
+        classes_from=_LABEL_MAPS if dataset.labelled else "" if predict is None else "predictions",
+        spread=_spread(taken[classes:]),
         looked_at=len(sample),
         near_duplicates=tuple(
             (dataset.names[looks[position].index], dataset.names[looks[like].index])
@@ -186,7 +208,7 @@ def select(
     )
 
 
-def predictions_of(predictor: Predictor[LabelMap]) -> Predict:
+def predictions_of(predictor: Predictor[LabelMap]) -> Predictions:
     """What a network sees in an image, at its input size and without the letterbox's borders."""
 
     def predict(image: Image) -> LabelMap:
@@ -195,7 +217,7 @@ def predictions_of(predictor: Predictor[LabelMap]) -> Predict:
         labels = predictor.infer(frames)[0]
         return labels[box.top : box.top + box.height, box.left : box.left + box.width]
 
-    return predict
+    return Predictions(predict, predictor.task.spec)
 
 
 def write_selection(path: Path, selection: Selection, dataset: Dataset) -> dict[str, Any]:
@@ -215,8 +237,12 @@ def read_selection(path: Path, dataset: Dataset) -> Selection:
 
     Raises:
         DataError: the file is missing or is no such file, or names an image that the dataset does not hold.
+        UsageError: it was chosen by label maps of another label set than the dataset's.
     """
     document = _read_document(path)
+    meaning = _label_set(document, path)
+    if meaning is not None and dataset.labelled and document["classes_from"] == _LABEL_MAPS:
+        check_same(meaning, str(path), dataset.label_set, dataset.description)
     known = {name: index for index, name in enumerate(dataset.names)}
     missing = [name for name in document["images"] if name not in known]
     if missing:
@@ -225,11 +251,12 @@ def read_selection(path: Path, dataset: Dataset) -> Selection:
             f"hold: {', '.join(missing[:3])}{' …' if len(missing) > 3 else ''}.",
             f"It was made from {document.get('dataset', 'another dataset')}: give that one, and its split.",
         )
-    identifiers = {name: label for label, name in enumerate(CLASS_NAMES)}
+    names = () if meaning is None else meaning.classes
     return Selection(
         indices=tuple(known[name] for name in document["images"]),
-        classes={identifiers[name]: n for name, n in document["classes"].items() if name in identifiers},
+        classes={label: document["classes"][name] for label, name in enumerate(names) if name in document["classes"]},
         seed=document["seed"],
+        label_set=meaning,
         classes_from=document["classes_from"],
         spread=document["spread"],
         looked_at=document["looked_at"],
@@ -238,29 +265,47 @@ def read_selection(path: Path, dataset: Dataset) -> Selection:
     )
 
 
+def _by_name(classes: dict[int, int], meaning: LabelSet) -> dict[str, int]:
+    return {meaning.classes[label]: count for label, count in classes.items()}
+
+
+def _label_set(document: dict[str, Any], path: Path) -> LabelSet | None:
+    """Whose classes a document counts; files of schema 1 do not tell, and are LIP's."""
+    if document["schema"] == 1:
+        return label_set("lip") if document["classes_from"] else None
+    told = document.get("label_set")
+    try:
+        return None if told is None else LabelSet.from_dict(told, str(path))
+    except UsageError as error:
+        raise DataError(error.message, _CHOOSE_AGAIN) from error
+
+
 def _read_document(path: Path) -> dict[str, Any]:
     """The JSON of a selection, seen to be one."""
-    hint = "Choose the images again: trtparse calibration-set DATA."
     try:
         document = json.loads(path.read_text("utf-8"))
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}.", "Check the path.") from error
     except ValueError as error:
-        raise DataError(f"{path} is no JSON: {error}.", hint) from error
+        raise DataError(f"{path} is no JSON: {error}.", _CHOOSE_AGAIN) from error
     if not isinstance(document, dict):
-        raise DataError(f"{path} is no calibration set: it holds {type(document).__name__}, not an object.", hint)
-    if document.get("schema") != SCHEMA:
-        raise DataError(f"{path} has schema {document.get('schema')!r}; this version reads {SCHEMA}.", hint)
+        raise DataError(
+            f"{path} is no calibration set: it holds {type(document).__name__}, not an object.", _CHOOSE_AGAIN
+        )
+    if document.get("schema") not in (1, SCHEMA):
+        raise DataError(f"{path} has schema {document.get('schema')!r}; this version reads {SCHEMA}.", _CHOOSE_AGAIN)
     kinds = {"seed": int, "looked_at": int, "classes_from": str, "images": list, "classes": dict, "spread": dict}
     for key, kind in {**kinds, "near_duplicates": list, "unreadable": list}.items():
         if not isinstance(document.get(key), kind):
-            raise DataError(f"{path} is no calibration set: its {key!r} is missing or is no {kind.__name__}.", hint)
+            raise DataError(
+                f"{path} is no calibration set: its {key!r} is missing or is no {kind.__name__}.", _CHOOSE_AGAIN
+            )
     images = document["images"]
     if not images or not all(isinstance(name, str) for name in images):
-        raise DataError(f"{path} names no images.", hint)
+        raise DataError(f"{path} names no images.", _CHOOSE_AGAIN)
     for key in ("near_duplicates", "unreadable"):
         if not all(isinstance(pair, list) and len(pair) == 2 for pair in document[key]):
-            raise DataError(f"{path} is no calibration set: its {key!r} are no pairs.", hint)
+            raise DataError(f"{path} is no calibration set: its {key!r} are no pairs.", _CHOOSE_AGAIN)
     if len(set(images)) < len(images):
         twice = next(name for position, name in enumerate(images) if name in images[:position])
         raise DataError(f"{path} names {twice} twice.", "Name every image once.")
@@ -276,23 +321,23 @@ class _Look:
     fingerprint: Fingerprint
 
 
-_NONE: NDArray[np.int64] = np.zeros(NUM_CLASSES + sum(len(spread) for spread in SPREADS), np.int64)
+_INTERVALS = sum(len(spread) for spread in SPREADS)
 
 
-def _look(dataset: Dataset, index: int, predict: Predict | None) -> _Look:
+def _look(dataset: Dataset, index: int, predict: Predictions | None, classes: int) -> _Look:
     sample = dataset[index]
     grey = thumbnail(sample.image)
     height, width = sample.image.shape[:2]
-    properties = np.zeros(len(_NONE), bool)
-    properties[list(_classes(dataset, index, sample, predict))] = True
-    start = NUM_CLASSES
+    properties = np.zeros(classes + _INTERVALS, bool)
+    properties[_classes(dataset, index, sample, predict, classes)] = True
+    start = classes
     for spread, value in zip(SPREADS, ((height * width) ** 0.5, height / width, float(grey.mean()))):
         properties[start + spread.interval(value)] = True
         start += len(spread)
     return _Look(index, properties, fingerprint(grey))
 
 
-def _classes(dataset: Dataset, index: int, sample: Sample, predict: Predict | None) -> list[int]:
+def _classes(dataset: Dataset, index: int, sample: Sample, predict: Predictions | None, classes: int) -> list[int]:
     labels = sample.labels
     if labels is None and dataset.labelled:
         try:
@@ -300,20 +345,20 @@ def _classes(dataset: Dataset, index: int, sample: Sample, predict: Predict | No
         except DataError:
             return []
     if labels is None and predict is not None:
-        labels = predict(sample.image)
+        labels = predict.of(sample.image)
     if labels is None:
         return []
-    counts = np.bincount(labels.ravel(), minlength=NUM_CLASSES)[:NUM_CLASSES]
+    counts = np.bincount(labels.ravel(), minlength=classes)[:classes]
     return [int(label) for label in np.flatnonzero(counts >= max(LEAST_SHARE * labels.size, 1))]
 
 
-def _choose(names: Sequence[str], looks: list[_Look], count: int) -> tuple[list[int], dict[int, int]]:
+def _choose(names: Sequence[str], looks: list[_Look], count: int, classes: int) -> tuple[list[int], dict[int, int]]:
     """Positions of the chosen images among ``looks``; and of each near-duplicate, with the chosen one that it is of."""
     if not looks:
         return [], {}
     properties = np.array([look.properties for look in looks])
     duplicates = NearDuplicates([names[look.index] for look in looks], [look.fingerprint for look in looks])
-    weighted = properties * _weights(properties)
+    weighted = properties * _weights(properties, classes)
     taken = np.zeros(properties.shape[1])
     handicap = np.zeros(len(looks))
     chosen: list[int] = []
@@ -332,8 +377,8 @@ def _choose(names: Sequence[str], looks: list[_Look], count: int) -> tuple[list[
     return chosen, resembles
 
 
-def _weights(properties: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """How much each property counts.
+def _weights(properties: NDArray[np.bool_], classes: int) -> NDArray[np.float64]:
+    """How much each property counts; the first ``classes`` of them are classes.
 
     The sum of w sqrt(n) over intervals is largest where n goes with the square of w. So classes, of the weight 1, are
     chosen as evenly as the images allow; intervals, of a power of their frequency, in proportion to its square root:
@@ -341,14 +386,14 @@ def _weights(properties: NDArray[np.bool_]) -> NDArray[np.float64]:
     """
     frequency = properties.mean(axis=0)
     weights = frequency**_EVENNESS
-    weights[:NUM_CLASSES] = 1 + _RARITY * (1 - frequency[:NUM_CLASSES])
+    weights[:classes] = 1 + _RARITY * (1 - frequency[:classes])
     return np.asarray(weights)
 
 
 def _spread(taken: NDArray[np.int64]) -> dict[str, dict[str, int]]:
-    """Counts of each property's intervals, those that have any."""
+    """Counts of each spread's intervals, those that have any."""
     result: dict[str, dict[str, int]] = {}
-    start = NUM_CLASSES
+    start = 0
     for spread in SPREADS:
         counts = zip(spread.intervals, taken[start : start + len(spread)])
         result[spread.name] = {name: int(number) for name, number in counts if number}

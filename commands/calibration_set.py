@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import DataError
-from .options import common_options, open_data
+from .options import common_options, labels_option, open_data
 
 if TYPE_CHECKING:
-    from ..calibration.selection import Predict, Selection
+    from ..calibration.selection import Predictions, Selection
     from ..data.dataset import Dataset, Image, LabelMap
-    from ..demo.contact_sheet import Tally
+    from ..demo.contact_sheet import BarColumn
     from ..tasks.base import Predictor
     from .terminal import Terminal
 
@@ -24,6 +25,9 @@ FILE_NAME = "calibration-set.json"
 SHEET_NAME = "contact-sheet.png"
 
 _BAR = 24
+
+_ROWS = 7
+"""Of a column of classes on the contact sheet, at least: about as many as a spread has intervals."""
 
 
 @click.command(name="calibration-set")
@@ -38,6 +42,7 @@ _BAR = 24
     help="Whose predictions tell the classes where DATA has no label maps.  [default: the weights that come along]",
 )
 @click.option("--strict", is_flag=True, help="Refuse unreadable images instead of passing them over.")
+@labels_option
 @common_options
 def calibration_set(
     data: str,
@@ -47,6 +52,7 @@ def calibration_set(
     output: Path,
     bundle: Path | None,
     strict: bool,
+    labels: str | None,
     threads: int,
     as_json: bool,
     debug: bool,
@@ -59,10 +65,11 @@ def calibration_set(
     """
     from ..calibration.selection import select, write_selection
     from ..data.images import write_png
+    from ..specs.label_set import label_set
     from ..storage.files import check_output_folder
     from .terminal import Terminal
 
-    dataset = open_data(data, split, "calibration")
+    dataset = open_data(data, split, "calibration", None if labels is None else label_set(labels))
     check_output_folder(output)
     with Terminal(as_json=as_json) as terminal:
         with _predictor(terminal, dataset, bundle, threads) as predict:
@@ -81,7 +88,7 @@ def calibration_set(
 
 
 @contextlib.contextmanager
-def _predictor(terminal: Terminal, dataset: Dataset, bundle: Path | None, threads: int) -> Iterator[Predict | None]:
+def _predictor(terminal: Terminal, dataset: Dataset, bundle: Path | None, threads: int) -> Iterator[Predictions | None]:
     """What tells the classes of an image; None where label maps do."""
     if dataset.labelled:
         yield None
@@ -127,24 +134,28 @@ def _sheet(terminal: Terminal, selection: Selection, dataset: Dataset) -> Image:
         dataset.description,
         f"{len(indices):,} chosen of {selection.looked_at:,} looked at, seed {selection.seed}{shown}",
     ]
-    return contact_sheet("Calibration set", lines, _tallies(selection), images(), len(indices))
+    return contact_sheet("Calibration set", lines, _columns(selection), images(), len(indices))
 
 
-def _tallies(selection: Selection) -> list[Tally]:
+def _columns(selection: Selection) -> list[BarColumn]:
+    """The classes in up to three columns, and one for each spread."""
     from ..calibration.selection import SPREADS
-    from ..demo.contact_sheet import Tally
-    from ..labels import CLASS_NAMES, PALETTE_RGB
+    from ..demo.contact_sheet import BarColumn
 
     columns = []
-    if selection.classes_from:
+    meaning = selection.label_set
+    if meaning is not None:
         rows = [
-            (name, selection.classes.get(label, 0), PALETTE_RGB[label][::-1]) for label, name in enumerate(CLASS_NAMES)
+            (name, selection.classes.get(label, 0), colour[::-1])
+            for label, (name, colour) in enumerate(zip(meaning.classes, meaning.colours))
         ]
-        titles = (f"classes, from {selection.classes_from}", "", "")
-        columns = [Tally(title, tuple(rows[7 * part : 7 * part + 7])) for part, title in enumerate(titles)]
+        most = max(_ROWS, math.ceil(len(rows) / 3))
+        title = f"classes, from {selection.classes_from}"
+        for start in range(0, len(rows), most):
+            columns.append(BarColumn("" if start else title, tuple(rows[start : start + most])))
     for spread in SPREADS:
         counts = selection.spread[spread.name]
-        columns.append(Tally(spread.title, tuple((name, counts.get(name, 0), None) for name in spread.intervals)))
+        columns.append(BarColumn(spread.title, tuple((name, counts.get(name, 0), None) for name in spread.intervals)))
     return columns
 
 
@@ -153,7 +164,6 @@ def _show(terminal: Terminal, selection: Selection, document: dict[str, Any], fi
     from rich.table import Table
 
     from ..calibration.selection import SPREADS
-    from ..labels import CLASS_NAMES
     from .tables import print_table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -161,8 +171,8 @@ def _show(terminal: Terminal, selection: Selection, document: dict[str, Any], fi
     table.add_column("images", justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
     total = len(document["images"])
-    if selection.classes_from:
-        for label, name in enumerate(CLASS_NAMES):
+    if selection.label_set is not None:
+        for label, name in enumerate(selection.label_set.classes):
             _add_row(table, name, selection.classes.get(label, 0), total)
     for spread in SPREADS:
         table.add_row(f"[bold]{spread.title}[/bold]", "", "")

@@ -16,11 +16,12 @@ import click
 from ..errors import AccuracyError, UsageError
 from ..storage.files import check_output_file
 from ..storage.interrupts import exit_code as interrupted_code
-from .options import open_data, rebuild
+from .options import labels_option, open_data, rebuild
 
 if TYPE_CHECKING:
     from ..data.dataset import LabelMap
     from ..engines import Bundle
+    from ..specs.label_set import LabelSet
     from ..tasks.base import Predictor
     from ..validation.result import ValidationResult
     from .terminal import Terminal
@@ -77,6 +78,7 @@ def comparison_options(command: Command) -> Command:
         click.option(
             "--tolerance", type=float, default=1.0, show_default=True, help="Largest loss of mIoU, in points."
         ),
+        labels_option,
         click.option("--split", type=click.Choice(["train", "val", "test"]), help="Of --data.  [default: val, test]"),
         click.option(
             "--data", help="LIP's layout, or a folder of images for the agreement alone.  [default: synthetic]"
@@ -100,6 +102,7 @@ class Comparison:
 
     data: str | None
     split: str | None
+    labels: str | None
     tolerance: float
     reference: str
     order: str
@@ -129,7 +132,7 @@ class Comparison:
         from ..validation.validate import RecordFile, validate
 
         self._check(folder)
-        dataset = open_data(self.data, self.split, "validation")
+        dataset = open_data(self.data, self.split, "validation", self._labels(contenders))
         record = None if folder is None else RecordFile(folder / RECORD_NAME, self.resume)
         if record is not None and not self.resume:
             _tell_of_record(terminal, record.path)
@@ -165,6 +168,22 @@ class Comparison:
 
             write_junit(result, self.junit)
         return result
+
+    def _labels(self, contenders: Sequence[Contender]) -> LabelSet | None:
+        """The label set that was asked for; None for the dataset's own.
+
+        Raises:
+            UsageError: there is none of that name, or a bundle is of another.
+        """
+        if self.labels is None:
+            return None
+        from ..specs.label_set import check_same, label_set
+
+        asked = label_set(self.labels)
+        for contender in contenders:
+            bundle = contender.bundle
+            check_same(bundle.manifest.label_set, str(bundle.path), asked, f"--labels {self.labels}")
+        return asked
 
     def _check(self, folder: Path | None) -> None:
         """What can be refused is refused before any work is done."""

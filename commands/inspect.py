@@ -68,7 +68,7 @@ def _rows(bundle: Bundle, manifest: dict[str, Any], engines: list[dict[str, Any]
     batch = "any number of" if manifest["batch"] is None else manifest["batch"]
     yield "bundle", str(bundle.path)
     yield "network", manifest["network"] + (f" ({options})" if options else "")
-    yield "frames", f"{batch} × {height}×{width} (height × width), {len(manifest['labels'])} classes"
+    yield "frames", f"{batch} × {height}×{width} (height × width), {bundle.manifest.label_set}"
     if bundle.manifest.stretch > 1:
         yield "images", f"fill a frame, their shapes changed up to {bundle.manifest.stretch:g} times; the rest is black"
     yield "precisions", ", ".join(manifest["precisions"])
@@ -89,16 +89,18 @@ def _rows(bundle: Bundle, manifest: dict[str, Any], engines: list[dict[str, Any]
 def _accuracy(figures: dict[str, Any]) -> str:
     """Mean IoU, loss and agreement in points; --json has every class."""
     from ..calibration.budget.score import EARLIER, is_of_earlier_version, told_invented
+    from ..tasks.parsing.task import Parsing
 
+    name = Parsing.figure.name
     facts = [f"{figures['images']} of {figures['dataset']}"]
     if figures["mean_iou"] is not None:
-        facts.append(f"mIoU {100 * figures['mean_iou']:.2f}")
+        facts.append(f"{name} {100 * figures['mean_iou']:.2f}")
     if figures["loss"] is not None:
         facts.append("loss {:+.2f} ({:+.2f} to {:+.2f})".format(*figures["loss"]))
     facts.append(f"{100 * figures['agreement']:.2f} % of the pixels as in {figures['reference'].partition(',')[0]}")
     # Older bundles have the pixels alone.
     if figures.get("agreement_mean_iou") is not None:
-        facts.append(f"mIoU with its label maps {100 * figures['agreement_mean_iou']:.2f}")
+        facts.append(f"{name} with its label maps {100 * figures['agreement_mean_iou']:.2f}")
     if is_of_earlier_version(figures):
         facts.append(f"measured {EARLIER}")
     elif figures["invented_pixels"]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ..engines import Bundle
     from ..engines.manifest import EngineManifest
     from ..engines.open import Rebuild
+    from ..specs.label_set import LabelSet
     from ..tasks.parsing.files import Purpose, Split
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -94,19 +95,43 @@ def parse_batch(value: str) -> int | None:
     return int(value)
 
 
-def open_data(data: str | None, split: str | None, purpose: Purpose) -> Dataset:
+def labels_option(command: Command) -> Command:
+    """``--labels``; :func:`~trtparse.specs.label_set.label_set` reads it."""
+    return click.option(
+        "--labels",
+        metavar="WORD|FILE",
+        help="What the classes mean: lip, atr, pascal, cihp, fashn, bodypix, person, or a TOML file.",
+    )(command)
+
+
+def open_data(data: str | None, split: str | None, purpose: Purpose, labels: LabelSet | None = None) -> Dataset:
+    """The images that ``--data`` names.
+
+    Args:
+        data: a folder or an image; None or ``synthetic`` for rendered people.
+        split: of LIP's layout.
+        purpose: chooses one where none is given.
+        labels: what the ids of its label maps mean, LIP's where not given. Rendered people have LIP's classes; for
+            another set they come without labels.
+
+    Raises:
+        UsageError: a split of what has none.
+        DataError: there are no such images.
+    """
     if data is None or data == SYNTHETIC:
         if split is not None:
             raise UsageError("--split goes with --data.", "Synthetic people have no splits.")
+        from ..data.dataset import WithoutLabels
         from ..data.synthetic import SyntheticPeople
 
         # Calibration and validation never share a person.
-        return SyntheticPeople(SYNTHETIC_IMAGES[purpose], seed=0 if purpose == "calibration" else 1)
+        people = SyntheticPeople(SYNTHETIC_IMAGES[purpose], seed=0 if purpose == "calibration" else 1)
+        return people if labels is None or labels == people.label_set else WithoutLabels(people, labels)
     from typing import cast
 
     from ..tasks.parsing.files import open_dataset
 
-    dataset = open_dataset(data, cast("Split | None", split), purpose=purpose)
+    dataset = open_dataset(data, cast("Split | None", split), purpose=purpose, labels=labels)
     if dataset.left_out:
         click.echo(f"{data}: {dataset.left_out}.", err=True)
     return dataset

@@ -10,7 +10,7 @@ import click
 
 from ..errors import DataError, TrtparseError
 from .comparison import SENSITIVITY_NAME
-from .options import DEFAULT_BUNDLE, common_options, open_data
+from .options import DEFAULT_BUNDLE, common_options, labels_option, open_data
 
 if TYPE_CHECKING:
     from ..calibration.budget.sensitivity import Measure, Sensitivity
@@ -42,6 +42,7 @@ SHOWN = 20
 @click.option(
     "--record", type=click.Path(path_type=Path), metavar="FILE", help="Keep every score there, and go on with it."
 )
+@labels_option
 @common_options
 def sensitivity(
     bundle: Path,
@@ -53,6 +54,7 @@ def sensitivity(
     top: int,
     plot: Path | None,
     record: Path | None,
+    labels: str | None,
     threads: int,
     as_json: bool,
     debug: bool,
@@ -63,6 +65,7 @@ def sensitivity(
     report of the bundle shows the ranking.
     """
     from ..engines import open_bundle
+    from ..specs.label_set import label_set
     from ..storage.files import check_output_file, replace_bytes
     from .terminal import Terminal
 
@@ -72,7 +75,7 @@ def sensitivity(
     with Terminal(as_json=as_json) as terminal:
         opened = open_bundle(bundle)
         ranges = _calibration(opened)
-        dataset = open_data(data, split, "validation")
+        dataset = open_data(data, split, "validation", None if labels is None else label_set(labels))
         indices = _held_out(dataset, ranges, images, seed)
         found = _measure(terminal, opened, ranges, dataset, indices, cast("Measure", measure), record, threads)
         if plot is not None:
@@ -153,7 +156,7 @@ def _measure(
     if not terminal.as_json:
         show_skipped(terminal, judge.skipped)
     terminal.stage("Judging each layer alone in INT8")
-    about = {"images": judge.key}
+    about = {"label_set": judge.label_set.digest, "images": judge.key}
     with JudgedGraphs(model, place(model), ranges, judge, record=record, about=about) as graphs:
         return measure_sensitivity(graphs, measure, terminal.progress)
 
@@ -168,7 +171,14 @@ def _show(found: Sensitivity, top: int) -> None:
 
     console = Console(highlight=False, soft_wrap=True)
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("layer", "what it is", "multiply-\nadds", "agreement\nlost", "mIoU\nlost", "SQNR,\ndB"):
+    for column in (
+        "layer",
+        "what it is",
+        "multiply-\nadds",
+        "agreement\nlost",
+        f"{Score.figure.name}\nlost",
+        "SQNR,\ndB",
+    ):
         words = column in ("layer", "what it is")
         table.add_column(column, justify="left" if words else "right", no_wrap=not words, overflow="fold")
 

@@ -7,7 +7,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..labels import CLASS_NAMES
 from ..tasks.parsing.metrics import Scores
 from ..validation.result import EngineComparison, EngineRun, ValidationResult
 from ..validation.verdict import (
@@ -144,7 +143,7 @@ def _classes(result: ValidationResult, engine: EngineComparison, label: str) -> 
         table.add_row(words, "", "", *scores, percent(getattr(engine.agreement, key)), style=style)
     table.add_section()
     table.add_row("IoU by class")
-    for index, name in enumerate(CLASS_NAMES):
+    for index, name in enumerate(result.label_set.classes):
         agreement = class_agreement(engine.agreement, index)
         cells = _class_cells(result, engine, index) if result.labelled else []
         pixels = f"{100 * support.support[index] / total:.2f}"

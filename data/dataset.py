@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import DataError
+from ..specs.label_set import LabelSet
+
 Image = NDArray[np.uint8]
 """(H, W, 3) uint8, BGR, as OpenCV reads it."""
 
 LabelMap = NDArray[np.uint8]
-"""(H, W) uint8, ids of LIP-20; 255 is ignored."""
+"""(H, W) uint8, ids of a label set; :data:`IGNORE_LABEL` counts nowhere."""
+
+IGNORE_LABEL = 255
+"""Pixels with this label count nowhere, neither in a loss nor in a metric, whatever their label set."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +35,8 @@ class Dataset(Protocol):
     """Images by index, read when asked for: nothing is kept in memory.
 
     ``description`` says in one line what the images are ("LIP val, 50 images, lip/").
-    ``names`` are unique and in a fixed order. ``labelled`` tells whether every sample has a label map.
+    ``names`` are unique and in a fixed order. ``labelled`` tells whether every sample has a label map, and
+    ``label_set`` what the ids in them mean; of images without label maps it says nothing.
     """
 
     @property
@@ -40,6 +47,9 @@ class Dataset(Protocol):
 
     @property
     def labelled(self) -> bool: ...
+
+    @property
+    def label_set(self) -> LabelSet: ...
 
     def __len__(self) -> int: ...
 
@@ -81,6 +91,10 @@ class Subset:
     def labelled(self) -> bool:
         return self.dataset.labelled
 
+    @property
+    def label_set(self) -> LabelSet:
+        return self.dataset.label_set
+
     def __len__(self) -> int:
         return len(self.indices)
 
@@ -89,3 +103,41 @@ class Subset:
 
     def labels(self, index: int) -> LabelMap:
         return self.dataset.labels(self.indices[index])
+
+
+@dataclass(frozen=True)
+class WithoutLabels:
+    """The images of a dataset alone, where its label maps are of another set than the one that is asked for."""
+
+    dataset: Dataset
+    label_set: LabelSet
+
+    @property
+    def description(self) -> str:
+        return f"{self.dataset.description}, without their labels"
+
+    @property
+    def names(self) -> Sequence[str]:
+        return self.dataset.names
+
+    @property
+    def labelled(self) -> bool:
+        return False
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> Sample:
+        return replace(self.dataset[index], labels=None)
+
+    def labels(self, index: int) -> LabelMap:
+        """Never there.
+
+        Raises:
+            DataError: always.
+        """
+        raise DataError(
+            f"The label maps of {self.dataset.description} are {self.dataset.label_set.name}'s, "
+            f"and {self.label_set.name}'s are wanted.",
+            "Give --data images with label maps of that set: docs/adding-a-label-set.md.",
+        )

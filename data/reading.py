@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from ..errors import DataError
+from ..specs.framing import Framing
 from .dataset import Dataset, Image, LabelMap
 from .letterbox import Letterbox
 
@@ -52,15 +53,14 @@ class Unreadable:
     error: DataError
 
 
-def read_frame(dataset: Dataset, index: int, input_size: tuple[int, int], stretch: float, order: str = "ce2p") -> Frame:
+def read_frame(dataset: Dataset, index: int, framing: Framing, order: str = "ce2p") -> Frame:
     """The frame of one image.
 
     Args:
         dataset: where it is.
         index: which.
-        input_size: (height, width) of the frame.
-        stretch: how far the image's shape is changed to fill it; the rest is black.
-        order: HRNet's fill the frame, whatever the stretch.
+        framing: of the network; what the image does not fill is black.
+        order: of the protocol; HRNet's fill the frame, whatever the framing's stretch.
 
     Raises:
         DataError: the image or its label map cannot be read, or they differ in size.
@@ -76,7 +76,7 @@ def read_frame(dataset: Dataset, index: int, input_size: tuple[int, int], stretc
             f"{sample.name} is {height} x {width} pixels (height x width), but its label map is {shape}.",
             "Use label maps of the size of their images.",
         )
-    letterbox = Letterbox.fit((height, width), input_size, stretch if order == "ce2p" else math.inf)
+    letterbox = Letterbox.fit((height, width), framing.input_size, framing.stretch if order == "ce2p" else math.inf)
     return Frame(index, sample.name, letterbox.apply(sample.image), letterbox, labels)
 
 

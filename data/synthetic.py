@@ -13,6 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from ..specs.label_set import label_set
 from ..storage.files import check_output_folder, replace_bytes
 from .dataset import Image, LabelMap, Sample
 from .people.person import random_posed_person
@@ -60,6 +61,7 @@ class SyntheticPeople:
         if count < 0 or seed < 0:
             raise ValueError(f"count and seed must not be negative, got {count} and {seed}")
         self.seed = seed
+        self.label_set = label_set("lip")
         self._names = tuple(f"synthetic_{seed}_{index:06d}" for index in range(count))
         self._last: tuple[int, tuple[Image, LabelMap]] | None = None
 

@@ -35,7 +35,7 @@ Colour = tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class Tally:
+class BarColumn:
     """A column of bars.
 
     Args:
@@ -48,14 +48,14 @@ class Tally:
 
 
 def contact_sheet(
-    title: str, lines: Sequence[str], tallies: Sequence[Tally], images: Iterable[Image], count: int
+    title: str, lines: Sequence[str], columns: Sequence[BarColumn], images: Iterable[Image], count: int
 ) -> Image:
     """Draw a page.
 
     Args:
         title: in large letters.
         lines: below it, in small ones.
-        tallies: side by side below those, the longest bar of each as long as its column.
+        columns: side by side below those, the longest bar of each as long as its column.
         images: (H, W, 3) uint8, BGR, of any size; no more than ``MOST`` are taken, and none is kept at its full size.
         count: about how many there are: how large they can be.
 
@@ -69,7 +69,7 @@ def contact_sheet(
     # Rows are stretched to the width, mostly by less than a third.
     thumbnails = [_shrunk(image, round(row_height * 1.3), inside) for image in islice(images, MOST)]
     thumbnails.sort(key=lambda image: float(image.mean()))
-    head = _head(title, lines, tallies)
+    head = _head(title, lines, columns)
     rows = [_row(row, row_height, inside) for row in _rows(thumbnails, row_height, inside)]
     height = head.shape[0] + sum(row.shape[0] + _GAP for row in rows) + _MARGIN
     page = np.full((height, _WIDTH, 3), _PAPER, np.uint8)
@@ -120,29 +120,29 @@ def _row(images: Sequence[Image], row_height: int, inside: int) -> Image:
     return row
 
 
-def _head(title: str, lines: Sequence[str], tallies: Sequence[Tally]) -> Image:
-    longest = max((len(tally.rows) for tally in tallies), default=0)
+def _head(title: str, lines: Sequence[str], columns: Sequence[BarColumn]) -> Image:
+    longest = max((len(column.rows) for column in columns), default=0)
     below = _MARGIN + round(_TITLE * 1.5) + len(lines) * _LINE + 16
-    height = below + ((longest + 1) * _LINE + _MARGIN if tallies else 0)
+    height = below + ((longest + 1) * _LINE + _MARGIN if columns else 0)
     page = np.full((height, _WIDTH, 3), _PAPER, np.uint8)
     _write(page, title, (_MARGIN - 6, _MARGIN), _TITLE, _INK)
     for number, line in enumerate(lines):
         _write(page, line, (_MARGIN + round(_TITLE * 1.5) + number * _LINE, _MARGIN), _TEXT, _FAINT)
     gutter = 36
-    column = (_WIDTH - 2 * _MARGIN + gutter) // max(len(tallies), 1) - gutter
-    for number, tally in enumerate(tallies):
-        _draw_tally(page, tally, (below, _MARGIN + number * (column + gutter)), min(column, 300))
+    width = (_WIDTH - 2 * _MARGIN + gutter) // max(len(columns), 1) - gutter
+    for number, column in enumerate(columns):
+        _draw_column(page, column, (below, _MARGIN + number * (width + gutter)), min(width, 300))
     return page
 
 
-def _draw_tally(page: Image, tally: Tally, corner: tuple[int, int], width: int) -> None:
+def _draw_column(page: Image, column: BarColumn, corner: tuple[int, int], width: int) -> None:
     top, left = corner
-    _write(page, tally.title, (top, left), _TEXT, _FAINT)
-    names = [text_coverage(_plain(name), _TEXT).shape[1] for name, _, _ in tally.rows]
-    counts = [text_coverage(f"{count:,}", _TEXT).shape[1] for _, count, _ in tally.rows]
+    _write(page, column.title, (top, left), _TEXT, _FAINT)
+    names = [text_coverage(_plain(name), _TEXT).shape[1] for name, _, _ in column.rows]
+    counts = [text_coverage(f"{count:,}", _TEXT).shape[1] for _, count, _ in column.rows]
     start, end = left + max(names, default=0) + 8, left + width - max(counts, default=0) - 8
-    most = max((count for _, count, _ in tally.rows), default=0)
-    for number, (name, count, colour) in enumerate(tally.rows):
+    most = max((count for _, count, _ in column.rows), default=0)
+    for number, (name, count, colour) in enumerate(column.rows):
         line = top + (number + 1) * _LINE
         middle = line + _LINE // 2 - 1
         _write(page, name, (line, left), _TEXT, _INK if count else _FAINT)

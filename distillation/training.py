@@ -185,7 +185,7 @@ def evaluate(
 ) -> Scores:
     """LIP's scores of a network on a labelled dataset, as ``trtparse validate`` counts them."""
     device = next(network.parameters()).device
-    matrix = ConfusionMatrix()
+    matrix = ConfusionMatrix(dataset.label_set)
     with torch.inference_mode(), precision.autocast():
         for index in range(len(dataset)):
             sample = dataset[index]

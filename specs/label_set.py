@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -84,6 +84,10 @@ class LabelSet:
         if name not in self.classes:
             raise UsageError(f"{self.name} has no class {name!r}.", f"It has {', '.join(self.classes)}.")
         return self.classes.index(name)
+
+    def names(self, ids: Iterable[int]) -> tuple[str, ...]:
+        """The names of some classes, in the order of ``ids``."""
+        return tuple(self.classes[number] for number in ids)
 
     def flip_table(self) -> NDArray[np.uint8]:
         """The look-up table that swaps left and right classes.

@@ -43,6 +43,24 @@ class Closeness:
     tolerance: float = 0.0
 
 
+@dataclass(frozen=True)
+class Figure:
+    """The one figure that budgets, tolerances, intervals and plots go by.
+
+    Args:
+        name: as columns and axes have it ("mIoU").
+        words: as sentences have it ("mean IoU").
+    """
+
+    name: str
+    words: str
+
+    @property
+    def unit(self) -> str:
+        """Of a loss of it, 100 of which are all there is to lose."""
+        return f"points of {self.words}"
+
+
 class Task(ABC, Generic[Answer]):
     """What the arrays of an engine mean.
 
@@ -51,6 +69,8 @@ class Task(ABC, Generic[Answer]):
 
     name: ClassVar[str]
     """As manifests and graphs have it: ``parsing``."""
+    figure: ClassVar[Figure]
+    """What is lost where an engine does worse than its reference."""
 
     closeness: ClassVar[Closeness]
 

@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -39,6 +40,7 @@ class Kept:
 
     def __init__(self, dataset: Dataset) -> None:
         self.description, self.names, self.labelled = dataset.description, dataset.names, dataset.labelled
+        self.label_set = dataset.label_set
         self._sample = cache(dataset.__getitem__)
 
     def __len__(self) -> int:
@@ -67,6 +69,14 @@ def new_people() -> Callable[..., Dataset]:
 def people(new_people: Callable[..., Dataset]) -> Dataset:
     """Twelve synthetic people with labels."""
     return new_people(12, seed=3)
+
+
+@pytest.fixture
+def made_up() -> Callable[..., Any]:
+    """``made_up(losses=(0.3,), labelled=False)`` makes up a validation's result."""
+    from trtparse.tests.made_up import made_up
+
+    return made_up
 
 
 @pytest.fixture(scope="session")
@@ -122,7 +132,9 @@ def small_graph(make_once: MakeOnce) -> onnx.ModelProto:
 
     def export(folder: Path) -> None:
         loaded = load_checkpoint(DEFAULT_WEIGHTS)
-        onnx.save(export_onnx(loaded.network, loaded.framing.resized((64, 64)), loaded.label_set), folder / "small.onnx")
+        onnx.save(
+            export_onnx(loaded.network, loaded.framing.resized((64, 64)), loaded.label_set), folder / "small.onnx"
+        )
 
     return onnx.load(make_once("small-graph", export) / "small.onnx")
 

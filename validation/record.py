@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 
 from ..errors import DataError
-from ..labels import NUM_CLASSES
 from ..storage.journal import Journal, entries_of
 from ..tasks.parsing.metrics import Counts
 from ..tasks.parsing.scoring import EngineScore, ImageScore
 from .result import SkippedImage
 from .runner import Call
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""Since 2 a confusion matrix tells of how many classes it is, which were LIP's 20."""
 
 _START_AGAIN = "Leave --resume out to start again, or repeat the run as it was."
 
@@ -104,12 +104,12 @@ def _score_from(values: list[Any]) -> ImageScore:
 
 
 def _cells(counts: Counts | None) -> list[list[int]] | None:
-    """The cells of a confusion matrix that are not 0, as positions and values: most are, in one image."""
+    """A confusion matrix: its classes' number, and the places and values of what is not 0; most is, in one image."""
     if counts is None:
         return None
     flat = counts.ravel()
     places = np.flatnonzero(flat)
-    return [places.tolist(), flat[places].tolist()]
+    return [[len(counts)], places.tolist(), flat[places].tolist()]
 
 
 def _counts(cells: list[list[int]] | None) -> Counts | None:
@@ -117,6 +117,7 @@ def _counts(cells: list[list[int]] | None) -> Counts | None:
 
 
 def _all_counts(cells: list[list[int]]) -> Counts:
-    counts = np.zeros(NUM_CLASSES * NUM_CLASSES, np.int64)
-    counts[cells[0]] = cells[1]
-    return counts.reshape(NUM_CLASSES, NUM_CLASSES)
+    (classes,), places, pixels = cells
+    counts = np.zeros(classes * classes, np.int64)
+    counts[places] = pixels
+    return counts.reshape(classes, classes)

@@ -1,29 +1,33 @@
 """What a validation found, as values: from :func:`.validate.validate` to the report, the terminal and JSON.
 
-Scores and shares are fractions of 1. Losses and tolerances are points of mean IoU, of 100: 0.3 is 0.3 percent
-points. ``docs/report.schema.json`` is the published form of :meth:`ValidationResult.to_dict`.
+Scores and shares are fractions of 1. Losses and tolerances are points of 100, of ``ValidationResult.figure``: 0.3 is
+0.3 percent points. ``docs/report.schema.json`` is the published form of :meth:`ValidationResult.to_dict`.
 """
 
 from __future__ import annotations
 
 import types
 from dataclasses import dataclass, field, fields, is_dataclass
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from ..errors import DataError
+from ..errors import DataError, UsageError
+from ..specs.label_set import LabelSet
+from ..tasks.base import Figure
 from ..tasks.parsing.intervals import Loss
 from ..tasks.parsing.metrics import Agreement, Scores
 from ..tasks.parsing.scoring import Picture
+from ..tasks.parsing.task import Parsing
 from .latency import Latency
 
-SCHEMA_VERSION = 4
-"""Since 4 a loss goes over the classes that the labels hold, and the agreement over those that the reference sees."""
+SCHEMA_VERSION = 5
+"""Since 5 a result tells its label set. Since 4 a loss goes over the classes that the labels hold, and the agreement
+over those that the reference sees."""
 
 WORST_IMAGES = 8
 """How many images with the largest disagreement are kept for every engine."""
 
 Confusion = tuple[tuple[int, ...], ...]
-"""20 rows (the class that should be) of 20 columns (the class that was found), in pixels."""
+"""A row for every class that should be, of a column for every class that was found, in pixels."""
 
 ORDERS = {
     "ce2p": "CE2P: image letterboxed into the input, argmax at the input's size, labels back by nearest neighbour",
@@ -171,6 +175,7 @@ class ValidationResult:
     """What :func:`.validate.validate` found.
 
     Args:
+        label_set: whose classes every tuple by class is of.
         dataset: what the images are.
         images: how many were compared.
         total: how many there were to compare, unreadable ones included.
@@ -179,7 +184,7 @@ class ValidationResult:
         input_size: (height, width) of the networks' input.
         stretch: how far the images' shapes were changed to fill it; HRNet's orders fill it always.
         protocol: how the label maps were made.
-        tolerance: the largest loss of mean IoU that passes, in points.
+        tolerance: the largest loss of ``figure`` that passes, in points.
         reference_run: what the engines were compared with.
         reference: its scores against the labels; None where there are none.
         reference_confusion: its pixels, true class by found class; None without labels.
@@ -189,6 +194,10 @@ class ValidationResult:
         created: when, ISO 8601 in UTC.
     """
 
+    figure: ClassVar[Figure] = Parsing.figure
+    """What losses, their intervals and the tolerance are of."""
+
+    label_set: LabelSet
     dataset: str
     images: int
     total: int
@@ -233,11 +242,32 @@ class ValidationResult:
         return self.engines[0]
 
     def to_dict(self) -> dict[str, Any]:
-        """The result as JSON knows it; pictures stay out. ``passed`` is there for readers of the JSON."""
+        """The result as JSON knows it; pictures stay out. ``passed`` and ``left_out`` are for readers of the JSON."""
         values: dict[str, Any] = {"schema": SCHEMA_VERSION, **_plain(self)}
         for engine, entry in zip(self.engines, values["engines"]):
             entry["passed"] = engine.passes(self.tolerance)
+            entry["agreement"]["left_out"] = list(self.label_set.names(engine.agreement.left_out))
         return {**values, "passed": self.passed}
+
+    def _checked(self) -> ValidationResult:
+        """The same, where it has as many values of every kind as its label set has classes.
+
+        Raises:
+            ValueError: it has not.
+        """
+        lengths = _lengths(self.reference_confusion)
+        every = [self.reference]
+        for engine in self.engines:
+            every += [engine.scores, engine.agreement]
+            lengths += _lengths(engine.confusion, engine.agreement_confusion)
+            lengths += [len(engine.agreement.invented), *([len(engine.loss.classes)] if engine.loss else [])]
+        for scores in every:
+            if scores is not None:
+                lengths += [len(scores.class_iou), len(scores.support), len(scores.image_support)]
+        for length in lengths:
+            if length != len(self.label_set):
+                raise ValueError(f"{length} values by class, of {self.label_set}")
+        return self
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ValidationResult:
@@ -252,11 +282,16 @@ class ValidationResult:
                 f"This validation result has schema {found!r}, not {SCHEMA_VERSION}.", "Run the validation again."
             )
         try:
-            return _restored(cls, values)
-        except (KeyError, TypeError, ValueError) as error:
+            return _restored(cls, values)._checked()
+        except (KeyError, TypeError, ValueError, UsageError) as error:
             raise DataError(
                 f"This validation result lacks or has an unknown value: {error}.", "Run the validation again."
             ) from error
+
+
+def _lengths(*confusions: Confusion | None) -> list[int]:
+    """Of a confusion matrix's rows and columns."""
+    return [len(part) for confusion in confusions if confusion is not None for part in (confusion, *confusion)]
 
 
 def measured_accuracy(result: ValidationResult) -> dict[str, dict[str, Any]]:
@@ -276,9 +311,9 @@ def measured_accuracy(result: ValidationResult) -> dict[str, dict[str, Any]]:
             "loss": None if engine.loss is None else [engine.loss.points, engine.loss.low, engine.loss.high],
             "agreement": engine.agreement.pixel_accuracy,
             "agreement_mean_iou": engine.agreement.mean_iou,
-            "left_out": list(engine.agreement.left_out),
+            "left_out": list(result.label_set.names(engine.agreement.left_out)),
             "invented_pixels": engine.agreement.invented_pixels,
-            "invented_classes": list(engine.agreement.invented_classes),
+            "invented_classes": list(result.label_set.names(engine.agreement.invented_classes)),
         }
         for engine in result.engines
     }
@@ -289,7 +324,7 @@ Value = TypeVar("Value")
 
 def _plain(value: Any) -> Any:
     """A value of the classes above in JSON's types."""
-    if isinstance(value, Scores):
+    if isinstance(value, (LabelSet, Scores)):
         return value.to_dict()
     if is_dataclass(value) and not isinstance(value, type):
         return {item.name: _plain(getattr(value, item.name)) for item in fields(value) if item.name != "picture"}
@@ -310,7 +345,7 @@ def _restore(kind: Any, value: Any) -> Any:
         kinds = get_args(kind)
         each = [kinds[0]] * len(value) if kinds[-1] is Ellipsis else kinds
         return tuple(_restore(item_kind, item) for item_kind, item in zip(each, value))
-    if isinstance(kind, type) and issubclass(kind, Scores):
+    if isinstance(kind, type) and issubclass(kind, (LabelSet, Scores)):
         return kind.from_dict(value)
     if is_dataclass(kind):
         hints = get_type_hints(kind)

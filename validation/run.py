@@ -67,7 +67,8 @@ class Run:
         self.runners, self.total = tuple(runners), total
         self._dataset, self._order, self._batch = dataset, order, batch
         self._strict, self._record = strict, record
-        self.tally = Tally(len(runners) - 1)
+        self._label_set = runners[0].predictor.task.spec
+        self.tally = Tally(len(runners) - 1, self._label_set)
         self.seconds = 0.0
         self._skipped: dict[int, SkippedImage] = {}
         self._seen: set[int] = set()
@@ -136,8 +137,7 @@ class Run:
         return picture(frame, reference, engine)
 
     def _frame(self, index: int) -> Frame:
-        framing = self.runners[0].framing
-        return read_frame(self._dataset, index, framing.input_size, framing.stretch, self._order)
+        return read_frame(self._dataset, index, self.runners[0].predictor.framing, self._order)
 
     def _batches(self) -> Generator[_Batch, None, None]:
         """Full batches, and a last one with what remains."""
@@ -176,7 +176,9 @@ class Run:
         found = list(zip(*predictions))
         now = time.perf_counter()
         learned = BatchRecord(
-            scores=tuple(score_image(frame, one[0], one[1:]) for frame, one in zip(batch.frames, found)),
+            scores=tuple(
+                score_image(frame, one[0], one[1:], self._label_set) for frame, one in zip(batch.frames, found)
+            ),
             skipped=tuple((item.index, SkippedImage(item.name, item.error.message)) for item in batch.unreadable),
             calls=tuple(calls),
             wall=now - self._since,

@@ -10,9 +10,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..data.dataset import LabelMap
-from ..engines.base import Frames
+from ..engines.base import Engine, Frames
 from ..errors import UsageError
-from ..labels import NUM_CLASSES
 from ..tasks.base import Predictor
 from ..tasks.parsing.scoring import Prediction
 from ..tasks.parsing.test_time import AugmentedEngine
@@ -40,8 +39,7 @@ class Runner:
     """
 
     def __init__(self, predictor: Predictor[LabelMap], wants_logits: bool) -> None:
-        self._predictor, self.engine, self._wants_logits = predictor, predictor.engine, wants_logits
-        self.framing = predictor.framing
+        self.predictor, self._wants_logits = predictor, wants_logits
         self.calls: list[Call] = []
 
     @classmethod
@@ -52,8 +50,14 @@ class Runner:
         if not protocol.augmented:
             yield cls(predictor, wants_logits)
             return
-        with AugmentedEngine(predictor.engine, flip=protocol.flip, scales=protocol.scales) as augmented:
+        label_set = predictor.task.spec
+        with AugmentedEngine(predictor.engine, label_set, flip=protocol.flip, scales=protocol.scales) as augmented:
             yield cls(replace(predictor, engine=augmented), wants_logits)
+
+    @property
+    def engine(self) -> Engine:
+        """What runs."""
+        return self.predictor.engine
 
     def predict(self, frames: Frames) -> tuple[list[Prediction], tuple[Call, ...]]:
         """What the engine finds in any number of frames.
@@ -86,21 +90,28 @@ class Runner:
 
     def _call(self, frames: Frames) -> list[Prediction]:
         if not self._wants_logits:
-            return [Prediction(labels) for labels in self._checked(self._predictor.infer(frames), frames)]
+            return [Prediction(labels) for labels in self._checked(self.predictor.infer(frames), frames)]
         logits = self.engine.raw(frames)
-        expected = (len(frames), NUM_CLASSES, *frames.shape[1:3])
+        expected = (len(frames), len(self.predictor.task.spec), *frames.shape[1:3])
         if logits.shape != expected:
             raise self._wrong(logits, f"{expected} float32 logits")
         labels = logits.argmax(axis=1).astype(np.uint8)
         return [Prediction(one, scores) for one, scores in zip(labels, logits)]
 
     def _checked(self, maps: list[LabelMap], frames: Frames) -> list[LabelMap]:
-        if len(maps) != len(frames) or any(labels.shape != frames.shape[1:3] for labels in maps):
-            raise self._wrong(np.stack(maps), f"{frames.shape[:3]} uint8 label maps")
+        expected = f"{frames.shape[:3]} uint8 label maps"
+        for labels in maps:
+            if not isinstance(labels, np.ndarray) or labels.shape != frames.shape[1:3] or labels.dtype != np.uint8:
+                raise self._wrong(labels, expected, len(maps))
+        if len(maps) != len(frames):
+            raise self._wrong(maps[0] if maps else None, expected, len(maps))
         return maps
 
-    def _wrong(self, found: object, expected: str) -> UsageError:
-        what = f"{found.shape} {found.dtype}" if isinstance(found, np.ndarray) else type(found).__name__
+    def _wrong(self, found: object, expected: str, times: int | None = None) -> UsageError:
+        """What an engine returned: one array, or one of so many of a batch."""
+        what = type(found).__name__
+        if isinstance(found, np.ndarray):
+            what = f"{found.shape if times is None else (times, *found.shape)} {found.dtype}"
         return UsageError(
             f"{self.engine.name} returned {what} instead of {expected}.", "Use a graph that trtparse build wrote."
         )

@@ -1,6 +1,6 @@
 """Image scores as they come in, and what they amount to.
 
-Besides the sums it keeps 240 bytes for every image and engine, for the bootstrap, and the pictures of the few
+Besides the sums it keeps 12 bytes for every class, image and engine, for the bootstrap, and the pictures of the few
 worst images: memory does not grow with the images' sizes, and hardly with their number.
 """
 
@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from ..specs.label_set import LabelSet
 from ..tasks.parsing.intervals import ClassCounts, class_counts, loss_interval
 from ..tasks.parsing.metrics import ConfusionMatrix, Counts, mean_true_iou
 from ..tasks.parsing.scoring import EngineScore, ImageScore, Picture
@@ -22,8 +23,8 @@ from .result import WORST_IMAGES, Confusion, Disagreement, EngineComparison, Eng
 class _Engine:
     """What one engine's images amount to."""
 
-    truth: ConfusionMatrix = field(default_factory=ConfusionMatrix)
-    agreement: ConfusionMatrix = field(default_factory=ConfusionMatrix)
+    truth: ConfusionMatrix
+    agreement: ConfusionMatrix
     areas: NDArray[np.int64] = field(default_factory=lambda: np.zeros(4, np.int64))
     classes: list[ClassCounts] = field(default_factory=list)
     worst: list[tuple[int, WorstImage]] = field(default_factory=list)
@@ -34,13 +35,14 @@ class Tally:
 
     Args:
         engines: how many there are besides the reference.
+        label_set: of everybody's label maps.
     """
 
-    def __init__(self, engines: int) -> None:
-        self.reference = ConfusionMatrix()
+    def __init__(self, engines: int, label_set: LabelSet) -> None:
+        self.reference = ConfusionMatrix(label_set)
         self.images = 0
         self._reference_classes: list[ClassCounts] = []
-        self._engines = [_Engine() for _ in range(engines)]
+        self._engines = [_Engine(ConfusionMatrix(label_set), ConfusionMatrix(label_set)) for _ in range(engines)]
 
     @property
     def labelled(self) -> bool:

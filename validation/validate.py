@@ -19,6 +19,7 @@ from ..data.dataset import Dataset, LabelMap
 from ..engines.bundle import Bundle
 from ..engines.machine.facts import machine_facts
 from ..errors import DataError, UsageError
+from ..specs.label_set import check_same
 from ..tasks.base import Predictor
 from ..tasks.parsing.test_time import check_logits, check_scales
 from .record import open_record
@@ -67,7 +68,8 @@ def validate(
 
     Args:
         reference: the network to match, usually PyTorch.
-        engines: one or more to judge; framed as the reference.
+        engines: one or more to judge; of the reference's label set, input size and stretch.
+        dataset: of the same label set, where it has label maps.
         protocol: order of resizing and argmax, and test-time augmentation; for all alike.
         tolerance: the largest loss of mean IoU that passes, in points of 100.
         strict: raise at the first image that cannot be read, instead of leaving it out and saying so.
@@ -77,16 +79,18 @@ def validate(
         record: keep a record while running, or go on with one.
 
     Raises:
-        UsageError: the engines differ in input size, one gives no logits and ``protocol`` needs them, an option makes
-            no sense, or an engine returned something else than label maps.
+        UsageError: engines or dataset are of two label sets, or the engines differ in input size; one gives no logits
+            and ``protocol`` needs them; an option makes no sense; or an engine returned something else than label maps.
         DataError: no image could be read; with ``strict``, one could not; or the record is of another run.
         KeyboardInterrupt: Ctrl-C before the first image was scored.
     """
     engines = (engines,) if isinstance(engines, Predictor) else tuple(engines)
     _check((reference, *engines), protocol, tolerance, limit)
+    if dataset.labelled:
+        check_same(reference.task.spec, reference.name, dataset.label_set, dataset.description)
     total = len(dataset) if limit is None else min(limit, len(dataset))
     with contextlib.ExitStack() as stack:
-        runners = [stack.enter_context(Runner.open(engine, protocol)) for engine in (reference, *engines)]
+        runners = [stack.enter_context(Runner.open(one, protocol)) for one in (reference, *engines)]
         kept = None
         if record is not None:
             key = _key(runners, dataset, total, protocol, bundles)
@@ -111,14 +115,16 @@ def _result(
     folders = [str(bundle.path) for bundle in bundles] or [""] * len(run.runners)
     runs = [runner.run(folder) for runner, folder in zip(run.runners, folders)]
     tally = run.tally
+    reference = run.runners[0].predictor
     return ValidationResult(
+        label_set=reference.task.spec,
         dataset=dataset,
         images=tally.images,
         total=run.total,
         partial=partial,
         skipped=tuple(run.skipped),
-        input_size=run.runners[0].engine.input_size,
-        stretch=run.runners[0].framing.stretch,
+        input_size=reference.framing.input_size,
+        stretch=reference.framing.stretch,
         protocol=protocol,
         tolerance=tolerance,
         reference_run=runs[0],
@@ -131,22 +137,24 @@ def _result(
     )
 
 
-def _check(engines: Sequence[Predictor[LabelMap]], protocol: Protocol, tolerance: float, limit: int | None) -> None:
-    reference = engines[0]
-    if len(engines) < 2:
+def _check(predictors: Sequence[Predictor[LabelMap]], protocol: Protocol, tolerance: float, limit: int | None) -> None:
+    reference = predictors[0]
+    if len(predictors) < 2:
         raise UsageError("There is no engine to compare.", "Give one or more.")
-    for engine in engines[1:]:
-        if reference.engine.input_size != engine.engine.input_size:
-            (rh, rw), (eh, ew) = reference.engine.input_size, engine.engine.input_size
+    for engine in predictors[1:]:
+        check_same(reference.task.spec, reference.name, engine.task.spec, engine.name)
+        wanted, found = reference.framing, engine.framing
+        if wanted.input_size != found.input_size:
+            (rh, rw), (eh, ew) = wanted.input_size, found.input_size
             raise UsageError(
                 f"The engines differ in input size: {reference.name} takes {rh}x{rw} (height x width), "
                 f"{engine.name} takes {eh}x{ew}.",
                 "Compare an engine with the network it was built from.",
             )
-        if reference.framing.stretch != engine.framing.stretch:
+        if wanted.stretch != found.stretch:
             raise UsageError(
                 f"The engines want images of different shapes: {reference.name} has them stretched up to "
-                f"{reference.framing.stretch:g} times, {engine.name} up to {engine.framing.stretch:g} times.",
+                f"{wanted.stretch:g} times, {engine.name} up to {found.stretch:g} times.",
                 "Compare an engine with the network it was built from.",
             )
     if not tolerance >= 0:
@@ -157,8 +165,8 @@ def _check(engines: Sequence[Predictor[LabelMap]], protocol: Protocol, tolerance
         raise UsageError(f"Unknown order {protocol.order!r}.", f"Choose one of {', '.join(ORDERS)}.")
     check_scales(protocol.scales)
     if protocol.order == "hrnet":
-        for engine in engines:
-            check_logits(engine.engine, "HRNet's order (hrnet-labels does without)")
+        for predictor in predictors:
+            check_logits(predictor.engine, "HRNet's order (hrnet-labels does without)")
 
 
 def _key(
@@ -166,11 +174,13 @@ def _key(
 ) -> dict[str, Any]:
     """What a record is about: a run that differs in any of it cannot go on with it."""
     names = "\n".join(dataset.names[:total]).encode("utf-8", "surrogateescape")
+    framing = runners[0].predictor.framing
     return {
+        "label_set": runners[0].predictor.task.spec.digest,
         "bundles": [bundle.digest for bundle in bundles],
         "engines": [[runner.engine.name, runner.engine.target, runner.engine.precision] for runner in runners],
-        "input_size": list(runners[0].engine.input_size),
-        "stretch": runners[0].framing.stretch,
+        "input_size": list(framing.input_size),
+        "stretch": framing.stretch,
         "dataset": dataset.description,
         "images": [total, hashlib.sha256(names).hexdigest()],
         "protocol": json.loads(json.dumps(asdict(protocol))),

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import PurePath
 
 from ..calibration.budget.score import told_invented
-from ..labels import CLASS_NAMES, NUM_CLASSES
+from ..specs.label_set import LabelSet
+from ..tasks.base import Figure
 from ..tasks.parsing.metrics import COUNTED_SHARE, Agreement, Scores
 from .result import EngineComparison, EngineRun, ValidationResult
 
@@ -58,12 +59,12 @@ def verdict_word(result: ValidationResult, engine: EngineComparison | None = Non
     return "PASSED" if (result.passed if engine is None else engine.passes(result.tolerance)) else "FAILED"
 
 
-def change(points: float) -> str:
+def change(points: float, figure: Figure) -> str:
     """A loss in words: "loses 0.42 points of mean IoU"."""
     rounded = f"{abs(points):.2f}"
     if float(rounded) == 0:
-        return "loses nothing of mean IoU"
-    return f"{'loses' if points > 0 else 'gains'} {rounded} points of mean IoU"
+        return f"loses nothing of {figure.words}"
+    return f"{'loses' if points > 0 else 'gains'} {rounded} {figure.unit}"
 
 
 def headline(result: ValidationResult) -> str:
@@ -75,40 +76,40 @@ def headline(result: ValidationResult) -> str:
         share = percent(engine.agreement.pixel_accuracy)
         return f"{least}{labels[worst]} agrees with {reference_label(result)} on {share} % of the pixels"
     if len(labels) == 1:
-        return f"{labels[0]} {change(engine.loss.points)}"
+        return f"{labels[0]} {change(engine.loss.points, result.figure)}"
     failed = sum(not each.passes(result.tolerance) for each in result.engines)
     count = f"{failed} of {len(labels)} engines {'loses' if failed == 1 else 'lose'} too much"
     within = f"{len(labels)} engines within the tolerance"
-    return f"{count if failed else within}; at worst {labels[worst]} {change(engine.loss.points)}"
+    return f"{count if failed else within}; at worst {labels[worst]} {change(engine.loss.points, result.figure)}"
 
 
 def verdict(result: ValidationResult) -> str:
     """One line that begins with PASSED or FAILED: the figure, the tolerance, the agreement."""
     worst = result.engines[worst_engine(result)]
-    agreement = told_agreement(worst.agreement)
+    agreement = told_agreement(worst.agreement, result.label_set)
     partial = f" (partial: {result.images} of {result.total} images)" if result.partial else ""
     if worst.loss is None:
-        return f"PASSED{partial}: no labels, so no mean IoU to lose; {agreement}"
+        return f"PASSED{partial}: no labels, so no {result.figure.words} to lose; {agreement}"
     several = f"{headline(result)}, " if len(result.engines) > 1 else ""
     points = worst.loss.points
-    told = several or f"{abs(points):.2f} points of mean IoU {'lost' if round(points, 2) >= 0 else 'gained'}, "
+    told = several or f"{abs(points):.2f} {result.figure.unit} {'lost' if round(points, 2) >= 0 else 'gained'}, "
     return f"{verdict_word(result)}{partial}: {told}tolerance {result.tolerance:g}; {agreement}"
 
 
 def mean_over(scores: Scores) -> str:
     """Over how many classes a mean goes: "mean over 17 of 20 classes"."""
-    return f"mean over {scores.classes} of {NUM_CLASSES} classes"
+    return f"mean over {scores.classes} of {len(scores.class_iou)} classes"
 
 
-def told_agreement(found: Agreement) -> str:
+def told_agreement(found: Agreement, label_set: LabelSet) -> str:
     """Pixels, the mean over classes, and what is invented where something is."""
     words = f"{percent(found.pixel_accuracy)} % of pixels agree, agreement {percent(found.mean_iou)}"
-    return f"{words}; {invention(found)}" if found.invented_pixels else words
+    return f"{words}; {invention(found, label_set)}" if found.invented_pixels else words
 
 
-def invention(found: Agreement) -> str:
+def invention(found: Agreement, label_set: LabelSet) -> str:
     """What an engine invents: "invents 34 pixels of Scarf, Skirt"."""
-    return told_invented(found.invented_pixels, found.invented_classes)
+    return told_invented(found.invented_pixels, label_set.names(found.invented_classes))
 
 
 def class_agreement(found: Agreement, index: int) -> str:
@@ -122,18 +123,20 @@ def notes(result: ValidationResult, engine: EngineComparison) -> list[str]:
     lines = []
     if not result.labelled:
         lines.append("No labels: images and pixels are counted in the reference's label maps.")
+    every = len(result.label_set)
     compared = (("reference", result.reference), ("engine", engine.scores))
     scored = [(word, scores) for word, scores in compared if scores is not None]
-    for names, words in _grouped([(word, scores.absent) for word, scores in scored]):
+    for ids, words in _grouped([(word, scores.absent) for word, scores in scored]):
+        names = result.label_set.names(ids)
         plural = "class does not occur and is" if len(names) == 1 else "classes do not occur and are"
-        left = NUM_CLASSES - len(names)
         lines.append(
-            f"{len(names)} {plural} left out of the mean ({words}), which goes over {left} of {NUM_CLASSES} classes: "
-            f"{', '.join(names)}."
+            f"{len(names)} {plural} left out of the mean ({words}), which goes over {every - len(names)} of {every} "
+            f"classes: {', '.join(names)}."
         )
-    for names, words in _grouped([(word, scores.only_predicted) for word, scores in scored]):
+    for ids, words in _grouped([(word, scores.only_predicted) for word, scores in scored]):
+        names = result.label_set.names(ids)
         plural = "class does not occur but is" if len(names) == 1 else "classes do not occur but are"
-        told = f"which counts as IoU 0 in the mean IoU ({words}) and in no loss"
+        told = f"which counts as IoU 0 in the {result.figure.words} ({words}) and in no loss"
         lines.append(f"{len(names)} {plural} predicted, {told}: {', '.join(names)}.")
     return [*lines, agreement_note(result, engine)]
 
@@ -144,7 +147,10 @@ def agreement_note(result: ValidationResult, engine: EngineComparison) -> str:
     over = f"The agreement is the mean over the {found.classes} classes with at least {100 * COUNTED_SHARE:g} % of"
     if not found.left_out:
         return f"{over} {reference}'s pixels: all."
-    return f"{over} {reference}'s pixels, without {', '.join(found.left_out)}. The engine {invention(found)}."
+    return (
+        f"{over} {reference}'s pixels, without {', '.join(result.label_set.names(found.left_out))}. "
+        f"The engine {invention(found, result.label_set)}."
+    )
 
 
 def most_lost(engine: EngineComparison, count: int) -> list[int]:
@@ -169,14 +175,10 @@ def signed(value: float | None, digits: int = 2) -> str:
     return f"{rounded:+.{digits}f}".replace("-", "−") if rounded else f"{0:.{digits}f}"
 
 
-def class_names(indices: Sequence[int]) -> list[str]:
-    return [CLASS_NAMES[index] for index in indices]
-
-
-def _grouped(lists: Sequence[tuple[str, tuple[str, ...]]]) -> list[tuple[tuple[str, ...], str]]:
+def _grouped(lists: Sequence[tuple[str, tuple[int, ...]]]) -> list[tuple[tuple[int, ...], str]]:
     """Equal lists of classes once, with the words for whom they hold."""
-    groups: dict[tuple[str, ...], list[str]] = {}
-    for word, names in lists:
-        if names:
-            groups.setdefault(names, []).append(word)
-    return [(names, ", ".join(words)) for names, words in groups.items()]
+    groups: dict[tuple[int, ...], list[str]] = {}
+    for word, ids in lists:
+        if ids:
+            groups.setdefault(ids, []).append(word)
+    return [(ids, ", ".join(words)) for ids, words in groups.items()]

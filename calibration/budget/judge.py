@@ -27,11 +27,11 @@ from ...engines.cpu import CpuEngine
 from ...errors import DataError, UsageError
 from ...graphs.index import property_of
 from ...graphs.raw import OLDER_RAW_OUTPUT, RAW_PROPERTY, find_raw, name_raw
-from ...labels import NUM_CLASSES
+from ...specs.label_set import check_same
 from ...tasks.base import Predictor
 from ...tasks.parsing.intervals import ClassCounts, class_counts, loss_interval
-from ...tasks.parsing.metrics import ConfusionMatrix, Counts, count_pixels, mean_iou
-from ...tasks.parsing.scoring import Prediction
+from ...tasks.parsing.metrics import ConfusionMatrix, Counts, mean_iou, no_pixels
+from ...tasks.parsing.scoring import Prediction, against_truth
 from ...tasks.parsing.task import Logits
 from ...tasks.parsing.test_time import check_logits
 from .score import Score
@@ -45,8 +45,6 @@ LOGITS_STEP = 4
 _MOST_DECIBELS = 200.0
 """Of logits without any error; float32 is far from it otherwise."""
 
-Progress = Callable[[int, int], None]
-
 
 @dataclass(frozen=True)
 class _Expected:
@@ -54,7 +52,7 @@ class _Expected:
 
     Args:
         labels: (h, w) uint8, at the network's input size without borders.
-        logits: (20, h / 4, w / 4) float32 of the whole frame, where logits are compared.
+        logits: (C, h / 4, w / 4) float32 of the whole frame, where logits are compared.
     """
 
     labels: LabelMap
@@ -75,7 +73,7 @@ class GraphJudge:
     Calling it with a graph in TensorRT's form runs it as the arithmetic that it stands for.
 
     Args:
-        dataset: raw images, with label maps or without.
+        dataset: raw images, with label maps of the reference's label set, or without.
         indices: the images that were held out; never those that calibrated.
         reference: the network to match, usually PyTorch. It is needed here alone and can be closed afterwards.
         threads: of the CPU runtime; 0 for one per core.
@@ -85,13 +83,15 @@ class GraphJudge:
 
     Attributes:
         images: how many there are.
+        label_set: what all label maps mean.
         key: sha256 over the images, their label maps and the reference's: scores with another one are not comparable.
         reference_mean_iou: of the reference, in points; None without label maps.
         skipped: (name, reason) of each image that cannot be read.
 
     Raises:
         DataError: no image can be read; with ``strict``, one cannot.
-        UsageError: logits are to be compared, and the reference gives none.
+        UsageError: logits are to be compared, and the reference gives none; or the dataset's label maps are of another
+            label set than the reference's.
     """
 
     def __init__(
@@ -103,10 +103,13 @@ class GraphJudge:
         threads: int = 0,
         strict: bool = False,
         logits: bool = False,
-        progress: Progress | None = None,
+        progress: Callable[[int, int], None] | None = None,
     ) -> None:
         if logits:
             check_logits(reference.engine, "The SQNR of the logits")
+        self.label_set = reference.task.spec
+        if dataset.labelled:
+            check_same(self.label_set, reference.name, dataset.label_set, dataset.description)
         self._dataset, self._threads = dataset, threads
         self._framing = reference.framing
         self._wants_logits = logits
@@ -114,7 +117,7 @@ class GraphJudge:
         self._expected: list[_Expected] = []
         self._kept: list[Frame] = []
         self.skipped: list[tuple[str, str]] = []
-        truth = _zero_counts()
+        truth = no_pixels(self.label_set)
         self._reference_counts: list[ClassCounts] = []
         digest = hashlib.sha256()
         memory = 0
@@ -126,7 +129,7 @@ class GraphJudge:
                     self._indices.append(frame.index)
                     self._expected.append(expected)
                     _digest(digest, frame, labels)
-                    counts = _against_truth(frame, labels)
+                    counts = self._against_truth(frame, labels)
                     self._reference_counts.append(class_counts(counts))
                     truth += counts
                     memory += frame.pixels.nbytes + (0 if frame.labels is None else frame.labels.nbytes)
@@ -162,7 +165,7 @@ class GraphJudge:
         return self._score(model, simulate=False)
 
     def _score(self, model: onnx.ModelProto, *, simulate: bool) -> Score:
-        truth, agreement = _zero_counts(), ConfusionMatrix()
+        truth, agreement = no_pixels(self.label_set), ConfusionMatrix(self.label_set)
         image_counts: list[ClassCounts] = []
         signal = noise = 0.0
         with open_graph(model, threads=self._threads, simulate=simulate, logits=self._wants_logits) as engine:
@@ -172,7 +175,7 @@ class GraphJudge:
             with closing(self._answers(engine)) as answers:
                 for frame, expected, answer in answers:
                     agreement.update(expected.labels, _inside(answer.labels, frame))
-                    counts = _against_truth(frame, answer.labels)
+                    counts = self._against_truth(frame, answer.labels)
                     image_counts.append(class_counts(counts))
                     truth += counts
                     if expected.logits is not None and answer.logits is not None:
@@ -188,9 +191,9 @@ class GraphJudge:
             images=self.images,
             loss_high=None if interval is None else interval.high,
             logits_sqnr=_decibels(signal, noise) if self._wants_logits else None,
-            left_out=agreed.left_out,
+            left_out=self.label_set.names(agreed.left_out),
             invented_pixels=agreed.invented_pixels,
-            invented_classes=agreed.invented_classes,
+            invented_classes=self.label_set.names(agreed.invented_classes),
         )
 
     def _answers(self, engine: GraphEngine) -> Generator[tuple[Frame, _Expected, _Answer], None, None]:
@@ -220,7 +223,12 @@ class GraphJudge:
                 yield frame
 
     def _read(self, index: int) -> Frame:
-        return read_frame(self._dataset, index, self._framing.input_size, self._framing.stretch)
+        return read_frame(self._dataset, index, self._framing)
+
+    def _against_truth(self, frame: Frame, labels: LabelMap) -> Counts:
+        """True class by found class, at the image's size; nothing without a label map."""
+        counts = against_truth(frame, Prediction(labels), self.label_set)
+        return no_pixels(self.label_set) if counts is None else counts
 
     def _ask(self, reference: Predictor[LabelMap], frame: Frame) -> tuple[LabelMap, _Expected]:
         frames = np.repeat(frame.pixels[None], reference.engine.batch or 1, axis=0)
@@ -292,16 +300,6 @@ def _sampled(logits: Logits) -> NDArray[np.float32]:
 
 def _inside(labels: LabelMap, frame: Frame) -> LabelMap:
     return np.ascontiguousarray(labels[frame.inside])
-
-
-def _against_truth(frame: Frame, labels: LabelMap) -> Counts:
-    if frame.labels is None:
-        return _zero_counts()
-    return count_pixels(frame.labels, Prediction(labels).at_image_size(frame))
-
-
-def _zero_counts() -> Counts:
-    return np.zeros((NUM_CLASSES, NUM_CLASSES), np.int64)
 
 
 def _digest(digest: hashlib._Hash, frame: Frame, labels: LabelMap) -> None:

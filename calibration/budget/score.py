@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import onnx
+
+from ...tasks.base import Figure
+from ...tasks.parsing.task import Parsing
+
+AGREEMENT_UNIT = "points of agreement"
+"""Of what a graph loses where the reference's label maps stand in for the truth."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +35,9 @@ class Score:
         invented_classes: of these pixels.
     """
 
+    figure: ClassVar[Figure] = Parsing.figure
+    """What a loss is of; ``agreement`` is the same against the reference's label maps."""
+
     agreement: float
     pixel_agreement: float
     mean_iou: float | None
@@ -42,7 +51,7 @@ class Score:
 
     @property
     def drop(self) -> float:
-        """What a budget is held against: the loss of mean IoU.
+        """What a budget is held against: the loss of ``figure``.
 
         Without label maps the reference's stand in for them, and the loss is what is missing to full agreement.
         """
@@ -51,7 +60,7 @@ class Score:
     @property
     def unit(self) -> str:
         """Of ``drop``."""
-        return "points of agreement" if self.loss is None else "points of mean IoU"
+        return AGREEMENT_UNIT if self.loss is None else self.figure.unit
 
     def to_dict(self) -> dict[str, Any]:
         values = asdict(self)

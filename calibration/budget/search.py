@@ -27,9 +27,6 @@ from .sensitivity import Measure, harm_of, measure_sensitivity
 _MOST_DECIBELS = 60
 """Steps of less and less harm: past it, hardly a layer is left in INT8."""
 
-Progress = Callable[[int, int], None]
-"""Called with the graphs judged so far, and how many there will be as far as can be told."""
-
 
 @dataclass(frozen=True)
 class Point:
@@ -71,7 +68,7 @@ class Search:
         int8: layers of the chosen graph that are in INT8.
         score: of the chosen graph, on the held-out images.
         given_back: layers that went back to FP16, the first to go first.
-        max_drop: the budget, in points of mean IoU; of agreement where the scores have no loss.
+        max_drop: the budget, in ``score.unit``.
         points: every graph of the search, in the order of their looking at; layers alone are left out.
     """
 
@@ -120,7 +117,7 @@ def meet_budget(
     judge: Judge,
     max_drop: float,
     record: Path | None = None,
-    progress: Progress | None = None,
+    progress: Callable[[int, int], None] | None = None,
     *,
     scout: Judge | None = None,
     quantise: Quantise = quantise_plainly,
@@ -136,7 +133,7 @@ def meet_budget(
         judge: of graphs, on images that did not calibrate.
         max_drop: largest loss, in points; of what, see :attr:`~trtparse.calibration.budget.score.Score.drop`.
         record: file that is log and resume point.
-        progress: called after every graph.
+        progress: called with the graphs judged so far, and how many there will be as far as can be told.
         scout: judges each layer alone, to rank them, on fewer images than a loss needs; by default ``judge``.
         quantise: makes the graphs, corrections and FP16 typing included; with an empty placement, the FP16 graph.
         milliseconds: what each layer saves in INT8, where it was measured; a layer that is not named saves nothing.
@@ -161,7 +158,11 @@ class _Search:
     """One search."""
 
     def __init__(
-        self, graphs: JudgedGraphs, costs: Mapping[str, float], max_drop: float, progress: Progress | None
+        self,
+        graphs: JudgedGraphs,
+        costs: Mapping[str, float],
+        max_drop: float,
+        progress: Callable[[int, int], None] | None,
     ) -> None:
         self._graphs, self._costs, self._max_drop, self._progress = graphs, costs, max_drop, progress
         self._layers = graphs.placement.layers

@@ -13,8 +13,6 @@ from .scored_graphs import JudgedGraphs
 Measure = Literal["agreement", "miou", "sqnr"]
 MEASURES: tuple[Measure, ...] = ("agreement", "miou", "sqnr")
 
-Progress = Callable[[int, int], None]
-
 
 @dataclass(frozen=True)
 class LayerSensitivity:
@@ -83,7 +81,7 @@ class Sensitivity:
 
 
 def measure_sensitivity(
-    graphs: JudgedGraphs, measure: Measure = "agreement", progress: Progress | None = None
+    graphs: JudgedGraphs, measure: Measure = "agreement", progress: Callable[[int, int], None] | None = None
 ) -> Sensitivity:
     """Judge every layer alone in INT8; by the scout, where there is one.
 

@@ -1,6 +1,7 @@
 """LIP on disk, in its official layout and the variants found in the wild, and plain folders of images.
 
-Other datasets brought into LIP's layout load as well; :mod:`.lip_layout` says what is looked for where.
+Other datasets brought into LIP's layout load as well, whatever their classes are; :mod:`.layout` says what is looked
+for where.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from ...data.image_files import IMAGE_EXTENSIONS, has_extension
 from ...data.image_header import orientation
 from ...data.images import decode_image, read_bytes, read_image, read_label_map
 from ...errors import DataError, UsageError
+from ...specs.label_set import LabelSet, label_set
 from .layout import (
     IMAGE_FOLDERS,
     MASK_EXTENSIONS,
@@ -49,8 +51,10 @@ class LipDataset:
         root: the folder that holds the split, at any of the usual depths.
         split: ``train``, ``val`` or ``test``.
         layout: what :meth:`Layout.find` found in ``root``, where that is known already.
+        labels: what the ids of its label maps mean; LIP's where not given.
 
     Attributes:
+        label_set: the same.
         left_out: what else is in its folders, in words; mostly empty.
 
     Raises:
@@ -59,11 +63,19 @@ class LipDataset:
         UsageError: there is no split of that name.
     """
 
-    def __init__(self, root: str | os.PathLike[str], split: Split = "val", *, layout: Layout | None = None) -> None:
+    def __init__(
+        self,
+        root: str | os.PathLike[str],
+        split: Split = "val",
+        *,
+        layout: Layout | None = None,
+        labels: LabelSet | None = None,
+    ) -> None:
         if split not in SPLITS:
             raise UsageError(f"There is no split {split!r}.", f"LIP has {either(SPLITS)}.")
         layout = Layout.find(root) if layout is None else layout
         self.root, self.split = layout.root, split
+        self.label_set = label_set("lip") if labels is None else labels
         images, masks, id_file = layout.images(split), layout.masks(split), layout.id_file(split)
         files = _by_stem(layout, images, IMAGE_EXTENSIONS)
         ids = sorted(files) if id_file is None else _read_ids(self.root, id_file)
@@ -129,6 +141,7 @@ class ImageFolder:
     Photographs are turned as their EXIF orientation says. Subfolders are not searched.
 
     Attributes:
+        label_set: what ids would mean; LIP's where not given.
         left_out: what else is in the folder, in words; mostly empty.
 
     Raises:
@@ -138,8 +151,9 @@ class ImageFolder:
     labelled = False
     left_out = ""
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], labels: LabelSet | None = None) -> None:
         self.path = Path(path)
+        self.label_set = label_set("lip") if labels is None else labels
         self._names: tuple[str, ...]
         if self.path.is_file():
             self._folder, self._names = self.path.parent, (self.path.name,)
@@ -182,7 +196,11 @@ class ImageFolder:
 
 
 def open_dataset(
-    path: str | os.PathLike[str], split: Split | None = None, *, purpose: Purpose = "validation"
+    path: str | os.PathLike[str],
+    split: Split | None = None,
+    *,
+    purpose: Purpose = "validation",
+    labels: LabelSet | None = None,
 ) -> LipDataset | ImageFolder:
     """Open whatever images are at ``path``.
 
@@ -191,6 +209,7 @@ def open_dataset(
         split: the split of LIP; chosen by ``purpose`` where not given.
         purpose: ``calibration`` takes the first split there is of train, test and val; ``validation`` of val
             and test.
+        labels: what the ids of its label maps mean; LIP's where not given.
 
     Returns:
         A :class:`LipDataset` where LIP's folders are found, otherwise an :class:`ImageFolder`.
@@ -201,13 +220,13 @@ def open_dataset(
     path = Path(path)
     if path.is_file():
         _refuse_split(split, path)
-        return ImageFolder(path)
+        return ImageFolder(path, labels)
     layout = Layout.find(path)
     if split is not None and (layout.folders or split not in SPLITS):
-        return LipDataset(path, split, layout=layout)
+        return LipDataset(path, split, layout=layout, labels=labels)
     for candidate in SPLITS_FOR[purpose]:
         if candidate in layout.splits:
-            return LipDataset(path, candidate, layout=layout)
+            return LipDataset(path, candidate, layout=layout, labels=labels)
     if layout.splits:
         wanted = either(SPLITS_FOR[purpose])
         raise DataError(
@@ -215,7 +234,7 @@ def open_dataset(
             f"To use it all the same, ask for the split {layout.splits[0]!r}.",
         )
     try:
-        folder = ImageFolder(path)
+        folder = ImageFolder(path, labels)
     except DataError as error:
         names = [name for candidate in SPLITS for name in IMAGE_FOLDERS[candidate]]
         raise DataError(

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ...labels import NUM_CLASSES
 from .metrics import iou_of_true_classes
 
 RESAMPLES = 1000
@@ -18,9 +17,9 @@ _AT_A_TIME = 50
 """Resamples whose weights are in memory together: 4 MB for 10,000 images."""
 
 ClassCounts = NDArray[np.uint32]
-"""(3, 20) uint32 of one image: pixels that hit, true pixels and predicted pixels of every class.
+"""(3, C) uint32 of one image: pixels that hit, true pixels and predicted pixels of every class.
 
-It is all of a confusion matrix that the IoU needs: 240 bytes an image.
+It is all of a confusion matrix that the IoU needs: 240 bytes an image for 20 classes.
 """
 
 
@@ -68,7 +67,7 @@ class Loss:
 
 
 def class_counts(counts: NDArray[np.int64]) -> ClassCounts:
-    """What of one image's (20, 20) confusion matrix makes its IoUs."""
+    """What of one image's (C, C) confusion matrix makes its IoUs."""
     return np.stack([np.diag(counts), counts.sum(axis=1), counts.sum(axis=0)]).astype(np.uint32)
 
 
@@ -100,14 +99,14 @@ def loss_interval(
     drawn = np.concatenate([_losses(totals) for totals in _resampled(counts, resamples, seed)])
     tail = 100 * (1 - confidence) / 2
     intervals = [_interval(column, point, tail) for column, point in zip(drawn.T, points)]
-    low, high = intervals[NUM_CLASSES]
+    low, high = intervals[-1]
     return Loss(
-        points=float(points[NUM_CLASSES]),
+        points=float(points[-1]),
         low=low,
         high=high,
         classes=tuple(
             None if np.isnan(point) else ClassLoss(float(point), *interval)
-            for point, interval in zip(points[:NUM_CLASSES], intervals)
+            for point, interval in zip(points[:-1], intervals)
         ),
         confidence=confidence,
         resamples=resamples,
@@ -115,7 +114,7 @@ def loss_interval(
 
 
 def _resampled(counts: NDArray[np.float64], resamples: int, seed: int) -> list[NDArray[np.float64]]:
-    """Pooled counts of ``resamples`` drawings, in pieces of (n, 2, 3, 20)."""
+    """Pooled counts of ``resamples`` drawings, in pieces of (n, 2, 3, C)."""
     images = len(counts)
     flat = counts.reshape(images, -1)
     rng = np.random.default_rng(seed)
@@ -132,10 +131,10 @@ def _losses(totals: NDArray[np.float64]) -> NDArray[np.float64]:
     """Losses in points of pooled counts.
 
     Args:
-        totals: (n, 2, 3, 20).
+        totals: (n, 2, 3, C).
 
     Returns:
-        (n, 21): every class, and last the mean; NaN where the truth does not hold the class, or none at all.
+        (n, C + 1): every class, and last the mean; NaN where the truth does not hold the class, or none at all.
     """
     iou = iou_of_true_classes(totals[:, :, 0], totals[:, :, 1], totals[:, :, 2])
     there = ~np.isnan(iou)

@@ -34,11 +34,10 @@ from numpy.typing import NDArray
 
 from ...data.dataset import LabelMap
 from ...errors import DataError, UsageError
-from ...labels import CLASS_NAMES, NUM_CLASSES
 from ...specs.label_set import LabelSet
 
 Counts = NDArray[np.int64]
-"""(20, 20) int64: pixels, true class by predicted class."""
+"""(C, C) int64 for the C classes of a label set: pixels, true class by predicted class."""
 
 AnyScores = TypeVar("AnyScores", bound="Scores")
 
@@ -68,15 +67,16 @@ def pixels_of_classes(labels: LabelMap, label_set: LabelSet, told: str = "The la
     return tuple(int(count) for count in counts[: len(label_set)])
 
 
-def count_pixels(truth: LabelMap, prediction: LabelMap) -> Counts:
+def count_pixels(truth: LabelMap, prediction: LabelMap, label_set: LabelSet) -> Counts:
     """The confusion matrix of one image.
 
     Args:
-        truth: (H, W) uint8; pixels outside 0..19 are dropped.
-        prediction: (H, W) uint8 of the same size, all in 0..19.
+        truth: (H, W) uint8; pixels of no class are dropped.
+        prediction: (H, W) uint8 of the same size, all of them classes.
+        label_set: what the ids of both mean.
 
     Returns:
-        (20, 20) int64, true class by predicted class.
+        (C, C) int64, true class by predicted class.
 
     Raises:
         UsageError: ``prediction`` holds something that is no class.
@@ -87,16 +87,22 @@ def count_pixels(truth: LabelMap, prediction: LabelMap) -> Counts:
             f"expected two uint8 maps of one shape, got {truth.shape} {truth.dtype} "
             f"and {prediction.shape} {prediction.dtype}"
         )
-    if truth.size and int(prediction.max()) >= NUM_CLASSES:
+    classes = len(label_set)
+    if truth.size and int(prediction.max()) >= classes:
         raise UsageError(
-            f"A predicted label map holds the value {int(prediction.max())}; LIP-20 ends at {NUM_CLASSES - 1}.",
-            "Use a network with LIP's 20 classes.",
+            f"A predicted label map holds the value {int(prediction.max())}; {label_set.name} ends at {classes - 1}.",
+            f"Use a network with the classes of {label_set.name}.",
         )
-    # Row 20 collects everything that is dropped: cheaper than picking the valid pixels out.
-    rows = np.minimum(truth, np.uint8(NUM_CLASSES)).astype(np.uint16)
-    keys = (rows * np.uint16(NUM_CLASSES) + prediction).ravel()
-    counts = np.bincount(keys, minlength=(NUM_CLASSES + 1) * NUM_CLASSES)
-    return counts[: NUM_CLASSES * NUM_CLASSES].reshape(NUM_CLASSES, NUM_CLASSES)
+    # A last row collects everything that is dropped: cheaper than picking the valid pixels out.
+    rows = np.minimum(truth, np.uint8(classes)).astype(np.uint16)
+    keys = (rows * np.uint16(classes) + prediction).ravel()
+    counts = np.bincount(keys, minlength=(classes + 1) * classes)
+    return counts[: classes * classes].reshape(classes, classes)
+
+
+def no_pixels(label_set: LabelSet) -> Counts:
+    """The confusion matrix of nothing, to add others to."""
+    return np.zeros((len(label_set), len(label_set)), np.int64)
 
 
 def iou_of_classes(
@@ -105,12 +111,12 @@ def iou_of_classes(
     """Intersection over union.
 
     Args:
-        hits: (..., 20) pixels of every class that were predicted as it.
-        truth: (..., 20) pixels of every class.
-        predicted: (..., 20) pixels predicted as every class.
+        hits: (..., C) pixels of every class that were predicted as it.
+        truth: (..., C) pixels of every class.
+        predicted: (..., C) pixels predicted as every class.
 
     Returns:
-        (..., 20) float64; NaN where a class neither occurs nor is predicted.
+        (..., C) float64; NaN where a class neither occurs nor is predicted.
     """
     union = truth.astype(np.float64) + predicted - hits
     iou: NDArray[np.float64] = np.divide(hits, union, out=np.full(union.shape, np.nan), where=union > 0)
@@ -126,7 +132,7 @@ def iou_of_true_classes(
         hits, truth, predicted: as of :func:`iou_of_classes`.
 
     Returns:
-        (..., 20) float64; NaN where a class does not occur, predicted or not.
+        (..., C) float64; NaN where a class does not occur, predicted or not.
     """
     return np.where(truth > 0, iou_of_classes(hits, truth, predicted), np.nan)
 
@@ -180,18 +186,15 @@ class Scores:
         return sum(iou is not None for iou in self.class_iou)
 
     @property
-    def absent(self) -> tuple[str, ...]:
-        """Names of the classes that neither occur nor are predicted: they are in no mean."""
-        return tuple(name for name, iou in zip(CLASS_NAMES, self.class_iou) if iou is None)
+    def absent(self) -> tuple[int, ...]:
+        """Ids of the classes that neither occur nor are predicted: they are in no mean."""
+        return tuple(number for number, iou in enumerate(self.class_iou) if iou is None)
 
     @property
-    def only_predicted(self) -> tuple[str, ...]:
-        """Names of the classes that do not occur but are predicted: they count as IoU 0 in the mean."""
-        return tuple(
-            name
-            for name, iou, pixels in zip(CLASS_NAMES, self.class_iou, self.support)
-            if iou is not None and pixels == 0
-        )
+    def only_predicted(self) -> tuple[int, ...]:
+        """Ids of the classes that do not occur but are predicted: they count as IoU 0 in the mean."""
+        found = enumerate(zip(self.class_iou, self.support))
+        return tuple(number for number, (iou, pixels) in found if iou is not None and pixels == 0)
 
     def to_dict(self) -> dict[str, Any]:
         """The values as JSON knows them; ``classes`` is there for readers of the JSON."""
@@ -240,9 +243,9 @@ class Agreement(Scores):
         return sum(self.counted)
 
     @property
-    def left_out(self) -> tuple[str, ...]:
-        """Names of the classes that the reference sees too little of, or nothing."""
-        return tuple(name for name, counts in zip(CLASS_NAMES, self.counted) if not counts)
+    def left_out(self) -> tuple[int, ...]:
+        """Ids of the classes that the reference sees too little of, or nothing."""
+        return tuple(number for number, counts in enumerate(self.counted) if not counts)
 
     @property
     def invented_pixels(self) -> int:
@@ -250,17 +253,13 @@ class Agreement(Scores):
         return sum(self.invented)
 
     @property
-    def invented_classes(self) -> tuple[str, ...]:
-        """Names of the classes with invented pixels."""
-        return tuple(name for name, pixels in zip(CLASS_NAMES, self.invented) if pixels)
-
-    def to_dict(self) -> dict[str, Any]:
-        """As of scores; ``left_out`` as well is there for readers of the JSON."""
-        return {**super().to_dict(), "left_out": list(self.left_out)}
+    def invented_classes(self) -> tuple[int, ...]:
+        """Ids of the classes with invented pixels."""
+        return tuple(number for number, pixels in enumerate(self.invented) if pixels)
 
 
 def _counts_in_agreement(support: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Which classes have enough of the reference's pixels; at least one of 20 always has."""
+    """Which classes have enough of the reference's pixels; at least one of 255 always has."""
     enough: NDArray[np.bool_] = support / support.sum() >= COUNTED_SHARE
     return enough
 
@@ -294,8 +293,8 @@ def score(counts: Counts, image_support: NDArray[np.int64], images: int) -> Scor
     """LIP's scores of a confusion matrix.
 
     Args:
-        counts: (20, 20) pixels of all images together.
-        image_support: (20,) images in which every class occurs.
+        counts: (C, C) pixels of all images together.
+        image_support: (C,) images in which every class occurs.
         images: how many there are.
 
     Raises:
@@ -320,16 +319,21 @@ def score(counts: Counts, image_support: NDArray[np.int64], images: int) -> Scor
 
 
 class ConfusionMatrix:
-    """Counts pixels by true and predicted class, image by image."""
+    """Counts pixels by true and predicted class, image by image.
 
-    def __init__(self) -> None:
-        self._counts: Counts = np.zeros((NUM_CLASSES, NUM_CLASSES), np.int64)
-        self._image_support: NDArray[np.int64] = np.zeros(NUM_CLASSES, np.int64)
+    Args:
+        label_set: what the ids mean.
+    """
+
+    def __init__(self, label_set: LabelSet) -> None:
+        self._label_set = label_set
+        self._counts = no_pixels(label_set)
+        self._image_support: NDArray[np.int64] = np.zeros(len(label_set), np.int64)
         self._images = 0
 
     @property
     def counts(self) -> Counts:
-        """(20, 20) int64, true class by predicted class; a copy."""
+        """(C, C) int64, true class by predicted class; a copy."""
         return np.array(self._counts, np.int64)
 
     @property
@@ -339,19 +343,13 @@ class ConfusionMatrix:
 
     def update(self, truth: LabelMap, prediction: LabelMap) -> None:
         """Count one image; arguments and errors as :func:`count_pixels`."""
-        self.add(count_pixels(truth, prediction))
+        self.add(count_pixels(truth, prediction, self._label_set))
 
     def add(self, counts: Counts) -> None:
         """Count one image whose own confusion matrix is known."""
         self._counts += counts
         self._image_support += counts.sum(axis=1) > 0
         self._images += 1
-
-    def merge(self, part: ConfusionMatrix) -> None:
-        """Count the images of another part of the same dataset. The order of parts makes no difference."""
-        self._counts += part._counts
-        self._image_support += part._image_support
-        self._images += part._images
 
     def scores(self) -> Scores:
         """The scores of everything counted so far.

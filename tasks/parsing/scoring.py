@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ...data.dataset import Image, LabelMap
 from ...data.reading import Frame
+from ...specs.label_set import LabelSet
 from .metrics import Counts, count_pixels
 
 BAND = 2
@@ -23,7 +24,7 @@ class Prediction:
 
     Args:
         labels: (h, w) uint8 at the network's input size.
-        logits: (20, h, w) float32 where the protocol resizes them before argmax, else None.
+        logits: (C, h, w) float32 where the protocol resizes them before argmax, else None.
     """
 
     labels: LabelMap
@@ -100,25 +101,28 @@ class ImageScore:
     engines: tuple[EngineScore, ...]
 
 
-def score_image(frame: Frame, reference: Prediction, engines: Sequence[Prediction]) -> ImageScore:
-    """Count an image's pixels for the reference and every engine."""
+def score_image(frame: Frame, reference: Prediction, engines: Sequence[Prediction], label_set: LabelSet) -> ImageScore:
+    """Count an image's pixels for the reference and every engine; ``label_set`` is everybody's."""
     expected = np.ascontiguousarray(reference.labels[frame.inside])
     band = boundary_band(expected)
-    scores = tuple(_score(frame, expected, band, engine) for engine in engines)
-    return ImageScore(frame.index, frame.name, _against_truth(frame, reference), scores)
+    scores = tuple(_score(frame, expected, band, engine, label_set) for engine in engines)
+    return ImageScore(frame.index, frame.name, against_truth(frame, reference, label_set), scores)
 
 
-def _score(frame: Frame, expected: LabelMap, band: NDArray[np.bool_], engine: Prediction) -> EngineScore:
+def _score(
+    frame: Frame, expected: LabelMap, band: NDArray[np.bool_], engine: Prediction, label_set: LabelSet
+) -> EngineScore:
     found = np.ascontiguousarray(engine.labels[frame.inside])
     differs = expected != found
     in_band, all_differ = int(np.count_nonzero(band)), int(np.count_nonzero(differs))
     band_differs = int(np.count_nonzero(band & differs))
     areas = (in_band, band.size - in_band, band_differs, all_differ - band_differs)
-    return EngineScore(_against_truth(frame, engine), count_pixels(expected, found), areas)
+    return EngineScore(against_truth(frame, engine, label_set), count_pixels(expected, found, label_set), areas)
 
 
-def _against_truth(frame: Frame, prediction: Prediction) -> Counts | None:
-    return None if frame.labels is None else count_pixels(frame.labels, prediction.at_image_size(frame))
+def against_truth(frame: Frame, prediction: Prediction, label_set: LabelSet) -> Counts | None:
+    """True class by found class at the image's size; None without a label map."""
+    return None if frame.labels is None else count_pixels(frame.labels, prediction.at_image_size(frame), label_set)
 
 
 def boundary_band(labels: LabelMap) -> NDArray[np.bool_]:

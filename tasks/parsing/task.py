@@ -13,7 +13,7 @@ from ...data.letterbox import Letterbox
 from ...engines.base import Arrays
 from ...errors import UsageError
 from ...specs.label_set import LabelSet
-from ..base import Closeness, Task
+from ..base import Closeness, Figure, Task
 
 LabelMaps = NDArray[np.uint8]
 """(N, H, W) uint8."""
@@ -32,6 +32,7 @@ class Parsing(Task[LabelMap]):
 
     label_set: LabelSet
     name: ClassVar[str] = "parsing"
+    figure: ClassVar[Figure] = Figure("mIoU", "mean IoU")
     closeness: ClassVar[Closeness] = Closeness(
         "pixel_agreement", "pixels", {"fp32": 0.9995, "fp16": 0.98, "int8": 0.80, "int8-cpu": 0.80}
     )

@@ -15,13 +15,11 @@ import numpy as np
 
 from ...engines.base import Arrays, Engine, Frames
 from ...errors import UsageError
-from ...labels import NUM_CLASSES, flip_table
+from ...specs.label_set import LabelSet
 from .task import Logits
 
 SMALLEST_SCALE, LARGEST_SCALE = 0.25, 2.0
 """A person of a quarter of the frame is at the limit of what the network can see; up to 2, four windows do."""
-
-_SWAPPED = flip_table()[:NUM_CLASSES]
 
 
 class AugmentedEngine(Engine):
@@ -32,6 +30,7 @@ class AugmentedEngine(Engine):
 
     Args:
         engine: gives logits.
+        label_set: of its classes; names those that change places in a mirror.
         flip: look at the mirror image as well.
         scales: 1 is the frame as it is.
 
@@ -39,17 +38,20 @@ class AugmentedEngine(Engine):
         UsageError: the engine gives no logits, or the scales make no sense.
     """
 
-    def __init__(self, engine: Engine, *, flip: bool = False, scales: Sequence[float] = (1.0,)) -> None:
+    def __init__(
+        self, engine: Engine, label_set: LabelSet, *, flip: bool = False, scales: Sequence[float] = (1.0,)
+    ) -> None:
         check_scales(scales)
         check_logits(engine, "Test-time augmentation")
         super().__init__()
         self._engine, self._flip, self._scales = engine, flip, tuple(scales)
+        self._swapped = label_set.flip_table()[: len(label_set)]
         self.name, self.target, self.precision = engine.name, engine.target, engine.precision
         self.input_size, self.batch, self.outputs = engine.input_size, engine.batch, engine.outputs
         self.gives_raw = True
 
     def raw(self, frames: Frames) -> Logits:
-        """(N, 20, h, w) float32: the mean over all views."""
+        """(N, C, h, w) float32: the mean over all views."""
         self._check(frames)
         views = [self._at_scale(frames, scale) for scale in self._scales]
         total = views[0]
@@ -74,7 +76,7 @@ class AugmentedEngine(Engine):
                 place[rows, columns] = cv2.resize(frame, (new_width, new_height), interpolation=cv2.INTER_AREA)
             return _resized(self._look(canvas)[:, :, rows, columns], (height, width))
         enlarged = np.stack([cv2.resize(frame, (new_width, new_height)) for frame in frames])
-        total = np.zeros((len(frames), NUM_CLASSES, new_height, new_width), np.float32)
+        total = np.zeros((len(frames), len(self._swapped), new_height, new_width), np.float32)
         looks = np.zeros((new_height, new_width), np.float32)
         for rows, columns in _windows((new_height, new_width), (height, width)):
             total[:, :, rows, columns] += self._look(np.ascontiguousarray(enlarged[:, rows, columns]))
@@ -87,7 +89,7 @@ class AugmentedEngine(Engine):
         if not self._flip:
             return plain
         mirrored = self._engine.raw(np.ascontiguousarray(frames[:, :, ::-1]))
-        mean: Logits = (plain + mirrored[:, _SWAPPED, :, ::-1]) / np.float32(2)
+        mean: Logits = (plain + mirrored[:, self._swapped, :, ::-1]) / np.float32(2)
         return mean
 
 

@@ -18,6 +18,8 @@ from trtparse.calibration.ranges import CalibrationKey, Ranges
 from trtparse.data.dataset import Image, LabelMap, Sample
 from trtparse.engines import Bundle
 from trtparse.errors import DataError
+from trtparse.specs.label_set import LabelSet
+from trtparse.tests.predicting import LIP
 
 
 class GraphBuilder:
@@ -123,6 +125,7 @@ class SmallDataset:
     """
 
     description = "small/, by hand"
+    label_set: LabelSet = LIP
 
     def __init__(
         self,

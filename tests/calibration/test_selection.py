@@ -15,6 +15,7 @@ from trtparse.calibration.selection import (
     LOOKED_AT,
     LOOKED_AT_PREDICTING,
     SPREADS,
+    Predictions,
     Selection,
     predictions_of,
     read_selection,
@@ -23,8 +24,8 @@ from trtparse.calibration.selection import (
 )
 from trtparse.data.dataset import Image, LabelMap
 from trtparse.engines.base import Arrays, Engine, Frames
-from trtparse.errors import DataError
-from trtparse.tests.predicting import predicting
+from trtparse.errors import DataError, UsageError
+from trtparse.tests.predicting import HANDS, LIP, predicting
 
 NewDataset = Callable[..., Any]
 
@@ -225,7 +226,7 @@ class TestPredictions:
             seen.append(image)
             return np.full((2, 2), 9 if image is images[33] else 1, np.uint8)
 
-        selection = select(new_dataset(images), 2, predict=predict)
+        selection = select(new_dataset(images), 2, predict=Predictions(predict, LIP))
         assert len(seen) == 60
         assert selection.classes == {1: 1, 9: 1}
         assert selection.classes_from == "predictions"
@@ -234,11 +235,11 @@ class TestPredictions:
         def predict(image: Image) -> LabelMap:
             raise AssertionError("asked for a prediction")
 
-        selection = select(new_dataset(blanks(5), [[1]] * 5), 2, predict=predict)
+        selection = select(new_dataset(blanks(5), [[1]] * 5), 2, predict=Predictions(predict, LIP))
         assert selection.classes_from == "label maps"
 
     def test_fewer_images_are_looked_at_as_each_costs_a_forward_pass(self, new_dataset: NewDataset) -> None:
-        selection = select(new_dataset(blanks(2000)), 300, predict=lambda image: image[..., 0])
+        selection = select(new_dataset(blanks(2000)), 300, predict=Predictions(lambda image: image[..., 0], LIP))
         assert selection.looked_at == 300 * LOOKED_AT_PREDICTING == 600
 
     @pytest.mark.parametrize("batch", [None, 3])
@@ -254,8 +255,10 @@ class TestPredictions:
             def _run(self, frames: Frames) -> Arrays:
                 return (np.where(frames[..., 0] > 0, 13, 0).astype(np.uint8),)
 
-        with Bright() as engine:
-            labels = predictions_of(predicting(engine))(np.full((64, 16, 3), 200, np.uint8))
+        with predicting(Bright(), label_set=LIP) as predictor:
+            predictions = predictions_of(predictor)
+            labels = predictions.of(np.full((64, 16, 3), 200, np.uint8))
+        assert predictions.label_set == LIP
         assert labels.shape == (32, 8)
         assert set(labels.ravel().tolist()) == {13}
 
@@ -344,10 +347,32 @@ class TestFile:
             read_selection(path, new_dataset(blanks(last)))
         assert dataset.description in error.value.hint
 
+    def test_its_classes_are_those_of_its_label_set(self, new_dataset: NewDataset, tmp_path: Path) -> None:
+        dataset = new_dataset(patterns(8), [[index % 4, 0, 200] for index in range(8)])
+        dataset.label_set = HANDS
+        selection = select(dataset, 8)
+        assert selection.label_set == HANDS
+        assert set(selection.classes) == {0, 1, 2, 3}
+        document = write_selection(tmp_path / "set.json", selection, dataset)
+        assert document["classes"] == {"Nothing": 8, "Head": 2, "Left hand": 2, "Right hand": 2}
+        assert read_selection(tmp_path / "set.json", dataset) == selection
+        dataset.label_set = LIP
+        with pytest.raises(UsageError, match=r"set\.json has the label set Hands-4 .* by hand has LIP-20"):
+            read_selection(tmp_path / "set.json", dataset)
+
+    def test_one_of_an_earlier_version_is_of_lip(self, written: tuple[Path, Selection, Any]) -> None:
+        path, selection, dataset = written
+        document = json.loads(path.read_text("utf-8"))
+        del document["label_set"]
+        path.write_text(json.dumps({**document, "schema": 1}))
+        assert selection.label_set == LIP
+        assert read_selection(path, dataset) == selection
+
     @pytest.mark.parametrize(
         ("change", "message"),
         [
             ({"schema": 9}, "schema 9"),
+            ({"label_set": {"name": "Half"}}, "a label set needs classes"),
             ({"images": []}, "names no images"),
             ({"images": ["image_1", 7]}, "names no images"),
             ({"images": ["image_1", "image_2", "image_1"]}, "names image_1 twice"),

@@ -23,6 +23,7 @@ from trtparse.engines.base import Arrays, Engine, Frames
 from trtparse.engines.bundle import GRAPHS, Manifest, add_accuracy, finish, writing
 from trtparse.errors import UsageError
 from trtparse.specs.framing import Framing
+from trtparse.specs.label_set import LabelSet, label_set
 from trtparse.tests.predicting import LIP
 from trtparse.validation.result import ValidationResult
 
@@ -96,12 +97,12 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
-def write_bundle(path: Path, spoilt_rows: int) -> Path:
+def write_bundle(path: Path, spoilt_rows: int, labels: LabelSet = LIP) -> Path:
     manifest = Manifest(
         task="parsing",
         network="painted",
         options={},
-        label_set=LIP,
+        label_set=labels,
         framing=Framing(SIZE),
         batch=1,
         precisions=("fp32", "fp16", "int8"),
@@ -149,6 +150,37 @@ def refused(outcome: Outcome, words: str) -> None:
     assert outcome.code == 2
     assert words in outcome.err.replace("\n", " ")
     assert "Traceback" not in outcome.err
+
+
+class TestLabelSets:
+    def test_the_one_that_is_asked_for_is_the_data_s(self, run: Run, bundle: Path, lip: Path) -> None:
+        outcome = run("validate", bundle, "--data", lip, "--labels", "lip", "--json")
+        assert outcome.code == 0
+        assert json.loads(outcome.out)["label_set"]["name"] == "LIP-20"
+
+    @pytest.mark.parametrize("command", ["validate", "compare"])
+    def test_a_bundle_of_another_is_refused_with_both_named(
+        self, command: str, run: Run, bundle: Path, lip: Path, opened: list[str]
+    ) -> None:
+        outcome = run(command, bundle, "--data", lip, "--labels", "atr")
+        refused(outcome, f"{bundle} has the label set LIP-20 (20 classes), and --labels atr has ATR-18 (18 classes)")
+        assert opened == []
+
+    def test_one_that_is_none_is_refused(self, run: Run, bundle: Path) -> None:
+        refused(run("validate", bundle, "--labels", "lipp"), "There is no label set 'lipp'")
+
+    def test_bundles_of_two_are_not_compared(self, run: Run, bundle: Path, lip: Path, tmp_path: Path) -> None:
+        other = write_bundle(tmp_path / "other", 0, label_set("cihp"))
+        outcome = run("compare", bundle, other, "--data", lip)
+        refused(outcome, "has the label set LIP-20 (20 classes), and")
+        assert "CIHP" in outcome.err
+
+    def test_label_maps_of_another_than_the_bundle_s_are_refused(
+        self, run: Run, bundle: Path, lip: Path, tmp_path: Path
+    ) -> None:
+        other = write_bundle(tmp_path / "other", 0, label_set("cihp"))
+        refused(run("validate", other, "--data", lip), "has LIP-20 (20 classes)")
+        assert run("validate", other, "--data", lip, "--labels", "cihp").code == 0
 
 
 class TestReport:

@@ -13,7 +13,7 @@ from rich.console import Console
 from trtparse.commands.terminal import Terminal, show_validation
 from trtparse.commands.validation_table import render
 from trtparse.tasks.parsing.intervals import ClassLoss, Loss
-from trtparse.tests.predicting import LIP
+from trtparse.tests.predicting import HANDS, LIP
 from trtparse.validation.result import ValidationResult
 
 MadeUp = Callable[..., ValidationResult]
@@ -50,6 +50,11 @@ class TestOneEngine:
             assert row(lines, name)
         assert max(map(len, tables(lines))) <= 80
         assert not any("…" in line for line in lines)
+
+    def test_has_the_classes_of_the_label_set_and_no_other(self, made_up: MadeUp) -> None:
+        lines = printed(made_up(labels=HANDS))
+        assert [line.split("  ")[1] for line in lines if line.startswith("  ")][-4:] == list(HANDS.classes)
+        assert not any(name in line for line in lines for name in ("Scarf", "Hat"))
 
     @pytest.mark.parametrize("width", [40, 60])
     def test_keeps_its_numbers_whole_where_it_does_not_fit(self, width: int, made_up: MadeUp) -> None:

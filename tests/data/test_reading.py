@@ -10,6 +10,8 @@ from trtparse.data.dataset import Sample
 from trtparse.data.letterbox import Letterbox
 from trtparse.data.reading import READERS, Frame, Unreadable, read_ahead, read_frame
 from trtparse.errors import DataError
+from trtparse.specs.framing import Framing
+from trtparse.tests.predicting import LIP
 
 NAMES = [f"image {index}" for index in range(40)]
 
@@ -89,7 +91,7 @@ def test_closing_ends_the_threads() -> None:
 
 
 class OneImage:
-    description, names, labelled = "one", ["one"], True
+    description, names, labelled, label_set = "one", ["one"], True, LIP
 
     def __init__(self, labels: np.ndarray | None) -> None:
         self._labels = labels
@@ -106,10 +108,10 @@ class OneImage:
 
 def test_ce2p_keeps_the_aspect_ratio_and_hrnet_does_not() -> None:
     labels = np.zeros((40, 10), np.uint8)
-    letterboxed = read_frame(OneImage(labels), 0, (20, 20), 1.0)
+    letterboxed = read_frame(OneImage(labels), 0, Framing((20, 20)))
     assert (letterboxed.pixels[:, :7] == 0).all()
     assert letterboxed.inside == (slice(0, 20), slice(7, 12))
-    squashed = read_frame(OneImage(labels), 0, (20, 20), 1.0, "hrnet-labels")
+    squashed = read_frame(OneImage(labels), 0, Framing((20, 20)), "hrnet-labels")
     assert (squashed.pixels == 9).all()
     assert squashed.inside == (slice(0, 20), slice(0, 20))
     assert squashed.letterbox.restore(np.zeros((20, 20), np.uint8)).shape == (40, 10)
@@ -121,4 +123,4 @@ def test_ce2p_keeps_the_aspect_ratio_and_hrnet_does_not() -> None:
 )
 def test_a_label_map_that_does_not_fit_is_refused(labels: np.ndarray | None, told: str) -> None:
     with pytest.raises(DataError, match=told):
-        read_frame(OneImage(labels), 0, (20, 20), 1.0)
+        read_frame(OneImage(labels), 0, Framing((20, 20)))

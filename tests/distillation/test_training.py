@@ -33,7 +33,6 @@ from trtparse.networks.weights import DEFAULT_WEIGHTS  # noqa: E402
 from trtparse.specs.framing import Framing  # noqa: E402
 from trtparse.specs.label_set import label_set  # noqa: E402
 from trtparse.storage import files  # noqa: E402
-from trtparse.tests.predicting import predicting  # noqa: E402
 
 LIP = label_set("lip")
 
@@ -286,12 +285,14 @@ def test_half_precision_floats_need_a_gpu() -> None:
 
 def test_the_score_of_a_run_is_the_one_that_validation_counts(people: Dataset) -> None:
     from trtparse.engines.reference import PyTorchEngine
+    from trtparse.tests.predicting import predicting
     from trtparse.validation.validate import validate
 
     network = load_checkpoint(DEFAULT_WEIGHTS).network
     scores = evaluate(network, people, (256, 192), 1.0, Precision("fp32", torch.device("cpu")))
-    with PyTorchEngine(network, (256, 192)) as one, PyTorchEngine(network, (256, 192)) as other:
-        counted = validate(predicting(one), predicting(other), people).reference
+    one, other = (predicting(PyTorchEngine(network, (256, 192))) for _ in range(2))
+    with one, other:
+        counted = validate(one, other, people).reference
     # Not to the last bit: a batch of 12 is summed in another order than 12 images, and a near-tie may turn.
     assert counted is not None
     assert scores.mean_iou == pytest.approx(counted.mean_iou, abs=1e-4)

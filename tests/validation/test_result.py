@@ -11,6 +11,7 @@ import pytest
 
 from trtparse.errors import DataError
 from trtparse.tasks.parsing.intervals import ClassLoss
+from trtparse.tests.predicting import HANDS, LIP
 from trtparse.validation.result import ORDERS, EngineRun, Protocol, ValidationResult, measured_accuracy
 
 MadeUp = Callable[..., ValidationResult]
@@ -55,19 +56,30 @@ def test_the_schema_is_one() -> None:
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
 
 
+def set_at(values: dict[str, Any], path: str, value: object) -> None:
+    place: Any = values
+    *parents, last = path.split("/")
+    for part in parents:
+        place = place[int(part) if part.isdecimal() else part]
+    assert last in place
+    place[last] = value
+
+
 @pytest.mark.parametrize(
     ("path", "value"),
     [
-        ("schema", 1),
+        ("schema", 4),
+        ("label_set/classes", ["one"]),
+        ("label_set/ignore", 1),
         ("images", 0),
         ("tolerance", -1),
         ("protocol/order", "jppnet"),
         ("reference/mean_iou", 1.2),
-        ("reference/class_iou", [0.5] * 19),
-        ("reference_confusion", [[1] * 20] * 19),
+        ("reference/class_iou", [0.5]),
+        ("reference_confusion", [[1] * 20]),
         ("engines", []),
         ("engines/0/loss/points", None),
-        ("engines/0/agreement/invented", [0] * 19),
+        ("engines/0/agreement/invented", [0]),
         ("engines/0/agreement/left_out", [10]),
         ("engines/0/run/latency/counts", [-1]),
         ("engines/0/worst/0/disagreement", "much"),
@@ -77,12 +89,7 @@ def test_the_schema_is_one() -> None:
 def test_the_schema_refuses_what_is_not_so(path: str, value: object, made_up: MadeUp) -> None:
     values = through_json(made_up(pictures=False))
     assert refusals(values) == []
-    place: Any = values
-    *parents, last = path.split("/")
-    for part in parents:
-        place = place[int(part) if part.isdecimal() else part]
-    assert last in place
-    place[last] = value
+    set_at(values, path, value)
     assert len(refusals(values)) == 1
 
 
@@ -104,7 +111,33 @@ def test_the_schema_knows_every_value_and_wants_it(made_up: MadeUp) -> None:
 
 
 class TestReading:
-    @pytest.mark.parametrize("schema", [1, 2, 3, 99, None, "4"])
+    def test_a_result_tells_its_label_set(self, made_up: MadeUp) -> None:
+        result = made_up(labels=HANDS, pictures=False)
+        values = through_json(result)
+        assert refusals(values) == []
+        assert values["label_set"]["classes"] == list(HANDS.classes)
+        assert ValidationResult.from_dict(values) == result
+
+    @pytest.mark.parametrize(
+        ("path", "value"),
+        [
+            ("reference/class_iou", [0.5] * 19),
+            ("reference_confusion", [[1] * 20] * 19),
+            ("engines/0/agreement/invented", [0] * 19),
+            ("engines/0/confusion", [[1] * 21] * 20),
+            ("engines/0/loss/classes", [None] * 21),
+            ("label_set", HANDS.to_dict()),
+        ],
+    )
+    def test_values_for_another_number_of_classes_than_its_label_set_has_are_refused(
+        self, path: str, value: object, made_up: MadeUp
+    ) -> None:
+        values = through_json(made_up(pictures=False))
+        set_at(values, path, value)
+        with pytest.raises(DataError, match=r"values by class, of (LIP-20|Hands-4)"):
+            ValidationResult.from_dict(values)
+
+    @pytest.mark.parametrize("schema", [1, 2, 3, 4, 99, None, "5"])
     def test_another_version_is_refused(self, schema: object, made_up: MadeUp) -> None:
         with pytest.raises(DataError, match="has schema"):
             ValidationResult.from_dict({**made_up(pictures=False).to_dict(), "schema": schema})
@@ -169,7 +202,7 @@ def test_the_figures_for_a_bundle_are_by_target_and_precision(made_up: MadeUp) -
     assert figures["cpu-int8"]["images"] == 10_000
     assert len(figures["cpu-int8"]["class_iou"]) == 20
     agreed = result.engines[0].agreement
-    assert figures["cpu-int8"]["left_out"] == ["Jumpsuits"] == list(agreed.left_out)
+    assert figures["cpu-int8"]["left_out"] == ["Jumpsuits"] == [LIP.classes[number] for number in agreed.left_out]
     assert (figures["cpu-int8"]["invented_pixels"], figures["cpu-int8"]["invented_classes"]) == (0, [])
     unlabelled = measured_accuracy(made_up(labelled=False, pictures=False))["cpu-int8"]
     assert (unlabelled["mean_iou"], unlabelled["loss"]) == (None, None)

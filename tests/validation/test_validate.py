@@ -18,22 +18,16 @@ from trtparse.data.dataset import LabelMap, Sample
 from trtparse.data.images import write_png
 from trtparse.engines.base import Arrays, Engine, Frames, Ticket
 from trtparse.errors import DataError, UsageError
+from trtparse.specs.label_set import LabelSet
 from trtparse.tasks.parsing.files import open_dataset
 from trtparse.tasks.parsing.task import LabelMaps, Logits
-from trtparse.tests.predicting import label_maps, predicting
+from trtparse.tests.predicting import HANDS, LIP, label_maps, predicting
 from trtparse.validation.result import ORDERS, Protocol, SkippedImage, ValidationResult
 from trtparse.validation.validate import RecordFile
-from trtparse.validation.validate import validate as compare
+from trtparse.validation.validate import validate as validate_predictors
 
 INPUT_SIZE = (64, 48)
 Change = Callable[[LabelMaps], LabelMaps]
-
-
-def validate(reference: BlueEngine, engines: BlueEngine | Sequence[BlueEngine], *arguments: Any, **options: Any) -> Any:
-    """The comparison of engines whose label maps are LIP's."""
-    several = [engines] if isinstance(engines, Engine) else engines
-    first, *others = (predicting(engine, engine.stretch) for engine in (reference, *several))
-    return compare(first, others, *arguments, **options)
 
 
 @pytest.fixture
@@ -72,6 +66,7 @@ class Blocks:
     """Images of four blocks whose labels a :class:`BlueEngine` finds without an error: they shrink by 1 or 2."""
 
     description = "blocks"
+    label_set: LabelSet = LIP
 
     def __init__(self, count: int = 5, labelled: bool = True, broken: Sequence[int] = (), border: int = 0) -> None:
         self.count, self.labelled, self.broken, self.border = count, labelled, broken, border
@@ -98,6 +93,17 @@ class Blocks:
         image = np.zeros((*labels.shape, 3), np.uint8)
         image[..., 0] = labels * 10
         return Sample(self.names[index], image, labels if self.labelled else None)
+
+
+def validate(
+    reference: BlueEngine, engines: BlueEngine | Sequence[BlueEngine], dataset: Blocks, **options: Any
+) -> ValidationResult:
+    """A validation of engines whose label maps are LIP's."""
+    one = isinstance(engines, BlueEngine)
+    judged = [predicting(engine, engine.stretch) for engine in ([engines] if one else engines)]
+    return validate_predictors(
+        predicting(reference, reference.stretch), judged[0] if one else judged, dataset, **options
+    )
 
 
 def renamed(old: int, new: int) -> Change:
@@ -134,8 +140,8 @@ class TestScores:
         result = compare(Blocks(labelled=labelled), stray)
         first = result.first
         assert first.agreement.mean_iou > 0.99
-        assert (first.agreement.invented[17], first.agreement.invented_classes) == (5, ("Right-leg",))
-        assert "Right-leg" in first.agreement.left_out
+        assert (first.agreement.invented[17], first.agreement.invented_classes) == (5, (17,))
+        assert 17 in first.agreement.left_out
         if first.loss is not None and first.scores is not None:
             # LIP's own mean counts the class as 0.
             assert first.scores.mean_iou < 0.9
@@ -300,6 +306,24 @@ class TestRefusals:
         ):
             validate(reference, engine, Blocks())
 
+    def test_engines_of_two_label_sets(self) -> None:
+        told = r"reference has the label set LIP-20 \(20 classes\), and engine has Hands-4 \(4 classes\); id 0 is Back"
+        with (
+            predicting(BlueEngine("reference")) as reference,
+            predicting(BlueEngine("engine"), label_set=HANDS) as engine,
+            pytest.raises(UsageError, match=told),
+        ):
+            validate_predictors(reference, engine, Blocks())
+
+    def test_label_maps_of_another_set_than_the_engines(self) -> None:
+        told = r"reference has the label set Hands-4 \(4 classes\), and blocks has LIP-20"
+        with (
+            predicting(BlueEngine("reference"), label_set=HANDS) as reference,
+            predicting(BlueEngine("engine"), label_set=HANDS) as engine,
+            pytest.raises(UsageError, match=told),
+        ):
+            validate_predictors(reference, engine, Blocks())
+
     @pytest.mark.parametrize("tolerance", [-0.1, float("nan")])
     def test_a_tolerance_that_makes_no_sense(self, tolerance: float) -> None:
         with pytest.raises(UsageError, match="tolerance"):
@@ -343,6 +367,56 @@ class TestRefusals:
     def test_an_engine_that_returns_something_else(self, change: Change, told: str) -> None:
         with pytest.raises(UsageError, match=told):
             compare(change=change)
+
+
+class Hands(Blocks):
+    """Blocks whose four classes are a small label set's."""
+
+    description = "hands"
+    label_set: LabelSet = HANDS
+
+    def labels(self, index: int) -> LabelMap:
+        return (super().labels(index) % len(HANDS)).astype(np.uint8)
+
+
+class TestAnotherLabelSet:
+    def test_is_what_every_figure_and_name_is_of(self) -> None:
+        with (
+            predicting(BlueEngine("reference"), label_set=HANDS) as reference,
+            predicting(BlueEngine("engine", change=renamed(3, 2)), label_set=HANDS) as engine,
+        ):
+            result = validate_predictors(reference, engine, Hands(8), tolerance=100)
+        assert result.label_set == HANDS
+        assert result.reference is not None
+        assert result.first.loss is not None
+        assert result.reference.class_iou == (1.0, 1.0, 1.0, 1.0)
+        assert [loss is not None and loss.points > 0 for loss in result.first.loss.classes] == [
+            False,
+            False,
+            True,
+            True,
+        ]
+        assert np.shape(result.first.confusion) == np.shape(result.first.agreement_confusion) == (4, 4)
+        assert ValidationResult.from_dict(result.to_dict()).label_set == HANDS
+
+    def test_mirrors_by_its_own_pairs(self) -> None:
+        class LeftIsTwo(BlueEngine):
+            gives_raw = True
+
+            def raw(self, frames: Frames) -> Logits:
+                height, width = self.input_size
+                logits = np.zeros((len(frames), len(HANDS), height, width), np.float32)
+                logits[:, 2, :, : width // 2] = logits[:, 3, :, width // 2 :] = 1
+                return logits
+
+        with (
+            predicting(LeftIsTwo("reference"), label_set=HANDS) as reference,
+            predicting(LeftIsTwo("engine"), label_set=HANDS) as engine,
+        ):
+            result = validate_predictors(reference, engine, Hands(1), protocol=Protocol(flip=True))
+        # Mirrored, the left half is the right one, and its class the partner's: all views say the same.
+        halves = [row[column] for row in result.first.agreement_confusion for column in (2, 3)]
+        assert sum(halves) == INPUT_SIZE[0] * INPUT_SIZE[1]
 
 
 class TestSeveralEngines:
@@ -624,11 +698,14 @@ class TestResume:
     @staticmethod
     def run(record: Path, resume: bool, *, images: int = 20, **options: Any) -> tuple[ValidationResult, list[int]]:
         """The result, and how many images the engine was shown."""
-        options = {"protocol": Protocol(), "progress": None, "name": "engine", **options}
+        options = {"protocol": Protocol(), "progress": None, "name": "engine", "label_set": LIP, **options}
+        label_set = options.pop("label_set")
         change = renamed(5, 0)
         with BlueEngine("reference", 1) as reference, BlueEngine(options.pop("name"), 1, change) as engine:
             dataset = Blocks(images, broken=[1, 11])
-            result = validate(reference, engine, dataset, record=RecordFile(record, resume), **options)
+            dataset.label_set = label_set
+            one, other = (predicting(each, label_set=label_set) for each in (reference, engine))
+            result = validate_predictors(one, other, dataset, record=RecordFile(record, resume), **options)
             return result, [len(engine.seen)]
 
     def test_a_killed_run_goes_on_to_the_same_result(self, tmp_path: Path) -> None:
@@ -675,6 +752,7 @@ class TestResume:
             ({"limit": 19}, "images"),
             ({"name": "another"}, "engines"),
             ({"protocol": Protocol("hrnet-labels")}, "protocol"),
+            ({"label_set": dataclasses.replace(LIP, name="Renamed")}, "label_set"),
         ],
     )
     def test_a_record_of_another_run_is_refused_by_the_field(

@@ -34,12 +34,14 @@ _STYLE = Markup(
 def sensitivity_chart(found: Sensitivity) -> Markup:
     """Layers as rows, the worst first: a bar for what each costs alone, and its three measures."""
     left, right, head = 250, 560, 84
-    columns = (("agreement lost", 665), ("mIoU lost", 755), ("SQNR, dB", 850))
+    lost = f"{found.whole.figure.name} lost"
+    columns = (("agreement lost", 665), (lost, 755), ("SQNR, dB", 850))
+    measured = {"agreement": "agreement lost", "miou": lost, "sqnr": "power of the logits' error"}[found.measure]
     harms = [entry.harm(found.measure) for entry in found.layers]
     reach = max([*harms, 1e-12])
     parts = [
         _text(16, 28, "Each layer alone in INT8", "title"),
-        _text(16, 48, f"{found.whole.images} held-out images; bars: {_MEASURED[found.measure]}", "quiet"),
+        _text(16, 48, f"{found.whole.images} held-out images; bars: {measured}", "quiet"),
         *(_text(x, head - 8, name, "quiet", "end") for name, x in columns),
     ]
     for number, (entry, harm) in enumerate(zip(found.layers, harms)):
@@ -70,9 +72,6 @@ def sensitivity_chart(found: Sensitivity) -> Markup:
     return _svg(head + _ROW * len(found.layers) + 16, "Each layer alone in INT8", parts)
 
 
-_MEASURED = {"agreement": "agreement lost", "miou": "mIoU lost", "sqnr": "power of the logits' error"}
-
-
 def pareto_chart(search: Search, *, saved: bool = False) -> Markup:
     """Every graph of a search: what it loses, against how much of it is in INT8.
 
@@ -92,7 +91,7 @@ def pareto_chart(search: Search, *, saved: bool = False) -> Markup:
     def down(drop: float) -> float:
         return bottom - (bottom - top) * (drop - low) / (high - low)
 
-    lost = "agreement" if search.score.loss is None else "mIoU"
+    lost = "agreement" if search.score.loss is None else search.score.figure.name
     what = "time that INT8 saves" if saved else "multiply-adds in INT8"
     parts = [
         _text(16, 28, f"Loss of {lost} against the {what}", "title"),

@@ -41,10 +41,10 @@ def junit_xml(result: ValidationResult) -> bytes:
             suite,
             "testcase",
             classname=name,
-            name=f"mean IoU loss of at most {result.tolerance:g}",
+            name=f"{result.figure.words} loss of at most {result.tolerance:g}",
             time=seconds,
         )
-        _judge_loss(loss, engine, result.tolerance)
+        _judge_loss(loss, engine, result)
         complete = ElementTree.SubElement(suite, "testcase", classname=name, name="compares every image", time="0")
         _judge_images(complete, result)
     for outcome, tag in (("failures", "failure"), ("skipped", "skipped")):
@@ -63,16 +63,18 @@ def _class_name(run: EngineRun, position: int | None) -> str:
     return f"trtparse{number}.{run.target}-{run.precision}"
 
 
-def _judge_loss(case: ElementTree.Element, engine: EngineComparison, tolerance: float) -> None:
-    agreement = told_agreement(engine.agreement)
+def _judge_loss(case: ElementTree.Element, engine: EngineComparison, result: ValidationResult) -> None:
+    agreement = told_agreement(engine.agreement, result.label_set)
     if engine.loss is None:
-        ElementTree.SubElement(case, "skipped", message=f"no labels, so no mean IoU to lose; {agreement}")
+        ElementTree.SubElement(
+            case, "skipped", message=_xml(f"no labels, so no {result.figure.words} to lose; {agreement}")
+        )
         return
     loss = engine.loss
     low, points, high = (f"{round(value, 2) + 0.0:.2f}" for value in (loss.low, loss.points, loss.high))
     words = f"{points} points lost, 95 % interval {low} to {high}; {agreement}"
-    if not engine.passes(tolerance):
-        ElementTree.SubElement(case, "failure", type="AccuracyError", message=words)
+    if not engine.passes(result.tolerance):
+        ElementTree.SubElement(case, "failure", type="AccuracyError", message=_xml(words))
     else:
         ElementTree.SubElement(case, "system-out").text = _xml(f"{engine.run.name}: {words}")
 

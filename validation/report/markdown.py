@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 
-from ...labels import CLASS_NAMES
 from ..result import EngineComparison, ValidationResult
 from ..verdict import (
     NOTHING,
@@ -29,11 +28,13 @@ def markdown(result: ValidationResult) -> str:
     lines += [*_engines(result), "", *_classes(result)]
     height, width = result.input_size
     if result.labelled:
-        lines.append(f"- Tolerance: {result.tolerance:g} point{'' if result.tolerance == 1 else 's'} of mean IoU")
+        unit = result.figure.unit.replace("points", "point", 1) if result.tolerance == 1 else result.figure.unit
+        lines.append(f"- Tolerance: {result.tolerance:g} {unit}")
     for label, engine in zip(engine_labels(result), result.engines):
         lines.append(f"- {_safe(label)}: {_safe(agreement_note(result, engine))}")
     lines += [
         f"- Dataset: {_safe(result.dataset)}",
+        f"- Label set: {_safe(str(result.label_set))}",
         f"- Images: {result.images} compared, {len(result.skipped)} left out",
         f"- Protocol: {_safe(result.method)}; input {height}x{width} (height x width)",
         "",
@@ -46,7 +47,7 @@ def _engines(result: ValidationResult) -> list[str]:
     score = percent(None if result.reference is None else result.reference.mean_iou)
     speed = NOTHING if reference.latency is None else f"{reference.latency.p50:.1f}"
     lines = [
-        "| | mean IoU | loss (95 % interval) | pixels that agree | agreement | ms per image (median) | |",
+        f"| | {result.figure.words} | loss (95 % interval) | pixels that agree | agreement | ms per image (median) | |",
         "|:--|--:|--:|--:|--:|--:|:--|",
         f"| {_safe(reference_label(result))} | {score} | | | | {speed} | reference |",
     ]
@@ -81,7 +82,8 @@ def _classes(result: ValidationResult) -> list[str]:
         before, after = result.reference.class_iou[index], engine.scores.class_iou[index]
         interval = f"{signed(loss.points)} ({signed(loss.low)} to {signed(loss.high)})"
         images = result.reference.image_support[index]
-        lines.append(f"| {CLASS_NAMES[index]} | {percent(before)} | {percent(after)} | {interval} | {images} |")
+        name = _safe(result.label_set.classes[index])
+        lines.append(f"| {name} | {percent(before)} | {percent(after)} | {interval} | {images} |")
     return [*lines, ""]
 
 

@@ -23,7 +23,7 @@ from ... import __version__
 from ...calibration.budget.score import EARLIER, is_of_earlier_version
 from ...calibration.budget.search import Search
 from ...errors import UsageError
-from ...labels import CLASS_NAMES, NUM_CLASSES, PALETTE_RGB
+from ...specs.label_set import LabelSet
 from ...storage.files import check_output_folder, replace_bytes
 from ...tasks.parsing.metrics import COUNTED_SHARE
 from ..result import Confusion, EngineComparison, EngineRun, ValidationResult, WorstImage
@@ -117,6 +117,7 @@ def html(
     labels = engine_labels(result)
     budget = _PICTURE_BUDGET // len(labels)
     scores = (calibration or {}).get("methods", {})
+    search = _search(calibration or {})
     sections = [
         _section(result, engine, label, f"engine-{number}", budget)
         for number, (label, engine) in enumerate(zip(labels, result.engines), 1)
@@ -130,14 +131,15 @@ def html(
         engine_cells=_engine_cells(result, labels),
         ruler=_ruler(result),
         latencies=_latencies(result, labels),
-        classes=list(zip(CLASS_NAMES, PALETTE_RGB)),
+        classes=list(zip(result.label_set.classes, result.label_set.colours)),
         ranges=_ranges(ranges or {}),
         ranges_count=len(ranges or {}),
         sensitivity=[] if not sensitivity else _sensitivity(sensitivity),
         sensitivity_count=len(sensitivity or {}),
         calibration=calibration or {},
         trials=_trials(calibration or {}),
-        pareto=_pareto(calibration or {}),
+        pareto=None if search is None else pareto_chart(search),
+        budget_unit="" if search is None else search.score.unit,
         trials_note=f"Measured {EARLIER}." if any(map(is_of_earlier_version, scores.values())) else "",
         counted_share=COUNTED_SHARE,
         command=command,
@@ -159,9 +161,9 @@ def _trials(calibration: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
     ]
 
 
-def _pareto(calibration: Mapping[str, Any]) -> Markup | None:
-    """The curve of the search for a budget, where there was one."""
-    return pareto_chart(Search.from_dict(calibration["search"])) if "search" in calibration else None
+def _search(calibration: Mapping[str, Any]) -> Search | None:
+    """The search for a budget, where there was one."""
+    return Search.from_dict(calibration["search"]) if "search" in calibration else None
 
 
 @dataclass(frozen=True)
@@ -223,23 +225,24 @@ class LatencyRow:
 def _section(result: ValidationResult, engine: EngineComparison, label: str, anchor: str, budget: int) -> Section:
     reference = reference_label(result)
     confusion = engine.agreement_confusion if engine.confusion is None else engine.confusion
-    confused = _confused(confusion)
-    lost = [CLASS_NAMES[index] for index in most_lost(engine, 3)]
+    confused = _confused(confusion, result.label_set)
+    lost = result.label_set.names(most_lost(engine, 3))
+    rows = "true class" if result.labelled else f"{reference}'s class"
     return Section(
         anchor=anchor,
         label=label,
         word=verdict_word(result, engine),
         comparison=engine,
         mean_over=mean_over(engine.agreement if engine.scores is None else engine.scores),
-        rows=tuple(_class_row(result, engine, index) for index in range(NUM_CLASSES)),
+        rows=tuple(_class_row(result, engine, index) for index in range(len(result.label_set))),
         notes=tuple(notes(result, engine)),
-        loss_chart=_loss_chart(engine, label, reference),
+        loss_chart=_loss_chart(result, engine, label, reference),
         most_lost=", ".join(lost),
-        matrix=_matrix_chart(confusion, confused, label, "true class" if result.labelled else f"{reference}'s class"),
-        matrix_shares=_matrix_shares(confusion),
+        matrix=_matrix_chart(confusion, confused, label, rows, result.label_set),
+        matrix_shares=_matrix_shares(confusion, result.label_set),
         confused=confused,
         disagreement_chart=_disagreement_chart(engine, label, reference),
-        pictures=tuple(within_budget(engine.worst, reference, label, budget)),
+        pictures=tuple(within_budget(engine.worst, reference, label, result.label_set, budget)),
     )
 
 
@@ -250,7 +253,7 @@ def _class_row(result: ValidationResult, engine: EngineComparison, index: int) -
     agreement = engine.agreement.class_iou[index]
     loss = None if engine.loss is None else engine.loss.classes[index]
     return ClassRow(
-        name=CLASS_NAMES[index],
+        name=result.label_set.classes[index],
         absent=before is None and after is None and (result.labelled or agreement is None),
         bars=charts.pair_of_bars(before, after) if result.labelled else charts.bar(agreement or 0.0),
         reference=percent(before),
@@ -273,7 +276,7 @@ def _ruler(result: ValidationResult) -> Markup | None:
     interval = f"{signed(loss.low)} to {signed(loss.high)}"
     return charts.intervals(
         [row],
-        title="Loss of mean IoU against the tolerance, in points",
+        title=f"Loss of {result.figure.words} against the tolerance, in points",
         description=f"Loss {signed(loss.points)}, 95 % interval {interval}; tolerance {result.tolerance:g}.",
         limit=(f"tolerance {result.tolerance:g}", result.tolerance),
     )
@@ -290,16 +293,16 @@ def _engine_cells(result: ValidationResult, labels: Sequence[str]) -> list[Marku
     return charts.dots(rows, result.tolerance)
 
 
-def _loss_chart(engine: EngineComparison, label: str, reference: str) -> Markup | None:
+def _loss_chart(result: ValidationResult, engine: EngineComparison, label: str, reference: str) -> Markup | None:
     """Mean and classes, the largest loss first, those without one last."""
     if engine.loss is None:
         return None
     rows = [
         Interval(name, None) if loss is None else Interval(name, loss.points, loss.low, loss.high)
-        for name, loss in zip(CLASS_NAMES, engine.loss.classes)
+        for name, loss in zip(result.label_set.classes, engine.loss.classes)
     ]
     rows.sort(key=lambda row: float("inf") if row.value is None else -row.value)
-    mean = Interval("Mean IoU", engine.loss.points, engine.loss.low, engine.loss.high, strong=True)
+    mean = Interval(_sentence(result.figure.words), engine.loss.points, engine.loss.low, engine.loss.high, strong=True)
     sure = [row.label for row in rows if row.significant and row.value is not None and row.value > 0]
     return charts.intervals(
         [mean, *rows],
@@ -311,14 +314,14 @@ def _loss_chart(engine: EngineComparison, label: str, reference: str) -> Markup 
     )
 
 
-def _confused(confusion: Confusion, count: int = 5) -> tuple[Confused, ...]:
+def _confused(confusion: Confusion, label_set: LabelSet, count: int = 5) -> tuple[Confused, ...]:
     """The pairs of classes with the largest share of the true class's pixels."""
     shares = _row_shares(confusion)
     np.fill_diagonal(shares, 0.0)
     order = np.argsort(shares, axis=None)[::-1][:count]
     pairs = [np.unravel_index(int(flat), shares.shape) for flat in order]
     return tuple(
-        Confused(CLASS_NAMES[truth], CLASS_NAMES[found], float(shares[truth, found]))
+        Confused(label_set.classes[truth], label_set.classes[found], float(shares[truth, found]))
         for truth, found in pairs
         if shares[truth, found] > 0
     )
@@ -330,22 +333,24 @@ def _row_shares(confusion: Confusion) -> NDArray[np.float64]:
     return shares
 
 
-def _matrix_chart(confusion: Confusion, confused: Sequence[Confused], label: str, rows: str) -> Markup:
+def _matrix_chart(
+    confusion: Confusion, confused: Sequence[Confused], label: str, rows: str, label_set: LabelSet
+) -> Markup:
     most = "; ".join(f"{100 * pair.share:.1f} % of {pair.truth} as {pair.found}" for pair in confused)
     return charts.confusion_matrix(
         np.asarray(confusion, np.int64),
-        CLASS_NAMES,
+        label_set.classes,
         title=f"Confusion matrix of {label}: {rows} down, class by {label} across",
         description=f"Shares of each row. Most confused: {most or 'nothing'}. The table below has every number.",
     )
 
 
-def _matrix_shares(confusion: Confusion) -> tuple[tuple[str, tuple[str, ...]], ...]:
+def _matrix_shares(confusion: Confusion, label_set: LabelSet) -> tuple[tuple[str, tuple[str, ...]], ...]:
     """The rows of the matrix in words: percent, and n/a for a class that does not occur."""
     totals = np.asarray(confusion).sum(axis=1)
     return tuple(
         (name, tuple(f"{100 * share:.1f}" if total else NOTHING for share in row))
-        for name, row, total in zip(CLASS_NAMES, _row_shares(confusion), totals)
+        for name, row, total in zip(label_set.classes, _row_shares(confusion), totals)
     )
 
 
@@ -403,6 +408,11 @@ def _sensitivity(sensitivity: Mapping[str, float]) -> list[tuple[str, str, Marku
     return [(name, signed(points, 3), charts.bar(points / longest)) for name, points in most]
 
 
+def _sentence(words: str) -> str:
+    """Words that begin a sentence, or stand alone."""
+    return words[:1].upper() + words[1:]
+
+
 def _short(value: float) -> str:
     return f"{value:.3g}".replace("-", "−")
 
@@ -416,6 +426,6 @@ def _template() -> jinja2.Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(percent=percent, signed=signed)
+    environment.filters.update(percent=percent, signed=signed, sentence=_sentence)
     environment.globals["density_key"] = charts.density_key
     return environment.get_template("report.html.jinja")

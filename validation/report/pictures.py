@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...data.dataset import Image, LabelMap
-from ...labels import palette_bgr
+from ...specs.label_set import LabelSet
 from ...tasks.parsing.scoring import Picture
 from ..result import WorstImage
 
@@ -21,7 +21,7 @@ LARGEST = 256
 
 _QUALITY = 82
 _DIFFERS_BGR = (200, 0, 225)
-"""Magenta: no class of LIP's palette has it, and it stands out from grey for every kind of colour vision."""
+"""Magenta stands out from grey for every kind of colour vision; no class is drawn in the same picture."""
 
 
 Pixel = TypeVar("Pixel", np.uint8, np.float32)
@@ -35,11 +35,12 @@ class Panel:
     uri: str
 
 
-def panels(picture: Picture, reference: str, engine: str) -> tuple[Panel, ...]:
+def panels(picture: Picture, reference: str, engine: str, label_set: LabelSet) -> tuple[Panel, ...]:
     """Photo, truth (where there is one), reference, engine and their difference.
 
     Args:
         reference, engine: captions.
+        label_set: whose colours label maps are drawn in.
     """
     size = _shown_size(picture)
     photo = _resized(picture.photo, size, cv2.INTER_AREA)
@@ -48,14 +49,15 @@ def panels(picture: Picture, reference: str, engine: str) -> tuple[Panel, ...]:
         for labels in (picture.truth, picture.reference, picture.engine)
     )
     maps = [("truth", truth), (reference, expected), (engine, found)]
-    drawn = [Panel(caption, _png(palette_bgr()[labels])) for caption, labels in maps if labels is not None]
+    palette = label_set.palette_bgr()
+    drawn = [Panel(caption, _png(palette[labels])) for caption, labels in maps if labels is not None]
     # The difference is taken before anything is shrunk, so that a single pixel is not lost.
     differs = _resized((picture.reference != picture.engine).astype(np.float32), size, cv2.INTER_AREA) > 0
     return (Panel("photo", _jpeg(photo)), *drawn, Panel("difference", _jpeg(_difference(photo, differs))))
 
 
 def within_budget(
-    worst: Sequence[WorstImage], reference: str, engine: str, budget: int
+    worst: Sequence[WorstImage], reference: str, engine: str, label_set: LabelSet, budget: int
 ) -> list[tuple[WorstImage, tuple[Panel, ...]]]:
     """The panels of the images that have pictures, the worst first, as long as they fit.
 
@@ -66,7 +68,7 @@ def within_budget(
     for image in worst:
         if image.picture is None:
             continue
-        row = panels(image.picture, reference, engine)
+        row = panels(image.picture, reference, engine, label_set)
         budget -= sum(len(panel.uri) for panel in row)
         if budget < 0:
             break

@@ -9,9 +9,10 @@ import pytest
 from trtparse.calibration.budget import judge as judge_module
 from trtparse.calibration.budget.judge import GraphJudge, open_graph
 from trtparse.data.dataset import Dataset, LabelMap, Sample
-from trtparse.engines import Bundle, open_engine
+from trtparse.engines import Bundle
 from trtparse.errors import DataError, UsageError
-from trtparse.tests.predicting import predicting
+from trtparse.tasks.open import open_predictor
+from trtparse.tests.predicting import HANDS, LIP, predicting
 from trtparse.validation.validate import validate
 
 CHOSEN = (1, 3, 4, 8, 10)
@@ -24,6 +25,7 @@ class Part:
 
     def __init__(self, whole: Dataset, broken: tuple[int, ...] = (), labelled: bool = True) -> None:
         self.whole, self.broken, self.labelled = whole, broken, labelled
+        self.label_set = whole.label_set
         self.names = tuple(whole.names[index] for index in CHOSEN)
 
     def __len__(self) -> int:
@@ -47,8 +49,8 @@ def graphs(pristine_bundle: Bundle) -> dict[str, onnx.ModelProto]:
 
 @pytest.fixture(scope="module")
 def judge(pristine_bundle: Bundle, people: Dataset) -> GraphJudge:
-    with open_engine(pristine_bundle, "pytorch", threads=1) as reference:
-        return GraphJudge(people, CHOSEN, predicting(reference), threads=1, logits=True)
+    with open_predictor(pristine_bundle, "pytorch", threads=1) as reference:
+        return GraphJudge(people, CHOSEN, reference, threads=1, logits=True)
 
 
 @pytest.mark.parametrize("target", ["simulated", "cpu"])
@@ -57,10 +59,10 @@ def test_a_graph_scores_as_validation_has_it(
 ) -> None:
     found = judge(graphs["int8"]) if target == "simulated" else judge.score_cpu(graphs["int8-cpu"])
     with (
-        open_engine(pristine_bundle, "pytorch", threads=1) as reference,
-        open_engine(pristine_bundle, target, "int8", threads=1) as engine,
+        open_predictor(pristine_bundle, "pytorch", threads=1) as reference,
+        open_predictor(pristine_bundle, target, "int8", threads=1) as engine,
     ):
-        result = validate(predicting(reference), predicting(engine), Part(people))
+        result = validate(reference, engine, Part(people))
     first = result.first
     assert first.scores is not None
     assert first.loss is not None
@@ -73,7 +75,7 @@ def test_a_graph_scores_as_validation_has_it(
     assert found.loss == pytest.approx(first.loss.points, abs=0.02)
     assert found.drop == found.loss
     assert found.loss_high == pytest.approx(first.loss.high, abs=0.05)
-    assert found.left_out == first.agreement.left_out
+    assert found.left_out == LIP.names(first.agreement.left_out)
     assert set(found.invented_classes) <= set(found.left_out)
     assert found.agreement < 100, "INT8 differs somewhere, or this proves nothing"
 
@@ -92,8 +94,8 @@ def test_the_reference_s_own_graph_loses_nothing(graphs: dict[str, onnx.ModelPro
 def test_without_label_maps_the_drop_is_what_is_missing_to_full_agreement(
     people: Dataset, graphs: dict[str, onnx.ModelProto]
 ) -> None:
-    with open_graph(graphs["fp32"], threads=1) as reference:
-        judge = GraphJudge(Part(people, labelled=False), range(len(CHOSEN)), predicting(reference), threads=1)
+    with predicting(open_graph(graphs["fp32"], threads=1)) as reference:
+        judge = GraphJudge(Part(people, labelled=False), range(len(CHOSEN)), reference, threads=1)
     score = judge(graphs["int8"])
     assert judge.reference_mean_iou is None
     assert (score.mean_iou, score.loss, score.logits_sqnr) == (None, None, None)
@@ -107,8 +109,8 @@ def test_frames_that_do_not_fit_into_memory_are_read_again(
     for memory in (judge_module.FRAMES_KEPT, 500_000):
         monkeypatch.setattr(judge_module, "FRAMES_KEPT", memory)
         part = Part(people)
-        with open_graph(graphs["fp32"], threads=1) as reference:
-            judge = GraphJudge(part, range(len(CHOSEN)), predicting(reference), threads=1)
+        with predicting(open_graph(graphs["fp32"], threads=1)) as reference:
+            judge = GraphJudge(part, range(len(CHOSEN)), reference, threads=1)
         part.broken = () if memory < 1_000_000 else tuple(range(len(CHOSEN)))
         scores.append(judge(graphs["int8"]))
     assert scores[0] == scores[1]
@@ -130,24 +132,24 @@ def test_a_fixed_batch_changes_no_score(graphs: dict[str, onnx.ModelProto], judg
 def test_what_cannot_be_read_is_left_out_and_listed_or_refused(
     people: Dataset, graphs: dict[str, onnx.ModelProto]
 ) -> None:
-    with open_graph(graphs["fp32"], threads=1) as reference:
-        judge = GraphJudge(Part(people, broken=(1, 2)), range(len(CHOSEN)), predicting(reference), threads=1)
+    with predicting(open_graph(graphs["fp32"], threads=1)) as reference:
+        judge = GraphJudge(Part(people, broken=(1, 2)), range(len(CHOSEN)), reference, threads=1)
         assert judge.images == judge(graphs["fp32"]).images == 3
         assert [name for name, _ in judge.skipped] == [people.names[3], people.names[4]]
         with pytest.raises(DataError, match="cannot be read"):
-            GraphJudge(Part(people, broken=(1,)), range(len(CHOSEN)), predicting(reference), strict=True)
+            GraphJudge(Part(people, broken=(1,)), range(len(CHOSEN)), reference, strict=True)
         with pytest.raises(DataError, match="No usable held-out image in some people"):
-            GraphJudge(Part(people, broken=tuple(range(5))), range(len(CHOSEN)), predicting(reference))
+            GraphJudge(Part(people, broken=tuple(range(5))), range(len(CHOSEN)), reference)
         with pytest.raises(DataError, match="No usable held-out image"):
-            GraphJudge(people, [], predicting(reference))
+            GraphJudge(people, [], reference)
 
 
 def test_the_key_tells_other_images_and_other_references_apart(
     people: Dataset, graphs: dict[str, onnx.ModelProto]
 ) -> None:
     def key(indices: tuple[int, ...], graph: str = "fp32", labelled: bool = True) -> str:
-        with open_graph(graphs[graph], threads=1) as reference:
-            return GraphJudge(Part(people, labelled=labelled), indices, predicting(reference), threads=1).key
+        with predicting(open_graph(graphs[graph], threads=1)) as reference:
+            return GraphJudge(Part(people, labelled=labelled), indices, reference, threads=1).key
 
     keys = [key((0, 1)), key((0, 2)), key((0, 1), "int8-cpu"), key((0, 1), labelled=False)]
     assert len(set(keys)) == len(keys)
@@ -168,8 +170,8 @@ def test_a_graph_for_frames_of_another_size_is_refused(judge: GraphJudge, graphs
     )
     with pytest.raises(UsageError, match="has no ArgMax"):
         judge(other)
-    with open_graph(graphs["fp32"], threads=1) as reference:
-        plain = GraphJudge(GreyImage(), [0], predicting(reference), threads=1)
+    with predicting(open_graph(graphs["fp32"], threads=1)) as reference:
+        plain = GraphJudge(GreyImage(), [0], reference, threads=1)
     with pytest.raises(UsageError, match="64x64, its reference 256x192"):
         plain(other)
 
@@ -177,7 +179,7 @@ def test_a_graph_for_frames_of_another_size_is_refused(judge: GraphJudge, graphs
 class GreyImage:
     """One grey image."""
 
-    description, names, labelled = "one image", ("grey",), False
+    description, names, labelled, label_set = "one image", ("grey",), False, LIP
 
     def __len__(self) -> int:
         return 1
@@ -189,6 +191,18 @@ class GreyImage:
         raise NotImplementedError
 
 
+def test_label_maps_of_another_set_than_the_reference_s_are_refused(
+    people: Dataset, graphs: dict[str, onnx.ModelProto]
+) -> None:
+    told = r"has the label set Hands-4 .*, and some people has LIP-20"
+    graph = open_graph(graphs["fp32"], threads=1)
+    with predicting(graph, label_set=HANDS) as reference, pytest.raises(UsageError, match=told):
+        GraphJudge(Part(people), CHOSEN, reference)
+
+
 def test_logits_need_a_reference_that_gives_them(people: Dataset, graphs: dict[str, onnx.ModelProto]) -> None:
-    with open_graph(graphs["fp32"], threads=1) as reference, pytest.raises(UsageError, match="SQNR of the logits"):
-        GraphJudge(people, CHOSEN, predicting(reference), logits=True)
+    with (
+        predicting(open_graph(graphs["fp32"], threads=1)) as reference,
+        pytest.raises(UsageError, match="SQNR of the logits"),
+    ):
+        GraphJudge(people, CHOSEN, reference, logits=True)

@@ -245,5 +245,7 @@ def test_drawing_a_frame_costs_no_more_than_to_mix_it_with_a_colour_in_numpy() -
     size = (432, 768)
     overlay, frame, labels = Overlay(size, LIP, cell=2.0), noise(size), np.zeros(size, np.uint8)
     labels[60:400, 250:500] = stripes((340, 250))
-    plain = least(lambda: (0.45 * frame + 0.55 * cv2.applyColorMap(labels, LIP.palette_bgr()[:, None])).astype(np.uint8))
+    plain = least(
+        lambda: (0.45 * frame + 0.55 * cv2.applyColorMap(labels, LIP.palette_bgr()[:, None])).astype(np.uint8)
+    )
     assert least(lambda: overlay.draw(frame, labels, hud="31 FPS")) < plain

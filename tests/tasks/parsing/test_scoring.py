@@ -10,6 +10,7 @@ from trtparse.data.letterbox import Letterbox
 from trtparse.data.reading import Frame
 from trtparse.tasks.parsing.metrics import count_pixels
 from trtparse.tasks.parsing.scoring import Prediction, boundary_band, picture, score_image
+from trtparse.tests.predicting import LIP
 
 SIZE = (24, 16)
 
@@ -57,12 +58,12 @@ def test_one_label_has_no_band() -> None:
 @given(st.integers(0, 200), st.integers(0, 200))
 def test_the_areas_are_those_of_the_definition(one: int, other: int) -> None:
     reference, engine = blocks(one), blocks(other)
-    score = score_image(frame(SIZE, None), Prediction(reference), [Prediction(engine)]).engines[0]
+    score = score_image(frame(SIZE, None), Prediction(reference), [Prediction(engine)], LIP).engines[0]
     band, differs = boundary_band(reference), reference != engine
     assert score.areas == (band.sum(), (~band).sum(), (band & differs).sum(), (~band & differs).sum())
     assert score.disagreement == pytest.approx(differs.mean())
     assert score.agreement.sum() == reference.size
-    np.testing.assert_array_equal(score.agreement, count_pixels(reference, engine))
+    np.testing.assert_array_equal(score.agreement, count_pixels(reference, engine, LIP))
 
 
 def test_labels_are_compared_at_the_image_s_own_size_and_with_the_reference_inside_the_letterbox() -> None:
@@ -70,7 +71,7 @@ def test_labels_are_compared_at_the_image_s_own_size_and_with_the_reference_insi
     item = frame((48, 20), truth)
     found = np.full(SIZE, 9, np.uint8)
     found[item.inside] = 2
-    score = score_image(item, Prediction(found), [Prediction(found)])
+    score = score_image(item, Prediction(found), [Prediction(found)], LIP)
     assert score.reference is not None
     assert score.engines[0].truth is not None
     assert score.reference.sum() == score.engines[0].truth.sum() == 48 * 20

@@ -10,10 +10,9 @@ from hypothesis import strategies as st
 from trtparse.engines import Bundle, Engine, open_engine
 from trtparse.engines.base import Arrays, Frames
 from trtparse.errors import UsageError
-from trtparse.labels import flip_table
 from trtparse.tasks.parsing.task import LabelMaps, Logits
 from trtparse.tasks.parsing.test_time import AugmentedEngine, scaled
-from trtparse.tests.predicting import label_maps
+from trtparse.tests.predicting import LIP, label_maps
 
 SIZE = (24, 16)
 SCALES = (0.75, 1.0, 1.25)
@@ -62,17 +61,17 @@ class TestFlip:
         self, seed: int, scales: tuple[float, ...]
     ) -> None:
         frames = some_frames(seed)
-        with Lopsided() as engine, AugmentedEngine(engine, flip=True, scales=scales) as augmented:
+        with Lopsided() as engine, AugmentedEngine(engine, LIP, flip=True, scales=scales) as augmented:
             here, there = augmented.raw(frames), augmented.raw(mirrored(frames))
-            np.testing.assert_allclose(there, here[:, flip_table()[:20], :, ::-1], atol=1e-4)
+            np.testing.assert_allclose(there, here[:, LIP.flip_table()[:20], :, ::-1], atol=1e-4)
             if scales == (1.0,):
-                expected = flip_table()[augmented.infer(frames)[0][:, :, ::-1]]
+                expected = LIP.flip_table()[augmented.infer(frames)[0][:, :, ::-1]]
                 np.testing.assert_array_equal(augmented.infer(mirrored(frames))[0], expected)
 
     def test_without_it_a_mirror_image_gets_other_labels(self) -> None:
         frames = some_frames(0)
         with Lopsided() as engine:
-            assert (engine.infer(mirrored(frames))[0] != flip_table()[engine.infer(frames)[0][:, :, ::-1]]).any()
+            assert (engine.infer(mirrored(frames))[0] != LIP.flip_table()[engine.infer(frames)[0][:, :, ::-1]]).any()
 
     def test_left_and_right_are_swapped_before_the_mean(self) -> None:
         class LeftOfMiddle(Lopsided):
@@ -83,7 +82,7 @@ class TestFlip:
                 logits[:, 14, :, : SIZE[1] // 2] = 1
                 return logits
 
-        with LeftOfMiddle() as engine, AugmentedEngine(engine, flip=True) as augmented:
+        with LeftOfMiddle() as engine, AugmentedEngine(engine, LIP, flip=True) as augmented:
             (labels,) = augmented.infer(some_frames(0))
         assert (labels[:, :, :8] == 14).all()
         assert (labels[:, :, 8:] == 15).all()
@@ -92,12 +91,12 @@ class TestFlip:
 class TestScales:
     def test_one_scale_of_1_is_the_engine_itself(self) -> None:
         frames = some_frames(3)
-        with Lopsided() as engine, AugmentedEngine(engine) as augmented:
+        with Lopsided() as engine, AugmentedEngine(engine, LIP) as augmented:
             np.testing.assert_array_equal(augmented.raw(frames), engine.raw(frames))
             np.testing.assert_array_equal(augmented.infer(frames)[0], engine.infer(frames)[0])
 
     def test_a_small_scale_lies_in_the_middle_of_black(self) -> None:
-        with Lopsided() as engine, AugmentedEngine(engine, scales=(0.5,)) as augmented:
+        with Lopsided() as engine, AugmentedEngine(engine, LIP, scales=(0.5,)) as augmented:
             augmented.infer(np.full((1, *SIZE, 3), 255, np.uint8))
         (seen,) = engine.looked
         assert (seen[0, 6:18, 4:12] == 255).all()
@@ -105,7 +104,7 @@ class TestScales:
 
     def test_a_large_scale_is_covered_by_windows(self) -> None:
         frames = some_frames(1)
-        with Lopsided() as engine, AugmentedEngine(engine, scales=(2.0,)) as augmented:
+        with Lopsided() as engine, AugmentedEngine(engine, LIP, scales=(2.0,)) as augmented:
             augmented.infer(frames)
         assert len(engine.looked) == 4
         # Twice as large, without overlap: the windows are the quarters.
@@ -123,7 +122,7 @@ class TestScales:
                 face = (frames[..., 0] > 100).astype(np.float32)
                 return np.stack([1 - face if label == 0 else face * (label == 13) for label in range(20)], axis=1)
 
-        with Colours() as engine, AugmentedEngine(engine, scales=(scale,)) as augmented:
+        with Colours() as engine, AugmentedEngine(engine, LIP, scales=(scale,)) as augmented:
             assert (augmented.infer(np.full((1, *SIZE, 3), 200, np.uint8))[0] == 13).all()
         assert len(engine.looked) == (4 if scale > 1 else 1)
 
@@ -145,28 +144,32 @@ class TestScales:
     )
     def test_that_make_no_sense_are_refused(self, scales: tuple[float, ...], told: str) -> None:
         with Lopsided() as engine, pytest.raises(UsageError) as caught:
-            AugmentedEngine(engine, scales=scales)
+            AugmentedEngine(engine, LIP, scales=scales)
         assert told in caught.value.message
 
 
 class TestEngine:
     def test_one_that_gives_no_logits_is_refused_with_what_to_do(self) -> None:
         with Silent() as engine, pytest.raises(UsageError, match=r"silent gives label maps alone") as caught:
-            AugmentedEngine(engine, flip=True)
+            AugmentedEngine(engine, LIP, flip=True)
         assert "trtparse build --logits" in caught.value.hint
 
     def test_closing_it_leaves_the_engine_open(self) -> None:
         with Lopsided() as engine:
-            AugmentedEngine(engine).close()
+            AugmentedEngine(engine, LIP).close()
             engine.infer(some_frames(0))
 
     def test_it_is_known_by_the_engine_s_name(self) -> None:
-        with Lopsided() as engine, AugmentedEngine(engine, flip=True) as augmented:
+        with Lopsided() as engine, AugmentedEngine(engine, LIP, flip=True) as augmented:
             assert (augmented.name, augmented.target, augmented.precision) == ("lopsided", "fake", "fp32")
             assert (augmented.input_size, augmented.batch) == (SIZE, None)
 
     def test_frames_of_another_size_are_refused(self) -> None:
-        with Lopsided() as engine, AugmentedEngine(engine) as augmented, pytest.raises(UsageError, match="frames must"):
+        with (
+            Lopsided() as engine,
+            AugmentedEngine(engine, LIP) as augmented,
+            pytest.raises(UsageError, match="frames must"),
+        ):
             augmented.raw(np.zeros((1, 8, 8, 3), np.uint8))
 
 
@@ -184,12 +187,12 @@ class TestRealEngines:
     def test_a_mirrored_person_gets_the_mirrored_labels(self, pristine_bundle: Bundle, frames: Frames) -> None:
         with (
             open_engine(pristine_bundle, "cpu", "fp32", threads=1) as engine,
-            AugmentedEngine(engine, flip=True) as augmented,
+            AugmentedEngine(engine, LIP, flip=True) as augmented,
         ):
-            expected = flip_table()[augmented.infer(frames[:2])[0][:, :, ::-1]]
+            expected = LIP.flip_table()[augmented.infer(frames[:2])[0][:, :, ::-1]]
             np.testing.assert_array_equal(augmented.infer(mirrored(frames[:2]))[0], expected)
             assert (
-                engine.infer(mirrored(frames[:2]))[0] != flip_table()[engine.infer(frames[:2])[0][:, :, ::-1]]
+                engine.infer(mirrored(frames[:2]))[0] != LIP.flip_table()[engine.infer(frames[:2])[0][:, :, ::-1]]
             ).any()
 
     def test_reference_and_engine_agree_on_augmented_frames_as_well(
@@ -198,7 +201,7 @@ class TestRealEngines:
         def labels(target: str) -> LabelMaps:
             with (
                 open_engine(pristine_bundle, target, "fp32", threads=1) as engine,
-                AugmentedEngine(engine, flip=True, scales=(0.75, 1.25)) as augmented,
+                AugmentedEngine(engine, LIP, flip=True, scales=(0.75, 1.25)) as augmented,
             ):
                 return augmented.infer(frames[:1])[0]
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
@@ -7,6 +8,7 @@ from xml.etree import ElementTree
 import pytest
 
 from trtparse.errors import UsageError
+from trtparse.tests.predicting import HANDS
 from trtparse.validation.report.junit import junit_xml, write_junit
 from trtparse.validation.result import ValidationResult
 
@@ -92,3 +94,12 @@ def test_the_file_appears_whole_and_only_where_it_can(tmp_path: Path, made_up: M
     assert junit_xml(result).startswith(b'<?xml version="1.0" encoding="UTF-8"?>\n<testsuite ')
     with pytest.raises(UsageError, match="missing"):
         write_junit(result, tmp_path / "missing" / "junit.xml")
+
+
+def test_what_is_invented_has_the_label_set_s_names(made_up: MadeUp) -> None:
+    result = made_up(labels=HANDS, pictures=False)
+    invented = dataclasses.replace(result.first.agreement, invented=(0, 0, 7, 0))
+    result = dataclasses.replace(result, engines=(dataclasses.replace(result.first, agreement=invented),))
+    told = case(suite_of(result), "loss of at most").find("system-out")
+    assert told is not None
+    assert "invents 7 pixels of Left hand" in str(told.text)

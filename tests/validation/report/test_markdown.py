@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
+from trtparse.tests.predicting import HANDS
 from trtparse.validation.report.markdown import markdown
 from trtparse.validation.result import ValidationResult
 
@@ -69,3 +70,10 @@ def test_names_from_outside_are_no_markdown(name: str, made_up: MadeUp) -> None:
     shown = line.removeprefix("- Dataset: ")
     assert not re.search(r"(?<!\\)[|<>*_`\[\]@#]", shown)
     assert re.sub(r"\\(.)", r"\1", shown) == " ".join(name.split())
+
+
+def test_names_the_label_set_and_its_classes(made_up: MadeUp) -> None:
+    text = markdown(made_up((1.2,), labels=HANDS))
+    assert "- Label set: Hands-4 (4 classes)" in text
+    assert {row[0] for row in rows(text)[3:]} <= set(HANDS.classes)
+    assert len(rows(text)) > 3

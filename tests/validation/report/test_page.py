@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from trtparse.errors import UsageError
+from trtparse.tests.predicting import HANDS
 from trtparse.validation.report import page as report
 from trtparse.validation.report.page import check_report_folder, html, write_report
 from trtparse.validation.result import ValidationResult
@@ -245,6 +246,17 @@ class TestWords:
         assert "does not occur" in rows["Jumpsuits"].text
         assert rows["Jumpsuits"].text.count("n/a") == 5
         assert "absent" not in rows["Hat"].classes
+
+    def test_names_and_colours_are_those_of_the_label_set(self, made_up: MadeUp) -> None:
+        root = page(html(made_up(labels=HANDS)))
+        table = next(node for node in root.all("table") if "classes" in node.classes)
+        assert [row.all("th")[0].text for row in table.all("tr")[1:]] == list(HANDS.classes)
+        palette = next(node for node in root.all("ul") if "palette" in node.classes)
+        assert "Left hand" in palette.text
+        assert f"background: rgb{HANDS.colours[2]}" in html(made_up(labels=HANDS))
+        assert "Label set Hands-4 (4 classes)" in root.text
+        assert "of 4 classes" in root.text
+        assert not any(name in root.text for name in ("Scarf", "Left-arm", "LIP-20"))
 
     def test_the_class_table_has_the_figures_of_the_result(self, made_up: MadeUp) -> None:
         result = made_up()
