@@ -78,7 +78,7 @@ class Study:
         self._placement = place(self._model)
         self._selection = select(lip, images, 0)
         held_out = range(min(judged, len(ccp)) or len(ccp))
-        engine = PyTorchEngine(loaded.network, self._size, self._stretch, threads=threads)
+        engine = PyTorchEngine(loaded.network, self._size, threads=threads)
         with Predictor(engine, Parsing(loaded.label_set), loaded.framing) as reference:
             self._judge = GraphJudge(ccp, list(held_out), reference, threads=threads)
 

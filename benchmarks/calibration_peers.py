@@ -191,7 +191,7 @@ def calibration_frames(bench: Bench, bundle: Bundle) -> tuple[Path, int]:
 def on_cpu(graph: Path, frames: Sequence[Frame], threads: int, *, simulate: bool) -> Iterator[NDArray[np.uint8]]:
     with CpuEngine(graph, "int8", threads=threads, simulate=simulate) as engine:
         for frame in frames:
-            yield engine.infer(frame.pixels[None])[0]
+            yield engine.infer(frame.pixels[None])[0][0]
 
 
 def in_openvino(bench: Bench, graph: Path, frames: Sequence[Frame], name: str) -> Iterator[NDArray[np.uint8]]:

@@ -68,7 +68,7 @@ def main() -> None:
     count = min(arguments.images or len(val), len(val))
     started = time.monotonic()
     ranges = calibrate(model, train, select(train, arguments.calibration_images), threads=arguments.threads)
-    engine = PyTorchEngine(loaded.network, loaded.input_size, loaded.stretch, threads=arguments.threads)
+    engine = PyTorchEngine(loaded.network, loaded.input_size, threads=arguments.threads)
     with Predictor(engine, Parsing(loaded.label_set), loaded.framing) as reference:
         judge, scout = (
             GraphJudge(val, _spread(len(val), images), reference, threads=arguments.threads, logits=True)

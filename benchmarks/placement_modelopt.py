@@ -23,7 +23,8 @@ import numpy as np
 import onnx
 
 from trtparse.calibration.quantise.placement import place
-from trtparse.graphs.index import GraphIndex, ends_the_graph
+from trtparse.graphs.index import GraphIndex
+from trtparse.graphs.raw import end_of
 from trtparse.specs.framing import Framing
 from trtparse.specs.label_set import label_set
 
@@ -77,7 +78,7 @@ def our_sites(model: onnx.ModelProto) -> set[Site]:
 
 def compare(model: onnx.ModelProto, theirs: set[Site]) -> list[str]:
     """Prints the table of one graph; returns what is not explained."""
-    index = GraphIndex(model.graph)
+    index, end = GraphIndex(model.graph), end_of(model)
     nodes = {node.name: node for node in index.nodes}
     ours = our_sites(model)
 
@@ -86,7 +87,7 @@ def compare(model: onnx.ModelProto, theirs: set[Site]) -> list[str]:
         if node is None:
             return "a node that the graph does not have"
         operator = str(node.op_type)
-        return AT_THE_END.get(operator, operator) if ends_the_graph(node, index) else operator
+        return AT_THE_END.get(operator, operator) if node.output[0] in end else operator
 
     both, mine, other = (Counter(map(kind, sites)) for sites in (ours & theirs, ours - theirs, theirs - ours))
     print(f"{'reads int8':15} {'both':>5} {'ours':>5} {'ModelOpt':>9}")

@@ -1,6 +1,7 @@
-"""Claim: a change that is to change nothing changes nothing: label maps bit by bit, figures, calibration ranges, graphs.
+"""Claim: a change that is to change nothing changes nothing: label maps, figures, calibration ranges, graphs.
 
-Runs the program of a tree as a person would, over the same images, and writes down what came out; a second call compares.
+Runs the program of a tree as a person would, over the same images, and writes down what came out; another call
+compares.
 
     PYTHONPATH=OLD python benchmarks/same_answers.py record before.json [--data FOLDER] [--images N]
     PYTHONPATH=NEW python benchmarks/same_answers.py record after.json [--data FOLDER] [--images N]

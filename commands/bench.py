@@ -231,7 +231,6 @@ def _pytorch(bundle: Bundle, precision: str, channels_last: bool, threads: int) 
     return PyTorchEngine.from_checkpoint(
         bundle.weights,
         bundle.manifest.input_size,
-        bundle.manifest.stretch,
         threads=threads,
         precision=precision,
         channels_last=channels_last,

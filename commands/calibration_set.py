@@ -114,7 +114,7 @@ def _open(bundle: Path | None, threads: int) -> Predictor[LabelMap]:
     from ..tasks.parsing.task import Parsing
 
     checkpoint = load_checkpoint(DEFAULT_WEIGHTS)
-    engine = PyTorchEngine(checkpoint.network, checkpoint.input_size, checkpoint.stretch, threads=threads)
+    engine = PyTorchEngine(checkpoint.network, checkpoint.input_size, threads=threads)
     return Predictor(engine, Parsing(checkpoint.label_set), checkpoint.framing)
 
 

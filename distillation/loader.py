@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..data.dataset import IGNORE_LABEL, Dataset, Sample
-from ..engines.base import Frames, LabelMaps
+from ..engines.base import Frames
 from ..tasks.parsing.augmentation import Augmentation, Geometry
+from ..tasks.parsing.task import LabelMaps
 
 UNLABELLED = IGNORE_LABEL - 1
 """What :class:`Batch` has for pixels of a photograph without labels, to tell them from those outside of it.

@@ -1,10 +1,10 @@
-"""How do frames become label maps: one protocol, the CPU runtime, PyTorch as the reference.
+"""How do frames become arrays: one protocol, the CPU runtime, PyTorch as the reference.
 
 Heavy imports wait until an engine is opened.
 """
 
-from .base import Engine, Ticket
+from .base import Engine, OutputSpec, Ticket
 from .bundle import Bundle, open_bundle
 from .open import TARGETS, open_engine
 
-__all__ = ["TARGETS", "Bundle", "Engine", "Ticket", "open_bundle", "open_engine"]
+__all__ = ["TARGETS", "Bundle", "Engine", "OutputSpec", "Ticket", "open_bundle", "open_engine"]

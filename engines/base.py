@@ -1,4 +1,4 @@
-"""The one protocol that every engine meets: frames in, label maps out."""
+"""The one protocol that every engine meets: frames in, arrays out. What the arrays mean, the task knows."""
 
 from __future__ import annotations
 
@@ -9,28 +9,38 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UsageError
-from ..labels import NUM_CLASSES
-
-if TYPE_CHECKING:
-    from ..data.letterbox import Letterbox
 
 Frames = NDArray[np.uint8]
 """(N, H, W, 3) uint8, BGR, at the network's input size."""
 
-LabelMaps = NDArray[np.uint8]
-"""(N, H, W) uint8, ids of LIP-20."""
+Arrays = tuple[NDArray[Any], ...]
+"""What an engine gives for N frames: one array for each of its outputs, in their order, the first axis N long."""
 
-Logits = NDArray[np.float32]
-"""(N, 20, H, W) float32, before argmax."""
-
+Raw = NDArray[np.float32]
+"""(N, ...) float32: what the answers are decided from, such as logits before argmax."""
 
 Self = TypeVar("Self", bound="Engine")
+
+
+@dataclass(frozen=True)
+class OutputSpec:
+    """One array that an engine gives.
+
+    Args:
+        name: as the graph has it.
+        dtype: as numpy calls it ("uint8").
+        shape: of one frame's part; None where the graph leaves a length open.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int | None, ...]
 
 
 @dataclass(frozen=True)
@@ -41,7 +51,7 @@ class Ticket:
 
 
 class Engine(ABC):
-    """Turns frames into label maps.
+    """Turns frames into arrays.
 
     ``infer`` is the plain way. For throughput, ``submit`` starts a request and returns at once, and
     ``collect`` waits for it; requests are collected in the order in which they were submitted, and at least
@@ -54,33 +64,27 @@ class Engine(ABC):
         target: the word that ``--target`` knows it by.
         precision: ``fp32``, ``fp16`` or ``int8``: a property of the graph that runs.
         input_size: (height, width) of the frames.
-        stretch: how far images' shapes are changed to fill them, as the network was trained to see them.
+        outputs: what comes of them, in order.
         batch: the number of frames a call must bring, or None where any number goes.
         in_flight: how many requests may be under way.
-        gives_logits: whether :meth:`logits` works.
+        gives_raw: whether :meth:`raw` works.
     """
 
     name: str
     target: str
     precision: str
     input_size: tuple[int, int]
-    stretch: float = 1.0
+    outputs: tuple[OutputSpec, ...]
     batch: int | None
     in_flight: int = 2
-    gives_logits: bool = False
+    gives_raw: bool = False
 
     def __init__(self, streams: int = 1) -> None:
         self._worker = ThreadPoolExecutor(streams, thread_name_prefix=type(self).__name__)
-        self._pending: deque[tuple[Ticket, Callable[[], LabelMaps]]] = deque()
+        self._pending: deque[tuple[Ticket, Callable[[], Arrays]]] = deque()
         self._issued = 0
         self._closed = False
         self._process = os.getpid()
-
-    def letterbox(self, image_size: tuple[int, int]) -> Letterbox:
-        """Where an image of (height, width) lies in a frame; it makes the frame, and brings label maps back."""
-        from ..data.letterbox import Letterbox  # reads OpenCV, which the process that builds engines does without
-
-        return Letterbox.fit(image_size, self.input_size, self.stretch)
 
     @property
     def batch_range(self) -> tuple[int, int | None]:
@@ -88,45 +92,45 @@ class Engine(ABC):
         return (1, None) if self.batch is None else (self.batch, self.batch)
 
     @abstractmethod
-    def _run(self, frames: Frames) -> LabelMaps:
+    def _run(self, frames: Frames) -> Arrays:
         """One forward pass of checked frames, on the worker's thread."""
 
-    def _start(self, frames: Frames) -> Callable[[], LabelMaps]:
-        """Start a request of checked frames; what it returns waits for the label maps."""
+    def _start(self, frames: Frames) -> Callable[[], Arrays]:
+        """Start a request of checked frames; what it returns waits for the arrays."""
         return self._worker.submit(self._run, frames).result
 
-    def infer(self, frames: Frames) -> LabelMaps:
-        """Label maps of a batch of frames.
+    def infer(self, frames: Frames) -> Arrays:
+        """What comes of a batch of frames.
 
         Args:
             frames: (N, H, W, 3) uint8, BGR, with (H, W) = ``input_size`` and N = ``batch`` where that is fixed.
 
         Returns:
-            (N, H, W) uint8; the caller's own.
+            An array for each of ``outputs``; the caller's own.
 
         Raises:
-            UsageError: frames of another shape or dtype, requests still in flight, a closed engine, one of another
-                process, or one that labels pixels with what is no class.
+            UsageError: frames of another shape or dtype, requests still in flight, a closed engine, or one of another
+                process.
         """
         if self._pending:
             raise UsageError("infer() while requests are in flight.", "Collect every submitted ticket first.")
         return self.collect(self.submit(frames))
 
-    def logits(self, frames: Frames) -> Logits:
-        """What argmax made the label maps of, on the thread that calls; never with requests in flight.
+    def raw(self, frames: Frames) -> Raw:
+        """What the answers are decided from, on the thread that calls; never with requests in flight.
 
         Args:
             frames: as ``infer``.
 
         Returns:
-            (N, 20, H, W) float32; the caller's own.
+            (N, ...) float32, as logits before argmax; the caller's own.
 
         Raises:
-            UsageError: as ``infer``, or the engine gives label maps alone.
+            UsageError: as ``infer``, or the engine gives answers alone.
         """
         raise UsageError(
-            f"{self.name} gives label maps alone, and no logits.",
-            "Build the bundle with its logits as a second output: trtparse build --logits",
+            f"{self.name} gives answers alone, and not the tensor that they are decided from.",
+            "Build the bundle with that as one more output: trtparse build --logits",
         )
 
     def submit(self, frames: Frames) -> Ticket:
@@ -145,12 +149,11 @@ class Engine(ABC):
         self._pending.append((ticket, self._start(frames)))
         return ticket
 
-    def collect(self, ticket: Ticket) -> LabelMaps:
+    def collect(self, ticket: Ticket) -> Arrays:
         """Wait for the oldest request.
 
         Raises:
-            UsageError: ``ticket`` was collected before, or an older one has not been; or the network gave a pixel an
-                id that is no class of LIP's.
+            UsageError: ``ticket`` was collected before, or an older one has not been.
         """
         self._check_open()
         if not self._pending or self._pending[0][0] != ticket:
@@ -162,15 +165,7 @@ class Engine(ABC):
                 "Collect tickets once each, in the order in which they were submitted.",
             )
         _, finish = self._pending.popleft()
-        labels = finish()
-        # 5 to 10 µs for a map of 256x192 (measured on one core); the network before it takes some 5,000.
-        highest = int(np.max(labels, initial=0))
-        if highest >= NUM_CLASSES:
-            raise UsageError(
-                f"{self.name} labels pixels {highest}; LIP-20 ends at {NUM_CLASSES - 1}.",
-                f"Use a network with LIP's {NUM_CLASSES} classes.",
-            )
-        return labels
+        return finish()
 
     def close(self) -> None:
         """Wait for what is in flight and free everything. Closing twice is fine."""
@@ -212,7 +207,7 @@ class Engine(ABC):
         if not fits:
             raise UsageError(
                 f"frames must be {wanted}, not {frames.shape} {frames.dtype}.",
-                "Letterbox images first: engine.letterbox(image.shape[:2]).apply(image)",
+                "Letterbox images first: predictor.letterbox(image.shape[:2]).apply(image)",
             )
 
     def __enter__(self: Self) -> Self:

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime
 
-from ..data.stretch import stretch_told
 from ..errors import UsageError
+from ..graphs.raw import OLDER_RAW_OUTPUT, RAW_PROPERTY
 from ..graphs.simulated import simulated_graph
-from .base import Engine, Frames, LabelMaps, Logits
+from .base import Arrays, Engine, Frames, OutputSpec, Raw
 from .machine.facts import cores
+
+_DTYPES = {"float": "float32", "double": "float64"}
+"""What the runtime calls otherwise than numpy."""
 
 
 class CpuEngine(Engine):
     """A graph on ONNX Runtime.
 
     Args:
-        graph: ONNX file, ``frames`` (N, H, W, 3) uint8 to ``labels`` (N, H, W) uint8.
+        graph: ONNX file, ``frames`` (N, H, W, 3) uint8 to any outputs.
         precision: what the graph is.
         threads: of the runtime; 0 for one per core.
         streams: requests that run side by side and share the threads: more of them per second, as threads that work
@@ -65,25 +69,35 @@ class CpuEngine(Engine):
             )
         count, height, width, _ = frames.shape
         self.input_size = (int(height), int(width))
-        self.stretch = stretch_told(self._session.get_modelmeta().custom_metadata_map.get("preprocessing", ""))
         self.batch = count if isinstance(count, int) else None
-        self.gives_logits = any(output.name == "logits" for output in self._session.get_outputs())
+        raw = self._session.get_modelmeta().custom_metadata_map.get(RAW_PROPERTY, "") or OLDER_RAW_OUTPUT
+        specs = [_spec(output) for output in self._session.get_outputs()]
+        self.outputs = tuple(spec for spec in specs if spec.name != raw)
+        self._names = [spec.name for spec in self.outputs]
+        self._raw = next((spec.name for spec in specs if spec.name == raw), "")
+        self.gives_raw = bool(self._raw)
         self.precision = precision
         self.target = "simulated" if simulate else "cpu"
         told = f"{threads} threads" if threads > 1 else "1 thread" if threads else "all cores"
         kind = "TensorRT's graph simulated by " if simulate else ""
         self.name = f"{kind}ONNX Runtime {onnxruntime.__version__}, {precision}, {told}"
 
-    def logits(self, frames: Frames) -> Logits:
-        if not self.gives_logits:
-            return super().logits(frames)
+    def raw(self, frames: Frames) -> Raw:
+        if not self.gives_raw:
+            return super().raw(frames)
         self._check(frames)
-        logits: Logits = self._session.run(["logits"], {"frames": frames})[0]
-        return np.asarray(logits)
+        raw: Raw = self._session.run([self._raw], {"frames": frames})[0]
+        return np.asarray(raw)
 
-    def _run(self, frames: Frames) -> LabelMaps:
-        labels: LabelMaps = self._session.run(["labels"], {"frames": frames})[0]
-        return np.asarray(labels)
+    def _run(self, frames: Frames) -> Arrays:
+        return tuple(map(np.asarray, self._session.run(self._names, {"frames": frames})))
 
     def _release(self) -> None:
         del self._session
+
+
+def _spec(output: Any) -> OutputSpec:
+    """What the runtime says of an output."""
+    dtype = output.type.removeprefix("tensor(").removesuffix(")")
+    shape = tuple(length if isinstance(length, int) else None for length in output.shape[1:])
+    return OutputSpec(output.name, _DTYPES.get(dtype, dtype), shape)

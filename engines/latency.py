@@ -1,6 +1,6 @@
 """How fast is an engine: one call after another, with requests in flight, and without its copies.
 
-Times of one call go from the caller's frames to the caller's label maps. Every engine is measured alike, PyTorch and
+Times of one call go from the caller's frames to the caller's arrays. Every engine is measured alike, PyTorch and
 the CPU runtime included, so that the ratios mean something.
 """
 

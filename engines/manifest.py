@@ -15,11 +15,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ..errors import MachineError, UsageError
+from .base import OutputSpec
 from .bundle import Bundle, digest_of, inside
 
-SCHEMA = 3
+SCHEMA = 4
 """2: with the stretch of the images. 3: with the GPU's multiprocessors, the Jetson's model, and what was accepted
-unverified. Older ones are read as well."""
+unverified. 4: with the outputs, and without the stretch, which the bundle tells. Older ones are read as well."""
 
 FOLDER = "engines"
 """Of a bundle: every ``<name>.engine`` with its ``<name>.json``."""
@@ -29,7 +30,7 @@ _LOWEST_FIRST = ("int8", "fp16", "fp32")
 
 @dataclass(frozen=True)
 class EngineManifest:
-    """What an engine was built from, with and for.
+    """What an engine was built from, with and for. What its outputs mean, the bundle tells that it lies in.
 
     Args:
         engine: its file, by its path in the bundle.
@@ -38,9 +39,9 @@ class EngineManifest:
         precision: ``fp32``, ``fp16`` or ``int8``, as asked for and as inspected.
         graph, graph_sha256: what it was built from.
         input_size: (height, width) of the frames.
-        stretch: how far images' shapes are changed to fill them.
         batch: the fewest, the most likely and the most frames of a call; three times the same where it is fixed.
-        logits: whether they are a second output.
+        outputs: what it gives, in the engine's order.
+        raw: the output besides that its answers are decided from; None where it has none.
         tensorrt: version of the library that built it.
         compute_capability: of the GPU that it is for ("8.7").
         platform: system and processor ("Linux aarch64").
@@ -68,10 +69,10 @@ class EngineManifest:
     graph_sha256: str
     input_size: tuple[int, int]
     batch: tuple[int, int, int]
+    outputs: tuple[OutputSpec, ...]
     tensorrt: str
     compute_capability: str
-    stretch: float = 1.0
-    logits: bool = False
+    raw: OutputSpec | None = None
     platform: str = field(default_factory=lambda: this_platform())
     gpu: str | None = None
     multiprocessors: int | None = None
@@ -117,7 +118,13 @@ class EngineManifest:
             values.setdefault("unverified", ())
             for name in ("input_size", "batch", "rebuild", "unverified"):
                 values[name] = tuple(values[name])
-            return cls(**values)
+            if schema < 4:
+                values |= _older_outputs(values["input_size"], logits=values.pop("logits", False))
+                values.pop("stretch", None)
+            else:
+                values["outputs"] = tuple(map(_output_spec, values["outputs"]))
+                values["raw"] = None if values["raw"] is None else _output_spec(values["raw"])
+            return cls(**{**values, "schema": SCHEMA})
         except (KeyError, TypeError) as error:
             raise UsageError(f"{path} lacks or has an unknown field: {error}.", _build_again(path)) from error
 
@@ -280,6 +287,16 @@ def read_engine(bundle: Bundle, manifest: EngineManifest) -> bytes:
     if hashlib.sha256(content).hexdigest() != manifest.engine_sha256:
         raise UsageError(f"{file} is damaged: its hash is not the one in its manifest (engine_sha256).", hint)
     return content
+
+
+def _output_spec(values: Any) -> OutputSpec:
+    return OutputSpec(values["name"], values["dtype"], tuple(values["shape"]))
+
+
+def _older_outputs(input_size: tuple[int, int], *, logits: bool) -> dict[str, Any]:
+    """What engines gave before manifests said it: label maps, and logits of LIP's 20 classes where asked for."""
+    raw = OutputSpec("logits", "float32", (20, *input_size)) if logits else None
+    return {"outputs": (OutputSpec("labels", "uint8", input_size),), "raw": raw}
 
 
 def _version_fits(manifest: EngineManifest, here: str) -> bool:

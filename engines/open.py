@@ -67,9 +67,7 @@ def open_engine(
         require("torch")
         from .reference import PyTorchEngine
 
-        return PyTorchEngine.from_checkpoint(
-            bundle.weights, bundle.manifest.input_size, bundle.manifest.stretch, threads=threads
-        )
+        return PyTorchEngine.from_checkpoint(bundle.weights, bundle.manifest.input_size, threads=threads)
     if precision not in (None, "fp32", "fp16", "int8"):
         raise UsageError(f"Unknown precision {precision!r}.", "Choose fp32, fp16 or int8.")
     note = ""

@@ -10,7 +10,7 @@ from ..errors import MachineError
 from ..networks.checkpoint import load_checkpoint
 from ..networks.network import ParsingNetwork
 from ..networks.preprocessing import normalise
-from .base import Engine, Frames, LabelMaps, Logits
+from .base import Arrays, Engine, Frames, OutputSpec, Raw
 
 
 class PyTorchEngine(Engine):
@@ -19,7 +19,6 @@ class PyTorchEngine(Engine):
     Args:
         network: any mode; it is put into evaluation mode.
         input_size: (height, width) of the frames.
-        stretch: of the images in them.
         threads: for the CPU; 0 leaves PyTorch's own setting.
         precision: ``fp32`` is what every engine is compared with; ``fp16`` is what ``trtparse bench`` times besides.
         channels_last: keep the channels of a pixel together, which some GPUs convolve faster.
@@ -28,13 +27,12 @@ class PyTorchEngine(Engine):
         MachineError: FP16 without a GPU.
     """
 
-    gives_logits = True
+    gives_raw = True
 
     def __init__(
         self,
         network: ParsingNetwork,
         input_size: tuple[int, int],
-        stretch: float = 1.0,
         *,
         threads: int = 0,
         precision: str = "fp32",
@@ -49,7 +47,8 @@ class PyTorchEngine(Engine):
         self._network = network.to(self._device).to(self._dtype).eval()
         # PyTorch's own types leave this form out.
         self._network.to(memory_format=self._layout)  # type: ignore[call-overload]
-        self.input_size, self.stretch, self.batch = input_size, stretch, None
+        self.input_size, self.batch = input_size, None
+        self.outputs = (OutputSpec("labels", "uint8", input_size),)
         self.precision, self.target = precision, "pytorch"
         if threads:
             torch.set_num_threads(threads)
@@ -61,23 +60,22 @@ class PyTorchEngine(Engine):
         cls,
         path: Path,
         input_size: tuple[int, int],
-        stretch: float,
         *,
         threads: int = 0,
         precision: str = "fp32",
         channels_last: bool = False,
     ) -> PyTorchEngine:
         network = load_checkpoint(path).network
-        return cls(network, input_size, stretch, threads=threads, precision=precision, channels_last=channels_last)
+        return cls(network, input_size, threads=threads, precision=precision, channels_last=channels_last)
 
-    def logits(self, frames: Frames) -> Logits:
+    def raw(self, frames: Frames) -> Raw:
         self._check(frames)
-        logits: Logits = self._forward(frames).cpu().numpy()
-        return logits
+        raw: Raw = self._forward(frames).cpu().numpy()
+        return raw
 
-    def _run(self, frames: Frames) -> LabelMaps:
-        labels: LabelMaps = self._forward(frames).argmax(1).to(torch.uint8).cpu().numpy()
-        return labels
+    def _run(self, frames: Frames) -> Arrays:
+        # What the exported graph does after the network; see trt_builder/export.py.
+        return (self._forward(frames).argmax(1).to(torch.uint8).cpu().numpy(),)
 
     @torch.inference_mode()
     def _forward(self, frames: Frames) -> torch.Tensor:

@@ -15,9 +15,6 @@ CONVOLUTIONS = ("Conv", "ConvTranspose")
 _QUANTISED = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "ConvInteger", "MatMulInteger")
 _QUANTISED_PREFIX = "QLinear"  # QLinearConv, QLinearMatMul and ONNX Runtime's own
 
-_TAIL = frozenset({"Resize", "Softmax", "LogSoftmax", "Sigmoid", "ArgMax", "Cast", "Identity", "Transpose", "Reshape"})
-"""What may stand between the logit convolution and the end of the graph."""
-
 
 class GraphIndex:
     """Look-ups over one graph; build it anew after the graph has changed."""
@@ -49,22 +46,6 @@ class GraphIndex:
 
     def convolutions(self) -> Iterator[onnx.NodeProto]:
         return (node for node in self.nodes if node.op_type in CONVOLUTIONS)
-
-
-def ends_the_graph(node: onnx.NodeProto, index: GraphIndex) -> bool:
-    """Whether a node's value goes through nothing but resizes and pointwise ends to an ArgMax or an output."""
-    outputs = {output.name for output in index.graph.output}
-    waiting = list(node.output)
-    while waiting:
-        tensor = waiting.pop()
-        if tensor in outputs:
-            return True
-        for consumer, position in index.consumers(tensor):
-            if consumer.op_type == "ArgMax":
-                return True
-            if consumer.op_type in _TAIL and position == 0:
-                waiting.extend(consumer.output)
-    return False
 
 
 def quantised_nodes(graph: onnx.GraphProto) -> list[onnx.NodeProto]:

@@ -14,16 +14,14 @@ from ..errors import BuildError, UsageError
 from ..networks.file_kind import refuse_others
 from ..specs.framing import Framing
 from ..specs.label_set import LabelSet, check_same, label_set, label_sets, told_label_set
-from .index import GraphIndex, fresh_graph_copy, property_of
+from .index import fresh_graph_copy, property_of
+from .raw import find_argmax
 
 _WANTED = "frames (N, H, W, 3) uint8, BGR, in; labels (N, H, W) uint8 out; logits (N, classes, H, W) may follow"
 _HALF_FROM = "Normalisation and argmax belong into the graph: see what trtparse build exports."
 
 STANDARD_DOMAINS = ("", "ai.onnx")
 """Names of the domain of ONNX's own operators."""
-
-_KEEPS_IDS = ("Cast", "Identity", "Squeeze", "Unsqueeze", "Reshape", "Flatten", "Transpose", "Slice")
-"""What may stand between ArgMax and the labels: it moves ids and makes no new ones."""
 
 
 def read_onnx(path: Path) -> onnx.ModelProto:
@@ -133,15 +131,6 @@ def check_interface(model: onnx.ModelProto, path: Path) -> tuple[int | None, tup
         raise refused(f"logits must be (N, classes, {height}, {width})")
     _check_domains(model, path)
     return batch, (height, width)
-
-
-def find_argmax(model: onnx.ModelProto) -> onnx.NodeProto | None:
-    """The node that chooses the labels; None where they come of something else."""
-    index = GraphIndex(model.graph)
-    node = index.producer("labels")
-    while node is not None and node.op_type in _KEEPS_IDS:
-        node = index.producer(node.input[0])
-    return node if node is not None and node.op_type == "ArgMax" else None
 
 
 def _check_domains(model: onnx.ModelProto, path: Path) -> None:

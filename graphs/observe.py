@@ -13,7 +13,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from ..data.stretch import stretch_told
 from ..errors import BuildError
-from .index import GraphIndex, ends_the_graph, fresh_graph_copy, property_of
+from .index import GraphIndex, fresh_graph_copy, property_of
+from .raw import end_of
 
 _SHAPE_INPUTS = {"Resize": 3, "Reshape": 1, "Expand": 1}
 """Which input of an operator is a shape, and so may hold the batch."""
@@ -43,7 +44,7 @@ def stretch_of(model: onnx.ModelProto) -> float:
 
 def float_activations(model: onnx.ModelProto) -> list[str]:
     """Float tensors that a node computes, up to the logits: past them nothing is quantised."""
-    index = GraphIndex(model.graph)
+    index, end = GraphIndex(model.graph), end_of(model)
     inferred = onnx.shape_inference.infer_shapes(model)
     floats = {
         value.name
@@ -54,7 +55,7 @@ def float_activations(model: onnx.ModelProto) -> list[str]:
         name
         for node in index.nodes
         for name in node.output
-        if name in floats and not index.is_constant(name) and not ends_the_graph(node, index)
+        if name in floats and not index.is_constant(name) and name not in end
     ]
 
 

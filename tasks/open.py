@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from ..engines import Bundle, open_bundle, open_engine
-from .base import Predictor
+from ..engines.bundle import Manifest
+from ..errors import UsageError
+from .base import Predictor, Task
 from .parsing.task import Parsing
 
 
@@ -20,5 +22,16 @@ def open_predictor(
         target, precision, options: as :func:`~trtparse.engines.open_engine`, whose errors it has.
     """
     opened = bundle if isinstance(bundle, Bundle) else open_bundle(Path(bundle))
-    engine = open_engine(opened, target, precision, **options)
-    return Predictor(engine, Parsing(opened.manifest.label_set), opened.manifest.framing)
+    task = task_of(opened.manifest)
+    return Predictor(open_engine(opened, target, precision, **options), task, opened.manifest.framing)
+
+
+def task_of(manifest: Manifest) -> Task[Any]:
+    """What the arrays of a bundle's engines mean.
+
+    Raises:
+        UsageError: a task that this version does not know.
+    """
+    if manifest.task != Parsing.name:
+        raise UsageError(f"The bundle is for {manifest.task!r}, which this trtparse does not know.", "Update trtparse.")
+    return Parsing(manifest.label_set)

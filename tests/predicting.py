@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from trtparse.data.dataset import LabelMap
-from trtparse.engines.base import Engine
+from trtparse.engines.base import Engine, OutputSpec
 from trtparse.specs.framing import Framing
 from trtparse.specs.label_set import LabelSet, label_set
 from trtparse.tasks.base import Predictor
@@ -18,6 +18,11 @@ HANDS = LabelSet(
     flip_pairs=(("Left hand", "Right hand"),),
 )
 """A label set that is nobody's."""
+
+
+def label_maps(size: tuple[int, int]) -> tuple[OutputSpec, ...]:
+    """What an engine says that gives label maps of (height, width)."""
+    return (OutputSpec("labels", "uint8", size),)
 
 
 def predicting(engine: Engine, stretch: float = 1.0, label_set: LabelSet = LIP) -> Predictor[LabelMap]:

@@ -23,9 +23,9 @@ import pytest
 from trtparse import __version__, cli
 from trtparse.cli import main
 from trtparse.commands.terminal import Terminal
-from trtparse.data.dataset import Dataset, LabelMap
+from trtparse.data.dataset import Dataset
 from trtparse.engines import Bundle, open_bundle
-from trtparse.engines.base import Engine, Frames
+from trtparse.engines.base import Arrays, Engine, Frames
 from trtparse.engines.bundle import CALIBRATION_NAME, GRAPHS, WEIGHTS_NAME
 from trtparse.errors import UsageError
 from trtparse.specs.label_set import label_set
@@ -626,13 +626,13 @@ class NothingButBackground(Engine):
     def __init__(self, bundle: Bundle) -> None:
         super().__init__()
         self.name, self.target, self.precision = "nothing", "fake", "int8"
-        self.input_size, self.stretch, self.batch = bundle.manifest.input_size, bundle.manifest.stretch, None
+        self.input_size, self.batch = bundle.manifest.input_size, None
 
     def _release(self) -> None:
         """There is nothing to free."""
 
-    def _run(self, frames: Frames) -> LabelMap:
-        return np.zeros(frames.shape[:3], np.uint8)
+    def _run(self, frames: Frames) -> Arrays:
+        return (np.zeros(frames.shape[:3], np.uint8),)
 
 
 @pytest.fixture
@@ -645,7 +645,7 @@ def spoilt_engine(monkeypatch: pytest.MonkeyPatch) -> None:
             return open_engine(bundle, target, precision, **options)
         return NothingButBackground(bundle)
 
-    monkeypatch.setattr("trtparse.engines.open_engine", choose)
+    monkeypatch.setattr("trtparse.tasks.open.open_engine", choose)
 
 
 @pytest.mark.usefixtures("spoilt_engine")

@@ -22,7 +22,7 @@ from ..calibration.quantise.equalisation import equalise
 from ..calibration.ranges import Ranges
 from ..calibration.selection import Selection, read_selection, select
 from ..data.dataset import Dataset, LabelMap, Subset
-from ..engines.base import Engine, Frames, LabelMaps
+from ..engines.base import Frames
 from ..engines.bundle import CALIBRATION_NAME, GRAPHS, Bundle, Manifest, finish, writing
 from ..engines.cpu import CpuEngine
 from ..errors import DataError
@@ -31,10 +31,9 @@ from ..graphs.interface import named
 from ..specs.label_set import LabelSet
 from ..storage.files import replace_bytes
 from ..tasks.base import Predictor
-from ..tasks.parsing.task import Parsing
 from ..validation.result import ValidationResult, measured_accuracy
 from ..validation.validate import validate
-from .parity import PARITY_IMAGES, compare, save_parity
+from .parity import PARITY_IMAGES, Stored, compare, save_parity
 from .source import Source, open_source
 
 HELD_OUT_IMAGES = 64
@@ -160,14 +159,13 @@ def build_bundle(
             graphs["fp16"] = named("fp16", to_half(graphs["fp32"]))
         made = None
         with source.open_reference(spec.threads) as reference:
-            matched = Predictor(reference, Parsing(source.label_set), source.framing)
             if spec.precision == "int8":
-                judge = _judge(spec, judged, matched, listener)
+                judge = _judge(spec, judged, reference, listener)
                 builder = Int8Builder(
                     graphs["fp32"],
                     spec.int8,
                     judge,
-                    _scout(spec, judged, matched),
+                    _scout(spec, judged, reference),
                     listener.stage,
                     listener.progress,
                     spec.threads,
@@ -181,13 +179,13 @@ def build_bundle(
             source.save_weights(folder)
             listener.stage(f"Comparing with {source.reference}")
             frames = _parity_frames(dataset, spare, reference)
-            expected = _in_batches(reference, frames)
+            expected = _answers(reference, frames)
             save_parity(folder, frames, expected)
-            parity = {name: _parity(folder / GRAPHS[name], name, frames, expected, spec, listener) for name in graphs}
+            parity = {name: _parity(folder, name, frames, expected, source, spec, listener) for name in graphs}
             result = None
             if judged is not None and made is not None:
                 listener.stage(f"Measuring INT8 on {len(judged)} held-out images")
-                result = _measure(folder, matched, judged, spec, listener)
+                result = _measure(folder, reference, judged, source, spec, listener)
         manifest = Manifest(
             task="parsing",
             network=source.network,
@@ -294,18 +292,23 @@ def _scout(spec: BuildSpec, judged: Dataset | None, reference: Predictor[LabelMa
     if judged is None or not spec.int8.has_budget:
         return None
     few = _spaced(list(range(len(judged))), SCOUTED_IMAGES)
-    return GraphJudge(judged, few, reference, threads=spec.threads, logits=reference.engine.gives_logits)
+    return GraphJudge(judged, few, reference, threads=spec.threads, logits=reference.engine.gives_raw)
 
 
 def _measure(
-    folder: Path, reference: Predictor[LabelMap], judged: Dataset, spec: BuildSpec, listener: Listener
+    folder: Path,
+    reference: Predictor[LabelMap],
+    judged: Dataset,
+    source: Source,
+    spec: BuildSpec,
+    listener: Listener,
 ) -> ValidationResult:
     """INT8 in both forms, against the reference, by LIP's protocol."""
     with (
         CpuEngine(folder / GRAPHS["int8"], "int8", threads=spec.threads, simulate=True) as simulated,
         CpuEngine(folder / GRAPHS["int8-cpu"], "int8", threads=spec.threads) as native,
     ):
-        engines = [replace(reference, engine=engine) for engine in (simulated, native)]
+        engines = [source.predictor(simulated), source.predictor(native)]
         result = validate(reference, engines, judged, strict=spec.strict, progress=listener.progress)
     if result.partial:
         # Ctrl-C: a validation ends with what it has, a build without a bundle.
@@ -321,7 +324,7 @@ def _accuracy(result: ValidationResult) -> dict[str, dict[str, Any]]:
     }
 
 
-def _parity_frames(dataset: Dataset, indices: list[int], reference: Engine) -> Frames:
+def _parity_frames(dataset: Dataset, indices: list[int], reference: Predictor[LabelMap]) -> Frames:
     frames, reason = [], ""
     for index in indices:
         try:
@@ -336,17 +339,23 @@ def _parity_frames(dataset: Dataset, indices: list[int], reference: Engine) -> F
     return np.stack(frames)
 
 
-def _in_batches(engine: Engine, frames: Frames) -> LabelMaps:
-    size = engine.batch or 1
-    return np.concatenate([engine.infer(np.repeat(frame[None], size, axis=0))[:1] for frame in frames])
+def _answers(reference: Predictor[LabelMap], frames: Frames) -> Stored:
+    """What the reference makes of each frame, by its outputs' names."""
+    engine = reference.engine
+    found = [engine.infer(np.repeat(frame[None], engine.batch or 1, axis=0)) for frame in frames]
+    for arrays in found:
+        reference.unpack(arrays)  # what makes no answers is nothing to compare with
+    columns = zip(engine.outputs, zip(*found))
+    return {spec.name: np.concatenate([array[:1] for array in arrays]) for spec, arrays in columns}
 
 
 def _parity(
-    graph: Path, name: str, frames: Frames, expected: LabelMaps, spec: BuildSpec, listener: Listener
+    folder: Path, name: str, frames: Frames, expected: Stored, source: Source, spec: BuildSpec, listener: Listener
 ) -> dict[str, float]:
-    """Share of pixels on which a graph and the reference give the same label."""
-    with CpuEngine(graph, name.split("-")[0], threads=spec.threads, simulate=name == "int8") as engine:
-        agreement = compare(engine, frames, expected, listener.progress)
+    """How much of what the reference gives a graph gives as well."""
+    precision = name.split("-")[0]
+    with CpuEngine(folder / GRAPHS[name], precision, threads=spec.threads, simulate=name == "int8") as engine:
+        agreement = compare(engine, source.task, frames, expected, listener.progress)
     agreement.check(name)
     return agreement.to_dict()
 

@@ -18,12 +18,16 @@ from typing import Any
 
 import onnx
 
+from ..engines.base import OutputSpec
 from ..engines.bundle import Bundle, add_files
 from ..engines.machine.facts import Machine, read_machine
 from ..engines.machine.probe import Probe
 from ..engines.manifest import FOLDER, EngineManifest
 from ..errors import BuildError, MachineError, UsageError
+from ..graphs.index import property_of
+from ..graphs.raw import OLDER_RAW_OUTPUT, RAW_PROPERTY
 from ..storage.files import check_output_file, check_output_folder, write_errors
+from ..tasks.open import task_of
 from . import timing_cache
 from .build_process import build_in_process
 from .engine_spec import COMPUTE_CAPABILITIES, DYNAMIC_BATCH, EngineSpec
@@ -288,7 +292,8 @@ class _Work:
         self.stage("Comparing with PyTorch's answers")
         from ..engines.tensorrt.engine import open_tensorrt
 
-        frames, labels = load_parity(bundle.path / PARITY_NAME)
+        task = task_of(bundle.manifest)
+        frames, expected = load_parity(bundle.path / PARITY_NAME)
         with tempfile.TemporaryDirectory(prefix="trtparse-parity-") as name:
             files = {**bundle.manifest.files, manifest.engine: manifest.engine_sha256}
             staged = Bundle(Path(name), replace(bundle.manifest, files=files))
@@ -296,11 +301,12 @@ class _Work:
             path.parent.mkdir()
             path.write_bytes(built.content)
             with open_tensorrt(staged, manifest) as engine:
-                return compare(engine, frames, labels)
+                return compare(engine, task, frames, expected)
 
     def _manifest(self, model: onnx.ModelProto, built: Built, seconds: float) -> EngineManifest:
         """All but what the checks found."""
         spec, bundle = self.spec, self.bundle
+        specs, raw = _output_specs(model), property_of(model, RAW_PROPERTY) or OLDER_RAW_OUTPUT
         return EngineManifest(
             engine=f"{FOLDER}/{self.stem}.engine",
             engine_sha256=hashlib.sha256(built.content).hexdigest(),
@@ -310,9 +316,9 @@ class _Work:
             graph=self.graph.name,
             graph_sha256=bundle.manifest.files[self.graph.name],
             input_size=bundle.manifest.input_size,
-            stretch=bundle.manifest.stretch,
             batch=_batch(bundle, spec),
-            logits=any(output.name == "logits" for output in model.graph.output),
+            outputs=tuple(spec for spec in specs if spec.name != raw),
+            raw=next((spec for spec in specs if spec.name == raw), None),
             tensorrt=self.library.version,
             compute_capability=self.capability,
             version_compatible=spec.version_compatible,
@@ -340,6 +346,17 @@ def _batch(bundle: Bundle, spec: EngineSpec) -> tuple[int, int, int]:
             "Build the bundle with --batch dynamic.",
         )
     return (fixed,) * 3
+
+
+def _output_specs(model: onnx.ModelProto) -> list[OutputSpec]:
+    """What a graph says of its outputs."""
+    specs = []
+    for output in model.graph.output:
+        kind = output.type.tensor_type
+        lengths = [length.dim_value if length.HasField("dim_value") else None for length in kind.shape.dim]
+        dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type).name
+        specs.append(OutputSpec(output.name, dtype, tuple(lengths[1:])))
+    return specs
 
 
 def _stem(spec: EngineSpec, library: TensorRT, capability: str) -> str:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from .. import __version__
 from ..errors import BuildError
+from ..graphs.raw import find_argmax, name_raw
 from ..networks.network import ParsingNetwork
 from ..networks.preprocessing import MEAN_RGB, STD_RGB
 from ..specs.framing import Framing
@@ -128,6 +129,10 @@ def _describe(model: onnx.ModelProto, framing: Framing, label_set: LabelSet) -> 
         "trtparse": __version__,
     }
     onnx.helper.set_model_props(model, properties)
+    argmax = find_argmax(model)
+    if argmax is None:
+        raise BuildError("The exported graph's labels do not come of an ArgMax.")
+    name_raw(model, argmax.input[0])
 
 
 def _check_interface(model: onnx.ModelProto, input_size: tuple[int, int], batch: int | None) -> None:

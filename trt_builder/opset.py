@@ -23,8 +23,9 @@ from ..calibration.ranges import RangeCollector, Ranges
 from ..errors import TrtparseError, UsageError
 from ..graphs.half import to_half
 from ..graphs.index import fresh_graph_copy
-from ..graphs.interface import STANDARD_DOMAINS, find_argmax
+from ..graphs.interface import STANDARD_DOMAINS
 from ..graphs.observe import input_size_of
+from ..graphs.raw import find_raw
 from ..graphs.simulated import simulated_graph
 
 OPSET = 20
@@ -127,10 +128,9 @@ def _answers(model: onnx.ModelProto, frames: NDArray[np.uint8], *, as_float: boo
     Args:
         as_float: compute Q/DQ as the arithmetic that it stands for.
     """
-    argmax = find_argmax(model)
-    assert argmax is not None, "a graph whose classes were counted"
+    scores = find_raw(model)
+    assert scores, "a graph whose classes were counted"
     observed = fresh_graph_copy(model)
-    scores = argmax.input[0]
     if scores not in {output.name for output in observed.graph.output}:
         observed.graph.output.append(helper.make_tensor_value_info(scores, _type_of(observed, scores), None))
     options = onnxruntime.SessionOptions()

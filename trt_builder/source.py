@@ -12,6 +12,7 @@ import onnx
 
 from .. import __version__
 from ..calibration.quantise.lint import check as check_int8
+from ..data.dataset import LabelMap
 from ..engines.base import Engine
 from ..engines.bundle import GRAPHS, WEIGHTS_NAME, Bundle, Manifest, finish, writing
 from ..engines.cpu import CpuEngine
@@ -24,6 +25,8 @@ from ..specs.framing import Framing
 from ..specs.label_set import LabelSet
 from ..specs.origin import Origin
 from ..storage.files import replace_bytes
+from ..tasks.base import Predictor
+from ..tasks.parsing.task import Parsing
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class Source:
         label_set: what its classes mean.
         batch: frames per call, None for any number.
         reference: what the reference is called.
-        open_reference: opens it, with a number of threads.
+        open_engine: opens the reference, with a number of threads.
         save_weights: into a bundle's folder, where there are any.
         origin: what its weights come from.
         told: what a person should know of how it was read: which of several networks in a checkpoint was taken, that a
@@ -51,10 +54,23 @@ class Source:
     label_set: LabelSet
     batch: int | None
     reference: str
-    open_reference: Callable[[int], Engine]
+    open_engine: Callable[[int], Engine]
     save_weights: Callable[[Path], None]
     origin: Origin = field(default_factory=Origin)
     told: str = ""
+
+    @property
+    def task(self) -> Parsing:
+        """What the arrays of the reference and of all graphs mean."""
+        return Parsing(self.label_set)
+
+    def open_reference(self, threads: int) -> Predictor[LabelMap]:
+        """The reference with what it means."""
+        return self.predictor(self.open_engine(threads))
+
+    def predictor(self, engine: Engine) -> Predictor[LabelMap]:
+        """An engine of the source, or of a graph made of it, with what it means."""
+        return Predictor(engine, self.task, self.framing)
 
 
 def open_source(
@@ -104,7 +120,7 @@ def open_source(
         label_set=checkpoint.label_set,
         batch=batch,
         reference="PyTorch",
-        open_reference=lambda threads: PyTorchEngine(network, framing.input_size, framing.stretch, threads=threads),
+        open_engine=lambda threads: PyTorchEngine(network, framing.input_size, threads=threads),
         save_weights=lambda folder: save_checkpoint(
             network,
             folder / WEIGHTS_NAME,
@@ -157,7 +173,7 @@ def _of_graph(path: Path, labels: LabelSet | None, *, int8: bool) -> Source:
         label_set=label_set,
         batch=batch,
         reference="the FP32 graph",
-        open_reference=lambda threads: CpuEngine(path, "fp32", threads=threads),
+        open_engine=lambda threads: CpuEngine(path, "fp32", threads=threads),
         save_weights=lambda folder: None,
         told=told,
     )

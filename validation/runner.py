@@ -91,7 +91,7 @@ class Runner:
     def _call(self, frames: Frames) -> list[Prediction]:
         if not self._wants_logits:
             return [Prediction(labels) for labels in self._checked(self.predictor.infer(frames), frames)]
-        logits = self.engine.logits(frames)
+        logits = self.engine.raw(frames)
         expected = (len(frames), len(self.predictor.task.spec), *frames.shape[1:3])
         if logits.shape != expected:
             raise self._wrong(logits, f"{expected} float32 logits")

@@ -22,14 +22,17 @@ from numpy.typing import NDArray
 
 from ...data.dataset import Dataset, LabelMap
 from ...data.reading import READERS, Frame, read_ahead, read_frame
-from ...engines.base import Frames, LabelMaps, Logits
+from ...engines.base import Frames
 from ...engines.cpu import CpuEngine
 from ...errors import DataError, UsageError
+from ...graphs.index import property_of
+from ...graphs.raw import OLDER_RAW_OUTPUT, RAW_PROPERTY, find_raw, name_raw
 from ...specs.label_set import check_same
 from ...tasks.base import Predictor
 from ...tasks.parsing.intervals import ClassCounts, class_counts, loss_interval
 from ...tasks.parsing.metrics import ConfusionMatrix, Counts, mean_iou, no_pixels
 from ...tasks.parsing.scoring import Prediction, against_truth
+from ...tasks.parsing.task import Logits
 from ...tasks.parsing.test_time import check_logits
 from .score import Score
 
@@ -232,7 +235,7 @@ class GraphJudge:
         if not self._wants_logits:
             labels = reference.infer(frames)[0]
             return labels, _Expected(_inside(labels, frame), None)
-        logits = reference.engine.logits(frames)[0]
+        logits = reference.engine.raw(frames)[0]
         labels = logits.argmax(axis=0).astype(np.uint8)
         return labels, _Expected(_inside(labels, frame), _sampled(logits))
 
@@ -242,11 +245,9 @@ class GraphEngine(CpuEngine):
 
     def answers(self, frames: Frames) -> list[_Answer]:
         """What the graph says of each frame."""
-        if not self.gives_logits:
-            return [_Answer(labels, None) for labels in self._run(frames)]
-        labels: LabelMaps
-        logits: Logits
-        labels, logits = self._session.run(["labels", "logits"], {"frames": frames})
+        if not self.gives_raw:
+            return [_Answer(labels, None) for labels in self._run(frames)[0]]
+        labels, logits = self._session.run([*self._names, self._raw], {"frames": frames})
         return [_Answer(one, _sampled(scores)) for one, scores in zip(labels, logits)]
 
 
@@ -266,11 +267,12 @@ def open_graph(
     """
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
-    has_logits = any(output.name == "logits" for output in copy.graph.output)
+    raw = property_of(copy, RAW_PROPERTY) or OLDER_RAW_OUTPUT
+    has_logits = any(output.name == raw for output in copy.graph.output)
     if logits and not has_logits:
         _add_logits(copy)
     elif has_logits and not logits:
-        kept = [output for output in copy.graph.output if output.name != "logits"]
+        kept = [output for output in copy.graph.output if output.name != raw]
         del copy.graph.output[:]
         copy.graph.output.extend(kept)
     with tempfile.TemporaryDirectory(prefix="trtparse-") as folder:
@@ -280,12 +282,16 @@ def open_graph(
 
 
 def _add_logits(model: onnx.ModelProto) -> None:
-    """Make what ArgMax reads the graph's second output."""
-    source = next((node.input[0] for node in model.graph.node if node.op_type == "ArgMax"), None)
-    if source is None:
-        raise UsageError("The graph has no ArgMax, so its logits cannot be found.", "Use a graph of trtparse build.")
-    model.graph.node.append(onnx.helper.make_node("Cast", [source], ["logits"], to=onnx.TensorProto.FLOAT))
-    model.graph.output.append(onnx.helper.make_tensor_value_info("logits", onnx.TensorProto.FLOAT, None))
+    """Make the raw tensor one more output."""
+    source = find_raw(model)
+    if not source:
+        raise UsageError(
+            "The graph does not name its logits and has no ArgMax that reads them.", "Use a graph of trtparse build."
+        )
+    output = f"{source}_as_output"
+    model.graph.node.append(onnx.helper.make_node("Cast", [source], [output], to=onnx.TensorProto.FLOAT))
+    model.graph.output.append(onnx.helper.make_tensor_value_info(output, onnx.TensorProto.FLOAT, None))
+    name_raw(model, output)
 
 
 def _sampled(logits: Logits) -> NDArray[np.float32]:

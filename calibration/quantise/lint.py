@@ -9,7 +9,8 @@ import onnx
 from onnx import TensorProto
 
 from ...errors import BuildError
-from ...graphs.index import GraphIndex, ends_the_graph
+from ...graphs.index import GraphIndex
+from ...graphs.raw import end_of
 from .placement import MINIMUM_CHANNELS
 
 MINIMUM_OPSET = {TensorProto.FLOAT: 13, TensorProto.FLOAT16: 19}
@@ -30,7 +31,7 @@ def check(model: onnx.ModelProto) -> None:
 
 def problems_of(model: onnx.ModelProto) -> Iterator[str]:
     """Every broken rule, in the graph's order."""
-    index = GraphIndex(model.graph)
+    index, end = GraphIndex(model.graph), end_of(model)
     opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
     pairs = [node for node in index.nodes if node.op_type in ("QuantizeLinear", "DequantizeLinear")]
     if not any(node.op_type == "QuantizeLinear" for node in pairs):
@@ -40,13 +41,13 @@ def problems_of(model: onnx.ModelProto) -> Iterator[str]:
     quantised = 0
     for number, node in enumerate(index.convolutions()):
         quantised += _reads_dequantised(node, index, 0)
-        yield from _convolution_problems(node, index, is_first=number == 0)
+        yield from _convolution_problems(node, index, end, is_first=number == 0)
     if pairs and not quantised:
         yield "no convolution is quantised"
     for node in index.nodes:
         if node.op_type in ("ArgMax", "Softmax", "Sigmoid") and _reads_dequantised(node, index, 0):
             yield f"{node.op_type} {node.name} reads a quantised tensor"
-        if node.op_type == "Resize" and _reads_dequantised(node, index, 0) and ends_the_graph(node, index):
+        if node.op_type == "Resize" and _reads_dequantised(node, index, 0) and node.output[0] in end:
             yield f"the last Resize {node.name} reads a quantised tensor"
         if node.op_type == "Add" and all(_reads_dequantised(node, index, side) for side in (0, 1)):
             yield f"both inputs of {node.name} are quantised: the convolution's side must stay bare to fuse"
@@ -79,7 +80,9 @@ def _pair_problems(node: onnx.NodeProto, index: GraphIndex, opset: int) -> Itera
             yield f"{node.name} is not followed by DequantizeLinear alone"
 
 
-def _convolution_problems(node: onnx.NodeProto, index: GraphIndex, *, is_first: bool) -> Iterator[str]:
+def _convolution_problems(
+    node: onnx.NodeProto, index: GraphIndex, end: frozenset[str], *, is_first: bool
+) -> Iterator[str]:
     on_input, on_weight = _reads_dequantised(node, index, 0), _reads_dequantised(node, index, 1)
     if on_input != on_weight:
         yield f"{node.name}: {'its weight' if on_input else 'its input'} is not quantised, the other is"
@@ -96,7 +99,7 @@ def _convolution_problems(node: onnx.NodeProto, index: GraphIndex, *, is_first: 
     wanted = 0 if node.op_type == "Conv" else 1
     if scale.ndim != 1 or axis != wanted:
         yield f"{node.name}: its weight must be quantised per channel along axis {wanted}"
-    if ends_the_graph(node, index):
+    if node.output[0] in end:
         yield f"{node.name} makes the logits and must stay float"
     root = maker.input[0]
     producer = index.producer(root)

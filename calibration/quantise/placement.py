@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import onnx
 
 from ...errors import UsageError
-from ...graphs.index import CONVOLUTIONS, GraphIndex, ends_the_graph, quantised_nodes
+from ...graphs.index import CONVOLUTIONS, GraphIndex, quantised_nodes
+from ...graphs.raw import end_of
 
 MINIMUM_CHANNELS = 16
 """Convolutions with fewer channels on either side are slower in INT8 than in FP16; the first layer apart."""
@@ -68,9 +69,9 @@ def place(model: onnx.ModelProto) -> Placement:
     uses: dict[str, list[tuple[str, int]]] = {}
     weights: dict[str, WeightSite] = {}
     kept: dict[str, str] = {}
-    first = next(index.convolutions(), None)
+    first, end = next(index.convolutions(), None), end_of(model)
     for node in index.convolutions():
-        reason = _reason_for_float(node, index, is_first=node is first)
+        reason = _reason_for_float(node, index, end, is_first=node is first)
         if reason:
             kept[node.name] = reason
             continue
@@ -136,11 +137,11 @@ def _use(uses: dict[str, list[tuple[str, int]]], node: onnx.NodeProto, position:
     uses.setdefault(node.input[position], []).append((node.name, position))
 
 
-def _reason_for_float(node: onnx.NodeProto, index: GraphIndex, *, is_first: bool) -> str:
+def _reason_for_float(node: onnx.NodeProto, index: GraphIndex, end: frozenset[str], *, is_first: bool) -> str:
     weight = index.initializers.get(node.input[1])
     if weight is None:
         return "its weight is computed at run time"
-    if ends_the_graph(node, index):
+    if node.output[0] in end:
         return "it makes the logits"
     group = next((attribute.i for attribute in node.attribute if attribute.name == "group"), 1)
     channels_out, channels_in = weight.dims[0], weight.dims[1] * group

@@ -1,6 +1,6 @@
 """TensorRT as an engine: a ring of slots, each with a stream, an execution context and buffers of its own.
 
-While the GPU works on one slot's frames, the next slot's are copied in and the last one's label maps out. What a
+While the GPU works on one slot's frames, the next slot's are copied in and what came of the last one's out. What a
 request needs is allocated when the engine is opened; a request then copies, enqueues and records one event, and
 collecting it waits for that event alone, never for the whole GPU.
 """
@@ -11,13 +11,13 @@ import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from ...errors import MachineError, UsageError
-from ..base import Engine, Frames, LabelMaps, Logits, Ticket
+from ..base import Arrays, Engine, Frames, OutputSpec, Raw, Ticket
 from ..bundle import Bundle
 from ..machine.dependencies import require
 from ..machine.jetson import read_model
@@ -31,7 +31,15 @@ LIBRARIES = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx_bindings"}
 """Target to the module that runs its engines."""
 
 _NAMES = {"tensorrt": "TensorRT", "tensorrt-rtx": "TensorRT-RTX"}
-_DTYPES = {"FLOAT": "float32", "HALF": "float16", "INT8": "int8", "INT32": "int32", "INT64": "int64", "UINT8": "uint8"}
+_DTYPES = {
+    "FLOAT": "float32",
+    "HALF": "float16",
+    "INT8": "int8",
+    "INT32": "int32",
+    "INT64": "int64",
+    "UINT8": "uint8",
+    "BOOL": "bool",
+}
 
 
 @dataclass(frozen=True)
@@ -52,7 +60,7 @@ class TensorRTEngine(Engine):
         manifest: what they are; see :func:`open_tensorrt`, which checks it first.
         slots: requests in flight; from two on, copies and kernels overlap.
         cuda_graph: replay each request as one recorded graph, which spares the processor most of its part.
-        mapped: the GPU reads frames from the processor's memory and writes label maps there, without copies; by
+        mapped: the GPU reads frames from the processor's memory and writes its outputs there, without copies; by
             default where it shares that memory, as on a Jetson.
         spin: wait for the GPU by asking it over and over, which wakes up soonest and keeps a core busy; by default
             where the GPU has memory of its own. A Jetson's few cores have other work.
@@ -85,7 +93,7 @@ class TensorRTEngine(Engine):
         self._cuda = cuda = cuda or open_cuda()
         trt = library or require(LIBRARIES[manifest.target])
         self.manifest, self.in_flight = manifest, slots
-        self.target, self.precision, self.gives_logits = "tensorrt", manifest.precision, manifest.logits
+        self.target, self.precision, self.gives_raw = "tensorrt", manifest.precision, manifest.raw is not None
         self._mapped = cuda.device.integrated if mapped is None else mapped
         self._blocking = cuda.device.integrated if spin is None else not spin
         words = [f"{_NAMES[manifest.target]} {trt.__version__}", self.precision, cuda.device.name, cuda.name]
@@ -111,7 +119,7 @@ class TensorRTEngine(Engine):
             raise
         self._free.extend(self._slots)
 
-    def infer(self, frames: Frames) -> LabelMaps:
+    def infer(self, frames: Frames) -> Arrays:
         if self._pending and self._owner != threading.get_ident():
             raise self._in_use()
         return super().infer(frames)
@@ -120,17 +128,18 @@ class TensorRTEngine(Engine):
         with self._one_thread():
             return super().submit(frames)
 
-    def collect(self, ticket: Ticket) -> LabelMaps:
+    def collect(self, ticket: Ticket) -> Arrays:
         with self._one_thread():
             return super().collect(ticket)
 
-    def logits(self, frames: Frames) -> Logits:
-        if not self.gives_logits:
-            return super().logits(frames)
+    def raw(self, frames: Frames) -> Raw:
+        if self.manifest.raw is None:
+            return super().raw(frames)
+        name = self.manifest.raw.name
         with self._idle_slot(frames) as slot:
-            slot.start(frames, ("logits",))
-            logits: Logits = slot.finish("logits").astype(np.float32)
-        return logits
+            slot.start(frames, (name,))
+            raw: Raw = slot.finish(name).astype(np.float32, copy=False)
+        return raw
 
     def engine_times(self, frames: Frames, calls: int) -> list[float]:
         """Milliseconds of the engine alone, without copies, as the GPU's own clock has them.
@@ -140,8 +149,7 @@ class TensorRTEngine(Engine):
             calls: how many, one after another on one stream.
         """
         with self._idle_slot(frames) as slot:
-            slot.start(frames, ("labels",))
-            slot.finish("labels")
+            self._through(slot, frames)
             return slot.engine_times(calls)
 
     def layer_times(self, frames: Frames, calls: int) -> list[LayerTime]:
@@ -160,34 +168,36 @@ class TensorRTEngine(Engine):
             # A context that has a profiler keeps it, so this one is thrown away.
             slot = self._new_slot(cuda_graph=False)
             try:
-                slot.start(frames, ("labels",))
-                slot.finish("labels")
+                self._through(slot, frames)
                 slot.context.profiler = profiler
                 for _ in range(calls):
-                    slot.start(frames, ("labels",))
-                    slot.finish("labels")
+                    self._through(slot, frames)
             finally:
                 slot.close()
         return [LayerTime(name, milliseconds / calls) for name, milliseconds in total.items()]
 
-    def _run(self, frames: Frames) -> LabelMaps:
+    def _run(self, frames: Frames) -> Arrays:
         return self._start(frames)()
 
-    def _start(self, frames: Frames) -> Callable[[], LabelMaps]:
+    def _start(self, frames: Frames) -> Callable[[], Arrays]:
         slot = self._free[0]
         with self._cuda.current():
-            slot.start(frames, ("labels",))
+            slot.start(frames, self._names)
         self._free.popleft()
 
-        def finish() -> LabelMaps:
+        def finish() -> Arrays:
             try:
                 with self._cuda.current():
-                    labels: LabelMaps = slot.finish("labels").astype(np.uint8, copy=False)
-                    return labels
+                    return tuple(slot.finish(spec.name).astype(spec.dtype, copy=False) for spec in self.outputs)
             finally:
                 self._free.append(slot)
 
         return finish
+
+    def _through(self, slot: Slot, frames: Frames) -> None:
+        """One call in a slot, waited for."""
+        slot.start(frames, self._names)
+        slot.finish(self._names[0])
 
     @property
     def batch_range(self) -> tuple[int, int]:
@@ -249,7 +259,10 @@ class TensorRTEngine(Engine):
                 + " ".join(manifest.rebuild or (f"--{manifest.precision}", "--target", manifest.target)),
             )
         self._tensors = _tensors(engine, manifest)
-        self.input_size, self.stretch = manifest.input_size, manifest.stretch
+        self.input_size = manifest.input_size
+        # Lengths that the graph left open are in the engine.
+        self.outputs = tuple(replace(spec, shape=self._tensors[spec.name].shape) for spec in manifest.outputs)
+        self._names = tuple(spec.name for spec in self.outputs)
         fewest, most = self.batch_range
         self.batch = most if fewest == most else None
 
@@ -264,6 +277,7 @@ class TensorRTEngine(Engine):
             self._cuda,
             context,
             self._tensors,
+            self._names,
             mapped=self._mapped,
             blocking=self._blocking,
             cuda_graph=cuda_graph,
@@ -343,21 +357,29 @@ def this_runtime(target: str, cuda: Cuda | None = None, library: Any = None) -> 
 
 
 def _tensors(engine: Any, manifest: EngineManifest) -> dict[str, Tensor]:
-    """An engine's inputs and outputs, which must be ours."""
-    height, width = manifest.input_size
-    wanted: dict[str, tuple[int, ...]] = {"frames": (height, width, 3), "labels": (height, width)}
-    if manifest.logits:
-        wanted["logits"] = (20, height, width)
+    """An engine's input and outputs, which must be those of its manifest."""
+    specs = [*manifest.outputs, *([manifest.raw] if manifest.raw is not None else [])]
+    wanted = {spec.name: spec.shape for spec in (OutputSpec("frames", "uint8", (*manifest.input_size, 3)), *specs)}
     names = [engine.get_tensor_name(number) for number in range(engine.num_io_tensors)]
     shapes = {name: tuple(int(length) for length in engine.get_tensor_shape(name)) for name in names}
+    dtypes = {name: engine.get_tensor_dtype(name).name for name in names}
     fewest, _, most = manifest.batch
     count = -1 if shapes.get("frames", (0,))[0] == -1 else most
-    if shapes != {name: (count, *shape) for name, shape in wanted.items()}:
+    fits = shapes.keys() == wanted.keys() and all(
+        shape[0] == count and _is_of(shape[1:], wanted[name]) for name, shape in shapes.items()
+    )
+    if not fits or not set(dtypes.values()) <= set(_DTYPES):
         raise UsageError(
-            f"{manifest.engine} has the tensors {shapes}; its manifest says {wanted} of {fewest} to {most} frames.",
+            f"{manifest.engine} has the tensors {shapes} of {dtypes}; its manifest says {wanted} of {fewest} to {most} "
+            "frames.",
             "Build the engine again.",
         )
     return {
-        name: Tensor(name, np.dtype(_DTYPES[engine.get_tensor_dtype(name).name]), wanted[name], most, count == -1)
-        for name in names
+        name: Tensor(name, np.dtype(_DTYPES[dtypes[name]]), shape[1:], most, count == -1)
+        for name, shape in shapes.items()
     }
+
+
+def _is_of(shape: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
+    """Whether all lengths are known, and as they should be."""
+    return len(shape) == len(wanted) and all(have >= 0 and want in (None, have) for have, want in zip(shape, wanted))

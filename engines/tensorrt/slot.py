@@ -24,7 +24,7 @@ class Tensor:
     """An input or output of an engine.
 
     Args:
-        name: ``frames``, ``labels`` or ``logits``.
+        name: ``frames``, or an output's.
         dtype: as the engine has it; ``frames`` are converted to it, and results from it.
         shape: of one frame's part.
         most: frames of a call.
@@ -48,6 +48,7 @@ class Slot:
         cuda: the GPU.
         context: TensorRT's execution context, the slot's own.
         tensors: of the engine, by name.
+        outputs: names of those that a request wants as a rule; others may be asked for now and then.
         mapped: the GPU works in the processor's memory, without copies.
         blocking: waiting for a request sleeps instead of spinning.
         cuda_graph: record a request once, and replay it.
@@ -59,6 +60,7 @@ class Slot:
         cuda: Cuda,
         context: Any,
         tensors: Mapping[str, Tensor],
+        outputs: Sequence[str],
         *,
         mapped: bool,
         blocking: bool,
@@ -67,7 +69,7 @@ class Slot:
     ) -> None:
         self.context = context
         self._cuda, self._tensors, self._mapped, self._cuda_graph, self._told = cuda, tensors, mapped, cuda_graph, told
-        self._blocking = blocking
+        self._outputs, self._blocking = tuple(outputs), blocking
         self._host: dict[str, HostMemory] = {}
         self._device: dict[str, DeviceMemory] = {}
         self._stream: Any = None
@@ -87,7 +89,7 @@ class Slot:
             else:
                 self._device[name] = self._cuda.device_memory(size)
                 address = self._device[name].pointer
-                if name != "logits":
+                if name == "frames" or name in self._outputs:
                     self._host[name] = self._cuda.host_memory(size)
             self._must(self.context.set_tensor_address(name, address), f"take the buffer of {name}")
         if self._tensors["frames"].dynamic:
@@ -102,7 +104,7 @@ class Slot:
             self._set_count(len(frames))
             tensor = self._tensors["frames"]
             self._host["frames"].view(tensor.dtype, frames.shape)[...] = frames
-            if self._cuda_graph and tuple(outputs) == ("labels",):
+            if self._cuda_graph and tuple(outputs) == self._outputs:
                 self._replay()
             else:
                 self._enqueue(outputs)
@@ -112,7 +114,7 @@ class Slot:
             raise
 
     def finish(self, output: str) -> NDArray[Any]:
-        """Wait for the request; what it gave, the caller's own."""
+        """Wait for the request; what it gave as that output, the caller's own."""
         try:
             self._cuda.wait(self._done)
         except BaseException:
@@ -185,10 +187,10 @@ class Slot:
     def _replay(self) -> None:
         if self._graph is None:
             # TensorRT does in the first run of a shape what must not be recorded.
-            self._enqueue(("labels",))
+            self._enqueue(self._outputs)
             self._cuda.synchronise(self._stream)
             with self._cuda.capture(self._stream) as graph:
-                self._enqueue(("labels",))
+                self._enqueue(self._outputs)
             self._graph = graph
         self._cuda.launch(self._graph, self._stream)
 

@@ -13,9 +13,10 @@ from collections.abc import Iterator, Sequence
 import cv2
 import numpy as np
 
-from ...engines.base import Engine, Frames, LabelMaps, Logits
+from ...engines.base import Arrays, Engine, Frames
 from ...errors import UsageError
 from ...specs.label_set import LabelSet
+from .task import Logits
 
 SMALLEST_SCALE, LARGEST_SCALE = 0.25, 2.0
 """A person of a quarter of the frame is at the limit of what the network can see; up to 2, four windows do."""
@@ -46,10 +47,10 @@ class AugmentedEngine(Engine):
         self._engine, self._flip, self._scales = engine, flip, tuple(scales)
         self._swapped = label_set.flip_table()[: len(label_set)]
         self.name, self.target, self.precision = engine.name, engine.target, engine.precision
-        self.input_size, self.stretch, self.batch = engine.input_size, engine.stretch, engine.batch
-        self.gives_logits = True
+        self.input_size, self.batch, self.outputs = engine.input_size, engine.batch, engine.outputs
+        self.gives_raw = True
 
-    def logits(self, frames: Frames) -> Logits:
+    def raw(self, frames: Frames) -> Logits:
         """(N, C, h, w) float32: the mean over all views."""
         self._check(frames)
         views = [self._at_scale(frames, scale) for scale in self._scales]
@@ -59,9 +60,8 @@ class AugmentedEngine(Engine):
         mean: Logits = total / np.float32(len(views))
         return mean
 
-    def _run(self, frames: Frames) -> LabelMaps:
-        labels: LabelMaps = self.logits(frames).argmax(axis=1).astype(np.uint8)
-        return labels
+    def _run(self, frames: Frames) -> Arrays:
+        return (self.raw(frames).argmax(axis=1).astype(np.uint8),)
 
     def _at_scale(self, frames: Frames, scale: float) -> Logits:
         height, width = self.input_size
@@ -85,10 +85,10 @@ class AugmentedEngine(Engine):
 
     def _look(self, frames: Frames) -> Logits:
         """Logits of frames, and where asked for of their mirror images."""
-        plain = self._engine.logits(frames)
+        plain = self._engine.raw(frames)
         if not self._flip:
             return plain
-        mirrored = self._engine.logits(np.ascontiguousarray(frames[:, :, ::-1]))
+        mirrored = self._engine.raw(np.ascontiguousarray(frames[:, :, ::-1]))
         mean: Logits = (plain + mirrored[:, self._swapped, :, ::-1]) / np.float32(2)
         return mean
 
@@ -99,7 +99,7 @@ def check_logits(engine: Engine, what: str) -> None:
     Raises:
         UsageError: it gives label maps alone.
     """
-    if not engine.gives_logits:
+    if not engine.gives_raw:
         raise UsageError(
             f"{what} needs logits, and {engine.name} gives label maps alone.",
             "Build the bundle with its logits as a second output: trtparse build --logits",

@@ -23,7 +23,7 @@ from trtparse.calibration.selection import (
     write_selection,
 )
 from trtparse.data.dataset import Image, LabelMap
-from trtparse.engines.base import Engine, Frames, LabelMaps
+from trtparse.engines.base import Arrays, Engine, Frames
 from trtparse.errors import DataError, UsageError
 from trtparse.tests.predicting import HANDS, LIP, predicting
 
@@ -252,8 +252,8 @@ class TestPredictions:
                 self.name, self.target, self.precision = "bright", "fake", "fp32"
                 self.input_size, self.batch = (32, 32), batch
 
-            def _run(self, frames: Frames) -> LabelMaps:
-                return np.where(frames[..., 0] > 0, 13, 0).astype(np.uint8)
+            def _run(self, frames: Frames) -> Arrays:
+                return (np.where(frames[..., 0] > 0, 13, 0).astype(np.uint8),)
 
         with predicting(Bright(), label_set=LIP) as predictor:
             predictions = predictions_of(predictor)

@@ -15,7 +15,7 @@ from trtparse.cli import main
 from trtparse.commands.calibration_set import FILE_NAME, SHEET_NAME, _columns
 from trtparse.data.images import read_image
 from trtparse.data.synthetic import write_lip_layout
-from trtparse.engines.base import Engine, Frames, LabelMaps
+from trtparse.engines.base import Arrays, Engine, Frames
 from trtparse.specs.label_set import label_set
 from trtparse.tasks.parsing.files import ImageFolder
 from trtparse.tests.predicting import predicting
@@ -31,8 +31,8 @@ class FaceEngine(Engine):
         self.name, self.target, self.precision = "face", "fake", "fp32"
         self.input_size, self.batch = (48, 32), 1
 
-    def _run(self, frames: Frames) -> LabelMaps:
-        return np.full(frames.shape[:3], 13, np.uint8)
+    def _run(self, frames: Frames) -> Arrays:
+        return (np.full(frames.shape[:3], 13, np.uint8),)
 
 
 @pytest.fixture

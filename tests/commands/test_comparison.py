@@ -19,7 +19,7 @@ from trtparse.cli import main
 from trtparse.commands.terminal import Terminal, with_rate
 from trtparse.data.images import write_png
 from trtparse.engines import Bundle, open_bundle
-from trtparse.engines.base import Engine, Frames, LabelMaps
+from trtparse.engines.base import Arrays, Engine, Frames
 from trtparse.engines.bundle import GRAPHS, Manifest, add_accuracy, finish, writing
 from trtparse.errors import UsageError
 from trtparse.specs.framing import Framing
@@ -76,10 +76,10 @@ class Painted(Engine):
         self.input_size, self.batch = SIZE, 1
         self.spoilt_rows = spoilt_rows
 
-    def _run(self, frames: Frames) -> LabelMaps:
+    def _run(self, frames: Frames) -> Arrays:
         labels = frames[..., 0] // 10
         labels[:, : self.spoilt_rows] = 0
-        return labels
+        return (labels,)
 
 
 @pytest.fixture(autouse=True)

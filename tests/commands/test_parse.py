@@ -14,7 +14,7 @@ import pytest
 
 from trtparse.cli import main
 from trtparse.commands.terminal import Terminal
-from trtparse.engines.base import Engine, Frames, LabelMaps
+from trtparse.engines.base import Arrays, Engine, Frames
 from trtparse.parse.provenance import MadeBy
 from trtparse.tests.predicting import predicting
 
@@ -27,8 +27,8 @@ class GreyEngine(Engine):
         self.name, self.target, self.precision = "grey", "fake", "fp32"
         self.input_size, self.batch = (48, 32), 1
 
-    def _run(self, frames: Frames) -> LabelMaps:
-        return np.where(frames[..., 1] > 99, 13, 0).astype(np.uint8)
+    def _run(self, frames: Frames) -> Arrays:
+        return (np.where(frames[..., 1] > 99, 13, 0).astype(np.uint8),)
 
 
 Run = Callable[..., tuple[int, str, str]]

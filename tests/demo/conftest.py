@@ -14,7 +14,7 @@ import pytest
 
 from trtparse.data.dataset import Image
 from trtparse.demo import gstreamer
-from trtparse.engines.base import Engine, Frames, LabelMaps, Ticket
+from trtparse.engines.base import Arrays, Engine, Frames, Ticket
 
 MakeVideo = Callable[..., Path]
 
@@ -45,19 +45,19 @@ class BrightEngine(Engine):
         self.most_flying = max(self.most_flying, self.flying)
         return ticket
 
-    def collect(self, ticket: Ticket) -> LabelMaps:
+    def collect(self, ticket: Ticket) -> Arrays:
         try:
             return super().collect(ticket)
         finally:
             self.flying -= 1
 
-    def _run(self, frames: Frames) -> LabelMaps:
+    def _run(self, frames: Frames) -> Arrays:
         self.passes += 1
         if self.passes == self._fail_at:
             raise RuntimeError("the engine broke")
         time.sleep(self._seconds)
         grey = frames[..., 1]
-        return np.where(grey > 170, 13, np.where(grey > 60, 5, 0)).astype(np.uint8)
+        return (np.where(grey > 170, 13, np.where(grey > 60, 5, 0)).astype(np.uint8),)
 
 
 @pytest.fixture

@@ -120,7 +120,7 @@ def test_one_who_is_alone_is_parsed_like_a_frame_of_their_own(make_engine: Any) 
         crop = Crop.around(Person(1, (6, 20, 18, 80), 0.9), SIZE, predicting(engine))
         inputs = np.zeros((1, *engine.input_size, 3), np.uint8)
         crop.cut(street(1), inputs[0])
-        wanted = crop.letterbox.restore(engine.infer(inputs)[0])
+        wanted = crop.letterbox.restore(engine.infer(inputs)[0][0])
     assert np.array_equal(seen[0].labels[crop.where], wanted)
     assert wanted.any()
 

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from trtparse.engines import Bundle, open_bundle
+from trtparse.engines import Bundle, OutputSpec, open_bundle
 from trtparse.engines.tensorrt.cuda import open_cuda
 from trtparse.engines.tensorrt.engine import TensorRTEngine
 from trtparse.errors import MachineError
 from trtparse.tests.engines.recording import FakeTensorRT, RecordingCuda, StandIn, fake_engine
+from trtparse.tests.predicting import label_maps
 
 
 @pytest.fixture(scope="session")
@@ -41,13 +42,14 @@ def stand_in() -> Iterator[Callable[..., StandIn]]:
         refuses: str = "",
         shares_profiles: bool = True,
         logits: bool = False,
-        labels: str = "uint8",
+        outputs: tuple[OutputSpec, ...] = label_maps((6, 4)),
+        types: dict[str, str] | None = None,
         fields: dict[str, Any] | None = None,
         **options: Any,
     ) -> StandIn:
         cuda = cuda or RecordingCuda(integrated=integrated)
         library = FakeTensorRT(cuda, refuses, shares_profiles)
-        content, manifest = fake_engine(batch, logits=logits, labels=labels, **(fields or {}))
+        content, manifest = fake_engine(batch, logits=logits, outputs=outputs, types=types, **(fields or {}))
         engine = TensorRTEngine(content, manifest, cuda=cuda, library=library, **options)
         opened.append(StandIn(engine, cuda, library))
         return opened[-1]

@@ -20,13 +20,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from trtparse.engines.base import Frames, LabelMaps
+from trtparse.engines.base import Frames, OutputSpec
 from trtparse.engines.bundle import Bundle, Manifest, add_files
 from trtparse.engines.manifest import EngineManifest
 from trtparse.engines.tensorrt.cuda import Cuda, CudaFailure, Device, DeviceMemory, Graph, HostMemory
 from trtparse.engines.tensorrt.engine import TensorRTEngine
 from trtparse.specs.framing import Framing
 from trtparse.specs.label_set import label_set
+from trtparse.tasks.parsing.task import LabelMaps, Logits
+from trtparse.tests.predicting import label_maps
 
 POISON = 0xA5
 
@@ -292,6 +294,22 @@ def labels_of(frames: Frames) -> LabelMaps:
     return ((blue + 3 * green + 7 * red) % 20).astype(np.uint8)
 
 
+def points_of(frames: Frames) -> NDArray[np.float32]:
+    """(N, 4, 3) float32 that the stand-in's engine makes of frames: half of its first column's values."""
+    return frames[:, :4, 0].astype(np.float32) / 2
+
+
+def logits_of(frames: Frames) -> Logits:
+    """(N, 20, H, W) float32 whose argmax is :func:`labels_of`."""
+    return (labels_of(frames)[:, None] == np.arange(20)[None, :, None, None]).astype(np.float32)
+
+
+ANSWERS = {"labels": labels_of, "points": points_of, "logits": logits_of}
+"""What the stand-in's engine can give, by the outputs' names."""
+
+POINTS = OutputSpec("points", "float32", (4, 3))
+
+
 class FakeContext:
     """TensorRT's execution context over the stand-in."""
 
@@ -326,18 +344,14 @@ class FakeContext:
         assert self.count > 0, "no shape was set"
         assert set(self.addresses) == set(self._facts["outputs"]) | {"frames"}
         blocks = {name: cuda.block_at(address) for name, address in self.addresses.items()}
-        count, dtype = self.count, self._facts["labels"]
+        count = self.count
 
         def run() -> None:
             size = count * height * width
             frames = blocks["frames"].content[: 3 * size].reshape(count, height, width, 3)
-            labels = labels_of(frames)
-            blocks["labels"].content[: size * np.dtype(dtype).itemsize] = (
-                labels.astype(dtype).reshape(-1).view(np.uint8)
-            )
-            if "logits" in blocks:
-                logits = (labels[:, None] == np.arange(20)[None, :, None, None]).astype(np.float32)
-                blocks["logits"].content[: logits.nbytes] = logits.reshape(-1).view(np.uint8)
+            for name, (dtype, _) in self._facts["outputs"].items():
+                answer = np.ascontiguousarray(ANSWERS[name](frames), dtype)
+                blocks[name].content[: answer.nbytes] = answer.reshape(-1).view(np.uint8)
 
         cuda.put(cuda.stream_of(stream), Operation("execute", run, (*blocks.values(), self), self.version))
         if self.profiler is not None:
@@ -348,6 +362,10 @@ class FakeContext:
     def _changes(self) -> None:
         self._library.cuda.check_idle(self, "the execution context is changed")
         self.version += 1
+
+
+_TYPES = {"uint8": "UINT8", "int32": "INT32", "float32": "FLOAT", "float16": "HALF", "bfloat16": "BF16"}
+"""TensorRT's words for numpy's."""
 
 
 class FakeTensorRT:
@@ -386,10 +404,9 @@ class FakeTensorRT:
             return None
         facts = json.loads(content)
         height, width = facts["input_size"]
-        shapes = {"frames": (facts["count"], height, width, 3), "labels": (facts["count"], height, width)}
-        dtypes = {"frames": "UINT8", "labels": {"uint8": "UINT8", "int32": "INT32"}[facts["labels"]], "logits": "FLOAT"}
-        if "logits" in facts["outputs"]:
-            shapes["logits"] = (facts["count"], 20, height, width)
+        tensors = {"frames": ("uint8", (height, width, 3)), **facts["outputs"]}
+        shapes = {name: (facts["count"], *shape) for name, (_, shape) in tensors.items()}
+        dtypes = {name: _TYPES[dtype] for name, (dtype, _) in tensors.items()}
         names = list(shapes)
         return SimpleNamespace(
             num_io_tensors=len(names),
@@ -421,13 +438,31 @@ class StandIn:
 
 
 def fake_engine(
-    batch: tuple[int, int, int] = (1, 1, 1), *, logits: bool = False, labels: str = "uint8", **fields: Any
+    batch: tuple[int, int, int] = (1, 1, 1),
+    *,
+    logits: bool = False,
+    outputs: tuple[OutputSpec, ...] = label_maps((6, 4)),
+    types: dict[str, str] | None = None,
+    **fields: Any,
 ) -> tuple[bytes, EngineManifest]:
-    """Bytes and manifest of an engine that the stand-in's TensorRT runs."""
+    """Bytes and manifest of an engine that the stand-in's TensorRT runs.
+
+    Args:
+        batch: as the manifest's.
+        logits: give them as the raw output.
+        outputs: of those that the stand-in can give.
+        types: of outputs that the engine has in another type than the manifest, by name.
+        fields: of the manifest.
+    """
     input_size = (6, 4)
-    outputs = ["labels", "logits"] if logits else ["labels"]
-    count = batch[2] if batch[0] == batch[2] else -1
-    facts = {"input_size": input_size, "count": count, "most": batch[2], "outputs": outputs, "labels": labels}
+    raw = OutputSpec("logits", "float32", (20, *input_size)) if logits else None
+    every = [*outputs, *([raw] if raw is not None else [])]
+    facts = {
+        "input_size": input_size,
+        "count": batch[2] if batch[0] == batch[2] else -1,
+        "most": batch[2],
+        "outputs": {spec.name: ((types or {}).get(spec.name, spec.dtype), spec.shape) for spec in every},
+    }
     content = json.dumps(facts).encode()
     values: dict[str, Any] = {
         "engine": "engines/tensorrt-10.3.0-sm87-int8.engine",
@@ -442,7 +477,8 @@ def fake_engine(
         "tensorrt": "10.3.0",
         "compute_capability": "8.7",
         "gpu": "Stand-in GPU",
-        "logits": logits,
+        "outputs": outputs,
+        "raw": raw,
     }
     return content, EngineManifest(**{**values, **fields})
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from trtparse.engines.base import Engine, Frames, LabelMaps
+from trtparse.engines.base import Arrays, Engine, Frames
 from trtparse.errors import UsageError
 
 
@@ -16,22 +16,19 @@ class Painter(Engine):
         self.input_size, self.batch = (4, 3), None
         self._ids = most, last
 
-    def _run(self, frames: Frames) -> LabelMaps:
+    def _run(self, frames: Frames) -> Arrays:
         labels = np.full(frames.shape[:3], self._ids[0], np.uint8)
         labels[-1, -1, -1] = self._ids[1]
-        return labels
+        return (labels,)
 
 
-def test_a_single_pixel_that_is_no_class_is_an_error_that_names_engine_and_id() -> None:
-    frames = np.zeros((2, 4, 3, 3), np.uint8)
-    with Painter(0, 20) as engine, pytest.raises(UsageError, match=r"a foreign network labels pixels 20; .* 19"):
-        engine.infer(frames)
+def test_an_engine_knows_no_classes() -> None:
     with Painter(0, 255) as engine:
-        ticket = engine.submit(frames)
-        with pytest.raises(UsageError, match="labels pixels 255"):
-            engine.collect(ticket)
+        (labels,) = engine.infer(np.zeros((1, 4, 3, 3), np.uint8))
+    assert labels.max() == 255
 
 
-def test_all_classes_pass() -> None:
-    with Painter(0, 19) as engine:
-        assert engine.infer(np.zeros((1, 4, 3, 3), np.uint8)).max() == 19
+def test_an_engine_without_its_raw_tensor_says_how_to_have_it() -> None:
+    with Painter(0, 1) as engine, pytest.raises(UsageError, match="gives answers alone") as caught:
+        engine.raw(np.zeros((1, 4, 3, 3), np.uint8))
+    assert "--logits" in caught.value.hint

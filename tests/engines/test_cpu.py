@@ -24,4 +24,4 @@ def test_streams_answer_in_order_as_one_does_and_are_no_more_than_the_threads(
             found += [engine.collect(ticket) for ticket in tickets]
     assert len(found) == len(expected)
     for one, other in zip(found, expected):
-        np.testing.assert_array_equal(one, other)
+        np.testing.assert_array_equal(one[0], other[0])

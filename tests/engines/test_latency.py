@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trtparse.engines.base import Engine, Frames, LabelMaps, Ticket
+from trtparse.engines.base import Arrays, Engine, Frames, Ticket
 from trtparse.engines.latency import LEAST_CALLS, Speed, Times, measure
 from trtparse.tests.engines.recording import StandIn
 
@@ -27,10 +27,10 @@ class SleepyEngine(Engine):
         self.most_in_flight = max(self.most_in_flight, len(self._pending))
         return ticket
 
-    def _run(self, frames: Frames) -> LabelMaps:
+    def _run(self, frames: Frames) -> Arrays:
         time.sleep(self.seconds)
         self.calls += 1
-        return np.zeros(frames.shape[:3], np.uint8)
+        return (np.zeros(frames.shape[:3], np.uint8),)
 
 
 def _frames(count: int) -> Frames:

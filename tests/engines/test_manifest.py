@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trtparse.engines.base import OutputSpec
 from trtparse.engines.bundle import Bundle, digest_of
 from trtparse.engines.manifest import (
     EngineManifest,
@@ -21,14 +22,21 @@ from trtparse.engines.manifest import (
     this_platform,
 )
 from trtparse.errors import MachineError, UsageError
-from trtparse.tests.engines.recording import bundle_with, fake_engine
+from trtparse.tests.engines.recording import POINTS, bundle_with, fake_engine
+from trtparse.tests.predicting import label_maps
 
 HERE = Runtime("tensorrt", "10.3.0", "8.7", "Stand-in GPU")
 
 
 def test_a_manifest_reads_back_as_it_was_written(tmp_path: Path) -> None:
     _, manifest = fake_engine(
-        (1, 2, 4), settings={"dla_core": None}, inspection={"layers": {"INT8": 3}}, rebuild=("--int8",), jetpack="6.2"
+        (1, 2, 4),
+        logits=True,
+        outputs=(*label_maps((6, 4)), POINTS),
+        settings={"dla_core": None},
+        inspection={"layers": {"INT8": 3}},
+        rebuild=("--int8",),
+        jetpack="6.2",
     )
     assert EngineManifest.from_json(manifest.to_json(), tmp_path / "a.json") == manifest
     assert manifest.platform == this_platform()
@@ -51,15 +59,36 @@ def test_a_file_that_is_no_manifest_is_refused_with_the_command_that_builds_agai
     assert "trtparse build 'build/my student' --int8 --target tensorrt" in caught.value.hint
 
 
-def test_a_manifest_of_schema_2_is_read(tmp_path: Path) -> None:
+def older(schema: int, *, logits: bool = False) -> str:
+    """A manifest as an older version wrote it."""
     values = json.loads(fake_engine()[1].to_json())
-    for name in ("digest", "multiprocessors", "board", "unverified"):
+    later = {2: ("multiprocessors", "board", "unverified"), 3: ()}[schema]
+    for name in ("digest", "outputs", "raw", *later):
         del values[name]
-    values["schema"] = 2
-    text = json.dumps({**values, "digest": digest_of(values)})
-    manifest = EngineManifest.from_json(text, tmp_path / "a.json")
+    values |= {"schema": schema, "stretch": 1.25, "logits": logits}
+    return json.dumps({**values, "digest": digest_of(values)})
+
+
+@pytest.mark.parametrize("schema", [2, 3])
+def test_manifests_of_older_schemas_are_read_as_label_maps(schema: int, tmp_path: Path) -> None:
+    manifest = EngineManifest.from_json(older(schema), tmp_path / "a.json")
     assert (manifest.multiprocessors, manifest.board, manifest.unverified) == (None, None, ())
     assert mismatches(manifest, HERE) == remarks(manifest, HERE) == []
+    assert (manifest.outputs, manifest.raw) == (label_maps((6, 4)), None)
+    with_logits = EngineManifest.from_json(older(schema, logits=True), tmp_path / "a.json")
+    assert with_logits.raw == OutputSpec("logits", "float32", (20, 6, 4))
+    # Written again, it is of this version.
+    assert EngineManifest.from_json(with_logits.to_json(), tmp_path / "a.json") == with_logits
+
+
+@pytest.mark.parametrize(
+    "spoilt", [{"outputs": 3}, {"outputs": ["labels"]}, {"outputs": [{"name": "labels"}]}, {"raw": "logits"}]
+)
+def test_outputs_that_say_nothing_are_refused(spoilt: dict[str, Any], tmp_path: Path) -> None:
+    values = {**json.loads(fake_engine()[1].to_json()), **spoilt}
+    del values["digest"]
+    with pytest.raises(UsageError, match="lacks or has an unknown field"):
+        EngineManifest.from_json(json.dumps({**values, "digest": digest_of(values)}), tmp_path / "a.json")
 
 
 @pytest.mark.parametrize(

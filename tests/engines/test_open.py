@@ -83,8 +83,8 @@ def gpu_machine(monkeypatch: pytest.MonkeyPatch) -> RecordingCuda:
     library.__spec__ = ModuleSpec("tensorrt", None)
     monkeypatch.setitem(sys.modules, "tensorrt", library)
     monkeypatch.setitem(sys.modules, "tensorrt_rtx_bindings", None)  # type: ignore[arg-type]
-    for module in ("cuda", "tensorrt"):
-        monkeypatch.setattr(f"trtparse.engines.{module}.open_cuda", lambda: cuda)
+    for module in ("cuda", "engine"):
+        monkeypatch.setattr(f"trtparse.engines.tensorrt.{module}.open_cuda", lambda: cuda)
     return cuda
 
 
@@ -101,7 +101,7 @@ def test_an_engine_that_fits_is_taken_and_the_name_says_so(
         assert engine.name == "TensorRT 10.3.0, fp16, Stand-in GPU, stand-in, CUDA graph"
         assert engine.in_flight == 3
         frames = np.full((1, 6, 4, 3), 9, np.uint8)
-        np.testing.assert_array_equal(engine.infer(frames), labels_of(frames))
+        np.testing.assert_array_equal(engine.infer(frames)[0], labels_of(frames))
     assert gpu_machine.left() == []
 
 

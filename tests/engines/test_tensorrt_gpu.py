@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 
 from trtparse.engines import Bundle, open_engine
-from trtparse.engines.base import Frames, LabelMaps
+from trtparse.engines.base import Frames
 from trtparse.engines.manifest import EngineManifest, engine_manifests, read_engine
 from trtparse.engines.tensorrt.cuda import BINDINGS, open_cuda
 from trtparse.engines.tensorrt.engine import TensorRTEngine, open_tensorrt
 from trtparse.errors import MachineError, UsageError
+from trtparse.tasks.parsing.task import LabelMaps
 
 pytestmark = pytest.mark.gpu
 
@@ -37,7 +38,8 @@ def manifest(request: pytest.FixtureRequest, gpu_bundle: Bundle) -> EngineManife
 @pytest.fixture(scope="module")
 def expected(gpu_bundle: Bundle, manifest: EngineManifest, frames: Frames) -> LabelMaps:
     with open_tensorrt(gpu_bundle, manifest) as engine:
-        return engine.infer(frames)
+        (labels,) = engine.infer(frames)
+        return labels
 
 
 @pytest.fixture
@@ -59,9 +61,9 @@ def test_every_way_gives_the_same_labels(
 ) -> None:
     with TensorRTEngine(read_engine(gpu_bundle, manifest), manifest, **way) as engine:
         for _ in range(3):
-            np.testing.assert_array_equal(engine.infer(frames), expected)
+            np.testing.assert_array_equal(engine.infer(frames)[0], expected)
         for count in (1, 3, 1):
-            assert (engine.infer(frames[:count]) == expected[:count]).mean() > 0.999
+            assert (engine.infer(frames[:count])[0] == expected[:count]).mean() > 0.999
 
 
 @pytest.mark.parametrize("binding", BINDINGS)
@@ -73,16 +75,16 @@ def test_every_binding_gives_the_same_labels(
     except MachineError as error:
         pytest.skip(error.message)
     with TensorRTEngine(read_engine(gpu_bundle, manifest), manifest, cuda=cuda, cuda_graph=True) as engine:
-        np.testing.assert_array_equal(engine.infer(frames), expected)
+        np.testing.assert_array_equal(engine.infer(frames)[0], expected)
         assert min(engine.engine_times(frames, 20)) > 0
 
 
 def test_it_agrees_with_pytorchs_stored_answers(gpu_bundle: Bundle, manifest: EngineManifest, engine: Any) -> None:
     from trtparse.trt_builder.parity import PARITY_NAME, load_parity
 
-    stored, labels = load_parity(gpu_bundle.path / PARITY_NAME)
-    found = np.concatenate([engine.infer(frame[None]) for frame in stored])
-    assert (found == labels).mean() > {"fp32": 0.999, "fp16": 0.995, "int8": 0.95}[manifest.precision]
+    stored, expected = load_parity(gpu_bundle.path / PARITY_NAME)
+    found = np.concatenate([engine.infer(frame[None])[0] for frame in stored])
+    assert (found == expected["labels"]).mean() > {"fp32": 0.999, "fp16": 0.995, "int8": 0.95}[manifest.precision]
 
 
 def test_ten_thousand_requests_leak_nothing_and_stay_right(
@@ -92,7 +94,7 @@ def test_ten_thousand_requests_leak_nothing_and_stay_right(
         flying = [engine.submit(frames)]
         for number in range(count):
             flying.append(engine.submit(frames))
-            labels = engine.collect(flying.pop(0))
+            (labels,) = engine.collect(flying.pop(0))
             if number % 500 == 0:
                 np.testing.assert_array_equal(labels, expected)
         engine.collect(flying.pop())
@@ -126,13 +128,13 @@ def test_two_engines_at_a_time_and_a_change_of_threads(
     with open_tensorrt(gpu_bundle, manifest) as first, open_tensorrt(gpu_bundle, manifest) as second:
         tickets = [(engine, engine.submit(frames)) for _ in range(2) for engine in (first, second)]
         for engine, ticket in tickets:
-            np.testing.assert_array_equal(engine.collect(ticket), expected)
+            np.testing.assert_array_equal(engine.collect(ticket)[0], expected)
         found: list[LabelMaps] = []
-        thread = threading.Thread(target=lambda: found.append(first.infer(frames)))
+        thread = threading.Thread(target=lambda: found.append(first.infer(frames)[0]))
         thread.start()
         thread.join()
         np.testing.assert_array_equal(found[0], expected)
-        np.testing.assert_array_equal(first.infer(frames), expected)
+        np.testing.assert_array_equal(first.infer(frames)[0], expected)
 
 
 def test_after_errors_the_gpu_is_usable(
@@ -145,7 +147,7 @@ def test_after_errors_the_gpu_is_usable(
         engine.infer(np.zeros((manifest.batch[2] + 1, *engine.input_size, 3), np.uint8))
     with pytest.raises(UsageError, match="must be"):
         engine.infer(frames.astype(np.float32))
-    np.testing.assert_array_equal(engine.infer(frames), expected)
+    np.testing.assert_array_equal(engine.infer(frames)[0], expected)
 
 
 def test_layers_and_the_engine_alone_are_timed(engine: TensorRTEngine, frames: Frames) -> None:
@@ -167,6 +169,6 @@ def test_it_lives_beside_pytorch_on_the_same_gpu(engine: TensorRTEngine, expecte
     if not torch.cuda.is_available():
         pytest.skip("PyTorch sees no GPU")
     ones = torch.ones(64, 64, device="cuda")
-    np.testing.assert_array_equal(engine.infer(frames), expected)
+    np.testing.assert_array_equal(engine.infer(frames)[0], expected)
     assert float((ones @ ones).sum()) == 64**3
-    np.testing.assert_array_equal(engine.infer(frames), expected)
+    np.testing.assert_array_equal(engine.infer(frames)[0], expected)

@@ -186,7 +186,7 @@ class TestLabels:
         labels = []
         for name in ("fp32", "fp16"):
             with CpuEngine(pristine_bundle.graph(name), name) as engine:
-                labels.append(engine.infer(frames))
+                labels.append(engine.infer(frames)[0])
         assert len(np.unique(labels[0])) > 3
         assert (labels[0] == labels[1]).mean() >= 0.995
 

@@ -17,7 +17,7 @@ import pytest
 
 from trtparse.data.dataset import Dataset, LabelMap
 from trtparse.engines import Bundle, open_bundle
-from trtparse.engines.base import Engine, Frames, LabelMaps
+from trtparse.engines.base import Arrays, Engine, Frames
 from trtparse.errors import DataError, MachineError, UsageError
 from trtparse.parse.images import ParseResult, parse_images
 from trtparse.parse.parser import ParseSpec
@@ -43,12 +43,12 @@ class GreyEngine(Engine):
         self.input_size, self.batch = (48, 32), 1
         self._kill, self._passes = kill, 0
 
-    def _run(self, frames: Frames) -> LabelMaps:
+    def _run(self, frames: Frames) -> Arrays:
         self._passes += 1
         if self._kill is not None and self._passes == 3 and self._kill.exists():
             self._kill.unlink()
             os.kill(os.getpid(), signal.SIGKILL)
-        return np.where(frames[..., 1] > 99, 13, 0).astype(np.uint8)
+        return (np.where(frames[..., 1] > 99, 13, 0).astype(np.uint8),)
 
 
 def open_grey(kill: Path | None = None, made_by: MadeBy = NETWORK) -> tuple[Predictor[LabelMap], MadeBy]:

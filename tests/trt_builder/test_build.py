@@ -15,12 +15,13 @@ pytest.importorskip("torch", reason="PyTorch is not installed")
 from trtparse.calibration.int8 import Int8Spec
 from trtparse.calibration.ranges import METHOD
 from trtparse.data.dataset import Dataset, Image, LabelMap, Sample
-from trtparse.engines import Bundle, open_bundle, open_engine
+from trtparse.engines import Bundle, open_bundle
 from trtparse.engines.bundle import CALIBRATION_NAME, GRAPHS, Manifest, finish, writing
 from trtparse.errors import BuildError, DataError, MachineError
 from trtparse.networks.checkpoint import load_checkpoint
 from trtparse.networks.weights import DEFAULT_WEIGHTS
 from trtparse.specs.framing import Framing
+from trtparse.tasks.open import open_predictor
 from trtparse.tests.predicting import LIP
 from trtparse.trt_builder import build as builds
 from trtparse.trt_builder.build import BuildSpec, Listener, build_bundle
@@ -111,8 +112,8 @@ def test_every_engine_wants_images_as_the_checkpoint_saw_them(exported: Bundle) 
     assert exported.manifest.stretch == load_checkpoint(exported.weights).stretch == stretch
     every = [("cpu", "fp32"), ("cpu", "fp16"), ("cpu", "int8"), ("simulated", "int8"), ("pytorch", "fp32")]
     for target, precision in every:
-        with open_engine(exported, target, precision, threads=1) as engine:
-            assert engine.stretch == stretch, target
+        with open_predictor(exported, target, precision, threads=1) as predictor:
+            assert predictor.framing.stretch == stretch, target
 
 
 def test_every_graph_carries_its_precision(exported: Bundle) -> None:
@@ -202,9 +203,9 @@ def test_a_graph_that_does_not_do_what_pytorch_does_is_refused_and_the_old_bundl
     old = old_bundle(tmp_path / "a")
     infer = builds.CpuEngine.infer
 
-    def confused(self: builds.CpuEngine, frames: np.ndarray) -> np.ndarray:
-        labels = infer(self, frames)
-        return (labels + 1) % 20 if self.precision == precision else labels
+    def confused(self: builds.CpuEngine, frames: np.ndarray) -> tuple[np.ndarray, ...]:
+        (labels,) = infer(self, frames)
+        return ((labels + 1) % 20 if self.precision == precision else labels,)
 
     monkeypatch.setattr(builds.CpuEngine, "infer", confused)
     with pytest.raises(BuildError, match="agrees with PyTorch on") as caught:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from trtparse.engines import Bundle, open_bundle
-from trtparse.engines.base import Engine, Frames, LabelMaps
+from trtparse.engines.base import Arrays, Engine, Frames
 from trtparse.engines.machine.facts import Machine, Memory
 from trtparse.engines.machine.gpu import Driver, Gpu
 from trtparse.engines.machine.jetson import Jetson
@@ -21,6 +21,7 @@ from trtparse.engines.machine.probe import Answer, Probe
 from trtparse.engines.manifest import engine_manifests
 from trtparse.engines.tensorrt import engine as tensorrt
 from trtparse.errors import BuildError, MachineError, UsageError
+from trtparse.tests.predicting import label_maps
 from trtparse.trt_builder import compile as compiling
 from trtparse.trt_builder import timing_cache
 from trtparse.trt_builder.compile import HowToBuild, build_engines, choose_target, workspace_mb
@@ -62,7 +63,7 @@ def bundle(tmp_path: Path, small: SimpleNamespace) -> Callable[..., Bundle]:
         made = bundle_of_onnx(tmp_path / "small.onnx", tmp_path / "built" / "student")
         if answers:
             frames = np.random.default_rng(0).integers(0, 256, (4, 16, 24, 3), np.uint8)
-            save_parity(made.path, frames, np.zeros((4, 16, 24), np.uint8))
+            save_parity(made.path, frames, {"labels": np.zeros((4, 16, 24), np.uint8)})
             finish(made.path, made.manifest)
         if typed_beside:
             add_files(open_bundle(made.path), {"student.fp16.onnx": small.model(half=True).SerializeToString()})
@@ -106,10 +107,10 @@ class Constant(Engine):
     def __init__(self, label: int) -> None:
         super().__init__()
         self.name, self.target, self.precision, self.input_size, self.batch = "a", "tensorrt", "int8", (16, 24), 1
-        self._label = label
+        self.outputs, self._label = label_maps((16, 24)), label
 
-    def _run(self, frames: Frames) -> LabelMaps:
-        return np.full(frames.shape[:3], self._label, np.uint8)
+    def _run(self, frames: Frames) -> Arrays:
+        return (np.full(frames.shape[:3], self._label, np.uint8),)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -131,7 +132,8 @@ def test_an_engine_joins_its_bundle_with_all_that_is_known_of_it(bundle: Callabl
     assert (manifest.l4t, manifest.jetpack, manifest.power_mode) == ("36.4.3", "6.2", "MAXN_SUPER")
     assert manifest.graph_sha256 == reopened.manifest.files[manifest.graph]
     assert manifest.batch == (1, 1, 1)
-    assert manifest.stretch == reopened.manifest.stretch == 1.25
+    assert (manifest.outputs, manifest.raw) == (label_maps((16, 24)), None)
+    assert reopened.manifest.stretch == 1.25
     assert manifest.rebuild == ("--int8", "--target", "tensorrt", "--sparsity")
     assert manifest.settings["workspace_mb"] == 1536
     assert manifest.settings["trtexec"].startswith(f"trtexec --onnx={reopened.path / manifest.graph} --saveEngine=")

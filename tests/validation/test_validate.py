@@ -16,11 +16,12 @@ import pytest
 
 from trtparse.data.dataset import LabelMap, Sample
 from trtparse.data.images import write_png
-from trtparse.engines.base import Engine, Frames, LabelMaps, Logits, Ticket
+from trtparse.engines.base import Arrays, Engine, Frames, Ticket
 from trtparse.errors import DataError, UsageError
 from trtparse.specs.label_set import LabelSet
 from trtparse.tasks.parsing.files import open_dataset
-from trtparse.tests.predicting import HANDS, LIP, predicting
+from trtparse.tasks.parsing.task import LabelMaps, Logits
+from trtparse.tests.predicting import HANDS, LIP, label_maps, predicting
 from trtparse.validation.result import ORDERS, Protocol, SkippedImage, ValidationResult
 from trtparse.validation.validate import RecordFile
 from trtparse.validation.validate import validate as validate_predictors
@@ -51,14 +52,14 @@ class BlueEngine(Engine):
     ) -> None:
         super().__init__()
         self.name, self.batch, self.precision, self.input_size = name, batch, precision, input_size
-        self.stretch = stretch
+        self.stretch, self.outputs = stretch, label_maps(input_size)
         self.change = change
         self.seen: list[Frames] = []
 
-    def _run(self, frames: Frames) -> LabelMaps:
+    def _run(self, frames: Frames) -> Arrays:
         self.seen.append(frames.copy())
         labels = (frames[..., 0] // 10).astype(np.uint8)
-        return labels if self.change is None else self.change(labels)
+        return (labels if self.change is None else self.change(labels),)
 
 
 class Blocks:
@@ -400,9 +401,9 @@ class TestAnotherLabelSet:
 
     def test_mirrors_by_its_own_pairs(self) -> None:
         class LeftIsTwo(BlueEngine):
-            gives_logits = True
+            gives_raw = True
 
-            def logits(self, frames: Frames) -> Logits:
+            def raw(self, frames: Frames) -> Logits:
                 height, width = self.input_size
                 logits = np.zeros((len(frames), len(HANDS), height, width), np.float32)
                 logits[:, 2, :, : width // 2] = logits[:, 3, :, width // 2 :] = 1
@@ -546,13 +547,13 @@ class Faces(Blocks):
 class LogitEngine(BlueEngine):
     """A blue engine that gives logits: the better, the nearer the blue value is to the class's."""
 
-    gives_logits = True
+    gives_raw = True
 
     def __init__(self) -> None:
         super().__init__()
         self.looked: list[Frames] = []
 
-    def logits(self, frames: Frames) -> Logits:
+    def raw(self, frames: Frames) -> Logits:
         self.looked.append(frames.copy())
         blue = frames[:, None, :, :, 0].astype(np.float32) / 10
         return -np.abs(blue - np.arange(20, dtype=np.float32)[:, None, None])
@@ -561,14 +562,14 @@ class LogitEngine(BlueEngine):
 class PeakEngine(LogitEngine):
     """Hat in the left half, Scarf in the right half, and Hair nearly as likely everywhere."""
 
-    def logits(self, frames: Frames) -> Logits:
+    def raw(self, frames: Frames) -> Logits:
         logits = np.zeros((len(frames), 20, *INPUT_SIZE), np.float32)
         logits[:, 1, :, :24] = logits[:, 11, :, 24:] = 1.0
         logits[:, 2] = 0.9
         return logits
 
-    def _run(self, frames: Frames) -> LabelMaps:
-        return self.logits(frames).argmax(axis=1).astype(np.uint8)
+    def _run(self, frames: Frames) -> Arrays:
+        return (self.raw(frames).argmax(axis=1).astype(np.uint8),)
 
 
 class TestOrders:
@@ -620,8 +621,8 @@ class TestOrders:
 
     def test_a_wrong_shape_of_logits_is_refused(self) -> None:
         class Nineteen(LogitEngine):
-            def logits(self, frames: Frames) -> Logits:
-                return super().logits(frames)[:, :19]
+            def raw(self, frames: Frames) -> Logits:
+                return super().raw(frames)[:, :19]
 
         told = r"blue returned \(2, 19, 64, 48\) float32 instead of \(2, 20, 64, 48\) float32 logits"
         with Nineteen() as reference, LogitEngine() as engine, pytest.raises(UsageError, match=told):

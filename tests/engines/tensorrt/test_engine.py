@@ -6,6 +6,7 @@ import itertools
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,12 +14,22 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from trtparse.engines import Ticket
+from trtparse.engines import OutputSpec, Ticket
 from trtparse.engines.tensorrt.cuda import CudaFailure
 from trtparse.engines.tensorrt.engine import TensorRTEngine
 from trtparse.engines.tensorrt.log import library_logger
 from trtparse.errors import MachineError, UsageError
-from trtparse.tests.engines.recording import FakeTensorRT, Race, RecordingCuda, StandIn, fake_engine, labels_of
+from trtparse.tests.engines.recording import (
+    ANSWERS,
+    POINTS,
+    FakeTensorRT,
+    Race,
+    RecordingCuda,
+    StandIn,
+    fake_engine,
+    labels_of,
+)
+from trtparse.tests.predicting import label_maps
 
 Open = Callable[..., StandIn]
 
@@ -29,8 +40,15 @@ WAYS = {
     "mapped": {"integrated": True},
     "graph": {"cuda_graph": True},
     "mapped graph": {"integrated": True, "cuda_graph": True},
-    "int32 labels": {"labels": "int32"},
+    "int32 labels": {"types": {"labels": "int32"}},
     "with logits": {"logits": True},
+    "two outputs": {"outputs": (POINTS, *label_maps((6, 4)))},
+    "two outputs mapped, one in half": {
+        "outputs": (*label_maps((6, 4)), POINTS),
+        "types": {"points": "float16"},
+        "integrated": True,
+        "cuda_graph": True,
+    },
 }
 
 
@@ -39,13 +57,19 @@ def way(request: pytest.FixtureRequest) -> dict[str, Any]:
     return WAYS[request.param]
 
 
-def test_label_maps_are_the_frames_own(stand_in: Open, way: dict[str, Any]) -> None:
+def assert_answers(one: StandIn, arrays: tuple[Any, ...], frames: Any) -> None:
+    """The arrays are what the stand-in makes of the frames, as the engine's output specs have them."""
+    assert len(arrays) == len(one.engine.outputs)
+    for spec, array in zip(one.engine.outputs, arrays):
+        assert (array.dtype, array.shape) == (np.dtype(spec.dtype), (len(frames), *spec.shape))
+        np.testing.assert_array_equal(array, ANSWERS[spec.name](frames))
+
+
+def test_arrays_are_the_frames_own(stand_in: Open, way: dict[str, Any]) -> None:
     one = stand_in((1, 2, 4), **way)
     for seed, count in enumerate((1, 4, 2, 2, 1)):
         frames = one.frames(count, seed)
-        labels = one.engine.infer(frames)
-        assert labels.dtype == np.uint8
-        np.testing.assert_array_equal(labels, labels_of(frames))
+        assert_answers(one, one.engine.infer(frames), frames)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -54,7 +78,7 @@ def test_label_maps_are_the_frames_own(stand_in: Open, way: dict[str, Any]) -> N
     slots=st.integers(1, 4),
     steps=st.lists(st.one_of(st.none(), st.integers(1, 3)), max_size=30),
 )
-def test_however_submits_and_collects_follow_each_other_every_request_gets_its_own_labels(
+def test_however_submits_and_collects_follow_each_other_every_request_gets_its_own_arrays(
     stand_in: Open, way: dict[str, Any], slots: int, steps: list[int | None]
 ) -> None:
     one = stand_in((1, 1, 3), slots=slots, **way)
@@ -67,10 +91,10 @@ def test_however_submits_and_collects_follow_each_other_every_request_gets_its_o
                 results.append((one.engine.collect(ticket), expected))
         else:
             frames = one.frames(step, seed)
-            flying.append((one.engine.submit(frames), labels_of(frames)))
+            flying.append((one.engine.submit(frames), frames))
     results += [(one.engine.collect(ticket), expected) for ticket, expected in flying]
-    for labels, expected in results:
-        np.testing.assert_array_equal(labels, expected)
+    for arrays, frames in results:
+        assert_answers(one, arrays, frames)
 
 
 def test_the_second_request_starts_before_the_first_is_waited_for(stand_in: Open) -> None:
@@ -185,7 +209,7 @@ def test_frames_may_change_once_they_are_submitted_and_labels_never_do(stand_in:
     expected = labels_of(frames)
     ticket = one.engine.submit(frames)
     frames[:] = 0
-    first = one.engine.collect(ticket)
+    (first,) = one.engine.collect(ticket)
     for seed in range(4):
         one.engine.infer(one.frames(seed=seed + 1))
     np.testing.assert_array_equal(first, expected)
@@ -265,7 +289,7 @@ def test_the_stand_in_catches_memory_that_is_freed_too_early(stand_in: Open) -> 
 
 def _works(one: StandIn) -> None:
     frames = one.frames(max(1, one.engine.manifest.batch[0]), 99)
-    np.testing.assert_array_equal(one.engine.infer(frames), labels_of(frames))
+    np.testing.assert_array_equal(one.engine.infer(frames)[0], labels_of(frames))
 
 
 @pytest.mark.parametrize(
@@ -378,7 +402,7 @@ def test_closing_waits_for_what_is_in_flight_on_whatever_thread(stand_in: Open) 
 @pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
 def test_memory_that_runs_out_while_opening_is_explained_and_all_given_back(way: dict[str, Any]) -> None:
     """At every single allocation in turn, until none fails any more."""
-    engine = {key: way[key] for key in ("logits", "labels") if key in way}
+    engine = {key: way[key] for key in ("logits", "outputs", "types") if key in way}
     options = {key: way[key] for key in ("cuda_graph",) if key in way}
     failed = 0
     for call in ALLOCATIONS:
@@ -404,7 +428,7 @@ def test_a_request_that_fails_is_an_error_and_the_others_work(stand_in: Open, ca
     first = one.engine.submit(one.frames())
     with pytest.raises(MachineError, match="memory is full"):
         one.engine.submit(one.frames())
-    np.testing.assert_array_equal(one.engine.collect(first), labels_of(one.frames()))
+    np.testing.assert_array_equal(one.engine.collect(first)[0], labels_of(one.frames()))
     for _ in range(3):
         _works(one)
 
@@ -432,7 +456,7 @@ def test_a_number_of_frames_that_tensorrt_refuses_leaves_the_others_usable(stand
     one.library.refuses = ""
     for count in (3, 1):
         frames = one.frames(count)
-        np.testing.assert_array_equal(one.engine.infer(frames), labels_of(frames))
+        np.testing.assert_array_equal(one.engine.infer(frames)[0], labels_of(frames))
 
 
 @pytest.mark.parametrize(
@@ -463,6 +487,30 @@ def test_an_engine_with_other_tensors_than_its_manifest_says_is_refused() -> Non
     with pytest.raises(UsageError, match="has the tensors"):
         TensorRTEngine(content, manifest, cuda=cuda, library=FakeTensorRT(cuda))
     assert cuda.left() == []
+
+
+@pytest.mark.parametrize(
+    ("built", "told"),
+    [((POINTS,), "has the tensors"), ((OutputSpec("points", "bfloat16", (4, 3)),), "BF16")],
+    ids=["another length", "a type that numpy lacks"],
+)
+def test_an_engine_whose_outputs_are_not_as_its_manifest_says_is_refused(
+    built: tuple[OutputSpec, ...], told: str
+) -> None:
+    cuda = RecordingCuda()
+    content, manifest = fake_engine(outputs=built)
+    manifest = replace(manifest, outputs=(replace(POINTS, shape=(5 if told == "has the tensors" else 4, 3)),))
+    with pytest.raises(UsageError, match=told):
+        TensorRTEngine(content, manifest, cuda=cuda, library=FakeTensorRT(cuda))
+    assert cuda.left() == []
+
+
+def test_lengths_that_the_graph_left_open_are_read_from_the_engine() -> None:
+    cuda = RecordingCuda()
+    content, manifest = fake_engine(outputs=(POINTS,))
+    manifest = replace(manifest, outputs=(replace(POINTS, shape=(None, 3)),))
+    with TensorRTEngine(content, manifest, cuda=cuda, library=FakeTensorRT(cuda)) as engine:
+        assert engine.outputs == (POINTS,)
 
 
 def test_no_slots_are_too_few() -> None:
@@ -496,12 +544,12 @@ def test_a_gpu_that_is_lost_lets_the_engine_close(stand_in: Open, monkeypatch: p
 def test_logits_come_from_the_same_engine(stand_in: Open) -> None:
     one = stand_in((1, 1, 2), logits=True)
     frames = one.frames(2)
-    logits = one.engine.logits(frames)
+    logits = one.engine.raw(frames)
     assert logits.shape == (2, 20, 6, 4)
     assert logits.dtype == np.float32
     np.testing.assert_array_equal(logits.argmax(1), labels_of(frames))
-    with pytest.raises(UsageError, match="label maps alone"):
-        stand_in().engine.logits(frames)
+    with pytest.raises(UsageError, match="answers alone"):
+        stand_in().engine.raw(frames)
 
 
 @pytest.mark.parametrize("graph", [False, True])
@@ -551,8 +599,7 @@ def test_a_dla_engine_is_loaded_on_its_core(stand_in: Open) -> None:
 
 
 def test_the_name_says_what_runs(stand_in: Open) -> None:
-    engine = stand_in(fields={"stretch": 1.25}).engine
+    engine = stand_in().engine
     assert engine.name == "TensorRT 10.3.0, int8, Stand-in GPU, stand-in"
     assert (engine.target, engine.precision, engine.input_size, engine.batch) == ("tensorrt", "int8", (6, 4), 1)
-    assert engine.stretch == 1.25
     assert stand_in((1, 2, 4)).engine.batch is None
