@@ -432,6 +432,8 @@ def learning_rate(optimizer: Optimizer, step: int, steps: int) -> float:
     gone = step / steps
     if optimizer.schedule == "cosine":
         return optimizer.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * gone))
+    if optimizer.schedule == "trapezoid":
+        return optimizer.learning_rate * warm * min(1.0, (1 - gone) / optimizer.cool_down)
     return optimizer.learning_rate * warm * math.pow(1 - gone, optimizer.power)
 
 

@@ -1,0 +1,487 @@
+"""The training loop of pose networks: people in, the best checkpoint by validation PCK out.
+
+``state.pt`` holds all that a resumed run needs; ``best.safetensors`` is the product.
+"""
+
+from __future__ import annotations
+
+import copy
+import io
+import json
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ...distillation.recipe import differences
+from ...distillation.training import Precision, learning_rate, training_device
+from ...errors import TrtparseError, UsageError
+from ...files import check_output_folder, replace_bytes
+from ...networks.pose import PoseNetwork
+from ...networks.preprocessing import normalise
+from ...specs.skeleton import Skeleton
+from .crops import RULES, CropRule, apply, crop_matrix, cut, inverse
+from .decoding import refined_peaks
+from .examples import Example
+from .loader import Album, Batch, PoseLoader
+from .losses import dual_teachers, hard_joints_mse, joint_mse, spatial_cross_entropy
+from .metrics import Pck, pck
+from .people import People
+from .recipe import PoseDistillation, PoseLoss, PoseRecipe
+from .targets import MSPN_FINER, Grid, distributions, gaussians, inside
+
+BEST_NAME, STATE_NAME, LOG_NAME = "best.safetensors", "state.pt", "log.jsonl"
+
+_FIXED = ("network", "skeleton", "crop", "seed", "task")
+"""What a resumed run cannot change: weights and order depend on it. The rest is a plan, and plans change."""
+
+
+@dataclass(frozen=True)
+class PoseProgress:
+    """What a running training says of itself.
+
+    Args:
+        step, steps: where it is.
+        loss: of the last step.
+        images_per_second: since the run was started or resumed, validation included.
+        pck: of the last validation, 0 to 1, or None before the first.
+        best: the best so far.
+    """
+
+    step: int
+    steps: int
+    loss: float
+    images_per_second: float
+    pck: float | None
+    best: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class PoseImages:
+    """What a run learns from and is judged on.
+
+    Args:
+        examples: people to learn from.
+        often: (n,) float64: how often each comes against the others.
+        validation: labelled people; the checkpoint that is best on them is kept.
+    """
+
+    examples: Sequence[Example]
+    often: NDArray[np.float64]
+    validation: People
+
+
+def train(
+    recipe: PoseRecipe,
+    images: PoseImages,
+    network: PoseNetwork,
+    output: Path,
+    save: Callable[[PoseNetwork, Path], None],
+    *,
+    skeleton: Skeleton,
+    teachers: Sequence[PoseNetwork] = (),
+    workers: int = 1,
+    on_progress: Callable[[PoseProgress], None] | None = None,
+) -> Path:
+    """Train a network, or go on with the run that ``output`` holds.
+
+    A termination signal ends the run after its current step, with the state saved.
+
+    Args:
+        recipe: every value of the run; its paths are not read here.
+        images: what the recipe's ``data`` names.
+        network: with the weights to start from.
+        output: folder of the run: ``best.safetensors``, ``state.pt``, ``log.jsonl``.
+        save: writes a checkpoint of the averaged weights.
+        skeleton: of the network's joints.
+        teachers: what ``recipe.distillation.teachers`` names.
+        workers: parts of a batch that are computed at once, each on one thread. On a processor that others use as well
+            this is many times faster than one batch on several threads, which wait for each other after every layer.
+        on_progress: called after every step.
+
+    Returns:
+        The path of the best checkpoint.
+
+    Raises:
+        DataError: an image that cannot be read.
+        UsageError: the folder holds a run of another network, or cannot be written.
+        TrtparseError: the loss is not a number; the best checkpoint so far is kept.
+    """
+    check_output_folder(output)
+    run = _Run(recipe, images, network, output, save, skeleton, teachers, workers)
+    try:
+        run.loop(on_progress)
+    finally:
+        run.loader.close()
+    return output / BEST_NAME
+
+
+def answers(
+    network: PoseNetwork,
+    people: People,
+    album: Album,
+    size: tuple[int, int],
+    rule: CropRule,
+    precision: Precision,
+    *,
+    flip: Skeleton | None = None,
+    batch: int = 25,
+) -> NDArray[np.float32]:
+    """What a network says of people whose boxes are given.
+
+    Args:
+        network: in evaluation mode.
+        people: boxes and images.
+        album: reads the images.
+        size: (height, width) of the input.
+        rule: of the network's family.
+        precision: of the forward pass.
+        flip: the network's skeleton, to average with the answers to the mirror image; None: do not.
+        batch: people at once.
+
+    Returns:
+        (N, K, 3) float32: x and y in pixels of the image, score.
+    """
+    device = next(network.parameters()).device
+    grid = Grid((size[0] // 4, size[1] // 4))
+    results = []
+    for start in range(0, len(people), batch):
+        chosen = people.people[start : start + batch]
+        matrices = [crop_matrix(person.box, size, rule) for person in chosen]
+        frames = np.stack([cut(album.reader(p)(), matrix, size) for p, matrix in zip(chosen, matrices)])
+        heatmaps = _heatmaps(network, torch.from_numpy(frames).to(device), precision)
+        if flip is not None:
+            mirrored = _heatmaps(network, torch.from_numpy(frames[:, :, ::-1].copy()).to(device), precision)
+            heatmaps = (heatmaps + mirrored.flip(3)[:, list(flip.flip_order)]) / 2
+        points = refined_peaks(heatmaps.cpu().numpy(), grid)
+        for matrix, found in zip(matrices, points):
+            results.append(np.column_stack([apply(inverse(matrix), found[:, :2]), found[:, 2]]))
+    return np.asarray(results, np.float32)
+
+
+def _heatmaps(network: PoseNetwork, frames: Tensor, precision: Precision) -> Tensor:
+    with torch.inference_mode(), precision.autocast():
+        images = normalise(frames).contiguous(memory_format=torch.channels_last)
+        return network.heatmaps(images).float()
+
+
+class PoseCriterion:
+    """The loss of a batch: what its targets ask for, and what teachers do.
+
+    Args:
+        loss, distillation: of the recipe.
+    """
+
+    def __init__(self, loss: PoseLoss, distillation: PoseDistillation) -> None:
+        self.loss, self.distillation = loss, distillation
+
+    def __call__(
+        self, outputs: list[list[Tensor]], batch: Batch, sigma: float, teachers: Sequence[Tensor] = ()
+    ) -> Tensor:
+        """The sum of all terms.
+
+        Args:
+            outputs: heatmaps of every stage and unit, as of :meth:`PoseNetwork.supervised`.
+            batch: what is to be learnt.
+            sigma: of the finest target, in cells.
+            teachers: (N, K, h, w) float32 of each teacher.
+
+        Returns:
+            () float32.
+        """
+        finest = outputs[-1][-1]
+        grid = Grid((int(finest.shape[-2]), int(finest.shape[-1])))
+        places = torch.from_numpy(batch.places).to(finest.device)
+        masses = torch.from_numpy(batch.masses).to(finest.device) * inside(places, grid)
+        weights = torch.from_numpy(batch.weights).to(finest.device) * (masses.sum(2) > 0)
+        total = finest.new_zeros((), dtype=torch.float32)
+        maps: dict[float, Tensor] = {}
+        for stage, units in enumerate(outputs):
+            for unit, heatmaps in enumerate(units):
+                last = unit == len(units) - 1
+                weight = (1.0 if last else self.loss.coarse) * (1.0 if stage == len(outputs) - 1 else self.loss.stage)
+                if weight == 0:
+                    continue
+                width = sigma * self._wider(stage, unit, len(outputs), len(units))
+                if width not in maps:
+                    make = distributions if self.loss.kind == "cross-entropy" else gaussians
+                    maps[width] = make(places, masses, grid, width)
+                term = self._labelled(heatmaps, maps[width], weights, last)
+                if teachers and last:
+                    alpha = self.distillation.alpha
+                    share = 1.0 if stage == len(outputs) - 1 else 0.5
+                    term = (1 - alpha) * term + alpha * share * self._taught(heatmaps, teachers, weights)
+                total = total + weight * term
+        return total
+
+    def _wider(self, stage: int, unit: int, stages: int, units: int) -> float:
+        """How much wider than the finest the target of a unit is: MSPN's last stage is one step finer than the others."""
+        if not self.loss.finer or units == 1:
+            return 1.0
+        first = len(MSPN_FINER) - units - (stage < stages - 1)
+        return MSPN_FINER[max(first + unit, 0)]
+
+    def _labelled(self, heatmaps: Tensor, targets: Tensor, weights: Tensor, last: bool) -> Tensor:
+        if self.loss.kind == "cross-entropy":
+            return spatial_cross_entropy(heatmaps, targets, weights)
+        if self.loss.kind == "ohkm" and last:
+            return hard_joints_mse(heatmaps, targets, weights, min(self.loss.hardest, int(weights.shape[1])))
+        return joint_mse(heatmaps, targets, weights)
+
+    def _taught(self, heatmaps: Tensor, teachers: Sequence[Tensor], weights: Tensor) -> Tensor:
+        what = self.distillation
+        shares = what.shares or (1 / len(teachers),) * len(teachers)
+        return dual_teachers(
+            heatmaps, teachers, weights, shares=shares, mse=what.mse, kl=what.kl, temperature=what.temperature
+        )
+
+
+class _Run:
+    def __init__(
+        self,
+        recipe: PoseRecipe,
+        images: PoseImages,
+        network: PoseNetwork,
+        output: Path,
+        save: Callable[[PoseNetwork, Path], None],
+        skeleton: Skeleton,
+        teachers: Sequence[PoseNetwork],
+        workers: int,
+    ) -> None:
+        torch.manual_seed(recipe.seed)
+        self.recipe, self.output, self.save, self.skeleton = recipe, output, save, skeleton
+        self.validation, self.album = images.validation, Album()
+        self.device = training_device()
+        self.precision = Precision(recipe.precision, self.device)
+        self.network = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.teachers = [teacher.to(self.device).eval() for teacher in teachers]
+        self.criterion = PoseCriterion(recipe.loss, recipe.distillation)
+        self.optimizer = _optimizer(self.network, recipe)
+        self.average = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
+        self.step = 0
+        self.best: float | None = None
+        self.last: float | None = None
+        self.stopped = threading.Event()
+        self._resume()
+        self.replicas = [self.network, *(_replica(self.network) for _ in range(workers - 1))]
+        self.pool = ThreadPoolExecutor(workers, thread_name_prefix="step")
+        if workers > 1:
+            torch.set_num_threads(1)
+        self.loader = PoseLoader(images.examples, images.often, recipe, skeleton, RULES[recipe.crop], self.step)
+
+    def _resume(self) -> None:
+        path = self.output / STATE_NAME
+        if not path.is_file():
+            return
+        state = torch.load(path, map_location=self.device, weights_only=True)
+        there = PoseRecipe.from_dict(json.loads(state["recipe"]))
+        changed = differences(there, self.recipe)
+        refused = [change for change in changed if change.partition(" ")[0].partition(".")[0] in _FIXED]
+        if refused:
+            raise UsageError(
+                f"{self.output} holds a run with another recipe: {'; '.join(refused[:3])}.",
+                "Choose another output folder, or the same recipe.",
+            )
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.precision.scaler.load_state_dict(state["scaler"])
+        self.average = state["average"]
+        self.step, self.best, self.last = state["step"], state["best"], state["last"]
+        if changed:
+            self._log({"step": self.step, "changed": changed})
+
+    def save_state(self) -> None:
+        state = {
+            "recipe": json.dumps(self.recipe.to_dict(), sort_keys=True),
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.precision.scaler.state_dict(),
+            "average": self.average,
+            "step": self.step,
+            "best": self.best,
+            "last": self.last,
+        }
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        replace_bytes(self.output / STATE_NAME, buffer.getvalue())
+
+    def loop(self, on_progress: Callable[[PoseProgress], None] | None) -> None:
+        started, shown, steps = time.monotonic(), 0, self.recipe.steps
+        with _ends_on_signal(self.stopped), self.pool:
+            while self.step < steps and not self.stopped.is_set():
+                phase, _ = self.recipe.at(self.step)
+                loss = self._train_step()
+                self.step += 1
+                shown += phase.batch
+                due = self.step == steps
+                if due or self.step % self.recipe.validate_every == 0:
+                    self._validate(loss, shown / (time.monotonic() - started))
+                if due or self.step % self.recipe.save_every == 0:
+                    self.save_state()
+                if on_progress is not None:
+                    speed = shown / (time.monotonic() - started)
+                    on_progress(PoseProgress(self.step, steps, loss, speed, self.last, self.best))
+            self.save_state()
+
+    def _train_step(self) -> float:
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.recipe.optimizer, self.step, self.recipe.steps)
+        batch = self.loader.next()
+        parts = [part for part in _parts(batch, len(self.replicas)) if len(part.frames)]
+        jobs = [self.pool.submit(self._backward, *pair) for pair in zip(self.replicas, parts)]
+        losses = [job.result() for job in jobs]
+        value = sum(loss * len(part.frames) for loss, part in zip(losses, parts)) / len(batch.frames)
+        if not math.isfinite(value):
+            raise self._not_finite(value, batch)
+        self._gather([len(part.frames) / len(batch.frames) for part in parts])
+        scaler = self.precision.scaler
+        scaler.unscale_(self.optimizer)
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.optimizer.gradient_clip)
+        scaler.step(self.optimizer)
+        scaler.update()
+        self._update_average()
+        return value
+
+    def _backward(self, network: PoseNetwork, batch: Batch) -> float:
+        """Gradients of one part of a batch, on the thread that this is called on."""
+        network.train()
+        network.zero_grad(set_to_none=True)
+        phase, _ = self.recipe.at(self.step)
+        frames = torch.from_numpy(batch.frames).to(self.device)
+        with self.precision.autocast():
+            images = normalise(frames).contiguous(memory_format=torch.channels_last)
+            outputs = network.supervised(images)
+            with torch.no_grad():
+                taught = [teacher.heatmaps(images).float() for teacher in self.teachers]
+        loss = self.criterion(outputs, batch, phase.sigma, taught)
+        self.precision.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        return float(loss.detach())
+
+    def _gather(self, shares: Sequence[float]) -> None:
+        """Bring the gradients of all parts into the network's."""
+        for number, parameter in enumerate(self.network.parameters()):
+            if parameter.grad is not None:
+                parameter.grad.mul_(shares[0])
+            del number
+        for replica, share in zip(self.replicas[1:], shares[1:]):
+            for own, other in zip(self.network.parameters(), replica.parameters()):
+                if own.grad is not None and other.grad is not None:
+                    own.grad.add_(other.grad, alpha=share)
+
+    def _update_average(self) -> None:
+        # Early weights are worth little: the average starts short and grows to its length.
+        decay = min(self.recipe.optimizer.average, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            for name, value in self.network.state_dict().items():
+                if value.is_floating_point():
+                    self.average[name].lerp_(value, 1 - decay)
+                else:
+                    self.average[name].copy_(value)
+
+    def _validate(self, loss: float, speed: float) -> None:
+        averaged = copy.deepcopy(self.network).eval()
+        averaged.load_state_dict(self.average)
+        phase, _ = self.recipe.at(self.step - 1)
+        rule = RULES[self.recipe.crop]
+        plain, flipped = (
+            self._score(answers(averaged, self.validation, self.album, phase.input_size, rule, self.precision, flip=flip))
+            for flip in (None, self.skeleton)
+        )
+        self.last = plain.value
+        self._log(
+            {
+                "step": self.step,
+                "time": time.strftime("%H:%M:%S"),
+                "input_size": list(phase.input_size),
+                "loss": round(loss, 4),
+                "images_per_second": round(speed, 1),
+                "pck": _rounded(plain.value),
+                "pck_flip": _rounded(flipped.value),
+                "joints": {name: _rounded(value) for name, value in flipped.joints.items()},
+            }
+        )
+        if plain.value is not None and (self.best is None or plain.value >= self.best):
+            self.best = plain.value
+            self.save(averaged, self.output / BEST_NAME)
+
+    def _score(self, found: NDArray[np.float32]) -> Pck:
+        return pck(self.validation.joints(), found, self.validation.skeleton, self.skeleton)
+
+    def _log(self, entry: dict[str, object]) -> None:
+        with (self.output / LOG_NAME).open("a") as log:
+            log.write(json.dumps(entry) + "\n")
+
+    def _not_finite(self, value: float, batch: Batch) -> TrtparseError:
+        kept = "No checkpoint was good enough to keep" if self.best is None else f"{BEST_NAME} of {self.output} is kept"
+        return TrtparseError(
+            f"The loss of step {self.step} is {value}; its images are {', '.join(batch.names[:3])} and others. {kept}.",
+            "Take a lower learning rate: --set optimizer.learning_rate=0.0005.",
+        )
+
+
+def _replica(network: PoseNetwork) -> PoseNetwork:
+    """A copy with the same weights in memory, but gradients and batch norms' statistics of its own."""
+    copied = copy.deepcopy(network)
+    for own, shared in zip(copied.parameters(), network.parameters()):
+        own.data = shared.data
+    return copied
+
+
+def _parts(batch: Batch, count: int) -> list[Batch]:
+    bounds = [len(batch.frames) * part // count for part in range(count + 1)]
+    return [
+        Batch(
+            batch.names[start:end],
+            batch.frames[start:end],
+            batch.places[start:end],
+            batch.masses[start:end],
+            batch.weights[start:end],
+        )
+        for start, end in zip(bounds, bounds[1:])
+    ]
+
+
+def _optimizer(network: PoseNetwork, recipe: PoseRecipe) -> torch.optim.Optimizer:
+    what = recipe.optimizer
+    groups = [
+        {
+            "params": [parameter for parameter in network.parameters() if (parameter.ndim > 1) == decays],
+            "weight_decay": what.weight_decay if decays else 0.0,
+        }
+        for decays in (True, False)
+    ]
+    if what.kind == "sgd":
+        return torch.optim.SGD(groups, lr=what.learning_rate, momentum=what.momentum)
+    return torch.optim.AdamW(groups, lr=what.learning_rate)
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)
+
+
+@contextmanager
+def _ends_on_signal(stopped: threading.Event) -> Iterator[None]:
+    """SIGTERM ends the run after the step in hand; elsewhere than on the main thread signals are not ours to take."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(_signal: int, _frame: FrameType | None) -> None:
+        stopped.set()
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
