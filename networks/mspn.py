@@ -226,6 +226,7 @@ class MSPN(PoseNetwork):
 
     spec_class = MSPNSpec
     spec: MSPNSpec
+    unit_weights = (0.25, 0.25, 0.25, 1.0)
 
     def __init__(self, kind: str = "l-mspn", spec: MSPNSpec = MSPNSpec()) -> None:
         super().__init__(kind, spec)

@@ -34,11 +34,13 @@ class PoseNetwork(nn.Module):
     counts (:meth:`heatmaps`); the last of the former is the latter.
     """
 
-    spec_class: ClassVar[type[PoseSpec]]
+    spec_class: ClassVar[type[PoseSpec]] = PoseSpec
 
     kind: str
     """The network's name in checkpoints, bundles and recipes."""
     spec: PoseSpec
+    unit_weights: tuple[float, ...] = (1.0,)
+    """What the loss of each unit of a stage counts, as its authors have it; the same in every stage."""
 
     def __init__(self, kind: str, spec: PoseSpec) -> None:
         super().__init__()

@@ -8,7 +8,12 @@ from typing import Any
 import torch
 
 from .c_dlinknet import CDLinkNet
-from .mspn import LAYOUTS, MSPN
+from .h_hrnet import LAYOUTS as H_HRNETS
+from .h_hrnet import HHRNet
+from .hrnet import LAYOUTS as HRNETS
+from .hrnet import HRNet
+from .mspn import LAYOUTS as MSPNS
+from .mspn import MSPN
 from .network import ParsingNetwork, check_choice
 from .pose import PoseNetwork
 from .student import EfficientStudent, EfficientStudent2, Student
@@ -17,7 +22,11 @@ NETWORKS: dict[str, type[ParsingNetwork]] = {
     network.kind: network for network in (Student, EfficientStudent, EfficientStudent2, CDLinkNet)
 }
 
-POSE_NETWORKS: dict[str, type[PoseNetwork]] = dict.fromkeys(LAYOUTS, MSPN)
+POSE_NETWORKS: dict[str, type[PoseNetwork]] = {
+    **dict.fromkeys(HRNETS, HRNet),
+    **dict.fromkeys(H_HRNETS, HHRNet),
+    **dict.fromkeys(MSPNS, MSPN),
+}
 
 
 def create_network(kind: str, options: Mapping[str, Any], auxiliary: bool = False) -> ParsingNetwork:

