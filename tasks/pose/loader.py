@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...data.dataset import Image
-from ...data.images import read_image
 from ...distillation.loader import Order
 from ...specs.skeleton import Skeleton
 from .augmentation import PoseAugmentation
@@ -58,16 +57,17 @@ class Album:
 
     def reader(self, person: Person) -> Callable[[], Image]:
         """What reads a person's image."""
-        return lambda: self._read(person.image)
+        return lambda: self.read(person)
 
-    def _read(self, path: Path) -> Image:
-        kept = self._kept.get(path)
+    def read(self, person: Person) -> Image:
+        """A person's image; not to be changed."""
+        kept = self._kept.get(person.image)
         if kept is not None:
             return kept
-        image = read_image(path)
+        image = person.read()
         if image.nbytes <= self._left:
             self._left -= image.nbytes
-            self._kept[path] = image
+            self._kept[person.image] = image
         return image
 
 

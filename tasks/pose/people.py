@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...data.dataset import Image
+from ...data.images import read_image
 from ...specs.skeleton import Skeleton
 
 Box = tuple[float, float, float, float]
@@ -30,6 +32,7 @@ class Person:
         area: of the person in square pixels, as COCO's metric needs it; 0 where the file does not say.
         score: of the box.
         agreement: share of the joints that another annotator placed alike, where the file says.
+        draw: makes the image where it is no file.
     """
 
     image: Path
@@ -41,6 +44,15 @@ class Person:
     area: float = 0.0
     score: float = 1.0
     agreement: float | None = None
+    draw: Callable[[], Image] | None = None
+
+    def read(self) -> Image:
+        """The image, (H, W, 3) uint8, BGR.
+
+        Raises:
+            DataError: the file is missing or cannot be read.
+        """
+        return read_image(self.image) if self.draw is None else self.draw()
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,6 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +36,7 @@ from .examples import Example
 from .loader import Album, Batch, PoseLoader
 from .losses import dual_teachers, hard_joints_mse, joint_mse, spatial_cross_entropy
 from .metrics import Pck, pck
+from .parallel import Workers
 from .people import People
 from .recipe import PoseDistillation, PoseLoss, PoseRecipe
 from .targets import MSPN_FINER, Grid, distributions, gaussians, inside
@@ -106,8 +106,7 @@ def train(
         save: writes a checkpoint of the averaged weights.
         skeleton: of the network's joints.
         teachers: what ``recipe.distillation.teachers`` names.
-        workers: parts of a batch that are computed at once, each on one thread. On a processor that others use as well
-            this is many times faster than one batch on several threads, which wait for each other after every layer.
+        workers: processes that share a batch, each on one thread; with 1, this one on all threads that torch has.
         on_progress: called after every step.
 
     Returns:
@@ -123,7 +122,7 @@ def train(
     try:
         run.loop(on_progress)
     finally:
-        run.loader.close()
+        run.close()
     return output / BEST_NAME
 
 
@@ -159,7 +158,7 @@ def answers(
     for start in range(0, len(people), batch):
         chosen = people.people[start : start + batch]
         matrices = [crop_matrix(person.box, size, rule) for person in chosen]
-        frames = np.stack([cut(album.reader(p)(), matrix, size) for p, matrix in zip(chosen, matrices)])
+        frames = np.stack([cut(album.read(p), matrix, size) for p, matrix in zip(chosen, matrices)])
         heatmaps = _heatmaps(network, torch.from_numpy(frames).to(device), precision)
         if flip is not None:
             mirrored = _heatmaps(network, torch.from_numpy(frames[:, :, ::-1].copy()).to(device), precision)
@@ -247,6 +246,35 @@ class PoseCriterion:
         )
 
 
+class Backward:
+    """Gradients of a batch; goes to other processes as it is.
+
+    Args:
+        recipe: phases, loss and distillation.
+        teachers: in evaluation mode.
+        precision: of the forward pass.
+    """
+
+    def __init__(self, recipe: PoseRecipe, teachers: Sequence[PoseNetwork], precision: Precision) -> None:
+        self.recipe, self.teachers, self.precision = recipe, list(teachers), precision
+        self.criterion = PoseCriterion(recipe.loss, recipe.distillation)
+
+    def __call__(self, network: PoseNetwork, batch: Batch, step: int) -> float:
+        """Fill the network's gradients and return the loss."""
+        network.train()
+        network.zero_grad(set_to_none=True)
+        phase, _ = self.recipe.at(step)
+        frames = torch.from_numpy(batch.frames).to(self.precision.device)
+        with self.precision.autocast():
+            images = normalise(frames).contiguous(memory_format=torch.channels_last)
+            outputs = network.supervised(images)
+            with torch.no_grad():
+                taught = [teacher.heatmaps(images).float() for teacher in self.teachers]
+        loss = self.criterion(outputs, batch, phase.sigma, taught)
+        self.precision.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        return float(loss.detach())
+
+
 class _Run:
     def __init__(
         self,
@@ -265,8 +293,7 @@ class _Run:
         self.device = training_device()
         self.precision = Precision(recipe.precision, self.device)
         self.network = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.teachers = [teacher.to(self.device).eval() for teacher in teachers]
-        self.criterion = PoseCriterion(recipe.loss, recipe.distillation)
+        self.backward = Backward(recipe, [teacher.to(self.device).eval() for teacher in teachers], self.precision)
         self.optimizer = _optimizer(self.network, recipe)
         self.average = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
         self.step = 0
@@ -274,10 +301,9 @@ class _Run:
         self.last: float | None = None
         self.stopped = threading.Event()
         self._resume()
-        self.replicas = [self.network, *(_replica(self.network) for _ in range(workers - 1))]
-        self.pool = ThreadPoolExecutor(workers, thread_name_prefix="step")
         if workers > 1:
             torch.set_num_threads(1)
+        self.workers = Workers(self.network, self.backward, workers - 1)
         self.loader = PoseLoader(images.examples, images.often, recipe, skeleton, RULES[recipe.crop], self.step)
 
     def _resume(self) -> None:
@@ -318,7 +344,7 @@ class _Run:
 
     def loop(self, on_progress: Callable[[PoseProgress], None] | None) -> None:
         started, shown, steps = time.monotonic(), 0, self.recipe.steps
-        with _ends_on_signal(self.stopped), self.pool:
+        with _ends_on_signal(self.stopped):
             while self.step < steps and not self.stopped.is_set():
                 phase, _ = self.recipe.at(self.step)
                 loss = self._train_step()
@@ -338,13 +364,17 @@ class _Run:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.recipe.optimizer, self.step, self.recipe.steps)
         batch = self.loader.next()
-        parts = [part for part in _parts(batch, len(self.replicas)) if len(part.frames)]
-        jobs = [self.pool.submit(self._backward, *pair) for pair in zip(self.replicas, parts)]
-        losses = [job.result() for job in jobs]
-        value = sum(loss * len(part.frames) for loss, part in zip(losses, parts)) / len(batch.frames)
+        own, *others = _parts(batch, 1 + self.workers.count)
+        share, *shares = (len(part.frames) / len(batch.frames) for part in (own, *others))
+        self.workers.begin(others, self.step)
+        losses = [self.backward(self.network, own, self.step)]
+        for parameter in self.network.parameters():
+            if parameter.grad is not None:
+                parameter.grad.mul_(share)
+        losses += self.workers.finish(self.network, shares)
+        value = sum(loss * part for loss, part in zip(losses, (share, *shares)))
         if not math.isfinite(value):
             raise self._not_finite(value, batch)
-        self._gather([len(part.frames) / len(batch.frames) for part in parts])
         scaler = self.precision.scaler
         scaler.unscale_(self.optimizer)
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.optimizer.gradient_clip)
@@ -352,32 +382,6 @@ class _Run:
         scaler.update()
         self._update_average()
         return value
-
-    def _backward(self, network: PoseNetwork, batch: Batch) -> float:
-        """Gradients of one part of a batch, on the thread that this is called on."""
-        network.train()
-        network.zero_grad(set_to_none=True)
-        phase, _ = self.recipe.at(self.step)
-        frames = torch.from_numpy(batch.frames).to(self.device)
-        with self.precision.autocast():
-            images = normalise(frames).contiguous(memory_format=torch.channels_last)
-            outputs = network.supervised(images)
-            with torch.no_grad():
-                taught = [teacher.heatmaps(images).float() for teacher in self.teachers]
-        loss = self.criterion(outputs, batch, phase.sigma, taught)
-        self.precision.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-        return float(loss.detach())
-
-    def _gather(self, shares: Sequence[float]) -> None:
-        """Bring the gradients of all parts into the network's."""
-        for number, parameter in enumerate(self.network.parameters()):
-            if parameter.grad is not None:
-                parameter.grad.mul_(shares[0])
-            del number
-        for replica, share in zip(self.replicas[1:], shares[1:]):
-            for own, other in zip(self.network.parameters(), replica.parameters()):
-                if own.grad is not None and other.grad is not None:
-                    own.grad.add_(other.grad, alpha=share)
 
     def _update_average(self) -> None:
         # Early weights are worth little: the average starts short and grows to its length.
@@ -415,6 +419,10 @@ class _Run:
             self.best = plain.value
             self.save(averaged, self.output / BEST_NAME)
 
+    def close(self) -> None:
+        self.loader.close()
+        self.workers.close()
+
     def _score(self, found: NDArray[np.float32]) -> Pck:
         return pck(self.validation.joints(), found, self.validation.skeleton, self.skeleton)
 
@@ -428,14 +436,6 @@ class _Run:
             f"The loss of step {self.step} is {value}; its images are {', '.join(batch.names[:3])} and others. {kept}.",
             "Take a lower learning rate: --set optimizer.learning_rate=0.0005.",
         )
-
-
-def _replica(network: PoseNetwork) -> PoseNetwork:
-    """A copy with the same weights in memory, but gradients and batch norms' statistics of its own."""
-    copied = copy.deepcopy(network)
-    for own, shared in zip(copied.parameters(), network.parameters()):
-        own.data = shared.data
-    return copied
 
 
 def _parts(batch: Batch, count: int) -> list[Batch]:
