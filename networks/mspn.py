@@ -124,13 +124,14 @@ class Encoder(nn.Module):
             rest = (Block(before[level], planes, layout.expansion, 1) for _ in range(count - 1))
             self.add_module(f"layer{level}", nn.Sequential(first, *rest))
 
-    def forward(self, x: Tensor, skips: list[Tensor]) -> list[Tensor]:
+    def forward(self, x: Tensor, skips: list[tuple[Tensor, Tensor]]) -> list[Tensor]:
         """The levels, the finest first; ``skips`` holds what the stage before adds to each, or nothing."""
         levels: list[Tensor] = []
         for index, layer in enumerate(self.children()):
             x = layer(x)
             if skips:
-                x = x + skips[index]
+                of_encoder, of_decoder = skips[index]
+                x = x + of_encoder + of_decoder
             levels.append(x)
         return levels
 
@@ -172,11 +173,11 @@ class Unit(nn.Module):
         """One heatmap a joint, at the size of ``finest``."""
         return self._resize(self.res_conv2(self.res_conv1(feature)), finest)
 
-    def skip(self, level: Tensor, feature: Tensor) -> Tensor:
+    def skip(self, level: Tensor, feature: Tensor) -> tuple[Tensor, Tensor]:
         """What the next stage's encoder adds at this level."""
         assert self.skip1 is not None
         assert self.skip2 is not None
-        return self.skip1(level) + self.skip2(feature)  # type: ignore[no-any-return]
+        return self.skip1(level), self.skip2(feature)
 
     def _resize(self, x: Tensor, like: Tensor) -> Tensor:
         size = (int(like.shape[-2]), int(like.shape[-1]))
@@ -212,7 +213,7 @@ class Stage(nn.Module):
         self.downsample = Encoder(layout)
         self.upsample = Decoder(layout, spec, hands_on)
 
-    def forward(self, x: Tensor, skips: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+    def forward(self, x: Tensor, skips: list[tuple[Tensor, Tensor]]) -> tuple[list[Tensor], list[Tensor]]:
         """The encoder's levels, the finest first, and the units' features, the deepest first."""
         levels = self.downsample(x, skips)
         return levels, self.upsample(levels)
@@ -250,7 +251,7 @@ class MSPN(PoseNetwork):
     def _run(self, image: Tensor) -> Iterator[tuple[Decoder, list[Tensor]]]:
         """Each stage's decoder with its units' features."""
         x = self.top(image)
-        skips: list[Tensor] = []
+        skips: list[tuple[Tensor, Tensor]] = []
         for index in range(self.stages):
             stage = self.get_submodule(f"stage{index}")
             assert isinstance(stage, Stage)

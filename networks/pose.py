@@ -54,7 +54,7 @@ class PoseNetwork(nn.Module):
             image: (N, 3, H, W) float, RGB, normalised; H and W multiples of 32.
 
         Returns:
-            (N, joints, H / 4, W / 4) float.
+            (N, joints, H / 4, W / 4) float; a joint that is certain peaks at about 1.
         """
         raise NotImplementedError
 

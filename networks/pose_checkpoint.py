@@ -1,7 +1,12 @@
-"""Read checkpoints of pose networks: ours, and those that the authors of HRNet and MSPN released."""
+"""Read checkpoints of pose networks: ours, and those that the authors of HRNet and MSPN released.
+
+MSPN's authors (and RSN's, whose "Res-18" is one) feed BGR and teach heatmaps that peak at 255; their weights are turned
+into those of the same network for RGB and a peak of 1, as all networks are here.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +18,15 @@ from .checkpoint import DEFAULT_INPUT_SIZE, fill, named, parse_header, read_tens
 from .hrnet import LAYOUTS as HRNETS
 from .hrnet import MODULES, HRNet
 from .mspn import LAYOUTS as MSPNS
+from .mspn import MSPN
 from .pose import PoseNetwork
 from .registry import NETWORKS, create_pose_network
+
+STEM = "top.conv.conv.weight"
+"""The first convolution of an MSPN."""
+
+RELEASED_PEAK = 255.0
+"""Of the heatmaps that a released MSPN was taught."""
 
 TRUNK = ("conv1.", "bn1.", "conv2.", "bn2.", "layer1.", "transition", "stage")
 """How the names of tensors of HRNet's trunk begin."""
@@ -38,7 +50,9 @@ class PoseCheckpoint:
 
 
 def load_pose_checkpoint(path: Path, joints: int | None = None) -> PoseCheckpoint:
-    """Read a checkpoint: our safetensors, or a state dict with the tensor names of HRNet's or MSPN's authors.
+    """Read a checkpoint: our safetensors, or a state dict that HRNet's, MSPN's or RSN's authors released.
+
+    A file without our header is taken for theirs.
 
     Args:
         path: of the file.
@@ -61,6 +75,8 @@ def load_pose_checkpoint(path: Path, joints: int | None = None) -> PoseCheckpoin
     else:
         kind, released_joints = recognise_released(tensors, path)
         network = create_pose_network(kind, {"joints": released_joints})
+        if isinstance(network, MSPN):
+            tensors = _for_rgb_and_a_peak_of_1(tensors)
     if joints is not None and network.spec.joints != joints:
         raise UsageError(
             f"{path} answers {network.spec.joints} joints, where {joints} are wanted.",
@@ -76,22 +92,25 @@ def recognise_released(tensors: Mapping[str, Tensor], path: Path) -> tuple[str, 
     Raises:
         UsageError: none, or one of another size than are known here.
     """
-    if "top.conv.conv.weight" in tensors:
+    if STEM in tensors:
         decoder, deepest = _shape(tensors, "stage0.upsample.up1.u_skip.conv.weight", path)[:2]
         stages = len({name.split(".")[0] for name in tensors if name.startswith("stage")})
         joints = _shape(tensors, "stage0.upsample.up4.res_conv2.conv.weight", path)[0]
-        for kind, layout in MSPNS.items():
+        known = {kind: layout for kind, layout in MSPNS.items() if kind != "l-mspn"}  # that one is nobody else's
+        for kind, layout in known.items():
             if (layout.stages, layout.decoder, layout.widths[-1]) == (stages, decoder, deepest):
                 return kind, joints
         size = f"an MSPN of {stages} stages, {deepest} channels in its deepest level and {decoder} in its decoder"
-        raise UsageError(f"{path} holds {size}, which is unknown here.", f"Known are {', '.join(MSPNS)}.")
+        raise UsageError(f"{path} holds {size}, which is unknown here.", f"Known are {', '.join(known)}.")
     if "final_layer.weight" in tensors:
         width = _shape(tensors, "transition1.0.0.weight", path)[0]
         joints = _shape(tensors, "final_layer.weight", path)[0]
         if f"hrnet-w{width}" in HRNETS:
             return f"hrnet-w{width}", joints
-        known = ", ".join(kind for kind, layout in HRNETS.items() if layout.unit == "basic")
-        raise UsageError(f"{path} holds an HRNet of width {width}, which is unknown here.", f"Known are {known}.")
+        raise UsageError(
+            f"{path} holds an HRNet of width {width}, which is unknown here.",
+            f"Known are {', '.join(kind for kind, layout in HRNETS.items() if layout.unit == 'basic')}.",
+        )
     raise UsageError(
         f"{path} has the tensor names of no pose network.",
         "Name a checkpoint that trtparse train wrote, or one of HRNet's (pose_hrnet_w32_256x192.pth) or MSPN's.",
@@ -102,6 +121,15 @@ def _shape(tensors: Mapping[str, Tensor], name: str, path: Path) -> tuple[int, .
     if name not in tensors or tensors[name].ndim != 4:
         raise UsageError(f"{path} is incomplete: it has no weight {name}.", "Get the file again.")
     return tuple(tensors[name].shape)
+
+
+def _for_rgb_and_a_peak_of_1(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of a released MSPN with its input channels turned round and its heatmaps divided by 255."""
+    turned = {
+        name: value / RELEASED_PEAK if re.search(r"\.res_conv2\.bn\.(weight|bias)$", name) else value
+        for name, value in tensors.items()
+    }
+    return {**turned, STEM: turned[STEM].flip(1)}
 
 
 def load_trunk(network: HRNet, path: Path) -> None:

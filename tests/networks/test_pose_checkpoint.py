@@ -65,7 +65,17 @@ def test_a_released_mspn_is_recognised_by_its_tensors(tmp_path: Path) -> None:
     assert bool((loaded.network.get_parameter("stage0.upsample.up1.res_conv2.conv.bias") == 0.25).all())
 
 
-@pytest.mark.parametrize("kind", ["hrnet-w32", "hrnet-w48", "mspn-50-1", "mspn-50-2", "l-mspn"])
+def test_a_released_mspn_answers_rgb_with_a_255th_of_what_it_answered_bgr(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = MSPN("mspn-18-1", MSPNSpec(joints=3)).eval()
+    torch.save(network.state_dict(), tmp_path / "a.pth")
+    loaded = load_pose_checkpoint(tmp_path / "a.pth").network.double()
+    image = torch.randn(1, 3, 32, 32, dtype=torch.float64)
+    with torch.inference_mode():
+        torch.testing.assert_close(255 * loaded(image), network.double()(image.flip(1)), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["hrnet-w32", "mspn-50-1", "mspn-50-2"])
 def test_width_and_stages_are_read_from_the_shapes(kind: str) -> None:
     assert recognise_released(released(kind, 14), Path("a.pth")) == (kind, 14)
 
