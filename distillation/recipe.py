@@ -104,7 +104,7 @@ class Optimizer:
     """How weights are changed.
 
     Args:
-        kind: ``adamw``, or ``sgd`` with Nesterov off, as the papers have it.
+        kind: ``adamw``; ``adam``, whose decay is part of the gradient; or ``sgd`` with Nesterov off.
         learning_rate: at the end of the warm-up.
         backbone_rate: the trunk's learning rate is this times ``learning_rate``; less than 1 suits one that was
             trained before.
@@ -112,22 +112,25 @@ class Optimizer:
         momentum: of SGD.
         warm_up: steps in which the learning rate rises linearly.
         schedule: ``poly``: times (1 - step / steps) ** power; ``cosine``: half a cosine; ``trapezoid``: constant, then
-            linear over the last ``cool_down`` of the steps; all end at 0.
+            linear over the last ``cool_down`` of the steps (all these end at 0); ``drops``: a tenth from each of
+            ``drops`` on.
         power: of ``poly``.
         cool_down: of ``trapezoid``, which can be cut short or made longer while it is flat.
+        drops: parts of the run, 0 to 1.
         gradient_clip: largest norm of the gradient.
         average: decay of the averaged weights, which are validated and saved; 0 turns averaging off.
     """
 
-    kind: Literal["adamw", "sgd"] = "adamw"
+    kind: Literal["adamw", "adam", "sgd"] = "adamw"
     learning_rate: float = 1.2e-3
     backbone_rate: float = 1.0
     weight_decay: float = 0.02
     momentum: float = 0.9
     warm_up: int = 100
-    schedule: Literal["poly", "cosine", "trapezoid"] = "poly"
+    schedule: Literal["poly", "cosine", "trapezoid", "drops"] = "poly"
     power: float = 0.9
     cool_down: float = 0.3
+    drops: tuple[float, ...] = ()
     gradient_clip: float = 5.0
     average: float = 0.998
 
@@ -276,8 +279,19 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     Raises:
         UsageError: no such file, no TOML, or as :meth:`Recipe.from_dict`.
     """
+    values = read_recipe(path)
+    _resolve_paths(values, path.resolve().parent)
+    return Recipe.from_dict(override(values, overrides))
+
+
+def read_recipe(path: Path) -> dict[str, Any]:
+    """The tables of a recipe, of whatever task.
+
+    Raises:
+        UsageError: no such file, or no TOML.
+    """
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UsageError(
             f"There is no recipe {path}.", f"Name a TOML file, or one of those that come along: {', '.join(shipped())}."
@@ -286,8 +300,6 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         raise UsageError(f"{path} cannot be read: {error}.", "A recipe is a TOML file.") from error
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{path} is not TOML: {error}.", "See https://toml.io for the notation.") from error
-    _resolve_paths(values, path.resolve().parent)
-    return Recipe.from_dict(override(values, overrides))
 
 
 def shipped() -> dict[str, Path]:

@@ -91,7 +91,7 @@ class Skeleton:
             UsageError: there is none of that name.
         """
         if joint not in self.joints:
-            raise _wrong(self.name, f"there is no joint {joint!r}", _near(joint, self.joints))
+            raise UsageError(f"The skeleton {self.name} has no joint {joint!r}.", _near(joint, self.joints))
         return self.joints.index(joint)
 
     @property

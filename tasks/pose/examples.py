@@ -13,11 +13,15 @@ from numpy.typing import NDArray
 
 from ...data.dataset import Image
 from ...specs.skeleton import Skeleton
-from .metrics import diagonals
+from .metrics import diagonals, has_diagonals
 from .people import Box, People, Person
 
 PLACES = 2
 """Per joint: the label's, and the teacher's where the two disagree."""
+
+
+Reader = Callable[[Person], Callable[[], Image]]
+"""Gives what reads a person's image."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +52,7 @@ class Trust:
     Args:
         score: the teacher's scores between which a joint's weight rises from 0 to 1.
         agreement: shares of joints that a label and the teacher place alike, between which the teacher's say on an
-            image's other joints rises from 0 to 1: who is wrong about the elbows of a headstand is wrong about its ears.
+            image's other joints rises from 0 to 1: who misplaces the elbows of a headstand misplaces its ears.
         near: parts of the shoulder-hip diagonal within which the two agree about a joint.
         taught: weight of a joint that the teacher alone places.
         disputed: weight of a joint that both place differently; the target then has a peak at either, the teacher's of
@@ -62,7 +66,7 @@ class Trust:
     disputed: float = 0.7
 
 
-def labelled_examples(people: People, skeleton: Skeleton, read: Callable[[Person], Callable[[], Image]]) -> list[Example]:
+def labelled_examples(people: People, skeleton: Skeleton, read: Reader) -> list[Example]:
     """Examples of labels alone; joints are matched by name, those the labels lack do not count."""
     return [_example(person, fuse(person, people.skeleton, None, skeleton), read(person)) for person in people.people]
 
@@ -71,13 +75,13 @@ def taught_examples(
     people: Sequence[tuple[Person | None, Person]],
     labels: Skeleton | None,
     skeleton: Skeleton,
-    read: Callable[[Person], Callable[[], Image]],
+    read: Reader,
     trust: Trust = Trust(),
 ) -> list[Example]:
     """Examples of a teacher's coordinates: label distillation, with labels beside them where there are.
 
     Args:
-        people: each person as labelled, where it is, and as the teacher sees it; the latter's joints are ``skeleton``'s.
+        people: each person as labelled, where it is, and as the teacher sees it, with the joints of ``skeleton``.
         labels: skeleton of the labels.
         skeleton: of the examples.
         read: gives the reader of a person's image.
@@ -131,8 +135,8 @@ def fuse(
 
 
 def _diagonal(person: Person, skeleton: Skeleton) -> float:
-    """The shoulder-hip diagonal, or, where it is not labelled, the third of the box's longer side that it usually is."""
-    length = float(diagonals(person.joints[None], skeleton)[0])
+    """The shoulder-hip diagonal; where it is not labelled, a third of the box's longer side, which it usually is."""
+    length = float(diagonals(person.joints[None], skeleton)[0]) if has_diagonals(skeleton) else np.nan
     return length if np.isfinite(length) else max(person.box[2:]) / 3
 
 

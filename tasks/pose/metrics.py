@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ...errors import UsageError
 from ...specs.skeleton import Skeleton
 
 LIMB_JOINTS = tuple(
@@ -22,7 +23,7 @@ LIMB_JOINTS = tuple(
 _DIAGONALS = (("left_shoulder", "right_hip"), ("right_shoulder", "left_hip"))
 
 _LEAST_DIAGONAL = 10.0
-"""Pixels. A person seen from the side has a trunk of no width, and a tenth of nothing is a tolerance that nobody meets."""
+"""Pixels. Of a person who lies towards the camera nothing is left of the trunk, and nobody is right within nothing."""
 
 
 @dataclass(frozen=True)
@@ -58,19 +59,20 @@ def pck(
     Args:
         truth: (N, K, 3) float, visibility last.
         answers: (N, J, 3) float, score last; an answer that is not finite is none, and a miss.
-        truth_skeleton, answer_skeleton: of the K and J joints; both have all of ``names``, shoulders and hips.
+        truth_skeleton, answer_skeleton: of the K and J joints.
         threshold: of the diagonal.
-        names: joints that count.
+        names: joints that count, where both skeletons have them.
 
     Raises:
-        UsageError: a skeleton lacks a joint.
+        UsageError: the truth's skeleton has no shoulders and hips to measure by.
     """
     if len(truth) != len(answers):
         raise ValueError(f"{len(truth)} people and {len(answers)} answers")
+    names = [name for name in names if name in truth_skeleton.joints and name in answer_skeleton.joints]
     diagonal = diagonals(truth, truth_skeleton)
     measured = np.isfinite(diagonal)
-    theirs = np.stack([truth[:, truth_skeleton.index(name)] for name in names], 1)
-    ours = np.stack([answers[:, answer_skeleton.index(name)] for name in names], 1)
+    theirs = truth[:, [truth_skeleton.index(name) for name in names]]
+    ours = answers[:, [answer_skeleton.index(name) for name in names]]
     counts = (theirs[..., 2] > 0) & measured[:, None]
     with np.errstate(invalid="ignore"):
         distance = np.linalg.norm(theirs[..., :2] - ours[..., :2], axis=-1)
@@ -78,6 +80,11 @@ def pck(
     joints = {name: float(right[:, i].sum() / counts[:, i].sum()) for i, name in enumerate(names) if counts[:, i].any()}
     value = float(right.sum() / counts.sum()) if counts.any() else None
     return Pck(value, joints, int(counts.sum()), int(measured.sum()))
+
+
+def has_diagonals(skeleton: Skeleton) -> bool:
+    """Whether the joints are there that PCK measures by."""
+    return all(joint in skeleton.joints for pair in _DIAGONALS for joint in pair)
 
 
 def diagonals(truth: NDArray[np.float32], skeleton: Skeleton) -> NDArray[np.float64]:
@@ -89,7 +96,15 @@ def diagonals(truth: NDArray[np.float32], skeleton: Skeleton) -> NDArray[np.floa
 
     Returns:
         (N,) float64 pixels, at least 10; NaN where neither diagonal has both ends labelled.
+
+    Raises:
+        UsageError: the skeleton has no shoulders and hips.
     """
+    if not has_diagonals(skeleton):
+        raise UsageError(
+            f"PCK cannot be measured on {skeleton.name}, which has no left and right shoulder and hip.",
+            "Give annotations of people that have them.",
+        )
     lengths = np.full((2, len(truth)), np.nan)
     for row, (shoulder, hip) in enumerate(_DIAGONALS):
         one, other = truth[:, skeleton.index(shoulder)], truth[:, skeleton.index(hip)]

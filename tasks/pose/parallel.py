@@ -1,4 +1,4 @@
-"""Gradients of a batch's parts, each part in a process of its own with one thread.
+"""Gradients of a batch's parts, each part in a process of its own.
 
 A batch on several threads of one process waits for the slowest after every layer. On a processor that others use as
 well, that took 30 times as long as one thread did (two cores, twelve busy processes); processes wait once a step.
@@ -31,9 +31,10 @@ class Workers:
         network: its parameters are moved to shared memory.
         backward: what each process computes; can be pickled.
         count: processes, this one not counted.
+        threads: of each.
     """
 
-    def __init__(self, network: PoseNetwork, backward: Backward, count: int) -> None:
+    def __init__(self, network: PoseNetwork, backward: Backward, count: int, threads: int = 1) -> None:
         self.count = count
         self._gradients: list[list[Tensor]] = []
         self._pipes: list[Connection] = []
@@ -46,7 +47,7 @@ class Workers:
         for _ in range(count):
             gradients = [torch.zeros_like(parameter).share_memory_() for parameter in network.parameters()]
             ours, theirs = context.Pipe()
-            process = context.Process(target=_serve, args=(theirs, network, gradients, backward), daemon=True)
+            process = context.Process(target=_serve, args=(theirs, network, gradients, backward, threads), daemon=True)
             process.start()
             theirs.close()
             self._gradients.append(gradients)
@@ -89,11 +90,11 @@ class Workers:
             process.join(timeout=10)
 
 
-def _serve(pipe: Connection, network: PoseNetwork, gradients: list[Tensor], backward: Backward) -> None:
+def _serve(pipe: Connection, network: PoseNetwork, gradients: list[Tensor], backward: Backward, threads: int) -> None:
     # In a session of its own Ctrl-C reaches the parent alone, which saves the state and closes the pipe.
     with contextlib.suppress(OSError):
         os.setsid()
-    torch.set_num_threads(1)
+    torch.set_num_threads(threads)
     for name, buffer in list(network.named_buffers()):
         module, _, own = name.rpartition(".")
         network.get_submodule(module).register_buffer(own, buffer.clone())

@@ -1,6 +1,8 @@
 """The recipe of a pose training: every value in one TOML file that says ``task = "pose"``.
 
     task = "pose"
+    [data]
+    root = "coco"
     [[data.train]]
     labels = "annotations/person_keypoints_train2017.json"
     images = "train2017"
@@ -14,13 +16,42 @@ Tables and errors are those of the parsing recipe.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal
 
 from ...distillation.recipe import Network, Optimizer, from_table, to_table
 from ...errors import UsageError
 from .augmentation import PoseAugmentation
 from .examples import Trust
+
+
+def load_pose_recipe(path: Path, values: Mapping[str, Any]) -> PoseRecipe:
+    """The recipe of tables that were read; ``data.root`` and the checkpoints in it are relative to the file's folder.
+
+    Args:
+        path: where they were read.
+        values: tables of a recipe.
+
+    Raises:
+        UsageError: as :meth:`PoseRecipe.from_dict`.
+    """
+    folder = path.resolve().parent
+    recipe = PoseRecipe.from_dict(values)
+
+    def placed(name: str) -> str:
+        return str(folder / name) if name else ""
+
+    return replace(
+        recipe,
+        data=replace(recipe.data, root=str(folder / recipe.data.root)),
+        network=replace(
+            recipe.network, initial=placed(recipe.network.initial), backbone=placed(recipe.network.backbone)
+        ),
+        distillation=replace(
+            recipe.distillation, teachers=tuple(placed(teacher) for teacher in recipe.distillation.teachers)
+        ),
+    )
 
 
 @dataclass(frozen=True)
@@ -53,14 +84,16 @@ class PoseData:
     """What is learnt from, and what the checkpoint is chosen on.
 
     Args:
+        root: folder that the other paths are in; empty: the recipe's own.
         train: sources.
         rendered: people drawn by the computer beside them, with their joints.
         rendered_weight: how often one of them comes.
-        validation: annotations by hand; empty: the rendered people's validation half.
+        validation: annotations by hand; empty: 64 other rendered people.
         validation_format: as of a source.
         validation_images: folder of their images.
     """
 
+    root: str = ""
     train: tuple[PoseSource, ...] = ()
     rendered: int = 0
     rendered_weight: float = 1.0
@@ -100,21 +133,19 @@ class PoseLoss:
     Args:
         kind: ``cross-entropy`` over each heatmap's cells, for small data; ``mse``, HRNet's; ``ohkm``, MSPN's: MSE, and
             on the finest unit of the ``hardest`` joints alone.
-        coarse: weight of every heatmap but the finest of each stage.
-        stage: weight of the stages before the last.
+        stage: weight of the stages before the last. Within a stage the network's own weights hold.
         finer: targets of coarser units are wider, as MSPN has them.
         hardest: joints a person that ``ohkm`` keeps.
     """
 
     kind: Literal["cross-entropy", "mse", "ohkm"] = "cross-entropy"
-    coarse: float = 0.25
     stage: float = 1.0
     finer: bool = True
     hardest: int = 8
 
     def __post_init__(self) -> None:
-        if self.coarse < 0 or self.stage < 0 or self.hardest < 1:
-            raise UsageError("The recipe's loss needs coarse and stage of 0 or more, and hardest of 1 or more.")
+        if self.stage < 0 or self.hardest < 1:
+            raise UsageError("The recipe's loss needs a stage of 0 or more, and hardest of 1 or more.")
 
 
 @dataclass(frozen=True)
@@ -139,7 +170,8 @@ class PoseDistillation:
     def __post_init__(self) -> None:
         if not 0 <= self.alpha <= 1 or self.mse < 0 or self.kl < 0 or not self.temperature > 0:
             raise UsageError(
-                "The recipe's distillation cannot be: alpha lies from 0 to 1, mse and kl at 0 or more, temperature above 0."
+                "The recipe's distillation cannot be as it is.",
+                "alpha lies from 0 to 1, mse and kl at 0 or more, temperature above 0.",
             )
         if self.shares and (len(self.shares) != len(self.teachers) or abs(sum(self.shares) - 1) > 1e-6):
             raise UsageError("The recipe's distillation.shares must be one a teacher, in sum 1.", "Or leave them out.")
@@ -153,7 +185,8 @@ class PoseRecipe:
         phases: one after the other under one schedule of the learning rate.
         skeleton: joints of the network: a name or a file, as :func:`~trtparse.specs.skeleton.load_skeleton` takes.
         task: always ``pose``.
-        data, network, optimizer, loss, augmentation, distillation, trust: see there. ``network.backbone`` is not used.
+        data, network, optimizer, loss, augmentation, distillation, trust: see there. ``network.backbone`` is the
+            trunk of an HRNet under another head.
         crop: family whose crop rule is taken: ``trtparse``, ``hrnet`` or ``mspn``.
         seed: of weights, order and augmentation.
         validate_every, save_every: steps.

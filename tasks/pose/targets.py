@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 MSPN_FINER = (2.6 / 1.1, 2.0 / 1.1, 1.7 / 1.1, 1.4 / 1.1, 1.0)
-"""Sigmas of MSPN's five targets over the finest's: what its blurs with kernels of 15, 11, 9, 7 and 5 cells amount to."""
+"""Sigmas of MSPN's five targets over the finest's: what blurs with kernels of 15, 11, 9, 7 and 5 cells amount to."""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import io
+import itertools
 import json
 import math
 import signal
@@ -17,16 +18,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ...distillation.recipe import differences
-from ...distillation.training import Precision, learning_rate, training_device
+from ...distillation.recipe import Optimizer, differences
+from ...distillation.training import Precision, create_optimizer, learning_rate, training_device
 from ...errors import TrtparseError, UsageError
 from ...files import check_output_folder, replace_bytes
+from ...networks.checkpoint import save_checkpoint
 from ...networks.pose import PoseNetwork
 from ...networks.preprocessing import normalise
 from ...specs.skeleton import Skeleton
@@ -87,7 +90,6 @@ def train(
     images: PoseImages,
     network: PoseNetwork,
     output: Path,
-    save: Callable[[PoseNetwork, Path], None],
     *,
     skeleton: Skeleton,
     teachers: Sequence[PoseNetwork] = (),
@@ -103,10 +105,9 @@ def train(
         images: what the recipe's ``data`` names.
         network: with the weights to start from.
         output: folder of the run: ``best.safetensors``, ``state.pt``, ``log.jsonl``.
-        save: writes a checkpoint of the averaged weights.
         skeleton: of the network's joints.
         teachers: what ``recipe.distillation.teachers`` names.
-        workers: processes that share a batch, each on one thread; with 1, this one on all threads that torch has.
+        workers: processes that share a batch and torch's threads; more than 1 on a CPU alone.
         on_progress: called after every step.
 
     Returns:
@@ -118,7 +119,7 @@ def train(
         TrtparseError: the loss is not a number; the best checkpoint so far is kept.
     """
     check_output_folder(output)
-    run = _Run(recipe, images, network, output, save, skeleton, teachers, workers)
+    run = _Run(recipe, images, network, output, skeleton, teachers, workers)
     try:
         run.loop(on_progress)
     finally:
@@ -186,7 +187,12 @@ class PoseCriterion:
         self.loss, self.distillation = loss, distillation
 
     def __call__(
-        self, outputs: list[list[Tensor]], batch: Batch, sigma: float, teachers: Sequence[Tensor] = ()
+        self,
+        outputs: list[list[Tensor]],
+        batch: Batch,
+        sigma: float,
+        unit_weights: Sequence[float],
+        teachers: Sequence[Tensor] = (),
     ) -> Tensor:
         """The sum of all terms.
 
@@ -194,6 +200,7 @@ class PoseCriterion:
             outputs: heatmaps of every stage and unit, as of :meth:`PoseNetwork.supervised`.
             batch: what is to be learnt.
             sigma: of the finest target, in cells.
+            unit_weights: of the units of each stage, the coarsest first.
             teachers: (N, K, h, w) float32 of each teacher.
 
         Returns:
@@ -209,7 +216,7 @@ class PoseCriterion:
         for stage, units in enumerate(outputs):
             for unit, heatmaps in enumerate(units):
                 last = unit == len(units) - 1
-                weight = (1.0 if last else self.loss.coarse) * (1.0 if stage == len(outputs) - 1 else self.loss.stage)
+                weight = unit_weights[unit] * (1.0 if stage == len(outputs) - 1 else self.loss.stage)
                 if weight == 0:
                     continue
                 width = sigma * self._wider(stage, unit, len(outputs), len(units))
@@ -225,7 +232,7 @@ class PoseCriterion:
         return total
 
     def _wider(self, stage: int, unit: int, stages: int, units: int) -> float:
-        """How much wider than the finest the target of a unit is: MSPN's last stage is one step finer than the others."""
+        """How much wider than the finest a unit's target is: MSPN's last stage is one step finer than the others."""
         if not self.loss.finer or units == 1:
             return 1.0
         first = len(MSPN_FINER) - units - (stage < stages - 1)
@@ -270,7 +277,7 @@ class Backward:
             outputs = network.supervised(images)
             with torch.no_grad():
                 taught = [teacher.heatmaps(images).float() for teacher in self.teachers]
-        loss = self.criterion(outputs, batch, phase.sigma, taught)
+        loss = self.criterion(outputs, batch, phase.sigma, network.unit_weights, taught)
         self.precision.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         return float(loss.detach())
 
@@ -282,28 +289,29 @@ class _Run:
         images: PoseImages,
         network: PoseNetwork,
         output: Path,
-        save: Callable[[PoseNetwork, Path], None],
         skeleton: Skeleton,
         teachers: Sequence[PoseNetwork],
         workers: int,
     ) -> None:
         torch.manual_seed(recipe.seed)
-        self.recipe, self.output, self.save, self.skeleton = recipe, output, save, skeleton
+        self.recipe, self.output, self.skeleton = recipe, output, skeleton
         self.validation, self.album = images.validation, Album()
         self.device = training_device()
         self.precision = Precision(recipe.precision, self.device)
         self.network = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.backward = Backward(recipe, [teacher.to(self.device).eval() for teacher in teachers], self.precision)
-        self.optimizer = _optimizer(self.network, recipe)
+        self.optimizer = _optimizer(self.network, recipe.optimizer)
         self.average = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
         self.step = 0
         self.best: float | None = None
         self.last: float | None = None
         self.stopped = threading.Event()
         self._resume()
-        if workers > 1:
-            torch.set_num_threads(1)
-        self.workers = Workers(self.network, self.backward, workers - 1)
+        if self.device.type != "cpu":
+            workers = 1
+        threads = max(torch.get_num_threads() // workers, 1)
+        torch.set_num_threads(threads)
+        self.workers = Workers(self.network, self.backward, workers - 1, threads)
         self.loader = PoseLoader(images.examples, images.often, recipe, skeleton, RULES[recipe.crop], self.step)
 
     def _resume(self) -> None:
@@ -398,8 +406,9 @@ class _Run:
         averaged.load_state_dict(self.average)
         phase, _ = self.recipe.at(self.step - 1)
         rule = RULES[self.recipe.crop]
+        size, people = phase.input_size, self.validation
         plain, flipped = (
-            self._score(answers(averaged, self.validation, self.album, phase.input_size, rule, self.precision, flip=flip))
+            self._score(answers(averaged, people, self.album, size, rule, self.precision, flip=flip))
             for flip in (None, self.skeleton)
         )
         self.last = plain.value
@@ -417,7 +426,7 @@ class _Run:
         )
         if plain.value is not None and (self.best is None or plain.value >= self.best):
             self.best = plain.value
-            self.save(averaged, self.output / BEST_NAME)
+            save_checkpoint(averaged, self.output / BEST_NAME, phase.input_size)
 
     def close(self) -> None:
         self.loader.close()
@@ -448,22 +457,19 @@ def _parts(batch: Batch, count: int) -> list[Batch]:
             batch.masses[start:end],
             batch.weights[start:end],
         )
-        for start, end in zip(bounds, bounds[1:])
+        for start, end in itertools.pairwise(bounds)
     ]
 
 
-def _optimizer(network: PoseNetwork, recipe: PoseRecipe) -> torch.optim.Optimizer:
-    what = recipe.optimizer
-    groups = [
+def _optimizer(network: PoseNetwork, recipe: Optimizer) -> torch.optim.Optimizer:
+    groups: list[dict[str, Any]] = [
         {
             "params": [parameter for parameter in network.parameters() if (parameter.ndim > 1) == decays],
-            "weight_decay": what.weight_decay if decays else 0.0,
+            "weight_decay": recipe.weight_decay if decays else 0.0,
         }
         for decays in (True, False)
     ]
-    if what.kind == "sgd":
-        return torch.optim.SGD(groups, lr=what.learning_rate, momentum=what.momentum)
-    return torch.optim.AdamW(groups, lr=what.learning_rate)
+    return create_optimizer(groups, recipe)
 
 
 def _rounded(value: float | None) -> float | None:
