@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from types import UnionType
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Protocol, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from ..data.augmentation import Augmentation, Geometry
 from ..data.stretch import MOST_STRETCH
@@ -291,7 +291,7 @@ def read_recipe(path: Path) -> dict[str, Any]:
         UsageError: no such file, or no TOML.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        values: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UsageError(
             f"There is no recipe {path}.", f"Name a TOML file, or one of those that come along: {', '.join(shipped())}."
@@ -300,6 +300,7 @@ def read_recipe(path: Path) -> dict[str, Any]:
         raise UsageError(f"{path} cannot be read: {error}.", "A recipe is a TOML file.") from error
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{path} is not TOML: {error}.", "See https://toml.io for the notation.") from error
+    return values
 
 
 def shipped() -> dict[str, Path]:
@@ -324,7 +325,13 @@ def override(values: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]
     return values
 
 
-def differences(one: Recipe, other: Recipe) -> list[str]:
+class Tables(Protocol):
+    """A recipe of any task."""
+
+    def to_dict(self) -> dict[str, Any]: ...
+
+
+def differences(one: Tables, other: Tables) -> list[str]:
     """Dotted keys whose values differ, with both values, for messages."""
     first, second = _flat(one.to_dict()), _flat(other.to_dict())
     return [

@@ -224,13 +224,13 @@ def _pairs(skeleton: str, key: str, values: Any) -> tuple[tuple[str, str], ...]:
     if not isinstance(values, (list, tuple)) or not all(isinstance(pair, (list, tuple)) for pair in values):
         raise _wrong(skeleton, f"{key} is {values!r}", "It is a list of pairs of joints.")
     # A pair of another length is refused with the others, where a Skeleton is made.
-    return tuple(tuple(pair) for pair in values)  # type: ignore[misc]
+    return tuple(tuple(pair) for pair in values)
 
 
 def _colour(skeleton: str, joint: str, value: Any) -> Colour:
     if not isinstance(value, (list, tuple)):
         raise _wrong(skeleton, f"the colour of {joint} is {value!r}", "It is a list of red, green and blue, 0 to 255.")
-    return tuple(value)  # type: ignore[return-value]
+    return tuple(value)
 
 
 def _number(skeleton: str, joint: str, value: Any) -> float:

@@ -30,7 +30,7 @@ def refined_peaks(logits: NDArray[np.float32], grid: Grid) -> NDArray[np.float32
     people, channels = np.arange(count)[:, None], np.arange(joints)[None]
 
     def at(down: int, right: int) -> NDArray[np.float32]:
-        return padded[people, channels, rows + 1 + down, columns + 1 + right]
+        return np.asarray(padded[people, channels, rows + 1 + down, columns + 1 + right])
 
     centre = at(0, 0)
     window = np.stack([at(down, right) for down in (-1, 0, 1) for right in (-1, 0, 1)])

@@ -145,4 +145,4 @@ def _example(person: Person, fused: Fused, read: Callable[[], Image]) -> Example
 
 
 def _ramp(value: NDArray[np.float32] | float, low: float, high: float) -> NDArray[np.float32]:
-    return np.clip((np.asarray(value, np.float32) - low) / (high - low), 0, 1)
+    return np.asarray(np.clip((np.asarray(value, np.float32) - low) / (high - low), 0, 1), np.float32)

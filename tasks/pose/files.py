@@ -256,7 +256,8 @@ def _without_outside(joints: NDArray[np.float32], width: int, height: int) -> ND
     if not width or not height:
         return joints
     # People round, and mark joints at the very edge: a pixel beyond it is still the edge.
-    beyond = ((joints[:, :2] < -1) | (joints[:, :2] > (width + 1, height + 1))).any(1)
+    limits = np.array([width + 1, height + 1], np.float32)
+    beyond = np.any((joints[:, :2] < -1) | (joints[:, :2] > limits), axis=1)
     return np.where(beyond[:, None], np.float32(0), joints)
 
 

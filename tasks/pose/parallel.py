@@ -45,7 +45,10 @@ class Workers:
         # A forked process would inherit locks that the loader's thread holds.
         context = multiprocessing.get_context("spawn")
         for _ in range(count):
-            gradients = [torch.zeros_like(parameter).share_memory_() for parameter in network.parameters()]
+            gradients = [
+                torch.zeros_like(parameter).share_memory_()  # type: ignore[no-untyped-call]
+                for parameter in network.parameters()
+            ]
             ours, theirs = context.Pipe()
             process = context.Process(target=_serve, args=(theirs, network, gradients, backward, threads), daemon=True)
             process.start()
