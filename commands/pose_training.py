@@ -21,10 +21,16 @@ def is_pose(name: str) -> bool:
     """Whether a recipe, by its name or its file, is one of a pose training.
 
     Raises:
-        UsageError: there is no such file, or it is no TOML.
+        UsageError: there is no such recipe, or it is no TOML.
     """
     from ..distillation.recipe import read_recipe, shipped
+    from ..tasks.pose.recipe import shipped_pose
 
+    if name in shipped_pose():
+        return True
+    if name not in shipped() and not Path(name).exists():
+        known = ", ".join([*shipped(), *shipped_pose()])
+        raise UsageError(f"There is no recipe {name}.", f"Name a TOML file, or one of those that come along: {known}.")
     return read_recipe(shipped().get(name, Path(name))).get("task") == "pose"
 
 
@@ -76,8 +82,8 @@ def run_pose_training(
 
 def _recipe(name: str, settings: tuple[str, ...], given: Mapping[str, Any]) -> PoseRecipe:
     """The recipe's file, changed by what was given on the command line."""
-    from ..distillation.recipe import override, read_recipe, shipped
-    from ..tasks.pose.recipe import PoseRecipe, load_pose_recipe
+    from ..distillation.recipe import override, read_recipe
+    from ..tasks.pose.recipe import PoseRecipe, load_pose_recipe, shipped_pose
 
     for option, instead in (
         ("steps", "each of its phases has steps of its own: edit the file"),
@@ -92,14 +98,14 @@ def _recipe(name: str, settings: tuple[str, ...], given: Mapping[str, Any]) -> P
             raise UsageError(f"--{option.replace('_', '-')} is not for a recipe of pose.", f"Instead {instead}.")
     if len(given.get("data") or ()) > 1:
         raise UsageError("A recipe of pose takes one --data.", "It is the folder that the recipe's files are in.")
-    path = shipped().get(name, Path(name))
+    path = shipped_pose().get(name, Path(name))
     values = load_pose_recipe(path, read_recipe(path)).to_dict()
     for key in ("seed", "validate_every"):
         if given.get(key) is not None:
             values[key] = given[key]
     if given.get("data"):
         values["data"]["root"] = given["data"][0]
-    elif name in shipped() and values["data"]["train"]:
+    elif name in shipped_pose() and values["data"]["train"]:
         raise UsageError(f"The recipe {name} needs images.", "Give the folder that its files are in: --data FOLDER.")
     if given.get("learning_rate") is not None:
         values["optimizer"]["learning_rate"] = given["learning_rate"]

@@ -26,6 +26,12 @@ from .augmentation import PoseAugmentation
 from .examples import Trust
 
 
+def shipped_pose() -> dict[str, Path]:
+    """The recipes of pose that come with the package, by name."""
+    folder = Path(__file__).parent / "recipes"
+    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+
+
 def load_pose_recipe(path: Path, values: Mapping[str, Any]) -> PoseRecipe:
     """The recipe of tables that were read; ``data.root`` and the checkpoints in it are relative to the file's folder.
 

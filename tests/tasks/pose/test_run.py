@@ -9,25 +9,23 @@ import numpy as np
 import pytest
 import torch
 
-from trtparse.distillation.recipe import read_recipe, shipped
+from trtparse.distillation.recipe import read_recipe
 from trtparse.errors import DataError, UsageError
 from trtparse.networks.checkpoint import save_checkpoint
 from trtparse.networks.pose_checkpoint import load_pose_checkpoint
 from trtparse.networks.registry import create_pose_network
 from trtparse.specs.skeleton import load_skeleton
 from trtparse.tasks.pose.people import People
-from trtparse.tasks.pose.recipe import Phase, PoseRecipe, PoseSource, load_pose_recipe
+from trtparse.tasks.pose.recipe import Phase, PoseRecipe, PoseSource, load_pose_recipe, shipped_pose
 from trtparse.tasks.pose.run import open_images, run_recipe
 
 SAMPLES = Path(__file__).parents[4] / "shared" / "data" / "pose" / "samples"
-POSE_RECIPES = [name for name, path in shipped().items() if read_recipe(path).get("task") == "pose"]
-
 
 def recipe(name: str) -> PoseRecipe:
-    return load_pose_recipe(shipped()[name], read_recipe(shipped()[name]))
+    return load_pose_recipe(shipped_pose()[name], read_recipe(shipped_pose()[name]))
 
 
-@pytest.mark.parametrize("name", POSE_RECIPES)
+@pytest.mark.parametrize("name", list(shipped_pose()))
 def test_a_shipped_recipe_survives_its_table_and_names_a_network_that_there_is(name: str) -> None:
     whole = recipe(name)
     assert PoseRecipe.from_dict(json.loads(json.dumps(whole.to_dict()))) == whole
