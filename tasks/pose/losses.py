@@ -90,32 +90,6 @@ def heatmap_kl(student: Tensor, teacher: Tensor, weights: Tensor, temperature: f
     return (losses * weights).sum() / weights.sum().clamp(min=torch.finfo(torch.float32).tiny)
 
 
-def response_distillation(
-    heatmaps: Tensor,
-    targets: Tensor,
-    teacher: Tensor,
-    weights: Tensor,
-    *,
-    alpha: float = 0.5,
-    all_joints: bool = False,
-) -> Tensor:
-    """FPD: (1 - alpha) of the labels' loss and alpha of the teacher's (Zhang, Zhu and Ye, CVPR 2019).
-
-    Args:
-        heatmaps, targets, teacher: (N, K, h, w) float.
-        weights: (N, K) float, of the labels.
-        alpha: the teacher's share.
-        all_joints: let the teacher count where no label does.
-
-    Returns:
-        () float32.
-    """
-    _check_share(alpha)
-    taught = torch.ones_like(weights) if all_joints else weights
-    labelled = joint_mse(heatmaps, targets, weights)
-    return (1 - alpha) * labelled + alpha * joint_mse(heatmaps, teacher.detach(), taught)
-
-
 def dual_teachers(
     heatmaps: Tensor,
     teachers: Sequence[Tensor],
@@ -126,7 +100,9 @@ def dual_teachers(
     kl: float = 1.0,
     temperature: float = 0.1,
 ) -> Tensor:
-    """The teachers' part of two-teacher distillation: MSE to their mean, KL to each.
+    """What one or two teachers ask for: MSE to their mean, KL to each.
+
+    With one teacher and no KL it is the teacher's part of FPD (Zhang, Zhu and Ye, CVPR 2019).
 
     The teachers' heatmaps must be alike in peak and width, or their mean is of neither's form.
 
@@ -148,11 +124,6 @@ def dual_teachers(
     for share, teacher in zip(shares, teachers):
         total = total + kl * share * heatmap_kl(heatmaps, teacher, weights, temperature)
     return total
-
-
-def _check_share(alpha: float) -> None:
-    if not 0 <= alpha <= 1:
-        raise ValueError(f"alpha must lie between 0 and 1, not {alpha}")
 
 
 def _check(heatmaps: Tensor, targets: Tensor, weights: Tensor) -> None:

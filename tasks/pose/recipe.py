@@ -162,6 +162,7 @@ class PoseDistillation:
         teachers: checkpoints of pose networks with the recipe's joints: none, one or two.
         shares: of each teacher, in sum 1; empty: equal.
         alpha: the teachers' share of the loss.
+        all_joints: let teachers speak about joints without a label as well.
         mse, kl: weights of the teachers' two terms.
         temperature: of the KL.
     """
@@ -169,6 +170,7 @@ class PoseDistillation:
     teachers: tuple[str, ...] = ()
     shares: tuple[float, ...] = ()
     alpha: float = 0.5
+    all_joints: bool = False
     mse: float = 1.0
     kl: float = 0.0
     temperature: float = 0.1
@@ -220,6 +222,11 @@ class PoseRecipe:
             raise UsageError("The recipe has no phases.", "Add [[phases]] with input_size and steps.")
         if self.validate_every < 1 or self.save_every < 1:
             raise UsageError("The recipe's validate_every and save_every must be 1 or more.")
+        if self.loss.kind == "cross-entropy" and self.distillation.teachers and self.distillation.mse > 0:
+            raise UsageError(
+                "The recipe's distillation.mse compares heatmaps, and with loss.kind = cross-entropy there are logits.",
+                "Take distillation.mse=0, kl=1 and temperature=1 with teachers that were trained so.",
+            )
 
     @property
     def steps(self) -> int:

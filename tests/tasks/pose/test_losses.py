@@ -9,7 +9,6 @@ from trtparse.tasks.pose.losses import (
     hard_joints_mse,
     heatmap_kl,
     joint_mse,
-    response_distillation,
     spatial_cross_entropy,
 )
 
@@ -77,18 +76,6 @@ def test_a_peak_at_one_moves_kl_at_a_tenth_of_the_temperature_and_hardly_at_one(
     (cold,) = torch.autograd.grad(heatmap_kl(student, teacher, torch.ones(1, 1), 0.1), student)
     (warm,) = torch.autograd.grad(heatmap_kl(student, teacher, torch.ones(1, 1), 1.0), student)
     assert cold.abs().max() > 50 * warm.abs().max()
-
-
-def test_fpd_mixes_labels_and_teacher_and_may_teach_joints_without_labels(maps: tuple[Tensor, Tensor, Tensor]) -> None:
-    heatmaps, targets, weights = maps
-    teacher = torch.rand(2, 3, 4, 5)
-    labelled, taught = joint_mse(heatmaps, targets, weights), joint_mse(heatmaps, teacher, weights)
-    mixed = response_distillation(heatmaps, targets, teacher, weights, alpha=0.25)
-    assert torch.allclose(mixed, 0.75 * labelled + 0.25 * taught)
-    more = response_distillation(heatmaps, targets, teacher, weights, alpha=1.0, all_joints=True)
-    assert torch.allclose(more, joint_mse(heatmaps, teacher, torch.ones(2, 3)))
-    with pytest.raises(ValueError, match="alpha"):
-        response_distillation(heatmaps, targets, teacher, weights, alpha=1.5)
 
 
 def test_two_teachers_are_met_in_their_mean_and_in_each_one_s_distribution(maps: tuple[Tensor, Tensor, Tensor]) -> None:

@@ -7,10 +7,10 @@ import torch
 
 from trtparse.distillation.training import Precision
 from trtparse.networks.mspn import MSPN
+from trtparse.tasks.pose.criterion import Backward
 from trtparse.tasks.pose.loader import Batch
 from trtparse.tasks.pose.parallel import Workers
 from trtparse.tasks.pose.recipe import PoseRecipe
-from trtparse.tasks.pose.training import Backward
 
 
 def batch(seed: int) -> Batch:

@@ -21,6 +21,7 @@ from trtparse.tasks.pose.run import open_images, run_recipe
 
 SAMPLES = Path(__file__).parents[4] / "shared" / "data" / "pose" / "samples"
 
+
 def recipe(name: str) -> PoseRecipe:
     return load_pose_recipe(shipped_pose()[name], read_recipe(shipped_pose()[name]))
 
@@ -85,7 +86,7 @@ def test_two_teachers_of_coco_s_joints_teach_rendered_people(tmp_path: Path) -> 
         save_checkpoint(create_pose_network("l-mspn", {}), Path(teachers[-1]), (64, 64))
 
     alone = run_recipe(PoseRecipe.from_dict(SHORT), tmp_path / "alone")
-    taught = {"teachers": teachers, "kl": 1.0}
+    taught = {"teachers": teachers, "mse": 0.0, "kl": 1.0, "temperature": 1.0}
     with_both = run_recipe(PoseRecipe.from_dict({**SHORT, "distillation": taught}), tmp_path / "taught")
 
     losses = [json.loads((path.parent / "log.jsonl").read_text())["loss"] for path in (alone, with_both)]
@@ -96,7 +97,8 @@ def test_two_teachers_of_coco_s_joints_teach_rendered_people(tmp_path: Path) -> 
 def test_a_teacher_or_a_start_of_other_joints_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "mpii.safetensors"
     save_checkpoint(create_pose_network("l-mspn", {"joints": 16}), path, (64, 64))
-    for change in ({"distillation": {"teachers": [str(path)]}}, {"network": {"kind": "l-mspn", "initial": str(path)}}):
+    teacher = {"teachers": [str(path)], "mse": 0.0}
+    for change in ({"distillation": teacher}, {"network": {"kind": "l-mspn", "initial": str(path)}}):
         with pytest.raises(UsageError, match="answers 16 joints, where 17 are wanted"):
             run_recipe(PoseRecipe.from_dict({**SHORT, **change}), tmp_path / "run")
 
