@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from trtparse.data.people.head import Skull, face_points
 from trtparse.data.synthetic import SyntheticPeople, random_scene
 from trtparse.tasks.pose.people import People
 from trtparse.tasks.pose.rendered import rendered_people
@@ -22,6 +23,15 @@ def test_joints_lie_on_the_parts_that_they_are_named_after() -> None:
                 counted[label] += 1
                 assert (near == label).all()
     assert min(counted.values()) >= 1
+
+
+def test_the_face_s_left_is_the_person_s_and_its_nose_is_in_front() -> None:
+    skeleton = random_scene(np.random.default_rng(1)).skeleton
+    points = (face_points(Skull(skeleton)) - skeleton.head) @ skeleton.head_frame
+    nose, left_eye, right_eye, left_ear, right_ear = points
+    assert left_ear[0] > left_eye[0] > abs(nose[0]) > right_eye[0] > right_ear[0]
+    assert nose[2] > max(left_eye[2], right_eye[2]) > max(left_ear[2], right_ear[2])
+    assert min(left_eye[1], right_eye[1]) > nose[1] > 0
 
 
 def test_joints_lie_in_the_box_and_the_box_in_the_image(drawn: People) -> None:
