@@ -74,7 +74,11 @@ def run_pose_training(
         best = run_recipe(recipe, output, workers=workers, on_progress=report, on_stage=terminal.stage)
     score = None if not last else last[0].best
     if as_json:
-        terminal.result({"checkpoint": str(best), "pck": score, "recipe": recipe.to_dict()})
+        step = recipe.steps if not last else last[0].step
+        result = {"checkpoint": str(best), "pck": score, "step": step, "steps": recipe.steps}
+        terminal.result({**result, "recipe": recipe.to_dict()})
+    elif last and last[0].step < recipe.steps:
+        terminal.out.print(f"Stopped after step {last[0].step} of {recipe.steps}; the same command goes on.")
     else:
         told = "" if score is None else f"  best PCK@0.2 {100 * score:.2f}"
         terminal.out.print(f"Checkpoint: {best}{told}", markup=False)

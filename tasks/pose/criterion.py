@@ -10,10 +10,11 @@ from torch import Tensor
 from ...distillation.training import Precision
 from ...networks.pose import PoseNetwork
 from ...networks.preprocessing import normalise
+from .grid import Grid
 from .loader import Batch
 from .losses import dual_teachers, hard_joints_mse, joint_mse, spatial_cross_entropy
 from .recipe import PoseDistillation, PoseLoss, PoseRecipe
-from .targets import MSPN_FINER, Grid, distributions, gaussians, inside
+from .targets import MSPN_FINER, distributions, gaussians, inside
 
 
 class PoseCriterion:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from .targets import Grid
+from .grid import Grid
 
 
 def refined_peaks(logits: NDArray[np.float32], grid: Grid) -> NDArray[np.float32]:

@@ -13,9 +13,9 @@ from ...networks.preprocessing import normalise
 from ...specs.skeleton import Skeleton
 from .crops import CropRule, apply, crop_matrix, cut, inverse
 from .decoding import refined_peaks
+from .grid import Grid
 from .loader import Album
 from .people import People
-from .targets import Grid
 
 
 def answers(

@@ -1,42 +1,17 @@
 """What a pose network is asked for: one Gaussian a joint, on the heatmap's cells.
 
-Coordinates are pixels of the network's input, pixel centres at whole numbers. A cell of stride s has its centre at
-s * i + offset; ``offset`` is (s - 1) / 2 where cells are counted by their centres, and 0 where HRNet's are meant, which
-counts them by their upper left pixels.
+Coordinates are pixels of the network's input, pixel centres at whole numbers.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
+from .grid import Grid
+
 MSPN_FINER = (2.6 / 1.1, 2.0 / 1.1, 1.7 / 1.1, 1.4 / 1.1, 1.0)
 """Sigmas of MSPN's five targets over the finest's: what blurs with kernels of 15, 11, 9, 7 and 5 cells amount to."""
-
-
-@dataclass(frozen=True)
-class Grid:
-    """Where a heatmap's cells lie in the input.
-
-    Args:
-        size: (height, width) in cells.
-        stride: input pixels a cell.
-        offset: input pixels from the first pixel's centre to the first cell's.
-    """
-
-    size: tuple[int, int]
-    stride: int = 4
-    offset: float = 1.5
-
-    def cells(self, points: Tensor) -> Tensor:
-        """Input pixels to cells, both x before y."""
-        return (points - self.offset) / self.stride
-
-    def pixels(self, cells: Tensor) -> Tensor:
-        """Cells to input pixels, both x before y."""
-        return cells * self.stride + self.offset
 
 
 def gaussians(points: Tensor, masses: Tensor, grid: Grid, sigma: float) -> Tensor:

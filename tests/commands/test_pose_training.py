@@ -6,6 +6,10 @@ from pathlib import Path
 
 import pytest
 
+pytest.importorskip("torch", reason="PyTorch is not installed")
+
+from trtparse.tasks.pose.training import PoseProgress
+
 Run = Callable[..., tuple[int, str, str]]
 
 RECIPE = """
@@ -42,6 +46,22 @@ def test_a_recipe_of_pose_trains_on_rendered_people_and_gives_a_checkpoint(
     assert 0 <= result["pck"] <= 1
 
 
+def test_a_run_that_was_stopped_says_so_and_not_that_it_has_a_checkpoint(
+    run: Run, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe.write_text(RECIPE.replace("steps = 1", "steps = 5"))
+
+    def stopped(recipe: object, output: Path, *, on_progress: Callable[[PoseProgress], None], **_: object) -> Path:
+        on_progress(PoseProgress(2, 5, 1.0, 10.0, None, None))
+        return output / "best.safetensors"
+
+    monkeypatch.setattr("trtparse.tasks.pose.run.run_recipe", stopped)
+    code, out, _ = run("train", recipe, "--output", tmp_path / "run")
+    assert code == 0
+    assert "Stopped after step 2 of 5; the same command goes on." in out
+    assert "Checkpoint" not in out
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -53,7 +73,8 @@ def test_a_recipe_of_pose_trains_on_rendered_people_and_gives_a_checkpoint(
         (("train", "--set", "skeleton=coco71"), "There is no skeleton coco71"),
         (("train", "--set", "network.kind=l-mspm"), "Did you mean l-mspn"),
         (("distill",), "no teacher to distil from"),
-        (("distill", "--teacher", "none.pth"), "none.pth"),
+        (("distill", "--teacher", "none.pth", "--set", "loss.kind=mse"), "none.pth"),
+        (("distill", "--teacher", "t.pth"), "distillation.mse compares heatmaps"),
         (("distill", "--teacher", "t.pth", "--unlabelled", "a"), "--unlabelled is not for a recipe of pose"),
     ],
 )

@@ -2,14 +2,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
-from torch import Tensor
 
-from trtparse.tasks.pose.criterion import PoseCriterion
-from trtparse.tasks.pose.loader import Batch
-from trtparse.tasks.pose.losses import hard_joints_mse, joint_mse, spatial_cross_entropy
-from trtparse.tasks.pose.recipe import PoseDistillation, PoseLoss
-from trtparse.tasks.pose.targets import Grid, distributions, gaussians
+torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+
+from torch import Tensor  # noqa: E402
+
+from trtparse.tasks.pose.criterion import PoseCriterion  # noqa: E402
+from trtparse.tasks.pose.grid import Grid  # noqa: E402
+from trtparse.tasks.pose.loader import Batch  # noqa: E402
+from trtparse.tasks.pose.losses import hard_joints_mse, joint_mse, spatial_cross_entropy  # noqa: E402
+from trtparse.tasks.pose.recipe import PoseDistillation, PoseLoss  # noqa: E402
+from trtparse.tasks.pose.targets import distributions, gaussians  # noqa: E402
 
 GRID = Grid((8, 6))
 WEIGHTS = (0.25, 0.25, 0.25, 1.0)

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 
-from trtparse.tasks.pose.decoding import refined_peaks
-from trtparse.tasks.pose.targets import Grid, distributions
+torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+
+from trtparse.tasks.pose.decoding import refined_peaks  # noqa: E402
+from trtparse.tasks.pose.grid import Grid  # noqa: E402
+from trtparse.tasks.pose.targets import distributions  # noqa: E402
 
 GRID = Grid((20, 15))
 

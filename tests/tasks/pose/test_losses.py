@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import pytest
-import torch
-from torch import Tensor
 
-from trtparse.tasks.pose.losses import (
+torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+
+from torch import Tensor  # noqa: E402
+
+from trtparse.tasks.pose.losses import (  # noqa: E402
     dual_teachers,
     hard_joints_mse,
     heatmap_kl,

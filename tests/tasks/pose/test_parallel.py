@@ -3,14 +3,16 @@ from __future__ import annotations
 import copy
 
 import numpy as np
-import torch
+import pytest
 
-from trtparse.distillation.training import Precision
-from trtparse.networks.mspn import MSPN
-from trtparse.tasks.pose.criterion import Backward
-from trtparse.tasks.pose.loader import Batch
-from trtparse.tasks.pose.parallel import Workers
-from trtparse.tasks.pose.recipe import PoseRecipe
+torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+
+from trtparse.distillation.training import Precision  # noqa: E402
+from trtparse.networks.mspn import MSPN  # noqa: E402
+from trtparse.tasks.pose.criterion import Backward  # noqa: E402
+from trtparse.tasks.pose.loader import Batch  # noqa: E402
+from trtparse.tasks.pose.parallel import Workers  # noqa: E402
+from trtparse.tasks.pose.recipe import PoseRecipe  # noqa: E402
 
 
 def batch(seed: int) -> Batch:

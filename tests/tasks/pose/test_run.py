@@ -7,17 +7,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
-from trtparse.distillation.recipe import read_recipe
-from trtparse.errors import DataError, UsageError
-from trtparse.networks.checkpoint import save_checkpoint
-from trtparse.networks.pose_checkpoint import load_pose_checkpoint
-from trtparse.networks.registry import create_pose_network
-from trtparse.specs.skeleton import load_skeleton
-from trtparse.tasks.pose.people import People
-from trtparse.tasks.pose.recipe import Phase, PoseRecipe, PoseSource, load_pose_recipe, shipped_pose
-from trtparse.tasks.pose.run import open_images, run_recipe
+torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+
+from trtparse.distillation.recipe import read_recipe  # noqa: E402
+from trtparse.errors import DataError, UsageError  # noqa: E402
+from trtparse.networks.checkpoint import save_checkpoint  # noqa: E402
+from trtparse.networks.pose_checkpoint import load_pose_checkpoint  # noqa: E402
+from trtparse.networks.registry import create_pose_network  # noqa: E402
+from trtparse.specs.skeleton import load_skeleton  # noqa: E402
+from trtparse.tasks.pose.people import People  # noqa: E402
+from trtparse.tasks.pose.recipe import Phase, PoseRecipe, PoseSource, load_pose_recipe, shipped_pose  # noqa: E402
+from trtparse.tasks.pose.run import open_images, run_recipe  # noqa: E402
 
 SAMPLES = Path(__file__).parents[4] / "shared" / "data" / "pose" / "samples"
 

@@ -3,9 +3,11 @@ from __future__ import annotations
 import math
 
 import pytest
-import torch
 
-from trtparse.tasks.pose.targets import Grid, distributions, gaussians, inside
+torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+
+from trtparse.tasks.pose.grid import Grid  # noqa: E402
+from trtparse.tasks.pose.targets import distributions, gaussians, inside  # noqa: E402
 
 GRID = Grid((16, 12))
 

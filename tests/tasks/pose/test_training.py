@@ -7,17 +7,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from safetensors.torch import load_file
-from torch import Tensor, nn
 
-from trtparse.errors import TrtparseError, UsageError
-from trtparse.networks.pose import PoseNetwork, PoseSpec
-from trtparse.tasks.pose.examples import labelled_examples
-from trtparse.tasks.pose.loader import Album
-from trtparse.tasks.pose.people import People
-from trtparse.tasks.pose.recipe import PoseRecipe
-from trtparse.tasks.pose.training import PoseImages, PoseProgress, train
+torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+
+from safetensors.torch import load_file  # noqa: E402
+from torch import Tensor, nn  # noqa: E402
+
+from trtparse.errors import TrtparseError, UsageError  # noqa: E402
+from trtparse.networks.pose import PoseNetwork, PoseSpec  # noqa: E402
+from trtparse.tasks.pose.examples import labelled_examples  # noqa: E402
+from trtparse.tasks.pose.loader import Album  # noqa: E402
+from trtparse.tasks.pose.people import People  # noqa: E402
+from trtparse.tasks.pose.recipe import PoseRecipe  # noqa: E402
+from trtparse.tasks.pose.training import PoseImages, PoseProgress, train  # noqa: E402
 
 VALUES = {
     "phases": [
