@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -112,7 +113,7 @@ def _examples(source: PoseSource, root: Path, skeleton: Skeleton, album: Album) 
     if not source.taught:
         assert labels is not None
         return labelled_examples(labels, skeleton, album.reader)
-    taught = read_coco(root / source.taught, images, skeleton=skeleton)
+    taught = _of_skeleton(read_coco(root / source.taught, images), skeleton)
     if labels is None:
         return taught_examples([(None, person) for person in taught.people], None, skeleton, album.reader)
     known = {person.number: person for person in taught.people}
@@ -124,6 +125,15 @@ def _examples(source: PoseSource, root: Path, skeleton: Skeleton, album: Album) 
         )
     pairs = [(person, known[person.number]) for person in labels.people]
     return taught_examples(pairs, labels.skeleton, skeleton, album.reader)
+
+
+def _of_skeleton(people: People, skeleton: Skeleton) -> People:
+    """A teacher's people with the skeleton's joints, matched by name; every one of them must be there."""
+    if people.skeleton.joints == skeleton.joints:
+        return people
+    order = list(skeleton.channels_in(people.skeleton))
+    mapped = (replace(person, joints=person.joints[order], scores=person.scores[order]) for person in people.people)
+    return People(people.description, skeleton, tuple(mapped))
 
 
 def _labels(form: str, path: Path, images: Path) -> People:

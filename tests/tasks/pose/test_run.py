@@ -23,13 +23,13 @@ from trtparse.tasks.pose.run import open_images, run_recipe  # noqa: E402
 SAMPLES = Path(__file__).parents[4] / "shared" / "data" / "pose" / "samples"
 
 
-def recipe(name: str) -> PoseRecipe:
+def shipped_recipe(name: str) -> PoseRecipe:
     return load_pose_recipe(shipped_pose()[name], read_recipe(shipped_pose()[name]))
 
 
 @pytest.mark.parametrize("name", list(shipped_pose()))
 def test_a_shipped_recipe_survives_its_table_and_names_a_network_that_there_is(name: str) -> None:
-    whole = recipe(name)
+    whole = shipped_recipe(name)
     assert PoseRecipe.from_dict(json.loads(json.dumps(whole.to_dict()))) == whole
     with torch.device("meta"):
         create_pose_network(whole.network.kind, {**whole.network.options, "joints": len(load_skeleton(whole.skeleton))})
@@ -39,7 +39,7 @@ def test_a_shipped_recipe_survives_its_table_and_names_a_network_that_there_is(n
 @pytest.mark.skipif(not SAMPLES.is_dir(), reason="no photographs beside the project")
 @pytest.mark.parametrize("name", ["s-hrnet-coco", "h-hrnet-coco", "s-mspn-coco", "s-mspn-mpii"])
 def test_a_paper_s_recipe_runs_two_steps_on_samples(name: str, tmp_path: Path) -> None:
-    paper = recipe(name)
+    paper = shipped_recipe(name)
     form, images = ("mpii", "mpii") if "mpii" in name else ("coco", "coco")
     labels = f"{form}/test_{form}.json"
     data = replace(
@@ -128,6 +128,23 @@ def test_labels_that_the_teacher_s_file_lacks_are_told(tmp_path: Path) -> None:
     data = {"root": str(tmp_path), "train": [{"labels": "labels.json", "taught": "taught.json"}]}
     with pytest.raises(DataError, match=r"taught\.json lacks 1 of the 2 annotations"):
         open_images(PoseRecipe.from_dict({"data": data}), coco)
+
+
+@pytest.mark.usefixtures("few")
+def test_a_teacher_s_joints_are_matched_by_name_and_one_that_lacks_some_is_refused(tmp_path: Path) -> None:
+    coco = load_skeleton("coco17")
+    coco_file(tmp_path / "taught.json", [1], ["tail", *reversed(coco.joints)])
+    table = json.loads((tmp_path / "taught.json").read_text())
+    table["annotations"][0]["keypoints"] = [value for i in range(18) for value in (i, i, 2)]
+    (tmp_path / "taught.json").write_text(json.dumps(table))
+    recipe = PoseRecipe.from_dict({"data": {"root": str(tmp_path), "train": [{"taught": "taught.json"}]}})
+
+    (example,) = open_images(recipe, coco).examples
+
+    assert example.places[:, 1, 0].tolist() == list(range(17, 0, -1))
+    coco_file(tmp_path / "taught.json", [1], list(coco.joints[1:]))
+    with pytest.raises(UsageError, match="has no nose, which coco17 has"):
+        open_images(recipe, coco)
 
 
 def test_a_validation_without_shoulders_and_hips_is_refused_before_training(tmp_path: Path) -> None:
