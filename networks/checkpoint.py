@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import safetensors
 import safetensors.torch
@@ -23,7 +26,8 @@ from ..storage.files import replace_bytes
 from .ce2p import recognise as recognise_released
 from .file_kind import refuse_others
 from .network import AUXILIARY_PREFIX, ParsingNetwork
-from .registry import create_network, recognise
+from .pose import PoseNetwork
+from .registry import POSE_NETWORKS, create_network, recognise
 from .state_dict import StateDict, find_mismatch, find_state_dict, first_not_finite, read_pickle
 
 DEFAULT_INPUT_SIZE = (256, 192)
@@ -57,7 +61,12 @@ class Checkpoint:
 
 
 def save_checkpoint(
-    network: ParsingNetwork, path: Path, input_size: tuple[int, int], stretch: float = 1.0, *, lossless: bool = False
+    network: ParsingNetwork | PoseNetwork,
+    path: Path,
+    input_size: tuple[int, int],
+    stretch: float = 1.0,
+    *,
+    lossless: bool = False,
 ) -> None:
     """Write a checkpoint; auxiliary heads are left out.
 
@@ -102,12 +111,18 @@ def load_checkpoint(path: Path) -> Checkpoint:
 def parse_checkpoint(header: str, state: StateDict, path: Path) -> Checkpoint:
     """The checkpoint of a file that was read already, of any number of classes; see :func:`load_checkpoint`."""
     if header:
-        network, input_size, stretch = _parse(header, path)
-        what = network.kind
+        said = parse_header(header, path)
+        if said.kind in POSE_NETWORKS:
+            raise UsageError(
+                f"{path} holds {said.kind}, a pose network.", "Name a checkpoint of a parsing network here."
+            )
+        with named(path):
+            network = create_network(said.kind, said.options)
+        input_size, stretch, what = said.input_size, said.stretch, said.kind
     else:
         network, input_size, stretch = _recognised(state.tensors, path), DEFAULT_INPUT_SIZE, 1.0
         what = f"{network.kind} with default options"
-    _fill(network, state.tensors, path, what)
+    fill(network, state.tensors, path, what)
     return Checkpoint(network.eval(), input_size, stretch, str(path), state.told)
 
 
@@ -137,7 +152,7 @@ def load_backbone(network: ParsingNetwork, path: Path) -> str:
         UsageError: no such file, not a checkpoint, or one of another trunk.
     """
     _, state = read_tensors(path)
-    _fill(network.backbone, network.backbone.adapt(state.tensors), path, f"the trunk of {network.kind}")
+    fill(network.backbone, network.backbone.adapt(state.tensors), path, f"the trunk of {network.kind}")
     return state.told
 
 
@@ -186,18 +201,44 @@ def _other_classes(tensors: dict[str, Tensor], network: ParsingNetwork) -> int |
     return counts.pop() if len(counts) == 1 else None
 
 
-def _parse(header: str, path: Path) -> tuple[ParsingNetwork, tuple[int, int], float]:
+@dataclass(frozen=True)
+class Header:
+    """What the header of a checkpoint of ours says.
+
+    Args:
+        kind: of the network.
+        options: of the network.
+        input_size: (height, width) it was trained at.
+        stretch: of the images that it was trained with.
+    """
+
+    kind: str
+    options: dict[str, Any]
+    input_size: tuple[int, int]
+    stretch: float
+
+
+def parse_header(header: str, path: Path) -> Header:
+    """Read our header; the network that it names need not exist.
+
+    Raises:
+        UsageError: it is damaged, or of a newer version.
+    """
     try:
         values = json.loads(header)
         if int(values["schema"]) > SCHEMA:
             raise UsageError(f"{path} was written by a newer version of trtparse.", "Update trtparse.")
         height, width = (int(size) for size in values["input_size"])
-        kind, options = str(values["network"]), dict(values["options"])
-        stretch = stretch_told(values)
+        return Header(str(values["network"]), dict(values["options"]), (height, width), stretch_told(values))
     except (KeyError, TypeError, ValueError) as error:
         raise UsageError(f"The header of {path} is damaged: {error}.", "Get the file again.") from error
+
+
+@contextmanager
+def named(path: Path) -> Iterator[None]:
+    """Name the file of which a header says what no network has."""
     try:
-        return create_network(kind, options), (height, width), stretch
+        yield
     except UsageError as error:
         raise UsageError(
             f"{path} holds a network that this trtparse does not know: {error.message}", "Update trtparse."
@@ -224,7 +265,18 @@ def _belongs(name: str) -> bool:
     return not name.startswith(AUXILIARY_PREFIX) and not name.endswith("num_batches_tracked")
 
 
-def _fill(module: nn.Module, tensors: dict[str, Tensor], path: Path, what: str) -> None:
+def fill(module: nn.Module, tensors: Mapping[str, Tensor], path: Path, what: str) -> None:
+    """Give a module the tensors of a file.
+
+    Args:
+        module: all of whose parts that run must be there, and no other.
+        tensors: by name.
+        path: where they came from, for messages.
+        what: the module, for messages.
+
+    Raises:
+        UsageError: tensors are missing, unknown, of another shape or not finite.
+    """
     wanted = {name: value for name, value in module.state_dict().items() if _belongs(name)}
     found = {name: value for name, value in tensors.items() if _belongs(name)}
     mismatch = find_mismatch(found, wanted)

@@ -1,0 +1,1 @@
+"""What a network can be asked about people: one folder a task."""

@@ -1,0 +1,1 @@
+"""The skeletons that come along, one TOML file each."""
