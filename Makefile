@@ -28,7 +28,7 @@ quickstart: $(STAMP)
 
 # A process for each core, at most four of a gigabyte each; in them one thread, where libraries ask how many.
 # A file's tests stay together, as they share fixtures.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(PYTEST_OPTIONS)
 
 test: $(TEST_STAMP)
 	$(PYTEST) -m "not slow"

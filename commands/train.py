@@ -19,7 +19,7 @@ def train(
 ) -> None:
     """Train a network on labelled images; the same command again goes on where it was killed.
 
-    RECIPE is a TOML file, or the name of one that comes along, such as lsfa-r18-lip; without it, the defaults and what
-    the options say.
+    RECIPE is a TOML file, or the name of one that comes along, such as lsfa-r18-lip or, for pose, s-mspn-coco; without
+    it, the defaults and what the options say.
     """
     run_training(recipe, output, settings, given, threads=threads, as_json=as_json)

@@ -10,6 +10,7 @@ import click
 
 from ..errors import UsageError
 from .options import labels_option, parse_size
+from .pose_training import is_pose, run_pose_training
 
 if TYPE_CHECKING:
     from ..distillation.recipe import Recipe
@@ -66,6 +67,9 @@ def run_training(
 
     if threads:
         torch.set_num_threads(threads)
+    if name is not None and is_pose(name):
+        run_pose_training(name, output, settings, given, as_json=as_json, taught=needs_teacher)
+        return
     recipe = _recipe(name, settings, given)
     if needs_teacher and not recipe.distillation.teacher:
         raise UsageError("There is no teacher to distil from.", "Give --teacher, or train without one: trtparse train.")

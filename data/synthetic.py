@@ -18,6 +18,7 @@ from ..specs.label_set import label_set
 from ..specs.relabelling import Relabelling
 from ..storage.files import check_output_folder, replace_bytes
 from .dataset import IGNORE_LABEL, Image, LabelMap, Sample
+from .people.head import Skull, face_points
 from .people.person import random_posed_person
 from .people.renderer import Light, View, sampled
 from .people.scenery import ground_shadow, paste, photograph, random_background, random_occluder
@@ -107,30 +108,79 @@ class SyntheticPeople:
         return self._last[1]
 
 
-def draw_person(rng: np.random.Generator) -> tuple[Image, LabelMap]:
-    """One crop of one person.
+JOINTS = (
+    *("nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder", "left_elbow"),
+    *("right_elbow", "left_wrist", "right_wrist", "left_hip", "right_hip", "left_knee", "right_knee", "left_ankle"),
+    "right_ankle",
+)
+"""COCO's, in its order: what :meth:`Scene.joints` gives."""
 
-    Returns:
-        (H, W, 3) uint8, BGR, and (H, W) uint8, 0 to 19. Further people in the image are background.
+
+@dataclass(frozen=True)
+class Scene:
+    """A posed person before a camera, not yet drawn.
+
+    Args:
+        skeleton, patches: of the person.
+        framing: where the crop lies.
+        turn: (3, 3) float32, the camera's rotation.
+        light: on the person.
     """
+
+    skeleton: Skeleton
+    patches: Sequence[Patch]
+    framing: _Framing
+    turn: Floats
+    light: Light
+
+    @property
+    def view(self) -> View:
+        """The camera."""
+        return View(self.turn, self.framing.scale, (-self.framing.left, -self.framing.top))
+
+    def joints(self) -> Floats:
+        """(17, 2) float32: x and y of ``JOINTS`` in pixels, centres at whole numbers; also beyond the image."""
+        limbs = [np.stack([arm.joints for arm in self.skeleton.arms], 1).reshape(-1, 3)]
+        limbs.append(np.stack([leg.joints for leg in self.skeleton.legs], 1).reshape(-1, 3))
+        points = np.concatenate([face_points(Skull(self.skeleton)), *limbs])
+        return floats(self.view.project(floats(points))[:, :2] - 0.5)
+
+    def box(self) -> tuple[float, float, float, float]:
+        """Left, top, width and height of what the image has of the person, as if nothing stood before them."""
+        flat = self.view.project(np.concatenate([patch.points.reshape(-1, 3) for patch in self.patches]))[:, :2]
+        height, width = self.framing.size
+        left, top = (max(float(value), 0.0) for value in flat.min(0))
+        right, bottom = (min(float(value), limit) for value, limit in zip(flat.max(0), (width, height)))
+        return left, top, right - left, bottom - top
+
+    def draw(self, rng: np.random.Generator) -> tuple[Image, LabelMap]:
+        """(H, W, 3) uint8, BGR, and (H, W) uint8, 0 to 19. Further people in the image are background."""
+        framing, light = self.framing, self.light
+        feet = (self.skeleton.lowest() * -framing.scale) - framing.top
+        image = random_background(rng, framing.size, int(feet - rng.uniform(0.02, 0.35) * framing.size[0]))
+        if feet < framing.size[0] * 1.05:
+            image = ground_shadow(image, (-framing.left, feet), 0.28 * framing.scale, float(rng.uniform(0, 0.6)))
+        if rng.random() < 0.18:
+            image = _passer_by(rng, image, None, framing, light)[0]
+        image, labels = paste(image, None, *sampled(self.patches, self.view, framing.size, light, _RENDERED_PIXELS))
+        if rng.random() < 0.07:
+            image, labels = _passer_by(rng, image, labels, framing, light)
+        if rng.random() < 0.25:
+            image, labels = random_occluder(rng, image, labels)
+        return photograph(rng, image), labels
+
+
+def random_scene(rng: np.random.Generator) -> Scene:
+    """Anybody, seen from anywhere."""
     person, pose = random_posed_person(rng)
     skeleton, patches = person.patches(pose)
     turn = _random_view(rng)
-    framing = _random_framing(rng, skeleton, patches, turn)
-    light = random_light(rng)
-    feet = (skeleton.lowest() * -framing.scale) - framing.top
-    image = random_background(rng, framing.size, int(feet - rng.uniform(0.02, 0.35) * framing.size[0]))
-    if feet < framing.size[0] * 1.05:
-        image = ground_shadow(image, (-framing.left, feet), 0.28 * framing.scale, float(rng.uniform(0, 0.6)))
-    if rng.random() < 0.18:
-        image = _passer_by(rng, image, None, framing, light)[0]
-    view = View(turn, framing.scale, (-framing.left, -framing.top))
-    image, labels = paste(image, None, *sampled(patches, view, framing.size, light, _RENDERED_PIXELS))
-    if rng.random() < 0.07:
-        image, labels = _passer_by(rng, image, labels, framing, light)
-    if rng.random() < 0.25:
-        image, labels = random_occluder(rng, image, labels)
-    return photograph(rng, image), labels
+    return Scene(skeleton, patches, _random_framing(rng, skeleton, patches, turn), turn, random_light(rng))
+
+
+def draw_person(rng: np.random.Generator) -> tuple[Image, LabelMap]:
+    """One crop of one person; see :meth:`Scene.draw`."""
+    return random_scene(rng).draw(rng)
 
 
 def random_light(rng: np.random.Generator) -> Light:

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from types import UnionType
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Protocol, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from ..errors import UsageError
 from ..specs.framing import MOST_STRETCH, Framing
@@ -106,33 +106,39 @@ class Optimizer:
     """How weights are changed.
 
     Args:
-        kind: ``adamw``, or ``sgd`` with Nesterov off, as the papers have it.
+        kind: ``adamw``; ``adam``, whose decay is part of the gradient; or ``sgd`` with Nesterov off.
         learning_rate: at the end of the warm-up.
         backbone_rate: the trunk's learning rate is this times ``learning_rate``; less than 1 suits one that was
             trained before.
         weight_decay: on weights of convolutions, not on batch norms and biases.
         momentum: of SGD.
         warm_up: steps in which the learning rate rises linearly.
-        schedule: ``poly``: times (1 - step / steps) ** power; ``cosine``: half a cosine; both end at 0.
+        schedule: ``poly``: times (1 - step / steps) ** power; ``cosine``: half a cosine; ``trapezoid``: constant, then
+            linear over the last ``cool_down`` of the steps (all these end at 0); ``drops``: a tenth from each of
+            ``drops`` on.
         power: of ``poly``.
+        cool_down: of ``trapezoid``, which can be cut short or made longer while it is flat.
+        drops: parts of the run, 0 to 1.
         gradient_clip: largest norm of the gradient.
         average: decay of the averaged weights, which are validated and saved; 0 turns averaging off.
     """
 
-    kind: Literal["adamw", "sgd"] = "adamw"
+    kind: Literal["adamw", "adam", "sgd"] = "adamw"
     learning_rate: float = 1.2e-3
     backbone_rate: float = 1.0
     weight_decay: float = 0.02
     momentum: float = 0.9
     warm_up: int = 100
-    schedule: Literal["poly", "cosine"] = "poly"
+    schedule: Literal["poly", "cosine", "trapezoid", "drops"] = "poly"
     power: float = 0.9
+    cool_down: float = 0.3
+    drops: tuple[float, ...] = ()
     gradient_clip: float = 5.0
     average: float = 0.998
 
     def __post_init__(self) -> None:
-        _above(self, "optimizer.", learning_rate=0, backbone_rate=0, power=0, gradient_clip=0)
-        _within(self, "optimizer.", 0, 1, "learning_rate", "weight_decay", "momentum", "average")
+        _above(self, "optimizer.", learning_rate=0, backbone_rate=0, power=0, cool_down=0, gradient_clip=0)
+        _within(self, "optimizer.", 0, 1, "learning_rate", "weight_decay", "momentum", "average", "cool_down")
         if self.warm_up < 0:
             raise _impossible("optimizer.warm_up", self.warm_up, "0 or more")
 
@@ -259,7 +265,7 @@ class Recipe:
 
     def to_dict(self) -> dict[str, Any]:
         """As TOML has it."""
-        table: dict[str, Any] = _to_table(self)
+        table: dict[str, Any] = to_table(self)
         return table
 
     @classmethod
@@ -269,7 +275,7 @@ class Recipe:
         Raises:
             UsageError: an unknown key, a value of the wrong type or out of range; its name is in the message.
         """
-        return _from_table(cls, values, "")
+        return from_table(cls, values, "")
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -283,8 +289,19 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     Raises:
         UsageError: no such file, no TOML, or as :meth:`Recipe.from_dict`.
     """
+    values = read_recipe(path)
+    _resolve_paths(values, path.resolve().parent)
+    return Recipe.from_dict(override(values, overrides))
+
+
+def read_recipe(path: Path) -> dict[str, Any]:
+    """The tables of a recipe, of whatever task.
+
+    Raises:
+        UsageError: no such file, or no TOML.
+    """
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UsageError(
             f"There is no recipe {path}.", f"Name a TOML file, or one of those that come along: {', '.join(shipped())}."
@@ -293,8 +310,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         raise UsageError(f"{path} cannot be read: {error}.", "A recipe is a TOML file.") from error
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{path} is not TOML: {error}.", "See https://toml.io for the notation.") from error
-    _resolve_paths(values, path.resolve().parent)
-    return Recipe.from_dict(override(values, overrides))
+    return values
 
 
 def shipped() -> dict[str, Path]:
@@ -319,7 +335,13 @@ def override(values: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]
     return values
 
 
-def differences(one: Recipe, other: Recipe) -> list[str]:
+class Tables(Protocol):
+    """A recipe of any task."""
+
+    def to_dict(self) -> dict[str, Any]: ...
+
+
+def differences(one: Tables, other: Tables) -> list[str]:
     """Dotted keys whose values differ, with both values, for messages."""
     first, second = _flat(one.to_dict()), _flat(other.to_dict())
     return [
@@ -357,17 +379,28 @@ def _resolve_paths(values: dict[str, Any], folder: Path) -> None:
             table[key] = str(folder / table[key])
 
 
-def _to_table(value: Any) -> Any:
+def to_table(value: Any) -> Any:
+    """A frozen dataclass of tables as JSON and TOML have it."""
     if is_dataclass(value):
-        return {item.name: _to_table(getattr(value, item.name)) for item in fields(value)}
+        return {item.name: to_table(getattr(value, item.name)) for item in fields(value)}
     if isinstance(value, (tuple, list)):
-        return [_to_table(item) for item in value]
+        return [to_table(item) for item in value]
     if isinstance(value, Mapping):
-        return {key: _to_table(item) for key, item in value.items()}
+        return {key: to_table(item) for key, item in value.items()}
     return value
 
 
-def _from_table(cls: type[Table], values: Any, prefix: str) -> Table:
+def from_table(cls: type[Table], values: Any, prefix: str) -> Table:
+    """Read a frozen dataclass of tables, its fields coerced to their declared types.
+
+    Args:
+        cls: what is made.
+        values: the table.
+        prefix: of the keys in messages, with the dot.
+
+    Raises:
+        UsageError: an unknown, missing or impossible value; the message names the key.
+    """
     if not isinstance(values, Mapping):
         raise _impossible(prefix.rstrip("."), values, "a table")
     hints = get_type_hints(cls)
@@ -390,7 +423,7 @@ def _coerce(hint: Any, value: Any, key: str) -> Any:
     """``value`` as the type that a field is declared with."""
     origin, arguments = get_origin(hint), get_args(hint)
     if is_dataclass(hint) and isinstance(hint, type):
-        return _from_table(hint, value, f"{key}.")
+        return from_table(hint, value, f"{key}.")
     if origin in (Union, UnionType):
         return _coerce(arguments[0], value, key)
     if origin is Literal:

@@ -452,6 +452,10 @@ def learning_rate(optimizer: Optimizer, step: int, steps: int) -> float:
     gone = step / steps
     if optimizer.schedule == "cosine":
         return optimizer.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * gone))
+    if optimizer.schedule == "trapezoid":
+        return optimizer.learning_rate * warm * min(1.0, (1 - gone) / optimizer.cool_down)
+    if optimizer.schedule == "drops":
+        return optimizer.learning_rate * warm * 0.1 ** sum(gone >= drop for drop in optimizer.drops)
     return optimizer.learning_rate * warm * math.pow(1 - gone, optimizer.power)
 
 
@@ -511,8 +515,15 @@ def _optimizer(network: ParsingNetwork, hints: Hints | None, recipe: Optimizer) 
             groups.append({"params": chosen, "weight_decay": decay, "rate": rate})
     if hints is not None:
         groups.append({"params": list(hints.parameters()), "weight_decay": 0.0, "rate": 1.0})
+    return create_optimizer(groups, recipe)
+
+
+def create_optimizer(groups: list[dict[str, Any]], recipe: Optimizer) -> torch.optim.Optimizer:
+    """The optimiser of a recipe over groups of parameters."""
     if recipe.kind == "sgd":
         return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum)
+    if recipe.kind == "adam":
+        return torch.optim.Adam(groups, lr=recipe.learning_rate)
     return torch.optim.AdamW(groups, lr=recipe.learning_rate)
 
 

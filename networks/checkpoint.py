@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,11 +23,13 @@ from ..errors import UsageError
 from ..specs.framing import Framing
 from ..specs.label_set import LabelSet, check_same, label_set, label_sets
 from ..specs.origin import Origin
+from ..specs.skeleton import Skeleton
 from ..storage.files import replace_bytes
 from .ce2p import recognise as recognise_released
 from .file_kind import refuse_others
 from .network import AUXILIARY_PREFIX, ParsingNetwork
-from .registry import create_network, recognise
+from .pose import PoseNetwork
+from .registry import POSE_NETWORKS, create_network, recognise
 from .state_dict import StateDict, find_mismatch, find_state_dict, first_not_finite, read_pickle
 
 DEFAULT_INPUT_SIZE = (256, 192)
@@ -73,10 +76,10 @@ class Checkpoint:
 
 
 def save_checkpoint(
-    network: ParsingNetwork,
+    network: ParsingNetwork | PoseNetwork,
     path: Path,
     framing: Framing,
-    label_set: LabelSet,
+    spec: LabelSet | Skeleton,
     *,
     lossless: bool = False,
     origin: Origin = Origin(),
@@ -89,14 +92,14 @@ def save_checkpoint(
         network: on any device.
         path: ends in ``.safetensors``.
         framing: how it was trained to see images.
-        label_set: what its classes mean.
+        spec: what its classes or its joints mean.
         lossless: keep float32 where half precision would change a value.
         origin: what its weights come from.
 
     Raises:
-        UsageError: the network has another number of classes than the label set.
+        UsageError: the network has another number of classes or joints than that.
     """
-    check_classes(network.spec.num_classes, label_set, str(path))
+    meant = _meant(network, spec, path)
     tensors = {
         name: value.detach().cpu().contiguous() for name, value in network.state_dict().items() if _belongs(name)
     }
@@ -109,11 +112,23 @@ def save_checkpoint(
         "options": network.spec.to_dict(),
         "input_size": list(framing.input_size),
         "stretch": framing.stretch,
-        "label_set": label_set.to_dict(),
+        **meant,
         "training_data": origin.training_data,
         "licence": origin.licence,
     }
     replace_bytes(path, safetensors.torch.save(tensors, {HEADER: json.dumps(header)}))
+
+
+def _meant(network: ParsingNetwork | PoseNetwork, spec: LabelSet | Skeleton, path: Path) -> dict[str, Any]:
+    """What a header says of a network's classes or joints."""
+    if isinstance(network, PoseNetwork):
+        if not isinstance(spec, Skeleton) or len(spec) != network.spec.joints:
+            raise UsageError(f"{path} would answer {network.spec.joints} joints, and was taught {len(spec)} of {spec}.")
+        return {"skeleton": spec.to_dict()}
+    if not isinstance(spec, LabelSet):
+        raise UsageError(f"{path} would tell classes apart, and was taught the joints of {spec.name}.")
+    check_classes(network.spec.num_classes, spec, str(path))
+    return {"label_set": spec.to_dict()}
 
 
 def load_checkpoint(path: Path, labels: LabelSet | None = None, who: str = "--labels") -> Checkpoint:
@@ -136,15 +151,21 @@ def parse_checkpoint(
     header: str, state: StateDict, path: Path, labels: LabelSet | None = None, who: str = "--labels"
 ) -> Checkpoint:
     """The checkpoint of a file that was read already; see :func:`load_checkpoint`."""
-    values = _read_header(header, path) if header else {}
+    values: Mapping[str, Any] = {}
     if header:
-        network, framing = _parse(values, path)
-        what = network.kind
+        said = parse_header(header, path)
+        if said.kind in POSE_NETWORKS:
+            raise UsageError(
+                f"{path} holds {said.kind}, a pose network.", "Name a checkpoint of a parsing network here."
+            )
+        with named(path):
+            network = create_network(said.kind, said.options)
+        values, framing, what = said.values, said.framing, said.kind
     else:
         network, framing = _recognised(state.tensors, path), Framing(DEFAULT_INPUT_SIZE)
         what = f"{network.kind} with default options"
     meant = _label_set(values, network.spec.num_classes, labels, who, path)
-    _fill(network, state.tensors, path, what)
+    fill(network, state.tensors, path, what)
     origin = Origin(str(values.get("training_data", "")), str(values.get("licence", "")))
     return Checkpoint(network.eval(), framing, meant, str(path), state.told, origin)
 
@@ -193,7 +214,7 @@ def load_backbone(network: ParsingNetwork, path: Path) -> str:
         UsageError: no such file, not a checkpoint, or one of another trunk.
     """
     _, state = read_tensors(path)
-    _fill(network.backbone, network.backbone.adapt(state.tensors), path, f"the trunk of {network.kind}")
+    fill(network.backbone, network.backbone.adapt(state.tensors), path, f"the trunk of {network.kind}")
     return state.told
 
 
@@ -253,15 +274,43 @@ def _read_header(header: str, path: Path) -> dict[str, Any]:
     return values
 
 
-def _parse(values: Mapping[str, Any], path: Path) -> tuple[ParsingNetwork, Framing]:
+@dataclass(frozen=True)
+class Header:
+    """What the header of a checkpoint of ours says.
+
+    Args:
+        kind: of the network.
+        options: of the network.
+        framing: how it was trained to see images.
+        values: all that it says.
+    """
+
+    kind: str
+    options: dict[str, Any]
+    framing: Framing
+    values: Mapping[str, Any]
+
+
+def parse_header(header: str, path: Path) -> Header:
+    """Read our header; the network that it names need not exist.
+
+    Raises:
+        UsageError: it is damaged, or of a newer version.
+    """
+    values = _read_header(header, path)
     try:
         height, width = (int(size) for size in values["input_size"])
         kind, options = str(values["network"]), dict(values["options"])
-        framing = Framing.of_preprocessing((height, width), values)
+        return Header(kind, options, Framing.of_preprocessing((height, width), values), values)
     except (KeyError, TypeError, ValueError) as error:
         raise UsageError(f"The header of {path} is damaged: {error}.", "Get the file again.") from error
+
+
+@contextmanager
+def named(path: Path) -> Iterator[None]:
+    """Name the file of which a header says what no network has."""
     try:
-        return create_network(kind, options), framing
+        yield
     except UsageError as error:
         raise UsageError(
             f"{path} holds a network that this trtparse does not know: {error.message}", "Update trtparse."
@@ -288,7 +337,18 @@ def _belongs(name: str) -> bool:
     return not name.startswith(AUXILIARY_PREFIX) and not name.endswith("num_batches_tracked")
 
 
-def _fill(module: nn.Module, tensors: dict[str, Tensor], path: Path, what: str) -> None:
+def fill(module: nn.Module, tensors: Mapping[str, Tensor], path: Path, what: str) -> None:
+    """Give a module the tensors of a file.
+
+    Args:
+        module: all of whose parts that run must be there, and no other.
+        tensors: by name.
+        path: where they came from, for messages.
+        what: the module, for messages.
+
+    Raises:
+        UsageError: tensors are missing, unknown, of another shape or not finite.
+    """
     wanted = {name: value for name, value in module.state_dict().items() if _belongs(name)}
     found = {name: value for name, value in tensors.items() if _belongs(name)}
     mismatch = find_mismatch(found, wanted)

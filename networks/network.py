@@ -20,26 +20,19 @@ MINIMUM_INPUT = 64
 AUXILIARY_PREFIX = "auxiliary_heads."
 """Parameters with this prefix serve training alone and stay out of checkpoints."""
 
-SpecT = TypeVar("SpecT", bound="NetworkSpec")
+SpecT = TypeVar("SpecT", bound="Options")
 
 
 @dataclass(frozen=True)
-class NetworkSpec:
-    """The options of a network: what its checkpoints say of it.
+class Options:
+    """The options of a network of any task: what its checkpoints say of it.
 
     A field is a number, a word, a truth value or a tuple of whole numbers, so that it can stand in JSON and TOML.
-
-    Args:
-        num_classes: output channels.
     """
-
-    num_classes: int = 20  # LIP's, where nothing is said
 
     def __post_init__(self) -> None:
         for field in fields(self):
             _check_type(field.name, getattr(self, field.name), field.default)
-        if not 2 <= self.num_classes <= 255:
-            raise UsageError(f"num_classes must lie between 2 and 255, not {self.num_classes}.")
 
     def to_dict(self) -> dict[str, Any]:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
@@ -58,6 +51,22 @@ class NetworkSpec:
             check_choice("network option", name, names)
             values[name] = tuple(value) if isinstance(value, list) else value
         return cls(**values)
+
+
+@dataclass(frozen=True)
+class NetworkSpec(Options):
+    """The options of a parsing network.
+
+    Args:
+        num_classes: output channels.
+    """
+
+    num_classes: int = 20  # LIP's, where nothing is said
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 2 <= self.num_classes <= 255:
+            raise UsageError(f"num_classes must lie between 2 and 255, not {self.num_classes}.")
 
 
 def _check_type(name: str, value: object, default: object) -> None:

@@ -8,11 +8,24 @@ from typing import Any
 import torch
 
 from .c_dlinknet import CDLinkNet
+from .h_hrnet import LAYOUTS as H_HRNETS
+from .h_hrnet import HHRNet
+from .hrnet import LAYOUTS as HRNETS
+from .hrnet import HRNet
+from .mspn import LAYOUTS as MSPNS
+from .mspn import MSPN
 from .network import ParsingNetwork, check_choice
+from .pose import PoseNetwork
 from .student import EfficientStudent, EfficientStudent2, Student
 
 NETWORKS: dict[str, type[ParsingNetwork]] = {
     network.kind: network for network in (Student, EfficientStudent, EfficientStudent2, CDLinkNet)
+}
+
+POSE_NETWORKS: dict[str, type[PoseNetwork]] = {
+    **dict.fromkeys(HRNETS, HRNet),
+    **dict.fromkeys(H_HRNETS, HHRNet),
+    **dict.fromkeys(MSPNS, MSPN),
 }
 
 
@@ -30,6 +43,21 @@ def create_network(kind: str, options: Mapping[str, Any], auxiliary: bool = Fals
     check_choice("network", kind, NETWORKS)
     network = NETWORKS[kind]
     return network(network.spec_class.from_dict(options), auxiliary)
+
+
+def create_pose_network(kind: str, options: Mapping[str, Any]) -> PoseNetwork:
+    """A pose network with random weights.
+
+    Args:
+        kind: one of ``POSE_NETWORKS``.
+        options: of its spec; those that are left out have their defaults.
+
+    Raises:
+        UsageError: an unknown kind, option or value; the nearest that is allowed is named.
+    """
+    check_choice("pose network", kind, POSE_NETWORKS)
+    network = POSE_NETWORKS[kind]
+    return network(kind, network.spec_class.from_dict(options))
 
 
 def recognise(tensors: Collection[str]) -> str:

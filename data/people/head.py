@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .fabric import Colour, Fabric, plain
-from .skeleton import Skeleton
+from .skeleton import Body, Skeleton
 from .surface import Floats, Material, Paint, Patch, ellipsoid, floats, full_turn, smooth_curve, tube
 
 FACE, SUNGLASSES = 13, 4
@@ -37,6 +37,7 @@ _PROFILE = np.array(  # height, half-width, front, back, in head lengths
 )
 
 _FACE_SIDE = 192  # texels of the painted face
+_EYE = 0.42  # azimuth of the left eye's middle, radians
 _FACE_REACH = 1.8  # azimuth at the edge of the painted face, radians
 
 
@@ -105,6 +106,20 @@ def _texel(azimuth: Floats, y: Floats) -> tuple[Floats, Floats]:
     return (azimuth / (2 * _FACE_REACH) + 0.5) * _FACE_SIDE, (1 - y) * _FACE_SIDE
 
 
+def ear(skull: Skull, side: int) -> Floats:
+    """(3,) metres: the middle of an ear; ``side`` is +1 for the person's left."""
+    wide = 0.345 * (1 + 0.12 * (skull.skeleton.body.age_scale - 1))
+    return skull.place(floats([side * wide, 0.43, -0.05]))
+
+
+def face_points(skull: Skull) -> Floats:
+    """(5, 3) metres: the nose's tip, left eye, right eye, left ear, right ear."""
+    y = np.full(2, eye_height(skull.skeleton.body), np.float32)
+    eyes = skull.place(skull.surface(y, floats([_EYE, -_EYE])))
+    nose = skull.place(floats([0, 0.345, 0.47]))
+    return np.stack([nose, *eyes, ear(skull, 1), ear(skull, -1)])
+
+
 def head_patches(skull: Skull, face: Material, skin: Fabric) -> list[Patch]:
     """The head with nose and ears; the neck and hair are others' work."""
     y = np.concatenate([[-0.03, 0.0], np.linspace(0.05, 0.9, 15), [0.95, 0.98, 1.0]]).astype(np.float32)
@@ -119,8 +134,7 @@ def head_patches(skull: Skull, face: Material, skin: Fabric) -> list[Patch]:
     side = skull.skeleton.head_frame[:, 0]
     patches = [head, tube(skull.place(nose), side, radius, flesh, columns=8)]
     for sign in (1, -1):
-        wide = 0.345 * (1 + 0.12 * (skull.skeleton.body.age_scale - 1))
-        centre = skull.place(floats([sign * wide, 0.43, -0.05]))
+        centre = ear(skull, sign)
         radii = (0.028 * skull.length, 0.105 * skull.length, 0.065 * skull.length)
         patches.append(ellipsoid(centre, skull.skeleton.head_frame, radii, flesh))
     return patches
@@ -165,9 +179,14 @@ def random_face(rng: np.random.Generator, skin: Colour, hair: Colour, skeleton: 
         stubble=float(rng.uniform(0.15, 1.0)) if bearded else 0.0,
         brow=float(rng.uniform(0.2, 0.7) if body.female else rng.uniform(0.4, 1.0)),
         glasses=glasses,
-        eyes=0.5 - 0.1 * float(np.clip(body.age_scale - 1, 0, 0.6)),
+        eyes=eye_height(body),
         aged=float(rng.uniform(0.5, 1.0)) if body.old else float(rng.uniform(0, 0.25)),
     )
+
+
+def eye_height(body: Body) -> float:
+    """Head lengths above the chin: the middle for adults, lower for children."""
+    return 0.5 - 0.1 * float(np.clip(body.age_scale - 1, 0, 0.6))
 
 
 class _Canvas:
@@ -236,7 +255,7 @@ def paint_face(look: FaceLook, gloss: float) -> FaceMaterial:
 
 def _paint_eye(canvas: _Canvas, look: FaceLook, sign: int) -> None:
     y = look.eyes
-    canvas.blend(canvas.ellipse(sign * 0.42, y, 0.19, 0.026), (225.0, 228.0, 232.0), 0.85, 0.5)
+    canvas.blend(canvas.ellipse(sign * _EYE, y, 0.19, 0.026), (225.0, 228.0, 232.0), 0.85, 0.5)
     canvas.blend(canvas.ellipse(sign * 0.41, y + 0.002, 0.085, 0.026), (25.0, 35.0, 45.0), 0.95, 0.5)
     lid = [(sign * 0.22, y - 0.004), (sign * 0.32, y + 0.026), (sign * 0.48, y + 0.03), (sign * 0.63, y + 0.002)]
     canvas.blend(canvas.stroke(lid, 2), (20.0, 20.0, 25.0), 0.8, 0.5)

@@ -99,7 +99,7 @@ class Augmentation:
         )
         if mirrored:
             target = flip_table[target]
-        return self._colour(frame, rng), np.asarray(target, np.uint8)
+        return self.colour(frame, rng), np.asarray(target, np.uint8)
 
     def _matrix(
         self, image_size: tuple[int, int], geometry: Geometry, rng: np.random.Generator
@@ -117,7 +117,16 @@ class Augmentation:
         offset = centre - 0.5 - linear @ (np.array([width, height]) / 2 - 0.5)
         return np.column_stack([linear, offset]), mirrored
 
-    def _colour(self, frame: Image, rng: np.random.Generator) -> Image:
+    def colour(self, frame: Image, rng: np.random.Generator) -> Image:
+        """Everything but the geometry: sharpness, colours, noise, a painted rectangle.
+
+        Args:
+            frame: (H, W, 3) uint8, BGR; may be changed in place.
+            rng: all randomness comes from here.
+
+        Returns:
+            (H, W, 3) uint8, BGR.
+        """
         height, width = frame.shape[:2]
         if rng.random() < self.soften:
             factor = rng.uniform(0.3, 0.8)

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.box import SIMPLE
 from rich.console import Console
@@ -42,6 +42,7 @@ def table_of(rows: list[tuple[str, ...]], **look: object) -> Table:
 
 
 @pytest.mark.parametrize("look", [{}, {"box": SIMPLE, "padding": (0, 1, 0, 0), "show_edge": False}])
+@settings(max_examples=40)
 @given(rows=ROWS, width=st.integers(28, 120))
 def test_numbers_are_whole_and_each_there_once_however_narrow_the_terminal(
     look: dict[str, object], rows: list[tuple[str, ...]], width: int

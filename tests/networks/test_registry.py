@@ -6,7 +6,13 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
 from trtparse.errors import UsageError  # noqa: E402
 from trtparse.networks.c_dlinknet import CDLinkNet  # noqa: E402
-from trtparse.networks.registry import NETWORKS, create_network, recognise  # noqa: E402
+from trtparse.networks.registry import (  # noqa: E402
+    NETWORKS,
+    POSE_NETWORKS,
+    create_network,
+    create_pose_network,
+    recognise,
+)
 from trtparse.networks.student import Student  # noqa: E402
 
 
@@ -44,3 +50,19 @@ def test_a_network_is_recognised_by_its_tensor_names(kind: str) -> None:
 
 def test_what_resembles_nothing_is_taken_for_the_student() -> None:
     assert recognise(["weight", "bias"]) == "lsfa-r18"
+
+
+def test_a_pose_network_is_made_by_its_name_and_options() -> None:
+    with torch.device("meta"):
+        network = create_pose_network("h-hrnet-w18", {"joints": 16, "tuning": "feature"})
+        student = create_pose_network("l-mspn", {})
+    assert (network.kind, network.spec.to_dict()["tuning"], network.spec.joints) == ("h-hrnet-w18", "feature", 16)
+    assert (student.kind, student.spec.joints) == ("l-mspn", 17)
+
+
+def test_names_of_pose_and_parsing_networks_are_distinct_and_an_unknown_one_gets_the_nearest() -> None:
+    assert not set(NETWORKS) & set(POSE_NETWORKS)
+    with pytest.raises(UsageError, match=r"Unknown pose network 'hrnet-w30'. Did you mean hrnet-w32"):
+        create_pose_network("hrnet-w30", {})
+    with pytest.raises(UsageError, match="Unknown network option 'tuning'"):
+        create_pose_network("hrnet-w32", {"tuning": "feature"})

@@ -133,7 +133,7 @@ def test_a_graph_without_q_dq_is_not_delivered_as_int8(small: SimpleNamespace, t
     onnx.save(small.model(half=True), bundle.graph("int8"))
     with pytest.raises(BuildError, match=r"Asked for int8.*convolutions 3 in fp16"):
         build_engines(bundle, EngineSpec("int8", RTX))
-    assert not list(bundle.path.glob("engines/*"))
+    assert not list(bundle.path.glob("engines/*.engine"))
 
 
 def test_types_that_do_not_fit_are_refused_by_the_parser() -> None:

@@ -1,0 +1,1 @@
+"""The recipes of pose that come along, one TOML file each."""

@@ -1,0 +1,114 @@
+"""From a person's box to what the network sees, and back: one affine map.
+
+Points are pixels with centres at whole numbers. A box is measured from the image's edge, as COCO has it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ...data.dataset import Image
+from .people import Box
+
+Matrix = NDArray[np.float64]
+"""(2, 3): from pixels of the image to pixels of the input."""
+
+
+@dataclass(frozen=True)
+class CropRule:
+    """How much of an image around a box the network sees.
+
+    The box is enlarged, then made as wide or as high as the input's shape asks for, so nothing is stretched.
+
+    Args:
+        across, down: factors of the box's width and height.
+        half_pixel: map the box's middle to the middle of the input's pixels. HRNet's and MSPN's code maps it half a
+            pixel further right and down, and weights that were trained so need that.
+    """
+
+    across: float = 1.25
+    down: float = 1.25
+    half_pixel: bool = True
+
+
+RULES = {
+    "trtparse": CropRule(),
+    "hrnet": CropRule(half_pixel=False),
+    "mspn": CropRule(1.09, 1.135, half_pixel=False),
+}
+"""By family of networks."""
+
+
+@dataclass(frozen=True)
+class Jitter:
+    """How a training crop differs from the one that inference takes.
+
+    Args:
+        zoom: factor of the person's size in the crop.
+        angle: radians, clockwise.
+        shift: (x, y) in parts of the input.
+        mirrored: left and right exchanged.
+    """
+
+    zoom: float = 1.0
+    angle: float = 0.0
+    shift: tuple[float, float] = (0.0, 0.0)
+    mirrored: bool = False
+
+
+def crop_matrix(box: Box, size: tuple[int, int], rule: CropRule, jitter: Jitter = Jitter()) -> Matrix:
+    """The map from the image's pixels to the input's.
+
+    Args:
+        box: of an area above 0.
+        size: (height, width) of the input.
+        rule: of the network's family.
+        jitter: none in inference.
+    """
+    left, top, wide, high = box
+    height, width = size
+    scale = jitter.zoom * min(width / (wide * rule.across), height / (high * rule.down))
+    cosine, sine = np.cos(jitter.angle) * scale, np.sin(jitter.angle) * scale
+    linear = np.array([[cosine, -sine], [sine, cosine]])
+    if jitter.mirrored:
+        linear = np.diag([-1.0, 1.0]) @ linear
+    half = 0.5 if rule.half_pixel else 0.0
+    middle = np.array([left + wide / 2 - half, top + high / 2 - half])
+    place = np.array([width * (0.5 + jitter.shift[0]) - half, height * (0.5 + jitter.shift[1]) - half])
+    return np.column_stack([linear, place - linear @ middle])
+
+
+def apply(matrix: Matrix, points: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Points (..., 2) through the map."""
+    return np.asarray(points @ matrix[:, :2].T + matrix[:, 2], np.float32)
+
+
+def inverse(matrix: Matrix) -> Matrix:
+    """The map back."""
+    linear = np.linalg.inv(matrix[:, :2])
+    return np.column_stack([linear, -linear @ matrix[:, 2]])
+
+
+def cut(image: Image, matrix: Matrix, size: tuple[int, int]) -> Image:
+    """What the network sees: (H, W, 3) uint8, black outside of the image.
+
+    Args:
+        image: (h, w, 3) uint8.
+        matrix: of :func:`crop_matrix`.
+        size: (height, width).
+    """
+    shrink = float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
+    if shrink < 0.5:  # bilinear alone would alias
+        height, width = image.shape[:2]
+        new = (max(round(width * shrink * 1.4), 1), max(round(height * shrink * 1.4), 1))
+        image = cv2.resize(image, new, interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
+        ratio = np.array([width / new[0], height / new[1]])
+        # Pixel centres stay where they are: old = new * ratio + (ratio - 1) / 2.
+        offset = matrix[:, 2] + matrix[:, :2] @ ((ratio - 1) / 2)
+        matrix = np.column_stack([matrix[:, :2] * ratio, offset])
+    warped = cv2.warpAffine(image, matrix, (size[1], size[0]), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+    return np.asarray(warped, np.uint8)
