@@ -28,7 +28,7 @@ import onnx
 
 PROGRAM = [sys.executable, "-m", "trtparse.cli"]
 THREADS = ["--threads", "1"]
-_OF_THE_RUN = ("seconds", "latency", "created", "machine", "versions", "digest", "schema", "bundle", "name")
+_OF_THE_RUN = ("seconds", "latency", "created", "machine", "versions", "digest", "schema", "bundle", "name", "label_set")
 
 
 def run(*words: object) -> None:
