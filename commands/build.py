@@ -10,7 +10,6 @@ import click
 
 from ..data.stretch import MOST_STRETCH
 from ..errors import DataError, UsageError
-from ..specs.label_set import check_same, label_set
 from .comparison import ranges_of, typed
 from .options import (
     DEFAULT_BUNDLE,
@@ -259,6 +258,8 @@ def _build_bundle(
     from ..engines.bundle import CALIBRATION_NAME
 
     output = output or DEFAULT_BUNDLE
+    from ..specs.label_set import check_same, label_set
+
     labels = None if options["labels"] is None else label_set(options["labels"])
     if source is not None and _is_graph(source):
         from ..graphs.interface import graph_precision, read_onnx
