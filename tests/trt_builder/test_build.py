@@ -18,7 +18,6 @@ from trtparse.data.dataset import Dataset, Image, LabelMap, Sample
 from trtparse.engines import Bundle, open_bundle
 from trtparse.engines.bundle import CALIBRATION_NAME, GRAPHS, Manifest, finish, writing
 from trtparse.errors import BuildError, DataError, MachineError
-from trtparse.labels import CLASS_NAMES
 from trtparse.networks.checkpoint import load_checkpoint
 from trtparse.networks.weights import DEFAULT_WEIGHTS
 from trtparse.specs.framing import Framing
@@ -97,7 +96,7 @@ def old_bundle(path: Path) -> dict[str, bytes]:
 def test_a_bundle_says_what_it_holds(exported: Bundle) -> None:
     manifest = open_bundle(exported.path).manifest
     assert manifest == exported.manifest
-    assert (manifest.task, manifest.network, manifest.labels) == ("parsing", "lsfa-r18", CLASS_NAMES)
+    assert (manifest.task, manifest.network, manifest.label_set) == ("parsing", "lsfa-r18", LIP)
     assert (manifest.input_size, manifest.batch, manifest.precisions) == (SIZE, 1, ("fp32", "fp16", "int8"))
     assert set(manifest.parity) == set(GRAPHS)
     assert set(manifest.files) == {*GRAPHS.values(), CALIBRATION_NAME, PARITY_NAME, "student.safetensors"}
@@ -146,7 +145,7 @@ def test_a_precision_includes_those_before_it_and_nothing_is_calibrated_in_vain(
 @pytest.mark.usefixtures("quick_export")
 def test_without_int8_no_label_map_is_read(images: list[Image], tmp_path: Path) -> None:
     class Labelled(Photographs):
-        labelled = True
+        labelled, label_set = True, LIP
 
     build_bundle(spec("fp32"), Labelled(images), tmp_path / "a")
     with pytest.raises(AssertionError, match="label maps"):

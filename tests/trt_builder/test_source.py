@@ -179,7 +179,7 @@ def of_unknown_shape(model: onnx.ModelProto) -> None:
 @pytest.mark.parametrize(
     ("spoil", "told"),
     [
-        (more_classes, "tells 25 classes apart; trtparse knows the names of LIP's 20"),
+        (more_classes, "tells 25 classes apart and does not say which"),
         (fewer_classes, "tells 18 classes apart"),
         (named_anew, "cannot be told, as labels does not come of an ArgMax"),
         (of_unknown_shape, "cannot be told, as the shape of shaped, which ArgMax reads, cannot be inferred"),

@@ -344,5 +344,5 @@ class TestGraph:
         counts = [
             sum(node.op_type == kind for node in result.graph.node) for kind in ("QuantizeLinear", "DequantizeLinear")
         ]
-        assert counts == [33 + 38, 33 + 38]
+        assert counts == [33 + 31, 33 + 31]
         check(result)
