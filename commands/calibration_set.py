@@ -16,7 +16,7 @@ from .options import common_options, labels_option, open_data
 if TYPE_CHECKING:
     from ..calibration.selection import Predictions, Selection
     from ..data.dataset import Dataset, Image, LabelMap
-    from ..demo.contact_sheet import BarColumn
+    from ..demo.contact_sheet import Bars
     from ..tasks.base import Predictor
     from .terminal import Terminal
 
@@ -137,10 +137,10 @@ def _sheet(terminal: Terminal, selection: Selection, dataset: Dataset) -> Image:
     return contact_sheet("Calibration set", lines, _columns(selection), images(), len(indices))
 
 
-def _columns(selection: Selection) -> list[BarColumn]:
+def _columns(selection: Selection) -> list[Bars]:
     """The classes in up to three columns, and one for each spread."""
     from ..calibration.selection import SPREADS
-    from ..demo.contact_sheet import BarColumn
+    from ..demo.contact_sheet import Bars
 
     columns = []
     meaning = selection.label_set
@@ -152,10 +152,10 @@ def _columns(selection: Selection) -> list[BarColumn]:
         most = max(_ROWS, math.ceil(len(rows) / 3))
         title = f"classes, from {selection.classes_from}"
         for start in range(0, len(rows), most):
-            columns.append(BarColumn("" if start else title, tuple(rows[start : start + most])))
+            columns.append(Bars("" if start else title, tuple(rows[start : start + most])))
     for spread in SPREADS:
         counts = selection.spread[spread.name]
-        columns.append(BarColumn(spread.title, tuple((name, counts.get(name, 0), None) for name in spread.intervals)))
+        columns.append(Bars(spread.title, tuple((name, counts.get(name, 0), None) for name in spread.intervals)))
     return columns
 
 

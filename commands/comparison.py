@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import shlex
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,6 +129,7 @@ class Comparison:
         from ..tasks.open import open_predictor
         from ..validation.result import Protocol
         from ..validation.validate import RecordFile, validate
+        from .terminal import with_rate
 
         self._check(folder)
         dataset = open_data(self.data, self.split, "validation", self._labels(contenders))
@@ -157,7 +157,7 @@ class Comparison:
                 tolerance=self.tolerance,
                 strict=self.strict,
                 limit=self.limit,
-                progress=_with_rate(terminal),
+                progress=with_rate(terminal, resumed=self.resume),
                 bundles=[first, *(one.bundle for one in contenders)],
                 record=record,
             )
@@ -283,18 +283,3 @@ def _tell_of_record(terminal: Terminal, path: Path) -> None:
     images = images_recorded(path)
     if images:
         terminal.note(f"A run that ended after {images} images is begun anew; --resume would have gone on with it.")
-
-
-def _with_rate(terminal: Terminal) -> Callable[[int, int], None]:
-    """Progress with images per second; those of an earlier run, told of first, do not count."""
-    before: tuple[int, float] | None = None
-
-    def report(done: int, total: int) -> None:
-        nonlocal before
-        now = time.monotonic()
-        if before is None:
-            before = done, now
-        rate = (done - before[0]) / max(now - before[1], 1e-3)
-        terminal.progress(done, total, f"{rate:.1f} images/s" if rate else "")
-
-    return report

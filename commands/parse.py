@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections import deque
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -17,13 +15,11 @@ from .options import DEFAULT_BUNDLE, common_options, engine_options, rebuild
 if TYPE_CHECKING:
     from ..data.dataset import LabelMap
     from ..engines.open import Rebuild
-    from ..parse.images import ParseResult, Progress
+    from ..parse.images import ParseResult
     from ..parse.parser import ParseSpec
     from ..parse.provenance import MadeBy
     from ..tasks.base import Predictor
     from .terminal import Terminal
-
-_RATE_SECONDS = 10.0
 
 
 def _parse_shard(context: click.Context, option: click.Parameter, value: str | None) -> tuple[int, int] | None:
@@ -80,7 +76,7 @@ def parse(
     """
     from ..parse.index import index_place
     from ..parse.parser import ParseSpec
-    from .terminal import Terminal, show_parse
+    from .terminal import Terminal, show_parse, with_rate
 
     spec = ParseSpec(recursive, shard, not no_overlay, overwrite, strict, index)
     if index is not None:
@@ -106,7 +102,7 @@ def parse(
                 address=address,
                 workers=workers,
                 threads=max(threads, 1),
-                progress=_with_rate(terminal),
+                progress=with_rate(terminal),
             )
     show_parse(terminal, result)
 
@@ -120,6 +116,7 @@ def _parse_here(
 ) -> ParseResult:
     from ..parse.images import parse_images
     from ..parse.objects import is_uri
+    from .terminal import with_rate
 
     for path in (*images, output):
         if is_uri(path):
@@ -133,7 +130,7 @@ def _parse_here(
             Path(output),
             spec,
             made_by=made_by,
-            progress=_with_rate(terminal),
+            progress=with_rate(terminal),
         )
 
 
@@ -147,19 +144,3 @@ def _open(
     opened = open_bundle(bundle)
     predictor = open_predictor(opened, target, precision, threads=threads, rebuild=building)
     return predictor, MadeBy.of(opened, predictor.engine)
-
-
-def _with_rate(terminal: Terminal) -> Progress:
-    """Images per second of the last seconds: those that were there already pass faster."""
-    seen = deque([(time.monotonic(), 0)])
-
-    def report(done: int, total: int) -> None:
-        now = time.monotonic()
-        if now - seen[-1][0] > _RATE_SECONDS / 100:
-            seen.append((now, done))
-        while len(seen) > 2 and now - seen[0][0] > _RATE_SECONDS:
-            seen.popleft()
-        seconds = max(now - seen[0][0], 1e-3)
-        terminal.progress(done, total, f"{(done - seen[0][1]) / seconds:.1f} images/s")
-
-    return report

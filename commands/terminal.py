@@ -7,6 +7,8 @@ import json
 import shlex
 import sys
 import time
+from collections import deque
+from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
 
 SECONDS_BETWEEN_LINES = 60.0
 """Of progress, where there is no terminal to draw a bar on."""
+
+_RATE_SECONDS = 10.0
+"""That a rate is of: images that were there already pass faster."""
 
 
 class Terminal:
@@ -119,6 +124,28 @@ class Terminal:
     def result(self, values: dict[str, Any]) -> None:
         """The document of ``--json``."""
         print(json.dumps(values, indent=2))
+
+
+def with_rate(terminal: Terminal, *, resumed: bool = False) -> Callable[[int, int], None]:
+    """Progress with images per second, of the last seconds.
+
+    Args:
+        terminal: entered.
+        resumed: what the first call tells was done by an earlier run, and does not count.
+    """
+    seen = deque([] if resumed else [(time.monotonic(), 0)])
+
+    def report(done: int, total: int) -> None:
+        now = time.monotonic()
+        if not seen or now - seen[-1][0] > _RATE_SECONDS / 100:
+            seen.append((now, done))
+        while len(seen) > 2 and now - seen[0][0] > _RATE_SECONDS:
+            seen.popleft()
+        since, before = seen[0]
+        rate = (done - before) / max(now - since, 1e-3)
+        terminal.progress(done, total, f"{rate:.1f} images/s" if rate else "")
+
+    return report
 
 
 def _left(seconds: float) -> str:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import math
 import os
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
+from typing import TypeVar
 
 from ..errors import DataError
 from ..specs.framing import Framing
 from .dataset import Dataset, Image, LabelMap
 from .letterbox import Letterbox
+
+Item = TypeVar("Item")
+Found = TypeVar("Found")
 
 READERS = min(4, os.cpu_count() or 1)
 """Threads. Decoding and resizing leave Python's lock, and four keep up with any engine on the same machine."""
@@ -100,13 +104,29 @@ def read_ahead(
         except DataError as error:
             return Unreadable(index, names[index], error)
 
-    pool = ThreadPoolExecutor(READERS, thread_name_prefix="reader")
+    return called_ahead(attempt, indices, ahead)
+
+
+def called_ahead(
+    call: Callable[[Item], Found], items: Iterable[Item], ahead: int, readers: int = READERS
+) -> Generator[Found, None, None]:
+    """``call`` of each item in threads, in the items' order; memory does not grow with their number.
+
+    The generator owns its threads: close it, or take all it gives. What ``call`` raises comes where its item would.
+
+    Args:
+        call: runs in several threads at a time.
+        items: taken as they are needed.
+        ahead: how many are begun and not yet taken; at least 1.
+        readers: threads.
+    """
+    pool = ThreadPoolExecutor(readers, thread_name_prefix="reader")
     try:
-        rest = iter(indices)
-        waiting: deque[Future[Frame | Unreadable]] = deque(pool.submit(attempt, index) for index in islice(rest, ahead))
+        rest = iter(items)
+        waiting = deque(pool.submit(call, item) for item in islice(rest, ahead))
         while waiting:
-            frame = waiting.popleft().result()
-            waiting.extend(pool.submit(attempt, index) for index in islice(rest, 1))
-            yield frame
+            found = waiting.popleft().result()
+            waiting.extend(pool.submit(call, item) for item in islice(rest, 1))
+            yield found
     finally:
         pool.shutdown(cancel_futures=True)

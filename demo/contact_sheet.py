@@ -35,7 +35,7 @@ Colour = tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class BarColumn:
+class Bars:
     """A column of bars.
 
     Args:
@@ -48,7 +48,7 @@ class BarColumn:
 
 
 def contact_sheet(
-    title: str, lines: Sequence[str], columns: Sequence[BarColumn], images: Iterable[Image], count: int
+    title: str, lines: Sequence[str], columns: Sequence[Bars], images: Iterable[Image], count: int
 ) -> Image:
     """Draw a page.
 
@@ -120,7 +120,7 @@ def _row(images: Sequence[Image], row_height: int, inside: int) -> Image:
     return row
 
 
-def _head(title: str, lines: Sequence[str], columns: Sequence[BarColumn]) -> Image:
+def _head(title: str, lines: Sequence[str], columns: Sequence[Bars]) -> Image:
     longest = max((len(column.rows) for column in columns), default=0)
     below = _MARGIN + round(_TITLE * 1.5) + len(lines) * _LINE + 16
     height = below + ((longest + 1) * _LINE + _MARGIN if columns else 0)
@@ -135,7 +135,7 @@ def _head(title: str, lines: Sequence[str], columns: Sequence[BarColumn]) -> Ima
     return page
 
 
-def _draw_column(page: Image, column: BarColumn, corner: tuple[int, int], width: int) -> None:
+def _draw_column(page: Image, column: Bars, corner: tuple[int, int], width: int) -> None:
     top, left = corner
     _write(page, column.title, (top, left), _TEXT, _FAINT)
     names = [text_coverage(_plain(name), _TEXT).shape[1] for name, _, _ in column.rows]

@@ -6,11 +6,10 @@ import contextlib
 import json
 import os
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
-from typing import TypeVar, cast
+from typing import cast
 
 import cv2
 import numpy as np
@@ -18,6 +17,7 @@ import numpy as np
 from ..data.dataset import Image, LabelMap
 from ..data.images import decode_image
 from ..data.letterbox import Letterbox
+from ..data.reading import called_ahead
 from ..engines.base import Ticket
 from ..errors import DataError, FileNameError
 from ..storage.files import fitting_name
@@ -36,9 +36,6 @@ _READ_AHEAD = 4
 """Photographs that are decoded and wait: enough to hide a slow disk, few enough for large ones."""
 _MOST_AT_ONCE = 64
 _PROBED = 100  # each is a request where results are in an object store
-
-Item = TypeVar("Item")
-Done = TypeVar("Done")
 
 
 @dataclass(frozen=True)
@@ -141,7 +138,7 @@ class Parser:
             MachineError: the disk is full.
         """
         flying: deque[tuple[Ticket | None, list[_Looked]]] = deque()
-        with contextlib.closing(_read_ahead(self._look, images)) as looked:
+        with contextlib.closing(called_ahead(self._look, images, _READ_AHEAD, _READERS)) as looked:
             try:
                 for batch in self._batches(looked):
                     if len(flying) >= max(1, self._engine.in_flight):
@@ -295,19 +292,3 @@ def _jpeg(image: Image) -> bytes:
     if not encoded:
         raise ValueError(f"OpenCV cannot encode {image.shape} as JPEG")
     return data.tobytes()
-
-
-def _read_ahead(call: Callable[[Item], Done], items: Iterable[Item]) -> Generator[Done, None, None]:
-    """``call`` of each item, in order, with a few under way in threads; memory does not grow with their number."""
-    waiting: deque[Future[Done]] = deque()
-    with ThreadPoolExecutor(_READERS, thread_name_prefix="read") as pool:
-        try:
-            for item in items:
-                waiting.append(pool.submit(call, item))
-                if len(waiting) > _READ_AHEAD:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()

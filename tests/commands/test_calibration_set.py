@@ -10,12 +10,13 @@ import cv2
 import numpy as np
 import pytest
 
-from trtparse.calibration.selection import read_selection
+from trtparse.calibration.selection import SPREADS, Selection, read_selection
 from trtparse.cli import main
-from trtparse.commands.calibration_set import FILE_NAME, SHEET_NAME
+from trtparse.commands.calibration_set import FILE_NAME, SHEET_NAME, _columns
 from trtparse.data.images import read_image
 from trtparse.data.synthetic import write_lip_layout
 from trtparse.engines.base import Arrays, Engine, Frames
+from trtparse.specs.label_set import label_set
 from trtparse.tasks.parsing.files import ImageFolder
 from trtparse.tests.predicting import predicting
 
@@ -133,3 +134,26 @@ def test_a_folder_that_is_not_there_is_refused_before_anything_is_written(run: R
     assert code == 2
     assert "nowhere does not exist" in err
     assert not Path("build").exists()
+
+
+@pytest.mark.parametrize("word", ["person", "atr", "lip", "bodypix"])
+def test_the_page_shows_every_class_of_the_label_set_once_in_its_colour(word: str) -> None:
+    labels = label_set(word)
+    spread = {spread.name: {} for spread in SPREADS}
+    columns = _columns(Selection((0,), {1: 4}, 0, labels, "label maps", spread))
+    classes = columns[: -len(SPREADS)]
+    assert [row[0] for column in classes for row in column.rows] == list(labels.classes)
+    assert [row[2] for column in classes for row in column.rows] == [colour[::-1] for colour in labels.colours]
+    assert sum(row[1] for column in classes for row in column.rows) == 4
+    assert len(classes) <= 3
+    assert [column.title for column in classes] == ["classes, from label maps", "", ""][: len(classes)]
+
+
+def test_label_maps_are_read_as_those_of_the_label_set_that_is_named(run: Run) -> None:
+    write_lip_layout(Path("drawn"), train=2, val=1)
+    code, out, _ = run("drawn", "--size", 2, "--labels", "cihp", "--json")
+    assert code == 0
+    document = json.loads(out)
+    assert document["label_set"]["name"] == "CIHP-20"
+    assert set(document["classes"]) <= set(label_set("cihp").classes)
+    assert document["classes"]["Background"] == 2

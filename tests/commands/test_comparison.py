@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from trtparse.cli import main
-from trtparse.commands.terminal import Terminal
+from trtparse.commands.terminal import Terminal, with_rate
 from trtparse.data.images import write_png
 from trtparse.engines import Bundle, open_bundle
 from trtparse.engines.base import Arrays, Engine, Frames
@@ -150,6 +150,21 @@ def refused(outcome: Outcome, words: str) -> None:
     assert outcome.code == 2
     assert words in outcome.err.replace("\n", " ")
     assert "Traceback" not in outcome.err
+
+
+def test_the_rate_of_a_run_that_goes_on_leaves_out_what_was_done_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, 1.0, 2.0, 10.0, 11.0, 12.0])
+    monkeypatch.setattr("trtparse.commands.terminal.time.monotonic", lambda: next(clock))
+    told: list[tuple[object, ...]] = []
+    monkeypatch.setattr(Terminal, "progress", lambda self, *values: told.append(values))
+    terminal = Terminal.__new__(Terminal)
+    anew = with_rate(terminal)
+    anew(3, 9)
+    anew(8, 9)
+    goes_on = with_rate(terminal, resumed=True)
+    goes_on(100, 109)
+    goes_on(103, 109)
+    assert told == [(3, 9, "3.0 images/s"), (8, 9, "4.0 images/s"), (100, 109, ""), (103, 109, "3.0 images/s")]
 
 
 class TestLabelSets:

@@ -27,7 +27,7 @@ def _few_layers_and_images(monkeypatch: pytest.MonkeyPatch, people: Dataset) -> 
         return restrict(place(model), LAYERS)
 
     monkeypatch.setattr("trtparse.calibration.quantise.placement.place", some_layers)
-    monkeypatch.setattr(command, "open_data", lambda data, split, purpose: people)
+    monkeypatch.setattr(command, "open_data", lambda *_: people)
 
 
 def run(*arguments: str) -> Result:

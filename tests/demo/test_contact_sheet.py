@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from trtparse.data.dataset import Image
 from trtparse.demo import contact_sheet as module
-from trtparse.demo.contact_sheet import MOST, BarColumn, contact_sheet
+from trtparse.demo.contact_sheet import MOST, Bars, contact_sheet
 
 
 def flat(value: int, height: int = 60, width: int = 40) -> Image:
@@ -50,7 +50,7 @@ def test_full_rows_end_at_the_same_column() -> None:
 
 def test_a_longer_bar_stands_for_a_larger_count() -> None:
     colours = [(10, 200, 30), (200, 30, 10), (30, 10, 200)]
-    tally = BarColumn("classes", tuple((f"class {n}", n, colour) for n, colour in zip((40, 10, 0), colours)))
+    tally = Bars("classes", tuple((f"class {n}", n, colour) for n, colour in zip((40, 10, 0), colours)))
     page = contact_sheet("Set", [], [tally], [], 0)
     areas = [int((page == colour).all(axis=2).sum()) for colour in colours]
     assert areas[0] == pytest.approx(4 * areas[1], rel=0.1)
@@ -72,5 +72,5 @@ def test_no_more_are_read_than_fit_on_a_page(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_letters_beyond_ascii_do_not_break_it() -> None:
-    page = contact_sheet("Menschen, Größe ≥ 3 · 人", ["–"], [BarColumn("≥", (("1–2", 1, None),))], [flat(9)], 1)
+    page = contact_sheet("Menschen, Größe ≥ 3 · 人", ["–"], [Bars("≥", (("1–2", 1, None),))], [flat(9)], 1)
     assert page.size

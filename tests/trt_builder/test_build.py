@@ -34,6 +34,7 @@ class Photographs:
     """Images without label maps; some cannot be read."""
 
     labelled = False
+    label_set = LIP
 
     def __init__(self, images: Sequence[Image], broken: Sequence[int] = (), count: int | None = None) -> None:
         self._images, self._broken = images, set(broken)
@@ -145,7 +146,7 @@ def test_a_precision_includes_those_before_it_and_nothing_is_calibrated_in_vain(
 @pytest.mark.usefixtures("quick_export")
 def test_without_int8_no_label_map_is_read(images: list[Image], tmp_path: Path) -> None:
     class Labelled(Photographs):
-        labelled, label_set = True, LIP
+        labelled = True
 
     build_bundle(spec("fp32"), Labelled(images), tmp_path / "a")
     with pytest.raises(AssertionError, match="label maps"):

@@ -75,5 +75,5 @@ def test_names_from_outside_are_no_markdown(name: str, made_up: MadeUp) -> None:
 def test_names_the_label_set_and_its_classes(made_up: MadeUp) -> None:
     text = markdown(made_up((1.2,), labels=HANDS))
     assert "- Label set: Hands-4 (4 classes)" in text
-    assert {row[0] for row in rows(text)[3:]} <= set(HANDS.classes)
-    assert len(rows(text)) > 3
+    assert {row[0] for row in rows(text)[4:]} <= set(HANDS.classes)
+    assert len(rows(text)) > 4
