@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,9 +47,9 @@ class Parsing(Task[LabelMap]):
         Raises:
             UsageError: arrays of another kind, or an id that is no class.
         """
-        if len(arrays) != 1 or arrays[0].dtype != np.uint8 or arrays[0].ndim != 3:
+        if len(arrays) != 1 or getattr(arrays[0], "dtype", None) != np.uint8 or arrays[0].ndim != 3:
             raise UsageError(
-                f"gives {' and '.join(map(_described, arrays)) or 'nothing'} instead of (N, H, W) uint8 label maps.",
+                f"returned {' and '.join(map(_described, arrays)) or 'nothing'} instead of (N, H, W) uint8 label maps.",
                 "Use a graph that trtparse build wrote.",
             )
         labels = arrays[0]
@@ -67,5 +67,5 @@ class Parsing(Task[LabelMap]):
         return letterbox.restore(answer)
 
 
-def _described(array: NDArray[Any]) -> str:
-    return f"{array.shape} {array.dtype}"
+def _described(found: object) -> str:
+    return f"{found.shape} {found.dtype}" if isinstance(found, np.ndarray) else type(found).__name__

@@ -62,10 +62,16 @@ def test_all_classes_pass() -> None:
 
 @pytest.mark.parametrize(
     "arrays",
-    [(), (painted(0, 1), painted(0, 1)), (painted(0, 1).astype(np.int64),), (np.zeros((2, 5, 3), np.float32),)],
-    ids=["nothing", "two", "another type", "joints"],
+    [
+        (),
+        (painted(0, 1), painted(0, 1)),
+        (painted(0, 1).astype(np.int64),),
+        (np.zeros((2, 5, 3), np.float32),),
+        (painted(0, 1).tolist(),),
+    ],
+    ids=["nothing", "two", "another type", "joints", "a list"],
 )
 def test_what_is_no_label_map_is_refused_by_what_it_is(arrays: Arrays) -> None:
-    told = r"^a foreign network gives .* instead of \(N, H, W\) uint8 label maps"
+    told = r"^a foreign network returned .* instead of \(N, H, W\) uint8 label maps"
     with predicting(Painter(*arrays)) as predictor, pytest.raises(UsageError, match=told):
         predictor.infer(FRAMES)

@@ -211,7 +211,7 @@ class TestRealEngines:
         without_logits(bundle)
         with open_engine(bundle, "cpu", "fp32", threads=1) as engine:
             assert not engine.gives_raw
-            with pytest.raises(UsageError, match="no logits") as caught:
+            with pytest.raises(UsageError, match="gives answers alone") as caught:
                 engine.raw(np.zeros((1, 256, 192, 3), np.uint8))
         assert "trtparse build --logits" in caught.value.hint
 
