@@ -36,6 +36,7 @@ from trtparse.calibration.selection import Selection, select
 from trtparse.data.dataset import Dataset, Image
 from trtparse.engines.reference import PyTorchEngine
 from trtparse.networks.checkpoint import load_checkpoint
+from trtparse.specs.framing import Framing
 from trtparse.specs.label_set import label_set
 from trtparse.tasks.base import Predictor
 from trtparse.tasks.parsing.files import open_dataset
@@ -133,7 +134,7 @@ class Study:
 
     def _frames(self) -> Iterator[Image]:
         chosen = Selection(self._selection.indices[: self._few], {}, 0)
-        return (frame for _, frame in letterboxed(self._lip, chosen.indices, self._size, self._stretch))
+        return (frame for _, frame in letterboxed(self._lip, chosen.indices, Framing(self._size, self._stretch)))
 
     def _learn(self, ranges: Ranges, weights: Int8Weights) -> Int8Weights:
         return learn_rounding(

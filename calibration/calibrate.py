@@ -15,7 +15,7 @@ import onnx
 
 from ..data.dataset import Dataset, Image
 from ..errors import DataError
-from ..graphs.observe import input_size_of, stretch_of
+from ..graphs.observe import framing_of
 from ..storage.files import check_output_file
 from .frames import letterboxed
 from .histograms import Histogram, HistogramCollector
@@ -174,7 +174,7 @@ def expected_key(
 
     Against it :func:`~trtparse.calibration.key.check_key` holds the key of ranges that are there already.
     """
-    frames = letterboxed(dataset, selection.indices, input_size_of(model), stretch_of(model))
+    frames = letterboxed(dataset, selection.indices, framing_of(model))
     return key_of(model, (digest_of(name, frame) for name, frame in frames), method)
 
 
@@ -192,7 +192,7 @@ class _Run:
     passes: int
 
     def __post_init__(self) -> None:
-        self._input_size, self._stretch = input_size_of(self.model), stretch_of(self.model)
+        self._framing = framing_of(self.model)
         self._written = time.monotonic()
         self._begun_with = ""
         self.state = State()
@@ -262,7 +262,7 @@ class _Run:
     ) -> Iterator[tuple[str, Image]]:
         """Of the images; one that cannot be read is an error, but where a list to note it in is given."""
         strict = self.strict or skipped is None
-        return letterboxed(self.dataset, indices, self._input_size, self._stretch, strict=strict, skipped=skipped)
+        return letterboxed(self.dataset, indices, self._framing, strict=strict, skipped=skipped)
 
     def _tell(self, done: int) -> None:
         if self.record is not None and time.monotonic() - self._written >= SECONDS_BETWEEN_RECORDS:

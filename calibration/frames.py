@@ -7,13 +7,13 @@ from collections.abc import Iterable, Iterator
 from ..data.dataset import Dataset, Image
 from ..data.letterbox import Letterbox
 from ..errors import DataError
+from ..specs.framing import Framing
 
 
 def letterboxed(
     dataset: Dataset,
     indices: Iterable[int],
-    input_size: tuple[int, int],
-    stretch: float,
+    framing: Framing,
     *,
     strict: bool = False,
     skipped: list[tuple[str, str]] | None = None,
@@ -23,8 +23,7 @@ def letterboxed(
     Args:
         dataset: raw images.
         indices: of the images, in the order wanted.
-        input_size: (height, width) of the frames.
-        stretch: of the images in them.
+        framing: how images become frames.
         strict: an unreadable image is an error.
         skipped: gets (name, reason) of each image that cannot be read, where it is not.
 
@@ -40,5 +39,5 @@ def letterboxed(
             if skipped is not None:
                 skipped.append((dataset.names[index], error.message))
             continue
-        box = Letterbox.fit((sample.image.shape[0], sample.image.shape[1]), input_size, stretch)
+        box = Letterbox.fit((sample.image.shape[0], sample.image.shape[1]), framing.input_size, framing.stretch)
         yield sample.name, box.apply(sample.image)

@@ -13,7 +13,7 @@ import onnx
 from ..data.dataset import Dataset, Image
 from ..errors import DataError, UsageError
 from ..graphs.half import to_half
-from ..graphs.observe import input_size_of, stretch_of
+from ..graphs.observe import framing_of
 from .budget.judge import GraphJudge
 from .budget.score import AGREEMENT_UNIT, Score
 from .budget.search import Outcome, meet_budget
@@ -237,7 +237,7 @@ class Int8Builder:
         indices = selection.indices[:CORRECTED_ON]
 
         def frames() -> Iterator[Image]:
-            found = letterboxed(dataset, indices, input_size_of(self.model), stretch_of(self.model))
+            found = letterboxed(dataset, indices, framing_of(self.model))
             return (frame for _, frame in found)
 
         if "rounding" in self.spec.corrections:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..data.stretch import MOST_STRETCH
 from ..errors import DataError, UsageError
+from ..specs.framing import MOST_STRETCH
 from .comparison import ranges_of, typed
 from .options import (
     DEFAULT_BUNDLE,

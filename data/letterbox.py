@@ -15,7 +15,12 @@ import cv2
 import numpy as np
 
 from .dataset import IGNORE_LABEL, Image, LabelMap
-from .stretch import scales
+
+
+def scales(image_size: tuple[int, int], input_size: tuple[int, int], stretch: float) -> tuple[float, float]:
+    """How many times as high and as wide an image becomes; see :meth:`Letterbox.fit`."""
+    down, across = input_size[0] / image_size[0], input_size[1] / image_size[1]
+    return min(down, stretch * across), min(across, stretch * down)
 
 
 @dataclass(frozen=True)

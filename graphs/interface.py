@@ -12,7 +12,6 @@ from onnx import TensorProto
 
 from ..errors import BuildError, UsageError
 from ..networks.file_kind import refuse_others
-from ..specs.framing import Framing
 from ..specs.label_set import LabelSet, check_same, label_set, label_sets, told_label_set
 from .index import fresh_graph_copy, property_of
 from .raw import find_argmax
@@ -92,16 +91,11 @@ def label_set_of(model: onnx.ModelProto, given: LabelSet | None, path: Path) -> 
     return meant
 
 
-def framing_of(model: onnx.ModelProto, input_size: tuple[int, int]) -> Framing:
-    """How images become a graph's frames, as its metadata tells it; with their shapes kept where it does not."""
-    return Framing.of_preprocessing(input_size, property_of(model, "preprocessing"))
-
-
-def check_interface(model: onnx.ModelProto, path: Path) -> tuple[int | None, tuple[int, int]]:
+def check_interface(model: onnx.ModelProto, path: Path) -> int | None:
     """See that a graph has our input and outputs.
 
     Returns:
-        Frames per call, None for any number; and (height, width).
+        Frames per call, None for any number.
 
     Raises:
         UsageError: it has others; says which, and what is wanted. Or it has operators that are not ONNX's.
@@ -130,7 +124,7 @@ def check_interface(model: onnx.ModelProto, path: Path) -> tuple[int | None, tup
     if logits is not None and not _fits(logits, (batch, *logits[1:2], height, width)):
         raise refused(f"logits must be (N, classes, {height}, {width})")
     _check_domains(model, path)
-    return batch, (height, width)
+    return batch
 
 
 def _check_domains(model: onnx.ModelProto, path: Path) -> None:

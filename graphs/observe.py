@@ -11,8 +11,8 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from ..data.stretch import stretch_told
 from ..errors import BuildError
+from ..specs.framing import Framing
 from .index import GraphIndex, fresh_graph_copy, property_of
 from .raw import end_of
 
@@ -37,9 +37,13 @@ def input_size_of(model: onnx.ModelProto) -> tuple[int, int]:
     return dims[1].dim_value, dims[2].dim_value
 
 
-def stretch_of(model: onnx.ModelProto) -> float:
-    """How far images' shapes are changed to fill the frames, as the graph's metadata tells it; 1 where it does not."""
-    return stretch_told(property_of(model, "preprocessing"))
+def framing_of(model: onnx.ModelProto) -> Framing:
+    """How images become the graph's frames, as its metadata tells it; with their shapes kept where it does not.
+
+    Raises:
+        BuildError: the graph leaves the size of its frames open.
+    """
+    return Framing.of_preprocessing(input_size_of(model), property_of(model, "preprocessing"))
 
 
 def float_activations(model: onnx.ModelProto) -> list[str]:

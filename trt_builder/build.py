@@ -210,7 +210,7 @@ def _equalised(
 ) -> onnx.ModelProto:
     """The graph that computes the same and is easier on INT8; all graphs of the bundle are made of it."""
     indices = selection.indices[:CORRECTED_ON]
-    found = letterboxed(dataset, indices, source.framing.input_size, source.framing.stretch, strict=spec.strict)
+    found = letterboxed(dataset, indices, source.framing, strict=spec.strict)
     frames = (frame for _, frame in found)
     return equalise(
         source.model, frames, threads=spec.threads, progress=lambda done: listener.progress(done, len(indices))

@@ -20,7 +20,8 @@ from ..engines.machine.dependencies import require
 from ..errors import UsageError
 from ..graphs.half import to_half
 from ..graphs.index import property_of
-from ..graphs.interface import check_interface, framing_of, graph_precision, label_set_of, named, read_onnx
+from ..graphs.interface import check_interface, graph_precision, label_set_of, named, read_onnx
+from ..graphs.observe import framing_of
 from ..specs.framing import Framing
 from ..specs.label_set import LabelSet
 from ..specs.origin import Origin
@@ -149,7 +150,7 @@ def label_set_of_source(path: Path, labels: LabelSet | None) -> LabelSet:
 
 def _of_graph(path: Path, labels: LabelSet | None, *, int8: bool) -> Source:
     model = read_onnx(path)
-    batch, input_size = check_interface(model, path)
+    batch = check_interface(model, path)
     label_set = label_set_of(model, labels, path)
     precision = graph_precision(model)
     if precision != "fp32":
@@ -169,7 +170,7 @@ def _of_graph(path: Path, labels: LabelSet | None, *, int8: bool) -> Source:
         model=model,
         network="onnx",
         options={"source": path.name, "producer": model.producer_name or "unknown"},
-        framing=framing_of(model, input_size),
+        framing=framing_of(model),
         label_set=label_set,
         batch=batch,
         reference="the FP32 graph",
@@ -197,7 +198,7 @@ def bundle_of_onnx(path: Path, output: Path, precision: str | None = None, label
         BuildError: a graph that breaks a rule of INT8, or cannot be typed in FP16.
     """
     model = read_onnx(path)
-    batch, input_size = check_interface(model, path)
+    batch = check_interface(model, path)
     own = graph_precision(model)
     if precision == "int8" and own != "int8":
         raise UsageError(
@@ -218,7 +219,7 @@ def bundle_of_onnx(path: Path, output: Path, precision: str | None = None, label
         network=property_of(model, "network") or "onnx",
         options={"source": path.name, "producer": model.producer_name or "unknown"},
         label_set=label_set_of(model, labels, path),
-        framing=framing_of(model, input_size),
+        framing=framing_of(model),
         batch=batch,
         precisions=tuple(name for name in ("fp32", "fp16", "int8") if name in graphs),
         parity={},

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...data.dataset import IGNORE_LABEL, Image, LabelMap, Sample
-from ...data.stretch import scales
+from ...data.letterbox import scales
 
 _GREY = np.array([0.114, 0.587, 0.299])
 """Luma of blue, green and red (ITU-R BT.601)."""

@@ -7,9 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trtparse.data.letterbox import Letterbox
-from trtparse.data.stretch import scales, stretch_told
-from trtparse.errors import UsageError
+from trtparse.data.letterbox import Letterbox, scales
 
 SIZES = st.tuples(st.integers(1, 700), st.integers(1, 700))
 INPUTS = st.sampled_from([(192, 128), (256, 192), (384, 384), (64, 96)])
@@ -116,17 +114,3 @@ def test_a_standing_person_fills_more_of_the_input_where_it_may_be_stretched() -
     assert widths == [101, 151, 192, 192]
     wide = Letterbox.fit((100, 200), (256, 192), 1.5)
     assert (wide.height, wide.width) == (144, 192)
-
-
-@pytest.mark.parametrize("told", [0.9, 0, -2, math.nan, math.inf, "wide", None])
-def test_a_stretch_that_makes_no_sense_is_refused(told: object) -> None:
-    with pytest.raises(UsageError, match="makes no sense"):
-        stretch_told({"stretch": told})
-
-
-def test_a_graph_tells_its_stretch_in_its_metadata_or_has_none() -> None:
-    assert stretch_told('{"stretch": 1.5}') == 1.5
-    assert stretch_told('{"where": "in the graph"}') == stretch_told("") == stretch_told({}) == 1.0
-    for damaged in ("{", "3", "[1, 2]"):
-        with pytest.raises(UsageError, match="no JSON object"):
-            stretch_told(damaged)

@@ -28,7 +28,9 @@ def test_what_older_files_do_not_tell_has_its_default(told: str) -> None:
         ('{"mean": [1, 2]}', "three numbers"),
         ('{"mean": 1}', "three numbers"),
         ('{"std": [1, 0, 1]}', "deviation"),
-        ("[1]", "no JSON object"),
+        ("[1, 2]", "no JSON object"),
+        ("3", "no JSON object"),
+        ('{"stretch": Infinity}', "stretch of inf"),
         ("{", "no JSON object"),
     ],
 )

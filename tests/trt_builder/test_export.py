@@ -20,7 +20,6 @@ from trtparse.engines import Bundle  # noqa: E402
 from trtparse.engines.base import Frames  # noqa: E402
 from trtparse.errors import BuildError  # noqa: E402
 from trtparse.graphs.index import GraphIndex  # noqa: E402
-from trtparse.labels import CLASS_NAMES  # noqa: E402
 from trtparse.networks.checkpoint import load_checkpoint, save_checkpoint  # noqa: E402
 from trtparse.networks.layers import resize_like  # noqa: E402
 from trtparse.networks.network import ParsingNetwork  # noqa: E402
@@ -133,7 +132,7 @@ def test_each_resize_gives_pytorch_s_values(sizes: tuple[int, int, int, int]) ->
 
 def test_what_it_is_stands_in_the_metadata(model: onnx.ModelProto) -> None:
     properties = {prop.key: prop.value for prop in model.metadata_props}
-    assert json.loads(properties["labels"]) == list(CLASS_NAMES)
+    assert json.loads(properties["label_set"]) == LIP.to_dict()
     assert json.loads(properties["input_size"]) == [256, 192]
     assert json.loads(properties["preprocessing"])["mean"] == [0.485, 0.456, 0.406]
     assert properties["trtparse"]
