@@ -123,7 +123,9 @@ def _meant(network: ParsingNetwork | PoseNetwork, spec: LabelSet | Skeleton, pat
     """What a header says of a network's classes or joints."""
     if isinstance(network, PoseNetwork):
         if not isinstance(spec, Skeleton) or len(spec) != network.spec.joints:
-            raise UsageError(f"{path} would answer {network.spec.joints} joints, and was taught {len(spec)} of {spec}.")
+            raise UsageError(
+                f"{path} would answer {network.spec.joints} joints, and was taught {len(spec)} of {spec.name}."
+            )
         return {"skeleton": spec.to_dict()}
     if not isinstance(spec, LabelSet):
         raise UsageError(f"{path} would tell classes apart, and was taught the joints of {spec.name}.")

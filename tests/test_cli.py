@@ -674,7 +674,7 @@ def test_build_exits_with_5_when_a_graph_does_not_do_what_pytorch_does(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     before = content(bundle.path.parent)
-    monkeypatch.setattr("trtparse.trt_builder.build.CpuEngine.infer", lambda self, frames: frames[..., 0])
+    monkeypatch.setattr("trtparse.trt_builder.build.CpuEngine.infer", lambda self, frames: (frames[..., 0],))
     arguments = ("build", "--fp32", "--data", pictures, "--output", bundle.path, *quick_export)
     outcome = run(*arguments, *(("--json",) if as_json else ()))
     (refused_as_json if as_json else refused)(outcome, 5, "The fp32 graph agrees with PyTorch on")

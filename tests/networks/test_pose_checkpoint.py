@@ -15,6 +15,14 @@ from trtparse.networks.pose import PoseNetwork, PoseSpec  # noqa: E402
 from trtparse.networks.pose_checkpoint import load_pose_checkpoint, load_trunk, recognise_released  # noqa: E402
 from trtparse.networks.registry import create_pose_network  # noqa: E402
 from trtparse.networks.weights import DEFAULT_WEIGHTS  # noqa: E402
+from trtparse.specs.framing import Framing  # noqa: E402
+from trtparse.specs.skeleton import Skeleton  # noqa: E402
+
+
+def joints(count: int) -> Skeleton:
+    """So many joints, without limbs."""
+    names = tuple(f"joint {number}" for number in range(count))
+    return Skeleton("made up", names, (), (), ((0, 0, 0),) * count, (0.1,) * count)
 
 
 def released(kind: str, joints: int, prefix: str = "") -> dict[str, torch.Tensor]:
@@ -33,7 +41,9 @@ def released(kind: str, joints: int, prefix: str = "") -> dict[str, torch.Tensor
     ids=lambda network: network.kind,
 )
 def test_a_network_comes_back_as_what_it_is(network: PoseNetwork, tmp_path: Path) -> None:
-    save_checkpoint(network.eval(), tmp_path / "a.safetensors", (128, 96), lossless=True)
+    save_checkpoint(
+        network.eval(), tmp_path / "a.safetensors", Framing((128, 96)), joints(network.spec.joints), lossless=True
+    )
     loaded = load_pose_checkpoint(tmp_path / "a.safetensors", joints=network.spec.joints)
     assert (loaded.network.kind, loaded.network.spec) == (network.kind, network.spec)
     assert loaded.input_size == (128, 96)
@@ -44,7 +54,7 @@ def test_a_network_comes_back_as_what_it_is(network: PoseNetwork, tmp_path: Path
 
 def test_heads_that_only_serve_training_come_back_so_that_it_can_go_on(tmp_path: Path) -> None:
     network = HHRNet("h-hrnet-w18", HHRNetSpec(joints=2, tuning="feature", fusion=False)).half().float()
-    save_checkpoint(network, tmp_path / "a.safetensors", (128, 96))
+    save_checkpoint(network, tmp_path / "a.safetensors", Framing((128, 96)), joints(network.spec.joints))
     loaded = load_pose_checkpoint(tmp_path / "a.safetensors").network
     assert loaded.spec == network.spec
     assert torch.equal(loaded.get_parameter("level_heads.2.weight"), network.level_heads[2].weight)
@@ -114,13 +124,13 @@ def test_an_mspn_of_another_size_is_refused_with_its_size() -> None:
 
 
 def test_a_checkpoint_of_other_joints_is_refused_with_both_counts(tmp_path: Path) -> None:
-    save_checkpoint(MSPN("l-mspn", MSPNSpec(joints=3)), tmp_path / "a.safetensors", (128, 96))
+    save_checkpoint(MSPN("l-mspn", MSPNSpec(joints=3)), tmp_path / "a.safetensors", Framing((128, 96)), joints(3))
     with pytest.raises(UsageError, match="answers 3 joints, where 17 are wanted"):
         load_pose_checkpoint(tmp_path / "a.safetensors", joints=17)
 
 
 def test_pose_and_parsing_are_told_apart(tmp_path: Path) -> None:
-    save_checkpoint(MSPN("l-mspn", MSPNSpec(joints=3)), tmp_path / "a.safetensors", (128, 96))
+    save_checkpoint(MSPN("l-mspn", MSPNSpec(joints=3)), tmp_path / "a.safetensors", Framing((128, 96)), joints(3))
     with pytest.raises(UsageError, match="holds l-mspn, a pose network"):
         load_checkpoint(tmp_path / "a.safetensors")
     with pytest.raises(UsageError, match="holds lsfa-r18, a parsing network"):
@@ -148,3 +158,9 @@ def test_a_trunk_of_another_width_is_refused(tmp_path: Path) -> None:
     torch.save(released("hrnet-w32", 17), tmp_path / "a.pth")
     with pytest.raises(UsageError, match="another network than the trunk of hrnet-w18: 0 tensors missing, 0 unknown"):
         load_trunk(HRNet("hrnet-w18"), tmp_path / "a.pth")
+
+
+def test_weights_are_kept_with_a_skeleton_of_as_many_joints_alone(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="would answer 3 joints, and was taught 4"):
+        save_checkpoint(MSPN("l-mspn", MSPNSpec(joints=3)), tmp_path / "a.safetensors", Framing((128, 96)), joints(4))
+    assert not list(tmp_path.iterdir())

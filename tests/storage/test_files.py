@@ -192,4 +192,4 @@ def test_a_locked_folder_is_refused_before_any_work(locked: Path) -> None:
 def test_this_module_needs_nothing_but_the_errors() -> None:
     script = "import sys, trtparse.storage.files; print(sorted(n for n in sys.modules if n.startswith('trtparse')))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "['trtparse', 'trtparse.errors', 'trtparse.storage.files']"
+    assert done.stdout.strip() == "['trtparse', 'trtparse.errors', 'trtparse.storage', 'trtparse.storage.files']"

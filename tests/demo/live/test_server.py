@@ -26,7 +26,7 @@ TOKEN = "a token & more"
 
 @pytest.fixture
 def locked() -> Iterator[LivePage]:
-    with LivePage("127.0.0.1:0", TOKEN) as page:
+    with LivePage("127.0.0.1:0", TOKEN, settings=LiveSettings(LIP)) as page:
         yield page
 
 

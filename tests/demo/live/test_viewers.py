@@ -30,6 +30,7 @@ from trtparse.specs.label_set import label_set
 from trtparse.tests.demo.conftest import BrightEngine
 from trtparse.tests.demo.live.clients import asked, at, bar, letter, picture, watched
 from trtparse.tests.demo.live.made_frames import PANTS, Pipeline, eventually, made_frame
+from trtparse.tests.predicting import predicting
 
 LIP = label_set("lip")
 
@@ -294,7 +295,9 @@ def test_a_run_is_watched_and_switched_while_it_lasts(page: LivePage) -> None:
     viewer.start()
     source = ArraySource(frames, (96, 64), frame_count=2000)
     with pytest.raises(KeyboardInterrupt):
-        run_demo(source, BrightEngine(seconds=0.01), [], observers=[page, stop_at_end], settings=page.settings)
+        run_demo(
+            source, predicting(BrightEngine(seconds=0.01)), [], observers=[page, stop_at_end], settings=page.settings
+        )
     viewer.join()
     assert colours[0].max() > 150  # orange over grey
     assert colours[-1] == pytest.approx([120] * 3, abs=5)
