@@ -5,7 +5,6 @@ from collections.abc import Callable
 import pytest
 
 from trtparse.cli import main
-from trtparse.tests.validation.conftest import made_up
 
 
 @pytest.fixture
@@ -23,6 +22,3 @@ def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str
         return code, printed.out, printed.err
 
     return call
-
-
-__all__ = ["made_up"]

@@ -359,9 +359,9 @@ class TestRefusals:
                 r"engine returned \(5, 63, 48\) uint8 instead of \(5, 64, 48\) uint8 label",
             ),
             (lambda labels: labels[:1], r"engine returned \(1, 64, 48\)"),
-            (lambda labels: labels[..., None], r"engine gives \(5, 64, 48, 1\)"),
-            (lambda labels: labels.astype(np.int64), "engine gives .* int64"),
-            (lambda labels: labels.tolist(), "engine gives list"),
+            (lambda labels: labels[..., None], r"engine returned \(5, 64, 48, 1\)"),
+            (lambda labels: labels.astype(np.int64), "engine returned .* int64"),
+            (lambda labels: labels.tolist(), "engine returned list"),
         ],
     )
     def test_an_engine_that_returns_something_else(self, change: Change, told: str) -> None:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from ..verdict import NOTHING, signed
 
 _ROW = 22
+_LETTERS = 15  # of 12 px, in the 112 px that the style sheet leaves
 _HEAD = 20
 """Pixels that a row and the axis above the rows take."""
 
@@ -167,12 +168,12 @@ def confusion_matrix(counts: NDArray[np.int64], names: Sequence[str], *, title: 
         parts.append(
             Markup(
                 '<svg x="{}%" y="{}" class="overflow"><text class="column" transform="rotate(-90)">{}</text></svg>'
-            ).format(_number(step * (column + 0.5)), head - 6, name)
+            ).format(_number(step * (column + 0.5)), head - 6, _fitting(name))
         )
     for row, name in enumerate(names):
         top = head + cell * row
         absent = totals[row] == 0
-        parts.append(_label(name if not absent else f"{name} {NOTHING}", top + cell / 2, "absent" if absent else ""))
+        parts.append(_label(name, top + cell / 2, "absent" if absent else "", f" {NOTHING}" if absent else ""))
         for column, other in enumerate(names):
             if absent:
                 continue
@@ -309,8 +310,14 @@ def _tick_label(x: float, y: float, words: str) -> Markup:
     return Markup('<text class="tick" x="{}%" y="{}">{}</text>').format(_number(x), _number(y), words)
 
 
-def _label(words: str, middle: float, kind: str = "") -> Markup:
-    return Markup('<text class="label {}" x="-8" y="{}">{}</text>').format(kind, _number(middle + 4), words)
+def _label(words: str, middle: float, kind: str = "", behind: str = "") -> Markup:
+    shown = f"{_fitting(words)}{behind}"
+    return Markup('<text class="label {}" x="-8" y="{}">{}</text>').format(kind, _number(middle + 4), shown)
+
+
+def _fitting(words: str) -> str:
+    """As much of a name as there is room for beside a chart, or above it."""
+    return words if len(words) <= _LETTERS else f"{words[: _LETTERS - 1]}…"
 
 
 def _value(words: str, middle: float, kind: str = "") -> Markup:

@@ -17,9 +17,11 @@ from trtparse.errors import DataError, UsageError  # noqa: E402
 from trtparse.networks.checkpoint import save_checkpoint  # noqa: E402
 from trtparse.networks.pose_checkpoint import load_pose_checkpoint  # noqa: E402
 from trtparse.networks.registry import create_pose_network  # noqa: E402
+from trtparse.specs.framing import Framing  # noqa: E402
 from trtparse.specs.skeleton import load_skeleton  # noqa: E402
 from trtparse.tasks.pose.people import People  # noqa: E402
 
+SMALL, COCO = Framing((64, 64)), load_skeleton("coco17")
 SAMPLES = Path(__file__).parents[4] / "shared" / "data" / "pose" / "samples"
 
 
@@ -84,7 +86,7 @@ def test_two_teachers_of_coco_s_joints_teach_rendered_people(tmp_path: Path) -> 
     for seed in (1, 2):
         torch.manual_seed(seed)
         teachers.append(str(tmp_path / f"{seed}.safetensors"))
-        save_checkpoint(create_pose_network("l-mspn", {}), Path(teachers[-1]), (64, 64))
+        save_checkpoint(create_pose_network("l-mspn", {}), Path(teachers[-1]), SMALL, COCO)
 
     alone = run_recipe(PoseRecipe.from_dict(SHORT), tmp_path / "alone")
     taught = {"teachers": teachers, "mse": 0.0, "kl": 1.0, "temperature": 1.0}
@@ -97,7 +99,7 @@ def test_two_teachers_of_coco_s_joints_teach_rendered_people(tmp_path: Path) -> 
 @pytest.mark.usefixtures("few")
 def test_a_teacher_or_a_start_of_other_joints_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "mpii.safetensors"
-    save_checkpoint(create_pose_network("l-mspn", {"joints": 16}), path, (64, 64))
+    save_checkpoint(create_pose_network("l-mspn", {"joints": 16}), path, SMALL, load_skeleton("mpii16"))
     teacher = {"teachers": [str(path)], "mse": 0.0}
     for change in ({"distillation": teacher}, {"network": {"kind": "l-mspn", "initial": str(path)}}):
         with pytest.raises(UsageError, match="answers 16 joints, where 17 are wanted"):
@@ -107,7 +109,7 @@ def test_a_teacher_or_a_start_of_other_joints_is_refused(tmp_path: Path) -> None
 @pytest.mark.usefixtures("few")
 def test_a_start_of_another_network_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "student.safetensors"
-    save_checkpoint(create_pose_network("l-mspn", {"half_pixel": True}), path, (64, 64))
+    save_checkpoint(create_pose_network("l-mspn", {"half_pixel": True}), path, SMALL, COCO)
     with pytest.raises(UsageError, match=r"network\.initial"):
         run_recipe(PoseRecipe.from_dict({**SHORT, "network": {"kind": "l-mspn", "initial": str(path)}}), tmp_path)
 
