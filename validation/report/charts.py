@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from ..verdict import NOTHING, signed
 
 _ROW = 22
-_LETTERS = 15  # of 12 px, in the 112 px that the style sheet leaves
+_LETTERS = 17  # of 12 px, in the 112 px that the style sheet leaves
 _HEAD = 20
 """Pixels that a row and the axis above the rows take."""
 
@@ -311,13 +311,13 @@ def _tick_label(x: float, y: float, words: str) -> Markup:
 
 
 def _label(words: str, middle: float, kind: str = "", behind: str = "") -> Markup:
-    shown = f"{_fitting(words)}{behind}"
+    shown = _fitting(words, behind)
     return Markup('<text class="label {}" x="-8" y="{}">{}</text>').format(kind, _number(middle + 4), shown)
 
 
-def _fitting(words: str) -> str:
-    """As much of a name as there is room for beside a chart, or above it."""
-    return words if len(words) <= _LETTERS else f"{words[: _LETTERS - 1]}…"
+def _fitting(words: str, behind: str = "") -> str:
+    """As much of a name as there is room for beside a chart, or above it; a name that is cut may be of wide letters."""
+    return words + behind if len(words + behind) <= _LETTERS else f"{words[: _LETTERS - 3 - len(behind)]}…{behind}"
 
 
 def _value(words: str, middle: float, kind: str = "") -> Markup:
