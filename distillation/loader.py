@@ -7,7 +7,6 @@ have seen.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import cv2
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..data.dataset import IGNORE_LABEL, Dataset, Sample
+from ..data.reading import called_ahead
 from ..engines.base import Frames
 from ..tasks.parsing.augmentation import Augmentation, Geometry
 from ..tasks.parsing.task import LabelMaps
@@ -149,18 +149,9 @@ class Loader:
         self._flip_tables = [part.dataset.label_set.flip_table() for part in parts]
         self._starts = np.cumsum([0] + [len(part.dataset) for part in parts])
         self._order = Order(weights, seed)
-        self._steps = iter(range(first, last))
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="loader")
-        self._queue: list[Future[Batch]] = []
         # One thread here and torch's own in the step: OpenCV's pool on top of both only gets in their way.
         cv2.setNumThreads(1)
-        for _ in range(self.ahead):
-            self._start()
-
-    def _start(self) -> None:
-        step = next(self._steps, None)
-        if step is not None:
-            self._queue.append(self._pool.submit(self._prepare, step))
+        self._batches = called_ahead(self._prepare, range(first, last), self.ahead, readers=1)
 
     def next(self) -> Batch:
         """The next step's batch.
@@ -168,9 +159,7 @@ class Loader:
         Raises:
             DataError: an image or a label map cannot be read; the message names the file.
         """
-        batch = self._queue.pop(0).result()
-        self._start()
-        return batch
+        return next(self._batches)
 
     def _prepare(self, step: int) -> Batch:
         positions = range(step * self._batch, (step + 1) * self._batch)
@@ -189,4 +178,4 @@ class Loader:
         return sample.name, frame, labels
 
     def close(self) -> None:
-        self._pool.shutdown(cancel_futures=True)
+        self._batches.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
@@ -24,6 +25,11 @@ from trtparse.engines.base import Frames
 
 settings.register_profile("patient", deadline=None)  # how long an example takes says nothing of the code
 settings.load_profile("patient")
+
+
+def pytest_configure() -> None:
+    """Ctrl-C raises, as in a terminal; a shell has jobs in the background ignore SIGINT."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ seen.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...data.dataset import Image
+from ...data.reading import called_ahead
 from ...specs.skeleton import Skeleton
 from ...tasks.pose.augmentation import PoseAugmentation
 from ...tasks.pose.crops import CropRule
@@ -97,18 +97,9 @@ class PoseLoader:
         self._examples, self._recipe, self._skeleton, self._rule = examples, recipe, skeleton, rule
         self._augment: PoseAugmentation = recipe.augmentation
         self._order = Order(often, recipe.seed)
-        self._steps = iter(range(first, recipe.steps))
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="loader")
-        self._queue: list[Future[Batch]] = []
         # One thread here and torch's own in the step: OpenCV's pool on top of both only gets in their way.
         cv2.setNumThreads(1)
-        for _ in range(self.ahead):
-            self._start()
-
-    def _start(self) -> None:
-        step = next(self._steps, None)
-        if step is not None:
-            self._queue.append(self._pool.submit(self._prepare, step))
+        self._batches = called_ahead(self._prepare, range(first, recipe.steps), self.ahead, readers=1)
 
     def next(self) -> Batch:
         """The next step's batch.
@@ -116,9 +107,7 @@ class PoseLoader:
         Raises:
             DataError: an image cannot be read; the message names the file.
         """
-        batch = self._queue.pop(0).result()
-        self._start()
-        return batch
+        return next(self._batches)
 
     def _prepare(self, step: int) -> Batch:
         phase, shown = self._recipe.at(step)
@@ -137,4 +126,4 @@ class PoseLoader:
         )
 
     def close(self) -> None:
-        self._pool.shutdown(cancel_futures=True)
+        self._batches.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import socketserver
 import struct
@@ -40,10 +41,12 @@ class Server(socketserver.StreamRequestHandler):
                 self._answer("200 OK", sequence, "Transport: RTP/AVP/TCP;unicast;interleaved=0-1", "Session: 1")
             elif method == "PLAY":
                 self._answer("200 OK", sequence, "Session: 1")
-                return self._play()
+                with contextlib.suppress(ConnectionError):  # a viewer may go before the end
+                    self._play()
+                return
             else:
                 self._answer("200 OK", sequence, "Public: OPTIONS, DESCRIBE, SETUP, PLAY")
-        return None
+        return
 
     def _request(self) -> list[str]:
         lines = []

@@ -450,6 +450,7 @@ def test_a_killed_run_leaves_whole_files_and_the_same_command_goes_on_to_the_sam
 # Very many, and a machine that does not want to.
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_images(
     photos: Path, tmp_path: Path, make_frame: Frame, make_engine: Any
 ) -> None:
