@@ -25,7 +25,8 @@ COMMAND = """
 import os, signal, subprocess, sys, time
 from pathlib import Path
 import click
-from trtparse import command_line, interrupts
+from trtparse.commands import command_line
+from trtparse.storage import interrupts
 
 @click.group()
 def group(): pass
