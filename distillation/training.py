@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..data.dataset import IGNORE_LABEL, Dataset
@@ -308,7 +308,7 @@ class _Run:
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.optimizer.gradient_clip)
         scaler.step(self.optimizer)
         scaler.update()
-        self._update_average()
+        update_average(self.average, self.network, self.step, self.recipe.optimizer.average)
         return value
 
     def _loss(self, frames: Tensor, labels: Tensor) -> Tensor:
@@ -333,16 +333,6 @@ class _Run:
             f"The loss is {value} at step {self.step + 1}, of the images {', '.join(batch.names)}.",
             f"{kept}. Lower optimizer.learning_rate, or look at these images; then start in another folder.",
         )
-
-    def _update_average(self) -> None:
-        # Young averages forget faster, so that the random start does not stay in them.
-        decay = min(self.recipe.optimizer.average, (1 + self.step) / (10 + self.step))
-        with torch.no_grad():
-            for name, value in self.network.state_dict().items():
-                if value.is_floating_point():
-                    self.average[name].lerp_(value, 1 - decay)
-                else:
-                    self.average[name].copy_(value)
 
     def _validate(self, loss: float, speed: float) -> None:
         averaged = create_network(self.network.kind, self.network.spec.to_dict()).to(self.device).eval()
@@ -525,6 +515,25 @@ def create_optimizer(groups: list[dict[str, Any]], recipe: Optimizer) -> torch.o
     if recipe.kind == "adam":
         return torch.optim.Adam(groups, lr=recipe.learning_rate)
     return torch.optim.AdamW(groups, lr=recipe.learning_rate)
+
+
+def update_average(average: dict[str, Tensor], network: nn.Module, step: int, longest: float) -> None:
+    """Moves an average of weights towards a network's, in place.
+
+    Args:
+        average: of everything in the network's state dict; what is no float is copied.
+        network: after a step.
+        step: the step just done, counted from 0.
+        longest: what a late average keeps of itself, in [0, 1).
+    """
+    # Young averages forget faster, so that the random start does not stay in them.
+    decay = min(longest, (1 + step) / (10 + step))
+    with torch.no_grad():
+        for name, value in network.state_dict().items():
+            if value.is_floating_point():
+                average[name].lerp_(value, 1 - decay)
+            else:
+                average[name].copy_(value)
 
 
 class _Events:

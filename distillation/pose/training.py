@@ -35,7 +35,7 @@ from ...tasks.pose.examples import Example
 from ...tasks.pose.metrics import Pck, pck
 from ...tasks.pose.people import People
 from ..recipe import Optimizer, differences
-from ..training import Precision, create_optimizer, learning_rate, training_device
+from ..training import Precision, create_optimizer, learning_rate, training_device, update_average
 from .criterion import Backward
 from .inference import answers
 from .loader import Album, Batch, PoseLoader
@@ -231,18 +231,8 @@ class _Run:
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.optimizer.gradient_clip)
         scaler.step(self.optimizer)
         scaler.update()
-        self._update_average()
+        update_average(self.average, self.network, self.step, self.recipe.optimizer.average)
         return value
-
-    def _update_average(self) -> None:
-        # Early weights are worth little: the average starts short and grows to its length.
-        decay = min(self.recipe.optimizer.average, (1 + self.step) / (10 + self.step))
-        with torch.no_grad():
-            for name, value in self.network.state_dict().items():
-                if value.is_floating_point():
-                    self.average[name].lerp_(value, 1 - decay)
-                else:
-                    self.average[name].copy_(value)
 
     def _validate(self, loss: float, speed: float) -> None:
         averaged = copy.deepcopy(self.network).eval()
