@@ -16,7 +16,7 @@ from trtparse.trt_builder.build import BuildSpec, build_bundle
 from trtparse.validation.result import ValidationResult
 from trtparse.validation.validate import validate
 
-pytestmark = pytest.mark.shared
+pytestmark = [pytest.mark.shared, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
