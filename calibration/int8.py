@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from ..data.dataset import Dataset, Image
 from ..errors import DataError, UsageError
 from ..graphs.half import to_half
 from ..graphs.observe import framing_of
+from .budget.earning import Earned, LayerTimer, earn_place
 from .budget.judge import GraphJudge
 from .budget.score import AGREEMENT_UNIT, Score
 from .budget.search import Outcome, meet_budget
@@ -95,18 +96,22 @@ class Records:
     Args:
         calibration: of the passes over the calibration images.
         search: of the graphs that were judged for a budget: log and resume point.
+        times: of the layers, on a GPU.
     """
 
     calibration: Path
     search: Path
+    times: Path
 
     @classmethod
     def beside(cls, bundle: Path) -> Records:
         place = bundle.resolve()
-        return cls(*(place.parent / f".{place.name}.{name}" for name in ("calibration.npz", "search.jsonl")))
+        return cls(
+            *(place.parent / f".{place.name}.{name}" for name in ("calibration.npz", "search.jsonl", "times.json"))
+        )
 
     def remove(self) -> None:
-        for path in (self.calibration, self.search):
+        for path in (self.calibration, self.search, self.times):
             path.unlink(missing_ok=True)
 
 
@@ -120,6 +125,7 @@ class Int8:
         placement: what is in INT8.
         trials: calibration method to its score on the held-out images; empty where none was held out.
         outcome: of the search for a budget.
+        earned: what INT8 saves on a GPU, where it was timed on one.
         weights: how the weights' scales were chosen.
         corrections: that were applied.
     """
@@ -129,13 +135,15 @@ class Int8:
     placement: Placement
     trials: dict[str, Score] = field(default_factory=dict)
     outcome: Outcome | None = None
+    earned: Earned | None = None
     weights: str = "max"
     corrections: tuple[str, ...] = ()
 
     def summary(self) -> dict[str, Any]:
         """For the manifest, in JSON's types."""
         searched = {} if self.outcome is None else {"search": self.outcome.to_dict()}
-        return {"methods": {name: score.to_dict() for name, score in self.trials.items()}, **searched}
+        timed = {} if self.earned is None else {"timed": self.earned.to_dict()}
+        return {"methods": {name: score.to_dict() for name, score in self.trials.items()}, **searched, **timed}
 
 
 @dataclass(frozen=True)
@@ -150,6 +158,7 @@ class Int8Builder:
         stage: told what begins.
         progress: called with (done, total).
         threads: of the CPU runtime; 0 for one per core.
+        timer: of the GPU that INT8 will run on, where that is here.
     """
 
     model: onnx.ModelProto
@@ -159,6 +168,7 @@ class Int8Builder:
     stage: Callable[[str], None]
     progress: Callable[[int, int], None]
     threads: int = 0
+    timer: LayerTimer | None = None
 
     def build(self, dataset: Dataset, selection: Selection, records: Records, *, strict: bool = False) -> Int8:
         """Calibrate, choose, search and check.
@@ -187,8 +197,20 @@ class Int8Builder:
         ranges = replace(ranges, skipped=tuple(sorted({*ranges.skipped, *selection.unreadable})))
         outcome = None
         weights = self._corrected(placement, ranges, dataset, selection)
+        earned = None
+        if self.timer is not None:
+            self.stage("Timing INT8 and FP16, layer by layer")
+            earned = earn_place(
+                placement,
+                to_half(self.model),
+                lambda part: to_half(quantise(self.model, part, ranges, weights=weights)),
+                self.timer,
+                records.times,
+            )
+            placement = placement if earned is None else earned.placement
         if self.spec.has_budget:
-            outcome = self._search(placement, ranges, weights, records.search)
+            milliseconds = None if earned is None else earned.savings.layers
+            outcome = self._search(placement, ranges, weights, records.search, milliseconds)
             placement = outcome.placement
         self.stage("Writing the INT8 graphs")
         graph = quantise(self.model, placement, ranges, weights=weights)
@@ -196,7 +218,7 @@ class Int8Builder:
         typed = to_half(graph)
         check(typed)
         graphs = {"int8": typed, "int8-cpu": quantise_for_cpu(self.model, placement, ranges, weights=weights)}
-        return Int8(graphs, ranges, placement, trials, outcome, self.spec.weights, self.spec.corrections)
+        return Int8(graphs, ranges, placement, trials, outcome, earned, self.spec.weights, self.spec.corrections)
 
     def _collect(self, dataset: Dataset, selection: Selection, records: Records, strict: bool) -> Statistics:
         self.stage("Calibrating")
@@ -266,7 +288,14 @@ class Int8Builder:
             )
         return weights
 
-    def _search(self, placement: Placement, ranges: Ranges, weights: Int8Weights, record: Path) -> Outcome:
+    def _search(
+        self,
+        placement: Placement,
+        ranges: Ranges,
+        weights: Int8Weights,
+        record: Path,
+        milliseconds: Mapping[str, float] | None,
+    ) -> Outcome:
         """The cheapest graph within the budget; a record of another search, of a build that was killed, is dropped."""
         judge = self.judge
         if judge is None:
@@ -295,6 +324,7 @@ class Int8Builder:
                 self.progress,
                 scout=self.scout,
                 quantise=graph_of,
+                milliseconds=milliseconds,
                 about={
                     "label_set": judge.label_set.digest,
                     "images": judge.key,

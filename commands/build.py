@@ -26,6 +26,7 @@ from .tensorrt_options import ENGINE_OPTIONS, engine_spec, tensorrt_options
 if TYPE_CHECKING:
     from ..data.dataset import Dataset
     from ..engines import Bundle
+    from ..trt_builder.engine_spec import EngineSpec
     from ..validation.result import ValidationResult
     from .terminal import Terminal
 
@@ -174,7 +175,8 @@ def build(
                 _refuse_int8_options(context)
             if source is not None and _is_graph(source):
                 _refuse_export_options(context)
-            bundle, result, skipped = _build_bundle(terminal, source, precision, output, options)
+            timed = engine if engine is not None and not options["no_timing"] else None
+            bundle, result, skipped = _build_bundle(terminal, source, precision, output, options, timed)
             show_skipped(terminal, skipped)
         engines: list[dict[str, Any]] = []
         if engine is not None:
@@ -186,6 +188,8 @@ def build(
                 told=terminal.note if options["verbose"] else lambda _: None,
                 accept_unverified=options["accept_unverified"],
                 ladder=not options["no_ladder"],
+                timed=not options["no_timing"] and engine.target == "tensorrt",
+                fastest=options["fastest"],
             )
             bundle, engines = build_engines(bundle, engine, terminal.stage, how=how)
         if result is not None:
@@ -252,7 +256,12 @@ def _refuse_int8_options(context: click.Context) -> None:
 
 
 def _build_bundle(
-    terminal: Terminal, source: Path | None, precision: str | None, output: Path | None, options: dict[str, Any]
+    terminal: Terminal,
+    source: Path | None,
+    precision: str | None,
+    output: Path | None,
+    options: dict[str, Any],
+    engine: EngineSpec | None,
 ) -> tuple[Bundle, ValidationResult | None, list[tuple[str, str]]]:
     """A new bundle, what its INT8 reached, and the images that could not be read."""
     from ..engines.bundle import CALIBRATION_NAME
@@ -311,6 +320,7 @@ def _build_bundle(
         validate=not options["no_validate"],
         threads=options["threads"],
         strict=options["strict"],
+        engine=engine,
     )
     held_out = _held_out(options, dataset) if precision == "int8" and spec.validate else None
     listener = Listener(terminal.stage, terminal.progress)

@@ -38,6 +38,7 @@ def show_build(
         seen = "not run here" if agreement is None else f"{100 * agreement:.2f} %"
         table.add_row(engine["engine"], f"{engine['bytes'] / 1e6:.1f} MB", seen)
     print_table(terminal.out, table)
+    _show_race(terminal, engines)
     for engine in engines:
         for note in engine["settings"].get("notes", ()):
             terminal.out.print(f"Note:       {note}", markup=False)
@@ -53,6 +54,16 @@ def show_build(
         _show_cache(terminal, cache)
     path = shlex.quote(str(bundle.path)) + ("" if bundle.weights.is_file() else " --reference fp32")
     terminal.out.print(f"Bundle:     {bundle.path}\nNext:       trtparse validate {path}", markup=False)
+
+
+def _show_race(terminal: Terminal, engines: list[dict[str, Any]]) -> None:
+    """How INT8 and FP16 did against each other, where they were timed."""
+    times = next((engine["milliseconds"] for engine in engines if engine.get("milliseconds")), None)
+    if times is None:
+        return
+    from ..trt_builder.worth import Race
+
+    terminal.out.print(f"Timed:      {Race(**times).verdict}", markup=False)
 
 
 def _show_cache(terminal: Terminal, cache: CalibrationCache) -> None:
@@ -89,6 +100,15 @@ def _show_calibration(terminal: Terminal, calibration: dict[str, Any]) -> None:
         f"{len(calibration['higher_precision'])} in higher precision{budget}",
         markup=False,
     )
+    timed = calibration.get("timed")
+    if timed is not None:
+        without = timed["without_slower"]
+        told = (
+            "" if without is None else f", {without:.3f} ms without {len(timed['slower'])} layers that INT8 made slower"
+        )
+        terminal.out.print(
+            f"On {timed['gpu']}: {timed['int8']:.3f} ms in INT8, {timed['fp16']:.3f} ms in FP16{told}", markup=False
+        )
     for warning in calibration.get("warnings", ()):
         terminal.out.print(f"Warning:    {warning}", markup=False)
 

@@ -41,6 +41,8 @@ ENGINE_OPTIONS = (
     "verbose",
     "accept_unverified",
     "no_ladder",
+    "fastest",
+    "no_timing",
 )
 """Names of the parameters that :func:`tensorrt_options` adds, ``target`` apart."""
 
@@ -151,6 +153,12 @@ def tensorrt_options(command: Command) -> Command:
                 help="Stop where TensorRT makes no INT8 engine, instead of trying without INT8 at resizes and pools, "
                 "with FP32 scales, and FP16.",
             ),
+            click.option(
+                "--fastest",
+                is_flag=True,
+                help="Of INT8 and FP16, timed on this GPU, put the faster engine into the bundle, and not both.",
+            ),
+            click.option("--no-timing", is_flag=True, help="Do not time INT8 against FP16, which builds both."),
         )
     ):
         command = option(command)
@@ -184,6 +192,8 @@ def engine_spec(precision: str, target: str, options: dict[str, Any]) -> EngineS
                 "Give --target tensorrt on a machine with a GPU, or --target tensorrt-rtx.",
             )
         return None
+    if options["fastest"]:
+        _check_fastest(precision, target, no_timing=options["no_timing"])
     return EngineSpec(
         precision=precision,
         target=target,
@@ -199,3 +209,17 @@ def engine_spec(precision: str, target: str, options: dict[str, Any]) -> EngineS
         sparsity=options["sparsity"],
         refit=options["refit"],
     )
+
+
+def _check_fastest(precision: str, target: str, *, no_timing: bool) -> None:
+    """See that ``--fastest`` has two to choose from, and is told their times.
+
+    Raises:
+        UsageError: it has not.
+    """
+    if precision != "int8":
+        raise UsageError("--fastest chooses between INT8 and FP16, and no INT8 is built.", "Give --int8 as well.")
+    if target != "tensorrt":
+        raise UsageError("--fastest needs the GPU to time engines on.", "Give --target tensorrt, or leave it out.")
+    if no_timing:
+        raise UsageError("--fastest goes by times, and --no-timing takes none.", "Give one of them.")

@@ -14,7 +14,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -241,9 +241,9 @@ def finish(folder: Path, manifest: Manifest) -> Manifest:
     return complete
 
 
-def add_files(bundle: Bundle, contents: dict[str, bytes]) -> Bundle:
-    """Add files to a bundle in place, each written whole; the manifest follows last."""
-    files = dict(bundle.manifest.files)
+def add_files(bundle: Bundle, contents: dict[str, bytes], removed: Collection[str] = ()) -> Bundle:
+    """Add files to a bundle in place, each written whole; the manifest follows, and then files go that it had."""
+    files = {name: digest for name, digest in bundle.manifest.files.items() if name not in removed}
     with uninterrupted(), write_errors(bundle.path):  # without its manifest, a new file makes a bundle a broken one
         for name, content in contents.items():
             target = inside(bundle.path, name)
@@ -252,6 +252,9 @@ def add_files(bundle: Bundle, contents: dict[str, bytes]) -> Bundle:
             files[name] = hashlib.sha256(content).hexdigest()
         manifest = replace(bundle.manifest, files=dict(sorted(files.items())))
         replace_bytes(bundle.path / MANIFEST_NAME, manifest.to_json().encode())
+        for name in removed:
+            if name not in contents:
+                inside(bundle.path, name).unlink(missing_ok=True)
     return Bundle(bundle.path, manifest)
 
 

@@ -18,9 +18,10 @@ from ..errors import MachineError, UsageError
 from .base import OutputSpec
 from .bundle import Bundle, digest_of, inside
 
-SCHEMA = 4
+SCHEMA = 5
 """2: with the stretch of the images. 3: with the GPU's multiprocessors, the Jetson's model, and what was accepted
-unverified. 4: with the outputs, and without the stretch, which the bundle tells. Older ones are read as well."""
+unverified. 4: with the outputs, and without the stretch, which the bundle tells. 5: with the times against FP16.
+Older ones are read as well."""
 
 FOLDER = "engines"
 """Of a bundle: every ``<name>.engine`` with its ``<name>.json``."""
@@ -56,6 +57,8 @@ class EngineManifest:
         inspection: its layers, as TensorRT's inspector lists them; for a reader.
         unverified: why it was refused, where it was accepted all the same (``--accept-unverified``); empty as a rule.
         parity: how well it agrees with PyTorch's stored answers; empty where it was not run.
+        milliseconds: medians of an INT8 and an FP16 engine that were timed against each other here, of a call of
+            ``frames``; empty where they were not.
         seconds: that the build took.
         built: when, in UTC ("2026-01-31T12:00:00Z").
     """
@@ -89,6 +92,7 @@ class EngineManifest:
     inspection: dict[str, Any] = field(default_factory=dict)
     unverified: tuple[str, ...] = ()
     parity: dict[str, Any] = field(default_factory=dict)
+    milliseconds: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
     built: str = ""
     schema: int = SCHEMA

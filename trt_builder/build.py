@@ -15,6 +15,7 @@ import numpy as np
 import onnx
 
 from .. import __version__
+from ..calibration.budget.earning import LayerTimer
 from ..calibration.budget.judge import GraphJudge
 from ..calibration.frames import letterboxed
 from ..calibration.int8 import AUTO, CORRECTED_ON, Int8, Int8Builder, Int8Spec, Records
@@ -33,6 +34,8 @@ from ..storage.files import replace_bytes
 from ..tasks.base import Predictor
 from ..validation.result import ValidationResult, measured_accuracy
 from ..validation.validate import validate
+from .engine_spec import EngineSpec
+from .layer_times import GraphTimer
 from .parity import PARITY_IMAGES, Stored, compare, save_parity
 from .source import Source, open_source
 
@@ -65,6 +68,7 @@ class BuildSpec:
         validate: measure INT8 on held-out images; without it the bundle says that nobody did.
         threads: of the CPU runtime; 0 for one per core.
         strict: an unreadable image is an error.
+        engine: the TensorRT engine that is built here next, where one is: INT8 goes by the times of its layers then.
     """
 
     source: Path
@@ -81,6 +85,7 @@ class BuildSpec:
     validate: bool = True
     threads: int = 0
     strict: bool = False
+    engine: EngineSpec | None = None
 
 
 class Progress(Protocol):
@@ -169,6 +174,7 @@ def build_bundle(
                     listener.stage,
                     listener.progress,
                     spec.threads,
+                    _timer(spec, output, source, listener),
                 )
                 made = builder.build(dataset, selection, records, strict=spec.strict)
                 graphs |= {name: named(name, graph) for name, graph in made.graphs.items()}
@@ -293,6 +299,13 @@ def _scout(spec: BuildSpec, judged: Dataset | None, reference: Predictor[LabelMa
         return None
     few = _spaced(list(range(len(judged))), SCOUTED_IMAGES)
     return GraphJudge(judged, few, reference, threads=spec.threads, logits=reference.engine.gives_raw)
+
+
+def _timer(spec: BuildSpec, output: Path, source: Source, listener: Listener) -> LayerTimer | None:
+    if spec.engine is None or spec.engine.target != "tensorrt" or spec.engine.dla_core is not None:
+        # An accelerator's engine hides its layers; TensorRT-RTX builds without the GPU.
+        return None
+    return GraphTimer(spec.engine, output, source.label_set, listener.stage)
 
 
 def _measure(

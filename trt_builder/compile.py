@@ -6,20 +6,22 @@ not get into the bundle unless that is asked for; what is left of it is kept bes
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import onnx
 
 from ..engines.base import OutputSpec
-from ..engines.bundle import Bundle, add_files
+from ..engines.bundle import GRAPHS, Bundle, add_files
 from ..engines.machine.facts import Machine, read_machine
 from ..engines.machine.probe import Probe
 from ..engines.manifest import FOLDER, EngineManifest
@@ -37,6 +39,10 @@ from .ladder import AS_IS, HALF, Rung, next_rung, rungs_of
 from .parity import PARITY_NAME, Agreement, compare, load_parity
 from .tensorrt_api import Built, NoEngine, TensorRT
 from .trtexec import trtexec_line
+from .worth import Race, medians
+
+if TYPE_CHECKING:
+    from ..engines.tensorrt.engine import TensorRTEngine
 
 _MOST_WORKSPACE_MB = 4096
 """More never helped a network of this size; a layer's scratch space is tens of MB."""
@@ -52,6 +58,8 @@ class HowToBuild:
         told: called with each line of the log.
         accept_unverified: an engine that fails its checks gets into the bundle, and its manifest says so.
         ladder: where no INT8 engine comes of the graph, other forms of it are tried, FP16 last.
+        timed: an INT8 engine is timed against an FP16 engine, on the GPU; both get into the bundle.
+        fastest: of those two only the faster one does.
     """
 
     log: Path | None = None
@@ -59,6 +67,8 @@ class HowToBuild:
     told: Callable[[str], None] = lambda _: None
     accept_unverified: bool = False
     ladder: bool = True
+    timed: bool = False
+    fastest: bool = False
 
 
 def build_engines(
@@ -101,8 +111,13 @@ def build_engines(
     manifests = []
     for capability in _capabilities(spec, machine):
         work = _Work(bundle, graph, spec, capability, library, machine, stage, how)
-        bundle, facts = work.add_engine()
-        manifests.append(facts)
+        made = work.make()
+        kept = work.set_against_half(made) if how.timed and made.manifest.precision == "int8" else (made,)
+        files = {name: content for one in kept for name, content in one.files.items()}
+        # An older engine of the precision that lost would be taken before the winner.
+        lost = () if made in kept or not how.fastest else (*made.files,)
+        bundle = add_files(bundle, files, removed=lost)
+        manifests += [asdict(one.manifest) for one in kept]
     return bundle, manifests
 
 
@@ -150,6 +165,25 @@ def _capabilities(spec: EngineSpec, machine: Machine) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
+class _Made:
+    """An engine that passed its checks, not in the bundle yet."""
+
+    manifest: EngineManifest
+    content: bytes
+
+    @property
+    def files(self) -> dict[str, bytes]:
+        name = self.manifest.engine.removesuffix(".engine") + ".json"
+        return {self.manifest.engine: self.content, name: self.manifest.to_json().encode()}
+
+    def noted(self, note: str, **fields: Any) -> _Made:
+        """With one more thing that a person should know."""
+        settings = self.manifest.settings
+        notes = [*settings["notes"], *([note] if note else [])]
+        return replace(self, manifest=replace(self.manifest, settings={**settings, "notes": notes}, **fields))
+
+
+@dataclass(frozen=True)
 class _Work:
     """One engine in the making; the arguments are those of :func:`build_engines`."""
 
@@ -170,8 +204,8 @@ class _Work:
     def stem(self) -> str:
         return _stem(self.spec, self.library, self.capability)
 
-    def add_engine(self) -> tuple[Bundle, dict[str, Any]]:
-        """Build, check, compare, and put the engine into the bundle; of INT8 in the first form that comes to one."""
+    def make(self) -> _Made:
+        """Build, check and compare; of INT8 in the first form that comes to an engine."""
         left = list(rungs_of(self.spec, self.library, self.bundle)) if self.how.ladder else []
         forget(self.bundle.path, *(f"{self.stem}{rung.suffix}" for rung in (AS_IS, *left)))
         work, rung, model, reasons = self, AS_IS, onnx.load(self.graph), list[str]()
@@ -193,7 +227,29 @@ class _Work:
             else:
                 model = rung.change(model)
 
-    def _attempt(self, rung: Rung, model: onnx.ModelProto, reasons: list[str]) -> tuple[Bundle, dict[str, Any]]:
+    def set_against_half(self, made: _Made) -> tuple[_Made, ...]:
+        """What gets into the bundle of an INT8 engine and of the FP16 engine that it is timed against here."""
+        if GRAPHS["fp16"] not in self.bundle.manifest.files:
+            return (made.noted("The bundle has no FP16 graph, so nobody knows whether INT8 is faster."),)
+        other = replace(self, spec=replace(self.spec, precision="fp16"), graph=self.bundle.graph("fp16"))
+        try:
+            half = other.make()
+            self.stage("Timing INT8 against FP16")
+            with self._opened(made) as int8, self._opened(half) as fp16:
+                frames = np.zeros((made.manifest.batch[1], *made.manifest.input_size, 3), np.uint8)
+                first, second = medians((int8, fp16), frames)
+                race = Race(first, second, len(frames))
+        except (BuildError, MachineError) as error:
+            # The INT8 engine has passed its checks, and is not lost for this.
+            return (made.noted(f"INT8 was not timed against FP16: {error.message}"),)
+        note = "" if race.int8_earns_its_place else f"{race.verdict} --fastest takes what is faster."
+        made = made.noted(note, milliseconds=race.to_dict())
+        half = half.noted("", milliseconds=race.to_dict())
+        if not self.how.fastest:
+            return half, made
+        return (made,) if race.int8_earns_its_place else (half.noted(f"Taken in place of INT8. {race.verdict}"),)
+
+    def _attempt(self, rung: Rung, model: onnx.ModelProto, reasons: list[str]) -> _Made:
         """One form of the graph.
 
         Args:
@@ -227,8 +283,7 @@ class _Work:
             )
             if self.on_gpu:
                 manifest = self._compare(manifest, built)
-        files = {manifest.engine: built.content, _manifest_name(manifest): manifest.to_json().encode()}
-        return add_files(self.bundle, files), asdict(manifest)
+        return _Made(manifest, built.content)
 
     def _trtexec(self, settled: EngineSpec, rung: Rung) -> dict[str, str]:
         """The line for ``trtexec``, where what was built lies in the bundle; the forms between are not kept."""
@@ -290,18 +345,24 @@ class _Work:
         if PARITY_NAME not in bundle.manifest.files:
             return None
         self.stage("Comparing with PyTorch's answers")
+        frames, expected = load_parity(bundle.path / PARITY_NAME)
+        with self._opened(_Made(manifest, built.content)) as engine:
+            return compare(engine, task_of(bundle.manifest), frames, expected)
+
+    @contextlib.contextmanager
+    def _opened(self, made: _Made) -> Iterator[TensorRTEngine]:
+        """An engine that is in no bundle yet."""
         from ..engines.tensorrt.engine import open_tensorrt
 
-        task = task_of(bundle.manifest)
-        frames, expected = load_parity(bundle.path / PARITY_NAME)
-        with tempfile.TemporaryDirectory(prefix="trtparse-parity-") as name:
-            files = {**bundle.manifest.files, manifest.engine: manifest.engine_sha256}
-            staged = Bundle(Path(name), replace(bundle.manifest, files=files))
+        manifest = made.manifest
+        with tempfile.TemporaryDirectory(prefix="trtparse-engine-") as name:
+            files = {**self.bundle.manifest.files, manifest.engine: manifest.engine_sha256}
+            staged = Bundle(Path(name), replace(self.bundle.manifest, files=files))
             path = staged.path / manifest.engine
             path.parent.mkdir()
-            path.write_bytes(built.content)
+            path.write_bytes(made.content)
             with open_tensorrt(staged, manifest) as engine:
-                return compare(engine, task, frames, expected)
+                yield engine
 
     def _manifest(self, model: onnx.ModelProto, built: Built, seconds: float) -> EngineManifest:
         """All but what the checks found."""
@@ -362,10 +423,6 @@ def _output_specs(model: onnx.ModelProto) -> list[OutputSpec]:
 def _stem(spec: EngineSpec, library: TensorRT, capability: str) -> str:
     accelerator = "" if spec.dla_core is None else f"-dla{spec.dla_core}"
     return f"{spec.target}-{library.short_version}-sm{capability.replace('.', '')}-{spec.precision}{accelerator}"
-
-
-def _manifest_name(manifest: EngineManifest) -> str:
-    return manifest.engine.removesuffix(".engine") + ".json"
 
 
 def _machine_facts(machine: Machine, on_gpu: bool) -> dict[str, Any]:

@@ -137,7 +137,7 @@ def inspect_engine(inspector: str, wanted: dict[str, str]) -> Inspection:
         if _is_opaque(layer):
             continue
         precision = layer_precision(layer)
-        for name in _named_in(f"{layer.get('Name', '')} {layer.get('Metadata', '')}", wanted):
+        for name in named_in(f"{layer.get('Name', '')} {layer.get('Metadata', '')}", wanted):
             if found[name] == UNKNOWN:
                 found[name] = precision
     unnamed = Counter[str]()
@@ -252,7 +252,7 @@ def _is_convolution(layer: dict[str, Any]) -> bool:
     return "conv" in f"{layer.get('LayerType', '')} {layer.get('ParameterType', '')}".lower()
 
 
-def _named_in(told: str, names: Iterable[str]) -> list[str]:
+def named_in(told: str, names: Iterable[str]) -> list[str]:
     """Which of ``names`` occur as whole names: ``layer1.conv1`` is not in ``layer1.conv1.weight + …``."""
     parts = set(re.split(r"\[ONNX Layer: |[\[\]]|\x1e|\x1f| \+ |\|\||[(){},\s]+|\.\.\.", told))
     return [name for name in names if name in parts]

@@ -131,6 +131,43 @@ def test_what_is_told_kept_and_let_pass_of_an_engine_s_build_reaches_it(
     assert "does not exist" in error
 
 
+def test_int8_is_timed_against_fp16_unless_that_is_not_wanted_and_the_result_is_told(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = bundle_with(tmp_path / "student")
+    seen: list[tuple[bool, bool]] = []
+
+    def build_engines(bundle: Bundle, *_: Any, how: HowToBuild) -> tuple[Bundle, list[dict[str, Any]]]:
+        seen.append((how.timed, how.fastest))
+        times = {"int8": 0.9, "fp16": 0.8, "frames": 1}
+        return bundle, [{"engine": "engines/a.engine", "bytes": 7, "parity": {}, "settings": {}, "milliseconds": times}]
+
+    monkeypatch.setattr("trtparse.engines.open_bundle", lambda path: made)
+    monkeypatch.setattr("trtparse.trt_builder.compile.build_engines", build_engines)
+    words = ["build", made.path, "--int8", "--target", "tensorrt"]
+    code, out, _ = run(*words)
+    assert code == 0
+    assert "Timed:      INT8 takes 0.900 ms and FP16 0.800 ms a call of 1: INT8 is slower here" in out
+    run(*words, "--fastest")
+    run(*words, "--no-timing")
+    assert seen == [(True, False), (True, True), (False, False)]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--fp16", "--target", "tensorrt", "--fastest"], "no INT8 is built"),
+        (["--int8", "--target", "tensorrt-rtx", "--fastest"], "needs the GPU"),
+        (["--int8", "--target", "tensorrt", "--fastest", "--no-timing"], "goes by times"),
+        (["--int8", "--target", "cpu", "--fastest"], "--fastest is for an engine"),
+    ],
+)
+def test_the_fastest_of_nothing_is_refused(words: list[str], told: str, tmp_path: Path, run: Run) -> None:
+    code, _, error = run("build", bundle_with(tmp_path / "student").path, *words)
+    assert code == 2
+    assert told in error
+
+
 def test_the_deep_learning_accelerator_alone_is_refused_at_once(tmp_path: Path, run: Run) -> None:
     code, _, error = run("build", tmp_path, "--int8", "--target", "tensorrt", "--dla", "0")
     assert code == 2

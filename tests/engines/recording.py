@@ -12,7 +12,7 @@ import json
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -52,6 +52,7 @@ class Operation:
     run: Callable[[], None]
     uses: tuple[Any, ...]
     version: int = 0
+    milliseconds: float = 1.0
 
 
 @dataclass
@@ -258,7 +259,8 @@ class RecordingCuda(Cuda):
             for used in operation.uses:
                 if isinstance(used, FakeContext) and used.version != operation.version:
                     raise Race("a graph whose execution context has changed since")
-            self.put(stream, Operation(operation.what, operation.run, (*operation.uses, graph), operation.version))
+            uses = (*operation.uses, graph)
+            self.put(stream, replace(operation, uses=uses))
 
     def free_graph(self, graph: Graph) -> None:
         self._note("free_graph")
@@ -284,7 +286,7 @@ class RecordingCuda(Cuda):
             operation = stream.waiting.popleft()
             if any(getattr(used, "freed", False) for used in operation.uses):
                 raise Race(f"{operation.what} on what is freed")
-            self.clock += 0 if "event" in operation.what else 1
+            self.clock += 0 if "event" in operation.what else operation.milliseconds
             operation.run()
 
 
@@ -353,10 +355,11 @@ class FakeContext:
                 answer = np.ascontiguousarray(ANSWERS[name](frames), dtype)
                 blocks[name].content[: answer.nbytes] = answer.reshape(-1).view(np.uint8)
 
-        cuda.put(cuda.stream_of(stream), Operation("execute", run, (*blocks.values(), self), self.version))
+        uses, milliseconds = (*blocks.values(), self), self._facts["milliseconds"]
+        cuda.put(cuda.stream_of(stream), Operation("execute", run, uses, self.version, milliseconds))
         if self.profiler is not None:
-            self.profiler.report_layer_time("first", 0.25)
-            self.profiler.report_layer_time("second", 0.5)
+            for name, time in self._facts["layers"]:
+                self.profiler.report_layer_time(name, time)
         return True
 
     def _changes(self) -> None:
@@ -443,6 +446,9 @@ def fake_engine(
     logits: bool = False,
     outputs: tuple[OutputSpec, ...] = label_maps((6, 4)),
     types: dict[str, str] | None = None,
+    milliseconds: float = 1.0,
+    layers: tuple[tuple[str, float], ...] = (("first", 0.25), ("second", 0.5)),
+    input_size: tuple[int, int] = (6, 4),
     **fields: Any,
 ) -> tuple[bytes, EngineManifest]:
     """Bytes and manifest of an engine that the stand-in's TensorRT runs.
@@ -452,15 +458,19 @@ def fake_engine(
         logits: give them as the raw output.
         outputs: of those that the stand-in can give.
         types: of outputs that the engine has in another type than the manifest, by name.
+        milliseconds: that a call takes.
+        layers: of the engine, and what a profiler is told of them.
+        input_size: (height, width).
         fields: of the manifest.
     """
-    input_size = (6, 4)
     raw = OutputSpec("logits", "float32", (20, *input_size)) if logits else None
     every = [*outputs, *([raw] if raw is not None else [])]
     facts = {
         "input_size": input_size,
         "count": batch[2] if batch[0] == batch[2] else -1,
         "most": batch[2],
+        "milliseconds": milliseconds,
+        "layers": layers,
         "outputs": {spec.name: ((types or {}).get(spec.name, spec.dtype), spec.shape) for spec in every},
     }
     content = json.dumps(facts).encode()

@@ -14,14 +14,14 @@ import pytest
 
 from trtparse.engines import Bundle, open_bundle
 from trtparse.engines.base import Arrays, Engine, Frames
-from trtparse.engines.machine.facts import Machine, Memory
+from trtparse.engines.machine.facts import Memory
 from trtparse.engines.machine.gpu import Driver, Gpu
-from trtparse.engines.machine.jetson import Jetson
 from trtparse.engines.machine.probe import Answer, Probe
 from trtparse.engines.manifest import engine_manifests
 from trtparse.engines.tensorrt import engine as tensorrt
 from trtparse.errors import BuildError, MachineError, UsageError
 from trtparse.tests.predicting import label_maps
+from trtparse.tests.trt_builder.recorded_gpu import ORIN
 from trtparse.trt_builder import compile as compiling
 from trtparse.trt_builder import timing_cache
 from trtparse.trt_builder.compile import HowToBuild, build_engines, choose_target, workspace_mb
@@ -30,22 +30,6 @@ from trtparse.trt_builder.parity import save_parity
 from trtparse.trt_builder.source import bundle_of_onnx
 from trtparse.trt_builder.tensorrt_api import TensorRT
 
-ORIN = Machine(
-    processor="Cortex-A78AE",
-    cores=6,
-    memory=Memory(total=8 << 30, available=3 << 30, swap=0),
-    system="Ubuntu 22.04",
-    kernel="5.15.148-tegra",
-    python="3.10",
-    environment=None,
-    container=False,
-    gpus=(Gpu("Orin", "8.7", 8 << 30, True, 8),),
-    nvidia_device=True,
-    driver=Driver("540.4.0", "12.6", None),
-    cuda="12.6",
-    nvcc=None,
-    jetson=Jetson("Jetson Orin Nano", "36.4.3", "6.2", "MAXN_SUPER", (), None),
-)
 NO_GPU = replace(ORIN, gpus=(), driver=None, jetson=None)
 
 
