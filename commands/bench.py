@@ -64,6 +64,12 @@ class Contender:
 )
 @click.option("--layers", is_flag=True, help="Time every layer of the TensorRT engines as well.")
 @click.option(
+    "--explorer",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Write the layers and their times there, as NVIDIA's trt-engine-explorer reads them.",
+)
+@click.option(
     "--output", type=click.Path(path_type=Path, dir_okay=False), help="Write the JSON document there as well."
 )
 @common_options
@@ -78,6 +84,7 @@ def bench(
     cuda_graph: bool,
     mapped: bool | None,
     layers: bool,
+    explorer: Path | None,
     output: Path | None,
     threads: int,
     as_json: bool,
@@ -91,11 +98,14 @@ def bench(
     from ..engines import open_bundle
     from ..engines.machine.clocks import read_clocks
     from ..engines.machine.facts import machine_facts, read_machine
-    from ..storage.files import check_output_file, replace_bytes
+    from ..engines.machine.power import open_meter
+    from ..storage.files import check_output_file, check_output_folder, replace_bytes
     from .terminal import Terminal
 
     if output is not None:
         check_output_file(output)
+    if explorer is not None:
+        check_output_folder(explorer)
     skipped: list[tuple[str, str]] = []
     with Terminal(as_json=as_json) as terminal:
         opened = open_bundle(bundle)
@@ -117,7 +127,9 @@ def bench(
                 strict=bool(targets),
                 seconds=seconds,
                 warm_up=warm_up,
-                layers=layers,
+                explorer=explorer,
+                layers=layers or explorer is not None,
+                meter=open_meter(bus) if gpu else None,
             )
         )
         after = read_clocks(bus=bus)
@@ -244,6 +256,7 @@ def _measured(
     skipped: list[tuple[str, str]],
     *,
     strict: bool,
+    explorer: Path | None,
     **options: Any,
 ) -> Iterator[tuple[str, Speed]]:
     """Each engine alone on the machine, one after the other.
@@ -251,6 +264,7 @@ def _measured(
     Args:
         skipped: takes those that do not run here, and why.
         strict: they were asked for by name: one that does not run is an error, unless another precision does.
+        explorer: folder for TensorRT's layers.
     """
     from ..engines.latency import measure
 
@@ -260,6 +274,8 @@ def _measured(
         try:
             with contender.open() as engine:
                 speed = measure(engine, frames, progress=terminal.progress, **options)
+                if explorer is not None and speed.layers:
+                    _explore(explorer, engine, frames, speed)
         except TrtparseError as error:
             skipped.append((contender.label, error.message))
             last = error
@@ -268,6 +284,14 @@ def _measured(
         yield contender.label, speed
     if strict and not done and last is not None:
         raise last
+
+
+def _explore(folder: Path, engine: Engine, frames: Frames, speed: Speed) -> None:
+    from ..engines.tensorrt.engine import TensorRTEngine
+    from ..engines.tensorrt.explorer import write_explorer
+
+    if isinstance(engine, TensorRTEngine):
+        write_explorer(folder, engine, frames, speed.layers)
 
 
 def _show(
@@ -300,6 +324,14 @@ def _show(
         if speed.overhead is not None:
             flying = f"with {speed.in_flight} requests in flight"
             out.print(f"{label}: {flying}, a call takes {speed.overhead:.2f} × the engine alone", markup=False)
+        if speed.power is not None:
+            power = speed.power
+            held = f"; clocks held down by {', '.join(power.held_down_by)}" if power.held_down_by else ""
+            out.print(
+                f"{label}: {power.watts:.1f} W, {speed.millijoules:.1f} mJ a frame ({power.source}, "
+                f"{power.samples} samples, up to {power.highest:.1f} W){held}",
+                markup=False,
+            )
         if speed.layers:
             _show_layers(terminal, label, speed)
     for label, reason in skipped:

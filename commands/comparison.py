@@ -113,6 +113,8 @@ class Comparison:
     strict: bool
     target: str
     auto_rebuild: bool
+    slots: int
+    cuda_graph: bool
     threads: int
 
     def run(
@@ -143,7 +145,15 @@ class Comparison:
             def opened(bundle: Bundle, target: str, precision: str | None) -> Predictor[LabelMap]:
                 building = rebuild(self.auto_rebuild, terminal.stage)
                 return stack.enter_context(
-                    open_predictor(bundle, target, precision, threads=self.threads, rebuild=building)
+                    open_predictor(
+                        bundle,
+                        target,
+                        precision,
+                        threads=self.threads,
+                        slots=self.slots,
+                        cuda_graph=self.cuda_graph,
+                        rebuild=building,
+                    )
                 )
 
             reference = opened(first, target, precision)

@@ -128,6 +128,8 @@ def demo(
                 precision,
                 threads=threads,
                 streams=STREAMS,
+                slots=options["slots"],
+                cuda_graph=options["cuda_graph"],
                 rebuild=rebuild(auto_rebuild, terminal.stage),
             )
         )

@@ -37,6 +37,14 @@ def common_options(command: Command) -> Command:
 
 def engine_options(command: Command) -> Command:
     for option in (
+        click.option("--cuda-graph", is_flag=True, help="Let TensorRT replay each request as one CUDA graph."),
+        click.option(
+            "--slots",
+            type=click.IntRange(1, 16),
+            default=2,
+            show_default=True,
+            help="TensorRT's requests in flight; from two on, copies and kernels overlap.",
+        ),
         click.option("--precision", type=click.Choice(["fp32", "fp16", "int8"]), help="Default: the bundle's lowest."),
         click.option(
             "--target",

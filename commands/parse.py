@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,7 +14,6 @@ from .options import DEFAULT_BUNDLE, common_options, engine_options, rebuild
 
 if TYPE_CHECKING:
     from ..data.dataset import LabelMap
-    from ..engines.open import Rebuild
     from ..parse.images import ParseResult
     from ..parse.parser import ParseSpec
     from ..parse.provenance import MadeBy
@@ -66,6 +65,8 @@ def parse(
     target: str,
     precision: str | None,
     auto_rebuild: bool,
+    slots: int,
+    cuda_graph: bool,
     threads: int,
     as_json: bool,
     debug: bool,
@@ -88,7 +89,9 @@ def parse(
     with Terminal(as_json=as_json) as terminal:
         if address is None:
             building = rebuild(auto_rebuild, terminal.stage)
-            opened = partial(_open, bundle, target, precision, threads, building)
+            opened = partial(
+                _open, bundle, target, precision, threads, slots=slots, cuda_graph=cuda_graph, rebuild=building
+            )
             result = _parse_here(terminal, images, output, spec, opened)
         else:
             from ..parse.ray import parse_on_ray
@@ -96,7 +99,15 @@ def parse(
             terminal.stage(f"Parsing on Ray, {address}")
             result = parse_on_ray(
                 images,
-                partial(_open, bundle.absolute(), target, precision, max(threads, 1)),
+                partial(
+                    _open,
+                    bundle.absolute(),
+                    target,
+                    precision,
+                    max(threads, 1),
+                    slots=slots,
+                    cuda_graph=cuda_graph,
+                ),
                 output,
                 spec,
                 address=address,
@@ -135,14 +146,14 @@ def _parse_here(
 
 
 def _open(
-    bundle: Path, target: str, precision: str | None, threads: int, building: Rebuild | None = None
+    bundle: Path, target: str, precision: str | None, threads: int, **options: Any
 ) -> tuple[Predictor[LabelMap], MadeBy]:
     from ..engines import open_bundle
     from ..parse.provenance import MadeBy
     from ..tasks.open import open_predictor
 
     opened = open_bundle(bundle)
-    predictor = open_predictor(opened, target, precision, threads=threads, rebuild=building)
+    predictor = open_predictor(opened, target, precision, threads=threads, **options)
     return predictor, MadeBy.of(opened, predictor.engine)
 
 

@@ -6,6 +6,7 @@ the CPU runtime included, so that the ratios mean something.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -15,6 +16,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from .base import Engine, Frames, Ticket
+from .machine.power import Power, PowerMeter
 from .tensorrt.engine import LayerTime
 
 LEAST_CALLS = 5
@@ -67,6 +69,7 @@ class Speed:
         frames_per_second: with ``in_flight`` requests under way.
         warm_up_calls: before anything was timed.
         layers: mean milliseconds of each layer, where asked for and known.
+        power: while requests were in flight; None where nothing measures it.
     """
 
     engine: str
@@ -79,6 +82,12 @@ class Speed:
     frames_per_second: float
     warm_up_calls: int
     layers: tuple[LayerTime, ...] = ()
+    power: Power | None = None
+
+    @property
+    def millijoules(self) -> float | None:
+        """Per frame, with requests in flight."""
+        return None if self.power is None else 1e3 * self.power.watts / self.frames_per_second
 
     @property
     def overhead(self) -> float | None:
@@ -88,7 +97,7 @@ class Speed:
         return 1e3 * self.batch / self.frames_per_second / self.engine_alone.p50
 
     def to_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "overhead": self.overhead}
+        return {**asdict(self), "overhead": self.overhead, "millijoules": self.millijoules}
 
 
 def measure(
@@ -98,6 +107,7 @@ def measure(
     seconds: float = 3.0,
     warm_up: float = 1.0,
     layers: bool = False,
+    meter: PowerMeter | None = None,
     progress: Callable[[int, int], None] = lambda _, __: None,
 ) -> Speed:
     """Measure an engine.
@@ -108,6 +118,7 @@ def measure(
         seconds: for each of the measurements.
         warm_up: seconds before the first, in which clocks rise and kernels are chosen.
         layers: time every layer as well, where the engine can.
+        meter: of the machine's power; it samples while requests are in flight, and disturbs no other measurement.
         progress: told after each part.
     """
     parts = 3 + layers
@@ -115,7 +126,8 @@ def measure(
     progress(1, parts)
     single = Times.of(_one_by_one(engine, frames, seconds))
     progress(2, parts)
-    rate = _frames_per_second(engine, frames, seconds)
+    with contextlib.nullcontext() if meter is None else meter.sampling():
+        rate = _frames_per_second(engine, frames, seconds)
     alone: Times | None = None
     profile: tuple[LayerTime, ...] = ()
     if isinstance(engine, Measurable):
@@ -135,6 +147,7 @@ def measure(
         rate,
         warm_up_calls,
         profile,
+        None if meter is None else meter.power,
     )
 
 

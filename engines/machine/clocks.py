@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from statistics import mean
 
 from .probe import Probe
@@ -26,6 +27,7 @@ _REASONS = {
     0x80: "power brake",
 }
 """Bits of NVML's nvmlClocksThrottleReasons; idling and clocks set by the user hold nothing down."""
+_MEMORY_RATES = ("/sys/kernel/debug/bpmp/debug/clk/emc/rate", "/sys/kernel/debug/clk/emc/clk_rate")
 _JETSON_GPUS = ("gpu", "ga10b", "gv11b", "gb10b")
 
 
@@ -47,18 +49,20 @@ def read_clocks(probe: Probe | None = None, bus: str = "") -> dict[str, str]:
             continue
         for name, value in zip(names, values):
             if name == _HELD:
-                value = _held_by(value)
+                value = _told(value)
             if value and not re.match(r"\[?N/A|\[?Not Supported|\[?Unknown", value):
                 facts[name] = value + _UNITS.get(name, "")
         break
     return facts
 
 
-def _held_by(value: str) -> str:
-    if not re.fullmatch(r"0x[0-9a-fA-F]+", value):
-        return ""
-    bits = int(value, 16)
-    return ", ".join(reason for bit, reason in _REASONS.items() if bits & bit) or "nothing"
+def held_by(bits: int) -> list[str]:
+    """What NVML's bits say holds the clocks down."""
+    return [reason for bit, reason in _REASONS.items() if bits & bit]
+
+
+def _told(value: str) -> str:
+    return ", ".join(held_by(int(value, 16))) or "nothing" if re.fullmatch(r"0x[0-9a-fA-F]+", value) else ""
 
 
 def _processor(probe: Probe) -> dict[str, str]:
@@ -75,7 +79,24 @@ def _processor(probe: Probe) -> dict[str, str]:
 
 
 def _jetson(probe: Probe) -> dict[str, str]:
-    """A Jetson's nvidia-smi tells no clocks; its device tree does."""
+    """A Jetson's nvidia-smi tells no clocks; the kernel does, that of the memory to root alone."""
+    rates = (probe.read(name) for name in _MEMORY_RATES)
+    memory = next((int(rate) for rate in rates if rate.isdecimal()), None)
+    facts = {} if memory is None else {"memory clock (EMC)": f"{memory / 1e6:.0f} MHz"}
+    hottest = max(_temperatures(probe), default=None)
+    if facts or _gpu_clock(probe):
+        facts |= {} if hottest is None else {"hottest": f"{hottest:.0f} °C"}
+    return {**facts, **_gpu_clock(probe)}
+
+
+def _temperatures(probe: Probe) -> Iterator[float]:
+    for zone in sorted(probe.path("/sys/class/thermal").glob("thermal_zone*")):
+        value = probe.read(f"/sys/class/thermal/{zone.name}/temp")
+        if value.isdecimal():
+            yield int(value) / 1e3
+
+
+def _gpu_clock(probe: Probe) -> dict[str, str]:
     for device in sorted(probe.path("/sys/class/devfreq").glob("*")):
         if any(word in device.name for word in _JETSON_GPUS):
             name = f"/sys/class/devfreq/{device.name}"

@@ -54,8 +54,17 @@ def run_program(command: Sequence[str]) -> Answer:
 
 def load_cuda() -> Any:
     """CUDA's driver library, or None."""
+    return _load("libcuda.so.1")
+
+
+def load_nvml() -> Any:
+    """NVIDIA's management library, or None."""
+    return _load("libnvidia-ml.so.1")
+
+
+def _load(name: str) -> Any:
     try:
-        return ctypes.CDLL("libcuda.so.1")
+        return ctypes.CDLL(name)
     except OSError:
         return None
 
@@ -80,6 +89,7 @@ class Probe:
         python: the interpreter's version.
         environment: the virtual environment's folder, if any.
         search_path: folders that Python imports from, in its order.
+        load_nvml: NVIDIA's management library, or None.
     """
 
     root: Path = Path("/")
@@ -88,6 +98,7 @@ class Probe:
     python: tuple[int, int] = (sys.version_info[0], sys.version_info[1])
     environment: Path | None = field(default_factory=_environment)
     search_path: tuple[Path, ...] = field(default_factory=_search_path)
+    load_nvml: Callable[[], Any] = load_nvml
 
     def path(self, name: str) -> Path:
         """Where ``name``, an absolute path, lies under the root."""

@@ -44,10 +44,12 @@ _DTYPES = {
 
 @dataclass(frozen=True)
 class LayerTime:
-    """A layer of an engine, and the mean of its times in milliseconds."""
+    """A layer of an engine, and the mean and the median of its times in milliseconds, over some calls."""
 
     name: str
     milliseconds: float
+    median: float = 0.0
+    calls: int = 0
 
 
 class TensorRTEngine(Engine):
@@ -154,14 +156,14 @@ class TensorRTEngine(Engine):
 
     def layer_times(self, frames: Frames, calls: int) -> list[LayerTime]:
         """The mean time of every layer, in the order in which they run; measuring makes each a little slower."""
-        total: dict[str, float] = {}
+        times: dict[str, list[float]] = {}
 
         class Profiler(self._trt.IProfiler):  # type: ignore[misc,name-defined]
             def __init__(self) -> None:
                 super().__init__()
 
             def report_layer_time(self, layer_name: str, ms: float) -> None:
-                total[layer_name] = total.get(layer_name, 0.0) + ms
+                times.setdefault(layer_name, []).append(ms)
 
         profiler = Profiler()
         with self._idle_slot(frames):
@@ -174,7 +176,15 @@ class TensorRTEngine(Engine):
                     self._through(slot, frames)
             finally:
                 slot.close()
-        return [LayerTime(name, milliseconds / calls) for name, milliseconds in total.items()]
+        return [LayerTime(name, sum(found) / calls, float(np.median(found)), calls) for name, found in times.items()]
+
+    def layers_json(self, frames: Frames) -> str:
+        """The engine's layers as TensorRT's inspector lists them, at the size of ``frames``."""
+        with self._idle_slot(frames) as slot:
+            self._through(slot, frames)
+            inspector = self._engine.create_engine_inspector()
+            inspector.execution_context = slot.context
+            return str(inspector.get_engine_information(self._trt.LayerInformationFormat.JSON))
 
     def _run(self, frames: Frames) -> Arrays:
         return self._start(frames)()
@@ -267,15 +277,9 @@ class TensorRTEngine(Engine):
         self.batch = most if fewest == most else None
 
     def _new_slot(self, cuda_graph: bool) -> Slot:
-        context = self._engine.create_execution_context()
-        if context is None:
-            raise MachineError(
-                f"TensorRT has no memory for another execution context: {self._logger.told()}.",
-                "Close other programs that use the GPU, or build the engine for a smaller batch.",
-            )
         slot = Slot(
             self._cuda,
-            context,
+            self._new_context,
             self._tensors,
             self._names,
             mapped=self._mapped,
@@ -289,6 +293,15 @@ class TensorRTEngine(Engine):
             slot.close()
             raise
         return slot
+
+    def _new_context(self) -> Any:
+        context = self._engine.create_execution_context()
+        if context is None:
+            raise MachineError(
+                f"TensorRT has no memory for another execution context: {self._logger.told()}.",
+                "Close other programs that use the GPU, or build the engine for a smaller batch.",
+            )
+        return context
 
     def close(self) -> None:
         # A call of another thread is let finish: what it uses must not go under it.

@@ -15,6 +15,10 @@ from ...errors import MachineError
 from ..base import Frames
 from .cuda import Cuda, CudaFailure, DeviceMemory, Graph, HostMemory
 
+MOST_GRAPHS = 4
+"""Numbers of frames whose CUDA graph a slot keeps. A graph records the shapes and the state of its execution context,
+so each has a context of its own, with memory of its own."""
+
 _AHEAD = 16
 """Calls that are queued before the first is waited for, so that the GPU is what is timed and not the processor."""
 
@@ -41,12 +45,20 @@ class Tensor:
         return count * math.prod(self.shape) * self.dtype.itemsize
 
 
+@dataclass
+class _Shape:
+    """A number of frames: the execution context that is set to it, and its graph once one is recorded."""
+
+    context: Any
+    graph: Graph | None = None
+
+
 class Slot:
     """Runs one request at a time. Its caller has made CUDA's context current, and knows what is in flight.
 
     Args:
         cuda: the GPU.
-        context: TensorRT's execution context, the slot's own.
+        new_context: makes an execution context of TensorRT's, for this slot alone.
         tensors: of the engine, by name.
         outputs: names of those that a request wants as a rule; others may be asked for now and then.
         mapped: the GPU works in the processor's memory, without copies.
@@ -58,7 +70,7 @@ class Slot:
     def __init__(
         self,
         cuda: Cuda,
-        context: Any,
+        new_context: Callable[[], Any],
         tensors: Mapping[str, Tensor],
         outputs: Sequence[str],
         *,
@@ -67,14 +79,15 @@ class Slot:
         cuda_graph: bool,
         told: Callable[[], str],
     ) -> None:
-        self.context = context
+        self.context: Any = None
+        self._new_context = new_context
         self._cuda, self._tensors, self._mapped, self._cuda_graph, self._told = cuda, tensors, mapped, cuda_graph, told
         self._outputs, self._blocking = tuple(outputs), blocking
         self._host: dict[str, HostMemory] = {}
         self._device: dict[str, DeviceMemory] = {}
         self._stream: Any = None
         self._done: Any = None
-        self._graph: Graph | None = None
+        self._shapes: dict[int, _Shape] = {}
         self._count = 0
 
     def open(self) -> None:
@@ -84,16 +97,12 @@ class Slot:
         for name, tensor in self._tensors.items():
             size = tensor.bytes_of(tensor.most)
             if self._mapped:
-                memory = self._host[name] = self._cuda.host_memory(size, mapped=True)
-                address = memory.device_pointer
+                self._host[name] = self._cuda.host_memory(size, mapped=True)
             else:
                 self._device[name] = self._cuda.device_memory(size)
-                address = self._device[name].pointer
                 if name == "frames" or name in self._outputs:
                     self._host[name] = self._cuda.host_memory(size)
-            self._must(self.context.set_tensor_address(name, address), f"take the buffer of {name}")
-        if self._tensors["frames"].dynamic:
-            self._choose_profile()
+        self.context = self._open_context()
 
     def start(self, frames: Frames, outputs: Sequence[str]) -> None:
         """Put a request into the stream: frames in, the engine, ``outputs`` out.
@@ -159,7 +168,9 @@ class Slot:
         cuda = self._cuda
         if self._stream is not None:
             cuda.synchronise(self._stream)
-        self._drop_graph()
+        for shape in self._shapes.values():
+            self._drop_graph(shape)
+        self._shapes.clear()
         self.context = None
         for memories in (self._host, self._device):
             while memories:
@@ -185,14 +196,15 @@ class Slot:
         self._must(self.context.execute_async_v3(self._cuda.stream_handle(self._stream)), "run the engine")
 
     def _replay(self) -> None:
-        if self._graph is None:
+        shape = self._shapes[self._count]
+        if shape.graph is None:
             # TensorRT does in the first run of a shape what must not be recorded.
             self._enqueue(self._outputs)
             self._cuda.synchronise(self._stream)
             with self._cuda.capture(self._stream) as graph:
                 self._enqueue(self._outputs)
-            self._graph = graph
-        self._cuda.launch(self._graph, self._stream)
+            shape.graph = graph
+        self._cuda.launch(shape.graph, self._stream)
 
     def _abandon(self) -> None:
         """What is left of a failed request must not read the frames of the next one."""
@@ -202,18 +214,44 @@ class Slot:
     def _set_count(self, count: int) -> None:
         if count == self._count:
             return
-        tensor = self._tensors["frames"]
-        self._drop_graph()
-        # Should the context refuse, the next request asks it again.
+        # Should a context refuse, the next request asks it again.
         self._count = 0
-        if tensor.dynamic:
-            self._must(self.context.set_input_shape("frames", (count, *tensor.shape)), f"take {count} frames")
-        self._count = count
+        if count in self._shapes:
+            # What was used last comes last.
+            shape = self._shapes.pop(count)
+        else:
+            shape = _Shape(self._context_to_set())
+            if self._tensors["frames"].dynamic:
+                size = (count, *self._tensors["frames"].shape)
+                self._must(shape.context.set_input_shape("frames", size), f"take {count} frames")
+        self._shapes[count] = shape
+        self.context, self._count = shape.context, count
 
-    def _choose_profile(self) -> None:
+    def _context_to_set(self) -> Any:
+        """An execution context for another number of frames: where nothing is recorded, one serves for all."""
+        most = MOST_GRAPHS if self._cuda_graph else 1
+        if not self._shapes:
+            return self.context
+        if len(self._shapes) < most:
+            return self._open_context()
+        oldest = self._shapes.pop(next(iter(self._shapes)))
+        self._drop_graph(oldest)
+        return oldest.context
+
+    def _open_context(self) -> Any:
+        """A new execution context that works in the slot's buffers."""
+        context = self._new_context()
+        for name in self._tensors:
+            address = self._host[name].device_pointer if self._mapped else self._device[name].pointer
+            self._must(context.set_tensor_address(name, address), f"take the buffer of {name}")
+        if self._tensors["frames"].dynamic:
+            self._choose_profile(context)
+        return context
+
+    def _choose_profile(self, context: Any) -> None:
         """The first context of an engine has its profile by itself, and from TensorRT 10 on all have."""
-        if self.context.active_optimization_profile != 0:
-            chosen = self.context.set_optimization_profile_async(0, self._cuda.stream_handle(self._stream))
+        if context.active_optimization_profile != 0:
+            chosen = context.set_optimization_profile_async(0, self._cuda.stream_handle(self._stream))
             self._cuda.synchronise(self._stream)
             if not chosen:
                 raise MachineError(
@@ -221,10 +259,10 @@ class Slot:
                     "Build the engine again, for a fixed --batch.",
                 )
 
-    def _drop_graph(self) -> None:
-        if self._graph is not None:
-            self._cuda.free_graph(self._graph)
-            self._graph = None
+    def _drop_graph(self, shape: _Shape) -> None:
+        if shape.graph is not None:
+            self._cuda.free_graph(shape.graph)
+            shape.graph = None
 
     def _must(self, done: bool, what: str) -> None:
         if not done:

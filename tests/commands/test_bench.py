@@ -11,8 +11,11 @@ from trtparse.cli import main
 from trtparse.commands.bench import PRECISIONS, bench
 from trtparse.engines import Bundle
 from trtparse.engines.base import Engine
+from trtparse.engines.machine.power import PowerMeter
+from trtparse.engines.tensorrt.engine import TensorRTEngine
 from trtparse.errors import MachineError
-from trtparse.tests.engines.recording import bundle_with, fake_engine
+from trtparse.tests.engines.recording import FakeTensorRT, RecordingCuda, bundle_with, fake_engine
+from trtparse.tests.trt_builder.recorded_gpu import ORIN
 
 SHORT = ["--seconds", "0.01", "--warm-up", "0", "--threads", "1"]
 
@@ -92,6 +95,44 @@ def test_tensorrt_is_timed_with_or_without_copies_and_spins(
     monkeypatch.setattr("trtparse.engines.open_bundle", lambda path: made)
     assert _bench("student", "--target", "tensorrt", *words) == 3
     assert asked == [{"slots": 2, "cuda_graph": False, "mapped": mapped, "spin": True}]
+
+
+def test_power_and_layers_of_a_gpu_s_engine_are_told_and_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Scale:
+        source = "INA3221"
+
+        def watts(self) -> dict[str, float]:
+            return {"VDD_IN": 8.0}
+
+        def joules(self) -> None:
+            return None
+
+        def held_down_by(self) -> set[str]:
+            return {"temperature (gpu-throttle-alert)"}
+
+    content, manifest = fake_engine()
+    cuda = RecordingCuda()
+    engine = TensorRTEngine(content, manifest, cuda=cuda, library=FakeTensorRT(cuda))
+    made = bundle_with(tmp_path / "student", (content, manifest))
+    monkeypatch.setattr("trtparse.engines.open_engine", lambda *_, **__: engine)
+    monkeypatch.setattr("trtparse.engines.open_bundle", lambda path: made)
+    monkeypatch.setattr("trtparse.engines.machine.facts.read_machine", lambda: ORIN)
+    monkeypatch.setattr("trtparse.engines.machine.power.open_meter", lambda bus: PowerMeter(Scale()))
+    folder, output = tmp_path / "explorer", tmp_path / "bench.json"
+    assert _bench("student", "--target", "tensorrt", "--explorer", str(folder), "--output", str(output)) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "TensorRT int8: 8.0 W, " in told
+    assert "INA3221, VDD_IN" in told
+    assert "clocks held down by temperature (gpu-throttle-alert)" in told
+    (measured,) = json.loads(output.read_text())["engines"]
+    assert measured["power"]["watts"] == 8.0
+    assert measured["millijoules"] == pytest.approx(8000 / measured["frames_per_second"])
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "tensorrt-10.3.0-sm87-int8.graph.json",
+        "tensorrt-10.3.0-sm87-int8.profile.json",
+    ]
 
 
 def test_a_batch_that_the_bundle_was_not_built_for_is_refused_before_anything_runs(

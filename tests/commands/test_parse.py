@@ -42,7 +42,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     for number, name in enumerate(("a", "b", "more/c")):
         cv2.imwrite(f"photos/{name}.png", np.full((20, 30, 3), 80 + 30 * number, np.uint8))
     made_by = MadeBy("ab" * 32, "fake", "fp32", (48, 32))
-    monkeypatch.setattr("trtparse.commands.parse._open", lambda *_: (predicting(GreyEngine()), made_by))
+    monkeypatch.setattr("trtparse.commands.parse._open", lambda *_, **__: (predicting(GreyEngine()), made_by))
 
     def call(*arguments: str) -> tuple[int, str, str]:
         code = 0
@@ -120,7 +120,7 @@ def test_what_cannot_be_met_is_a_usage_error_and_nothing_is_parsed(
 def test_results_of_another_network_are_refused_with_the_way_out(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     run("photos")
     other = MadeBy("cd" * 32, "fake", "fp32", (48, 32))
-    monkeypatch.setattr("trtparse.commands.parse._open", lambda *_: (predicting(GreyEngine()), other))
+    monkeypatch.setattr("trtparse.commands.parse._open", lambda *_, **__: (predicting(GreyEngine()), other))
     code, _, err = run("photos")
     assert code == 2
     assert "parsed/a.png was made with another graph: abababababab, not cdcdcdcdcdcd." in err

@@ -387,6 +387,9 @@ class FakeTensorRT:
     class IProfiler:
         pass
 
+    class LayerInformationFormat:
+        JSON = 1
+
     def __init__(self, cuda: RecordingCuda, refuses: str = "", shares_profiles: bool = True) -> None:
         self.cuda, self.refuses, self.shares_profiles = cuda, refuses, shares_profiles
         self.contexts: list[FakeContext] = []
@@ -417,6 +420,7 @@ class FakeTensorRT:
             get_tensor_shape=lambda name: list(shapes[name]),
             get_tensor_dtype=lambda name: SimpleNamespace(name=dtypes[name]),
             create_execution_context=lambda: self._context(facts),
+            create_engine_inspector=lambda: SimpleNamespace(get_engine_information=lambda _: facts["inspector"]),
         )
 
     def _context(self, facts: dict[str, Any]) -> FakeContext | None:
@@ -449,6 +453,7 @@ def fake_engine(
     milliseconds: float = 1.0,
     layers: tuple[tuple[str, float], ...] = (("first", 0.25), ("second", 0.5)),
     input_size: tuple[int, int] = (6, 4),
+    inspector: str = '{"Layers": [], "Bindings": []}',
     **fields: Any,
 ) -> tuple[bytes, EngineManifest]:
     """Bytes and manifest of an engine that the stand-in's TensorRT runs.
@@ -461,6 +466,7 @@ def fake_engine(
         milliseconds: that a call takes.
         layers: of the engine, and what a profiler is told of them.
         input_size: (height, width).
+        inspector: what TensorRT's tells of its layers.
         fields: of the manifest.
     """
     raw = OutputSpec("logits", "float32", (20, *input_size)) if logits else None
@@ -471,6 +477,7 @@ def fake_engine(
         "most": batch[2],
         "milliseconds": milliseconds,
         "layers": layers,
+        "inspector": inspector,
         "outputs": {spec.name: ((types or {}).get(spec.name, spec.dtype), spec.shape) for spec in every},
     }
     content = json.dumps(facts).encode()

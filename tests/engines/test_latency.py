@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from trtparse.engines.base import Arrays, Engine, Frames, Ticket
 from trtparse.engines.latency import LEAST_CALLS, Speed, Times, measure
+from trtparse.engines.machine.power import PowerMeter
 from trtparse.tests.engines.recording import StandIn
 
 
@@ -80,7 +81,30 @@ def test_an_engine_on_a_gpu_is_timed_alone_and_by_layer(stand_in: Callable[..., 
     assert speed.overhead == pytest.approx(1e3 / speed.frames_per_second)
     assert [layer.name for layer in speed.layers] == ["first", "second"]
     assert parts[-1] == (4, 4)
-    assert speed.to_dict()["layers"][0] == {"name": "first", "milliseconds": 0.25}
+    assert speed.to_dict()["layers"][0] == {"name": "first", "milliseconds": 0.25, "median": 0.25, "calls": 20}
+
+
+def test_power_is_sampled_while_requests_are_in_flight_and_in_no_other_part() -> None:
+    class Scale:
+        source = "a scale"
+
+        def watts(self) -> dict[str, float]:
+            return {"all": 8.0}
+
+        def joules(self) -> None:
+            return None
+
+        def held_down_by(self) -> set[str]:
+            return {"temperature"}
+
+    with SleepyEngine(0.001) as engine:
+        speed = measure(engine, _frames(4), seconds=0.02, warm_up=0.0, meter=PowerMeter(Scale()))
+    assert speed.power is not None
+    assert (speed.power.watts, speed.power.held_down_by) == (8.0, ("temperature",))
+    assert speed.millijoules == pytest.approx(8000 / speed.frames_per_second)
+    assert speed.to_dict()["millijoules"] == speed.millijoules
+    with SleepyEngine(0.001) as engine:
+        assert measure(engine, _frames(4), seconds=0.0, warm_up=0.0).to_dict()["millijoules"] is None
 
 
 def test_the_overhead_is_a_calls_share_over_the_engine_alone() -> None:

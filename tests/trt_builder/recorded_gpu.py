@@ -82,16 +82,21 @@ class RecordedGpu:
             "outputs": {"labels": ("uint8", (height, width))},
             "milliseconds": milliseconds,
             "layers": layers,
+            "inspector": json.dumps({"Layers": _told(model), "Bindings": ["frames", "labels"]}),
         }
-        told = [
-            {"Name": name, "LayerType": "CaskConvolution", "Inputs": [{"Format/Datatype": _WORDS[precision]}]}
-            for name, precision in wanted_convolutions(model).items()
-        ]
-        return Built(json.dumps(facts).encode(), (), json.dumps({"Layers": told, "Bindings": []}), b"measured")
+        return Built(json.dumps(facts).encode(), (), str(facts["inspector"]), b"measured")
 
     def graphs(self) -> list[str]:
         """The precisions that were built, in order."""
         return [spec.precision for _, spec in self.built]
+
+
+def _told(model: onnx.ModelProto) -> list[dict[str, Any]]:
+    """The convolutions, as the inspector lists them, in the precisions that the graph gives them."""
+    return [
+        {"Name": name, "LayerType": "CaskConvolution", "Inputs": [{"Format/Datatype": _WORDS[precision]}]}
+        for name, precision in wanted_convolutions(model).items()
+    ]
 
 
 def install(monkeypatch: pytest.MonkeyPatch, declared: Callable[[str], Any], recorded: Recorded) -> RecordedGpu:

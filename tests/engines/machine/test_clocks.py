@@ -81,6 +81,19 @@ def test_a_jetson_tells_its_clocks_in_files_alone(tmp_path: Path) -> None:
     }
 
 
+def test_a_jetson_s_memory_clock_is_told_where_it_may_be_read_and_its_hottest_place(tmp_path: Path) -> None:
+    _write(
+        tmp_path,
+        {
+            "sys/kernel/debug/bpmp/debug/clk/emc/rate": "2133000000\n",
+            "sys/class/thermal/thermal_zone0/temp": "48250\n",
+            "sys/class/thermal/thermal_zone1/temp": "51500\n",
+            "sys/class/thermal/thermal_zone2/temp": "",
+        },
+    )
+    assert read_clocks(_probe(tmp_path)) == {"memory clock (EMC)": "2133 MHz", "hottest": "52 °C"}
+
+
 def test_the_processors_clock_is_the_mean_of_its_cores(tmp_path: Path) -> None:
     _write(tmp_path, {"proc/cpuinfo": "cpu MHz\t\t: 2000.0\n\ncpu MHz\t\t: 3000.5\n"})
     assert read_clocks(_probe(tmp_path)) == {"processor clock": "2500 MHz"}

@@ -18,6 +18,7 @@ from trtparse.engines import OutputSpec, Ticket
 from trtparse.engines.tensorrt.cuda import CudaFailure
 from trtparse.engines.tensorrt.engine import TensorRTEngine
 from trtparse.engines.tensorrt.log import library_logger
+from trtparse.engines.tensorrt.slot import MOST_GRAPHS
 from trtparse.errors import MachineError, UsageError
 from trtparse.tests.engines.recording import (
     ANSWERS,
@@ -173,14 +174,38 @@ def test_of_many_complaints_the_first_are_told_and_the_others_counted() -> None:
     assert lines[-1] == "[V] Tactic 7"
 
 
-def test_a_graph_is_recorded_once_for_a_number_of_frames(stand_in: Open) -> None:
+def _graphs(one: StandIn) -> int:
+    return len([graph for graph in one.cuda.graphs if graph.handle])
+
+
+def test_a_graph_is_recorded_once_for_each_number_of_frames(stand_in: Open) -> None:
     one = stand_in((1, 1, 2), slots=1, cuda_graph=True)
     assert "CUDA graph" in one.engine.name
-    for count in (1, 1, 1, 2, 2, 1):
+    for number, count in enumerate((1, 1, 1, 2, 2, 1, 2)):
+        frames = one.frames(count, seed=number)
+        np.testing.assert_array_equal(one.engine.infer(frames)[0], labels_of(frames))
+    assert one.cuda.calls.count("capture") == 2
+    assert one.cuda.calls.count("launch") == 7
+    assert _graphs(one) == 2
+    assert len(one.library.contexts) == 2
+
+
+def test_of_many_numbers_of_frames_the_graphs_used_last_are_kept_and_no_more_contexts_made(stand_in: Open) -> None:
+    one = stand_in((1, 1, 8), slots=1, cuda_graph=True)
+    for count in (1, 2, 3, 4, 1, 5, 2, 1, 3, 4, 5):
+        frames = one.frames(count, seed=count)
+        np.testing.assert_array_equal(one.engine.infer(frames)[0], labels_of(frames))
+        assert _graphs(one) <= MOST_GRAPHS
+    # 5 takes the place of 2, 2 that of 3, 3 that of 4, 4 that of 5; 1 was used all along until 5 came again.
+    assert one.cuda.calls.count("capture") == 9
+    assert len(one.library.contexts) == MOST_GRAPHS
+
+
+def test_without_graphs_one_context_serves_any_number_of_frames(stand_in: Open) -> None:
+    one = stand_in((1, 1, 8), slots=1)
+    for count in (1, 2, 3, 4, 5, 1):
         one.engine.infer(one.frames(count))
-    assert one.cuda.calls.count("capture") == 3
-    assert one.cuda.calls.count("launch") == 6
-    assert len([graph for graph in one.cuda.graphs if graph.handle]) == 1
+    assert len(one.library.contexts) == 1
 
 
 @pytest.mark.parametrize("way", [{}, {"cuda_graph": True}, {"integrated": True}], ids=["copied", "graph", "mapped"])
