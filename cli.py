@@ -16,6 +16,7 @@ COMMANDS = {
     "bench": "Time BUNDLE's engines against PyTorch and each other.",
     "demo": "Draw the parsing over VIDEO.",
     "parse": "Write label maps and overlays of photographs.",
+    "serve": "Answer programs over HTTP, with BUNDLES.",
     "train": "Train a network on labelled images.",
     "distill": "Train a student that follows a teacher.",
     "calibration-set": "Choose the images that calibrate, and show them.",

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ...engines.machine.dependencies import require
 from ...errors import TrtparseError
+from ...web.access import Credentials, own_names
+from ...web.address import ServeAddress, check_token, listen, url_of
 from ..parsed_frame import ParsedFrame
-from .access import Credentials, own_names
-from .address import ServeAddress, check_token, listen, page_url
 from .pictures import Picture, Pictures
 from .settings import LiveSettings
 from .status import notice_letter, status_letter, welcome
@@ -81,7 +81,7 @@ class LivePage:
         from .server import LiveServer
 
         listening = listen(self._address)
-        self.url = page_url(listening, self._token)
+        self.url = url_of(listening, self._token)
         self._pictures = Pictures(self._show)
         credentials = Credentials(self._token, listening.getsockname()[1])
         self._loop = asyncio.new_event_loop()

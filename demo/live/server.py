@@ -18,7 +18,7 @@ from pathlib import Path
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from ...errors import FAULT_OF_OURS
-from .access import Credentials, RateLimit, is_own_host, is_own_page
+from ...web.access import Credentials, RateLimit, is_own_host, is_own_page
 from .pictures import Picture, Pictures, encode_png
 from .settings import LiveSettings
 from .status import ended_letter, refused_letter, settings_letter
@@ -86,7 +86,7 @@ class LiveServer:
         settings: read for the letters, changed by viewers.
         pictures: asked for a picture when a viewer is ready for one.
         credentials: what lets a viewer in.
-        names: that the page goes by; see :func:`~.access.own_names`.
+        names: that the page goes by; see :func:`~trtparse.web.access.own_names`.
     """
 
     def __init__(

@@ -112,7 +112,7 @@ def test_people_are_found_in_each_kth_frame_and_are_in_the_record(
         (("--detect-every", "2"), "--detect-every is for finding people"),
         (("--people", "detect", "--detector", "a.onnx"), "There is no detector a.onnx"),
         (("--token", "abcdefgh"), "--token is for the page of --serve"),
-        (("--serve", "0.0.0.0:0"), "so the page needs a token"),
+        (("--serve", "0.0.0.0:0"), "so a token is needed"),
         (("--serve", "nonsense"), "nonsense names no port"),
         (("--jsonl", "no/frames.jsonl"), "no does not exist"),
         (("--fps", "0"), "0<x<=1000"),

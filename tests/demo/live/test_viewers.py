@@ -20,7 +20,6 @@ pytest.importorskip("aiohttp", reason="aiohttp is not installed, so no page is s
 import aiohttp
 
 from trtparse.demo.live import LivePage, LiveSettings, pictures, server
-from trtparse.demo.live.address import ServeAddress, listen
 from trtparse.demo.live.pictures import encode_jpeg
 from trtparse.demo.parsed_frame import ParsedFrame
 from trtparse.demo.pipeline import run_demo
@@ -31,6 +30,7 @@ from trtparse.tests.demo.conftest import BrightEngine
 from trtparse.tests.demo.live.clients import asked, at, bar, letter, picture, watched
 from trtparse.tests.demo.live.made_frames import PANTS, Pipeline, eventually, made_frame
 from trtparse.tests.predicting import predicting
+from trtparse.web.address import ServeAddress, listen
 
 LIP = label_set("lip")
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trtparse.demo.live.address import ServeAddress, check_token, listen, page_url
 from trtparse.errors import UsageError
+from trtparse.web.address import ServeAddress, check_token, listen, url_of
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_an_address_is_read_as_it_is_typed(text: str, host: str, port: int) -> N
 def test_what_is_no_address_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(UsageError) as caught:
         ServeAddress.parse(text)
-    assert "--serve 127.0.0.1:8080" in caught.value.hint
+    assert "127.0.0.1:8080" in caught.value.hint
 
 
 @given(st.sampled_from(["127.0.0.1", "::1", "a.b"]), st.integers(0, 65535))
@@ -61,7 +61,7 @@ def test_on_this_machine_alone_no_token_is_needed(address: str) -> None:
 
 @pytest.mark.parametrize("address", ["0.0.0.0:8080", "[::]:8080", "192.0.2.7:8080"])
 def test_where_others_can_reach_it_a_token_is_needed_and_one_is_offered(address: str) -> None:
-    with pytest.raises(UsageError, match="needs a token") as caught:
+    with pytest.raises(UsageError, match="a token is needed") as caught:
         check_token(ServeAddress.parse(address), "")
     offered = caught.value.hint.split("--token ")[1].split(",")[0]
     check_token(ServeAddress.parse(address), offered)
@@ -87,7 +87,7 @@ def test_a_port_in_use_is_named_with_a_way_out() -> None:
         port = first.getsockname()[1]
         with pytest.raises(UsageError, match=f"Port {port} of 127.0.0.1 is in use") as caught:
             listen(ServeAddress("127.0.0.1", port))
-    assert "--serve 127.0.0.1:0" in caught.value.hint
+    assert "127.0.0.1:0" in caught.value.hint
 
 
 def test_a_port_is_free_again_at_once() -> None:
@@ -101,10 +101,10 @@ def test_a_port_is_free_again_at_once() -> None:
 def test_the_address_to_open_carries_the_token() -> None:
     with closing(listen(ServeAddress("127.0.0.1", 0))) as listening:
         port = listening.getsockname()[1]
-        assert page_url(listening, "") == f"http://127.0.0.1:{port}/"
-        assert page_url(listening, "a b&c/d?#") == f"http://127.0.0.1:{port}/?token=a%20b%26c%2Fd%3F%23"
+        assert url_of(listening, "") == f"http://127.0.0.1:{port}/"
+        assert url_of(listening, "a b&c/d?#") == f"http://127.0.0.1:{port}/?token=a%20b%26c%2Fd%3F%23"
 
 
 def test_the_address_to_open_is_never_that_of_all_interfaces() -> None:
     with closing(listen(ServeAddress("0.0.0.0", 0))) as listening:
-        assert "0.0.0.0" not in page_url(listening, "some-token")
+        assert "0.0.0.0" not in url_of(listening, "some-token")

@@ -1,4 +1,4 @@
-"""Who may see the page: the token, the names it goes by, the page that asks, and how often.
+"""Who may ask: the token, the names it goes by, the page that asks, and how often.
 
 A browser carries other people's pages, and those can send requests to any address that this machine reaches. What a
 request says about where it comes from is therefore looked at on loopback as well.
@@ -53,7 +53,7 @@ def _bytes(text: str) -> bytes:
 
 
 def own_names(host: str) -> frozenset[str]:
-    """The names besides ``localhost`` and addresses that a page on ``host`` is asked for by."""
+    """The names besides ``localhost`` and addresses that a server on ``host`` is asked for by."""
     machine = socket.gethostname().lower()
     return frozenset({"localhost", host.lower(), machine, f"{machine}.local"})
 

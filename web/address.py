@@ -1,4 +1,4 @@
-"""Where the page is served: ``HOST:PORT`` as a person types it, and the socket that listens there."""
+"""Where is served: ``HOST:PORT`` as a person types it, and the socket that listens there."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import socket
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from ...errors import MachineError, UsageError
+from ..errors import MachineError, UsageError
 
-_EXAMPLES = "Write --serve 127.0.0.1:8080 for this machine alone, --serve 0.0.0.0:8080 for its network."
+_EXAMPLES = "Write 127.0.0.1:8080 for this machine alone, 0.0.0.0:8080 for its network."
 _LEAST_TOKEN = 8  # characters; at 20 tries a second, 8 hexadecimal digits stand for 3 years on average
 _WAITING = 64  # connections that the system holds until they are accepted
 
@@ -69,7 +69,7 @@ def check_token(address: ServeAddress, token: str) -> None:
     """See that nobody serves to a network by accident.
 
     Raises:
-        UsageError: other machines can reach the page and there is no token, or one that is soon guessed.
+        UsageError: other machines can reach it and there is no token, or one that is soon guessed.
     """
     if token and len(token) < _LEAST_TOKEN:
         raise UsageError(
@@ -78,7 +78,7 @@ def check_token(address: ServeAddress, token: str) -> None:
         )
     if not token and not ipaddress.ip_address(address.resolved()[1].partition("%")[0]).is_loopback:
         raise UsageError(
-            f"Other machines can reach {address}, so the page needs a token.",
+            f"Other machines can reach {address}, so a token is needed.",
             f"Add --token {secrets.token_urlsafe(16)}, or serve on 127.0.0.1 and come through ssh -L.",
         )
 
@@ -108,7 +108,7 @@ def _refused(address: ServeAddress, error: OSError) -> UsageError | MachineError
     if error.errno == errno.EADDRINUSE:
         return UsageError(
             f"Port {address.port} of {address.host} is in use by another program.",
-            f"Choose another one; --serve {other} takes one that is free.",
+            f"Choose another one; {other} takes one that is free.",
         )
     if error.errno in (errno.EACCES, errno.EPERM):
         return UsageError(f"Port {address.port} may not be used by this user.", "Choose one above 1023.")
@@ -117,8 +117,8 @@ def _refused(address: ServeAddress, error: OSError) -> UsageError | MachineError
     return MachineError(f"{address} cannot be listened on: {error.strerror or error}.")
 
 
-def page_url(listening: socket.socket, token: str) -> str:
-    """What to open in a browser, the token in it where there is one."""
+def url_of(listening: socket.socket, token: str) -> str:
+    """What to open in a browser, with the token in it where there is one."""
     host, port = listening.getsockname()[:2]
     if ipaddress.ip_address(host.partition("%")[0]).is_unspecified:
         host = _own_address(listening.family) or socket.gethostname()

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trtparse.demo.live.access import Credentials, RateLimit, is_own_host, is_own_page, own_names
+from trtparse.web.access import Credentials, RateLimit, is_own_host, is_own_page, own_names
 
 NAMES = frozenset({"localhost", "jetson", "jetson.local"})
 

@@ -1,0 +1,1 @@
+"""How a program asks: a server of our own, and what others' servers take."""

@@ -1,0 +1,100 @@
+"""A bundle of three nodes, and a server over it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from trtparse.engines.bundle import GRAPHS, Manifest, finish, writing
+from trtparse.specs.framing import Framing
+from trtparse.tests.predicting import HANDS
+
+SIZE = (48, 32)
+
+
+def brightness_graph(batch: int | str = "N") -> onnx.ModelProto:
+    """``frames`` (N, 48, 32, 3) uint8 to ``labels`` (N, 48, 32) uint8: a quarter of the green, 0 to 3."""
+    height, width = SIZE
+    nodes = [
+        helper.make_node("Gather", ["frames", "green"], ["levels"], "green", axis=3),
+        helper.make_node("Cast", ["levels"], ["floats"], "to_float", to=TensorProto.FLOAT),
+        helper.make_node("Div", ["floats", "step"], ["quarters"], "quarters"),
+        helper.make_node("Floor", ["quarters"], ["whole"], "whole"),
+        helper.make_node("Cast", ["whole"], ["labels"], "to_uint8", to=TensorProto.UINT8),
+    ]
+    constants = {"green": np.array(1, np.int64), "step": np.array(64, np.float32)}
+    graph = helper.make_graph(
+        nodes,
+        "brightness",
+        [helper.make_tensor_value_info("frames", TensorProto.UINT8, [batch, height, width, 3])],
+        [helper.make_tensor_value_info("labels", TensorProto.UINT8, [batch, height, width])],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+
+
+def write_bundle(path: Path, batch: int | None = None, model: onnx.ModelProto | None = None) -> Path:
+    """A bundle of :func:`brightness_graph`, or of another graph with its outputs."""
+    manifest = Manifest(
+        task="parsing",
+        network="brightness",
+        options={},
+        label_set=HANDS,
+        framing=Framing(SIZE, 1.5),
+        batch=batch,
+        precisions=("fp32",),
+        parity={},
+        calibration={},
+        versions={},
+    )
+    with writing(path) as folder:
+        onnx.save(model or brightness_graph(batch or "N"), folder / GRAPHS["fp32"])
+        finish(folder, manifest)
+    return path
+
+
+def labels_of(frames: np.ndarray) -> np.ndarray:
+    """What the bundle says of (..., 3) uint8."""
+    return frames[..., 1] // 64
+
+
+@pytest.fixture
+def hands(tmp_path: Path) -> Path:
+    """A bundle's folder."""
+    return write_bundle(tmp_path / "hands")
+
+
+Serve = Callable[..., Any]
+
+
+@pytest.fixture
+def serve(hands: Path) -> Iterator[Serve]:
+    """``serve(batch=BatchSpec(…))`` serves the bundle until the test ends; what was said is in its ``said``."""
+    pytest.importorskip("aiohttp", reason="aiohttp is not installed, so nothing is served")
+    from trtparse.serve.model import Opening, named_bundles
+    from trtparse.serve.serving import Serving
+
+    with ExitStack() as stack:
+
+        def call(*bundles: str, token: str = "", **options: Any) -> Serving:
+            said: list[str] = []
+            options.setdefault("engine", Opening("cpu", threads=1))
+            named = named_bundles(bundles or (str(hands),))
+            serving = Serving(named, "127.0.0.1:0", token, version="test", say=said.append, **options)
+            serving.said = said
+            return stack.enter_context(serving)
+
+        yield call
+
+
+@pytest.fixture
+def frames() -> np.ndarray:
+    """(5, 48, 32, 3) uint8."""
+    return np.random.default_rng(0).integers(0, 256, (5, *SIZE, 3), np.uint8)
