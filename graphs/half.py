@@ -2,16 +2,21 @@
 
 TensorRT 11 and TensorRT-RTX know no other way, and the older versions read such a graph as well. The pass
 is short because the graphs are ours: every float becomes half, Q/DQ scales included, except the operands of
-Resize that the standard wants in FP32.
+Resize that the standard wants in FP32, and what makes float answers out of the raw tensor: coordinates to a tenth of a
+pixel in 192 are beyond FP16, and DARK's 1e-10 is 0 there, its logarithm infinite.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from ..errors import BuildError
+from .index import GraphIndex
+from .raw import find_raw
 
 _FLOAT_OPERANDS = {"Resize": (1, 2)}
 """Inputs that stay FP32: Resize's roi and scales."""
@@ -31,19 +36,20 @@ def to_half(model: onnx.ModelProto) -> onnx.ModelProto:
     half = onnx.ModelProto()
     half.CopyFrom(model)
     graph = half.graph
-    kept = _float_operands(graph)
+    single = _keep_decoding(half)
+    kept = _float_operands(graph) | single.constants
     for tensor in graph.initializer:
         if tensor.data_type == TensorProto.FLOAT and tensor.name not in kept:
             tensor.CopyFrom(_half_tensor(tensor, tensor.name))
     for node in graph.node:
-        if kept.intersection(node.output):
+        if kept.intersection(node.output) or node.name in single.nodes:
             continue
         for attribute in node.attribute:
             if node.op_type == "Cast" and attribute.name == "to" and attribute.i == TensorProto.FLOAT:
                 attribute.i = TensorProto.FLOAT16
             elif attribute.t.data_type == TensorProto.FLOAT:
                 attribute.t.CopyFrom(_half_tensor(attribute.t, node.output[0]))
-    _keep_float_outputs(graph)
+    _keep_float_outputs(graph, single.nodes)
     # The recorded types of intermediate values are those of the FP32 graph.
     del graph.value_info[:]
     half.graph.name = f"{model.graph.name}_fp16"
@@ -53,6 +59,70 @@ def to_half(model: onnx.ModelProto) -> onnx.ModelProto:
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise BuildError(f"The graph cannot be typed in FP16: {error}") from error
     return half
+
+
+@dataclass(frozen=True)
+class _Single:
+    """What stays FP32: nodes, and constants that they alone read, by name."""
+
+    nodes: frozenset[str]
+    constants: frozenset[str]
+
+
+def _keep_decoding(model: onnx.ModelProto) -> _Single:
+    """Cast what a decoding reads to FP32 where it makes float answers, and give it constants of its own.
+
+    A graph whose answers are integers, such as an arg max, needs nothing of the kind.
+    """
+    raw = find_raw(model)
+    graph = model.graph
+    index = GraphIndex(graph)
+    floats = {output.name for output in graph.output if output.type.tensor_type.elem_type == TensorProto.FLOAT}
+    after = {raw}
+    nodes = []
+    for node in index.nodes:
+        if raw and after.intersection(node.input):
+            after.update(node.output)
+            nodes.append(node)
+    if not (after - {raw}) & floats:
+        return _Single(frozenset(), frozenset())
+    inferred = onnx.shape_inference.infer_shapes(model)
+    typed = {value.name: value.type.tensor_type.elem_type for value in inferred.graph.value_info}
+    inside = {node.name for node in nodes}
+    made_inside = {name for node in nodes for name in node.output}
+    constants: set[str] = set()
+    casts: dict[str, onnx.NodeProto] = {}
+    for node in nodes:
+        for position, name in enumerate(node.input):
+            if name in index.initializers:
+                node.input[position] = _own(graph, index, name, inside)
+                constants.add(node.input[position])
+            elif name != raw and name and name not in made_inside and typed.get(name) == TensorProto.FLOAT:
+                single = f"{name}_fp32"
+                casts.setdefault(name, helper.make_node("Cast", [name], [single], single, to=TensorProto.FLOAT))
+                node.input[position] = single
+    # The raw tensor keeps its name, by which the metadata calls it, and is FP32 from here on.
+    maker = index.producer(raw)
+    assert maker is not None, "find_raw() saw it"
+    inner = f"{raw}_half"
+    maker.output[:] = [inner if name == raw else name for name in maker.output]
+    casts[inner] = helper.make_node("Cast", [inner], [raw], f"{raw}_fp32", to=TensorProto.FLOAT)
+    for name, cast in casts.items():
+        producer = next(number for number, node in enumerate(graph.node) if name in node.output)
+        graph.node.insert(producer + 1, cast)
+    return _Single(frozenset(inside | {cast.name for cast in casts.values()}), frozenset(constants))
+
+
+def _own(graph: onnx.GraphProto, index: GraphIndex, name: str, inside: set[str]) -> str:
+    """An initializer that none but the nodes ``inside`` read: itself, or a copy."""
+    if all(user.name in inside for user, _ in index.consumers(name)):
+        return name
+    own = f"{name}_fp32"
+    if all(tensor.name != own for tensor in graph.initializer):
+        copy = graph.initializer.add()
+        copy.CopyFrom(index.initializers[name])
+        copy.name = own
+    return own
 
 
 def _float_operands(graph: onnx.GraphProto) -> set[str]:
@@ -79,9 +149,11 @@ def _half_tensor(tensor: TensorProto, name: str) -> TensorProto:
     return numpy_helper.from_array(values.astype(np.float16), tensor.name)
 
 
-def _keep_float_outputs(graph: onnx.GraphProto) -> None:
+def _keep_float_outputs(graph: onnx.GraphProto, single: frozenset[str]) -> None:
+    """Cast float outputs back to FP32 at the end, those of the nodes ``single`` apart, which are FP32."""
+    done = {name for node in graph.node if node.name in single for name in node.output}
     for output in graph.output:
-        if output.type.tensor_type.elem_type != TensorProto.FLOAT:
+        if output.type.tensor_type.elem_type != TensorProto.FLOAT or output.name in done:
             continue
         inner = f"{output.name}_half"
         for node in graph.node:

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import UsageError
+from ..specs.decoding import Decoding
 from ..specs.framing import Framing
 from ..specs.label_set import LabelSet, check_same, label_set, label_sets
 from ..specs.origin import Origin
@@ -81,6 +82,7 @@ def save_checkpoint(
     framing: Framing,
     spec: LabelSet | Skeleton,
     *,
+    decoding: Decoding = Decoding(),
     lossless: bool = False,
     origin: Origin = Origin(),
 ) -> None:
@@ -93,13 +95,14 @@ def save_checkpoint(
         path: ends in ``.safetensors``.
         framing: how it was trained to see images.
         spec: what its classes or its joints mean.
+        decoding: how a pose network's heatmaps become points.
         lossless: keep float32 where half precision would change a value.
         origin: what its weights come from.
 
     Raises:
         UsageError: the network has another number of classes or joints than that.
     """
-    meant = _meant(network, spec, path)
+    meant = _meant(network, spec, decoding, path)
     tensors = {
         name: value.detach().cpu().contiguous() for name, value in network.state_dict().items() if _belongs(name)
     }
@@ -119,14 +122,16 @@ def save_checkpoint(
     replace_bytes(path, safetensors.torch.save(tensors, {HEADER: json.dumps(header)}))
 
 
-def _meant(network: ParsingNetwork | PoseNetwork, spec: LabelSet | Skeleton, path: Path) -> dict[str, Any]:
+def _meant(
+    network: ParsingNetwork | PoseNetwork, spec: LabelSet | Skeleton, decoding: Decoding, path: Path
+) -> dict[str, Any]:
     """What a header says of a network's classes or joints."""
     if isinstance(network, PoseNetwork):
         if not isinstance(spec, Skeleton) or len(spec) != network.spec.joints:
             raise UsageError(
                 f"{path} would answer {network.spec.joints} joints, and was taught {len(spec)} of {spec.name}."
             )
-        return {"skeleton": spec.to_dict()}
+        return {"skeleton": spec.to_dict(), "decoding": decoding.to_dict()}
     if not isinstance(spec, LabelSet):
         raise UsageError(f"{path} would tell classes apart, and was taught the joints of {spec.name}.")
     check_classes(network.spec.num_classes, spec, str(path))

@@ -267,6 +267,10 @@ class HRNet(PoseNetwork):
         yield branches
         yield self.stage4([make(x) for make, x in zip(self.transition3, [*branches, branches[-1]])])
 
+    @property
+    def first_convolution(self) -> nn.Conv2d:
+        return self.conv1
+
     def heatmaps(self, image: Tensor) -> Tensor:
         *_, branches = self.stages(image)
         return self.final_layer(branches[0])  # type: ignore[no-any-return]

@@ -238,6 +238,10 @@ class MSPN(PoseNetwork):
             self.add_module(f"stage{index}", Stage(layout, spec, index < layout.stages - 1))
         initialise(self)
 
+    @property
+    def first_convolution(self) -> nn.Conv2d:
+        return self.top.conv.conv
+
     def heatmaps(self, image: Tensor) -> Tensor:
         *_, (decoder, features) = self._run(image)
         return decoder.units()[-1].heatmaps(features[-1], features[-1])

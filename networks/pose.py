@@ -35,6 +35,8 @@ class PoseNetwork(nn.Module):
     """
 
     spec_class: ClassVar[type[PoseSpec]] = PoseSpec
+    multiple: ClassVar[int] = 32
+    """Of which height and width of the input are."""
 
     kind: str
     """The network's name in checkpoints, bundles and recipes."""
@@ -46,6 +48,11 @@ class PoseNetwork(nn.Module):
         super().__init__()
         self.kind = kind
         self.spec = spec
+
+    @property
+    def first_convolution(self) -> nn.Conv2d:
+        """What sees the image; the exporter turns its input channels round, so that BGR frames need no flip."""
+        raise NotImplementedError
 
     def heatmaps(self, image: Tensor) -> Tensor:
         """The heatmaps that are decoded.
@@ -64,6 +71,6 @@ class PoseNetwork(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor | list[list[Tensor]]:
         height, width = int(image.shape[-2]), int(image.shape[-1])
-        if height % 32 or width % 32 or not height or not width:
-            raise ValueError(f"input {height}x{width} is no multiple of 32x32")
+        if height % self.multiple or width % self.multiple or not height or not width:
+            raise ValueError(f"input {height}x{width} is no multiple of {self.multiple}x{self.multiple}")
         return self.supervised(image) if self.training else self.heatmaps(image)

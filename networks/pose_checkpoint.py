@@ -8,19 +8,27 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
 from ..errors import UsageError
+from ..specs.decoding import HRNET as HRNET_DECODING
+from ..specs.decoding import MSPN as MSPN_DECODING
+from ..specs.decoding import Decoding
+from ..specs.framing import Framing
+from ..specs.origin import Origin
+from ..specs.skeleton import Skeleton, load_skeleton, shipped_skeletons
 from .checkpoint import DEFAULT_INPUT_SIZE, fill, named, parse_header, read_tensors
 from .hrnet import LAYOUTS as HRNETS
 from .hrnet import MODULES, HRNet
 from .mspn import LAYOUTS as MSPNS
 from .mspn import MSPN
 from .pose import PoseNetwork
-from .registry import NETWORKS, create_pose_network
+from .registry import NETWORKS, POSE_NETWORKS, create_pose_network
+from .state_dict import StateDict
 
 STEM = "top.conv.conv.weight"
 """The first convolution of an MSPN."""
@@ -34,36 +42,60 @@ TRUNK = ("conv1.", "bn1.", "conv2.", "bn2.", "layer1.", "transition", "stage")
 COARSER_OUTPUTS = tuple(f"stage4.{MODULES[-1] - 1}.fuse_layers.{branch}." for branch in (1, 2, 3))
 
 
+MPII_JOINTS, MPII_BLUR = 16, 9
+"""MSPN's code blurs heatmaps wider on MPII, which has so many joints."""
+
+
 @dataclass(frozen=True)
 class PoseCheckpoint:
     """A pose network with its weights, and what its file says about it.
 
     Args:
         network: on the CPU, float32, in evaluation mode.
-        input_size: (height, width) it was trained at; 256x192 where a released checkpoint does not say.
+        framing: of the crops that it sees.
+        skeleton: what its joints are.
+        decoding: how its heatmaps become points.
         source: where it came from, for messages.
+        told: which of several networks in the file it is; empty where there was but one.
+        origin: what its weights come from.
     """
 
     network: PoseNetwork
-    input_size: tuple[int, int]
+    framing: Framing
+    skeleton: Skeleton
+    decoding: Decoding
     source: str
+    told: str = ""
+    origin: Origin = field(default_factory=Origin)
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """(height, width) it was trained at; 256x192 where a released checkpoint does not say."""
+        return self.framing.input_size
 
 
-def load_pose_checkpoint(path: Path, joints: int | None = None) -> PoseCheckpoint:
+def load_pose_checkpoint(path: Path, skeleton: Skeleton | None = None) -> PoseCheckpoint:
     """Read a checkpoint: our safetensors, or a state dict that HRNet's, MSPN's or RSN's authors released.
 
     A file without our header is taken for theirs.
 
     Args:
         path: of the file.
-        joints: how many the network must have; any number where it is left out.
+        skeleton: of the joints that the network must have. Where it is left out, and the file does not say, its joints
+            are those of the shipped skeleton that has as many.
 
     Raises:
-        UsageError: no such file, not a checkpoint, one of another network, or of another number of joints.
+        UsageError: no such file, not a checkpoint, one of another network, or of other joints.
     """
-    header, state = read_tensors(path)
+    return parse_pose_checkpoint(*read_tensors(path), path, skeleton)
+
+
+def parse_pose_checkpoint(
+    header: str, state: StateDict, path: Path, skeleton: Skeleton | None = None
+) -> PoseCheckpoint:
+    """The checkpoint of a file that was read already; see :func:`load_pose_checkpoint`."""
     tensors: Mapping[str, Tensor] = state.tensors
-    input_size = DEFAULT_INPUT_SIZE
+    framing, values = Framing(DEFAULT_INPUT_SIZE), dict[str, Any]()
     if header:
         said = parse_header(header, path)
         if said.kind in NETWORKS:
@@ -72,19 +104,49 @@ def load_pose_checkpoint(path: Path, joints: int | None = None) -> PoseCheckpoin
             )
         with named(path):
             network = create_pose_network(said.kind, said.options)
-        input_size = said.framing.input_size
+            # Those without one are of a cross-entropy: all that were trained here before it was written down.
+            decoding = Decoding.from_dict(said.values.get("decoding", {}))
+        framing, values = said.framing, dict(said.values)
     else:
         kind, released_joints = recognise_released(tensors, path)
         network = create_pose_network(kind, {"joints": released_joints})
+        decoding = HRNET_DECODING
         if isinstance(network, MSPN):
             tensors = _for_rgb_and_a_peak_of_1(tensors)
-    if joints is not None and network.spec.joints != joints:
+            decoding = replace(MSPN_DECODING, blur=MPII_BLUR) if released_joints == MPII_JOINTS else MSPN_DECODING
+    meant = _skeleton(values, network.spec.joints, skeleton, path)
+    fill(network, tensors, path, f"{network.kind} with {network.spec.joints} joints")
+    origin = Origin(str(values.get("training_data", "")), str(values.get("licence", "")))
+    return PoseCheckpoint(network.eval(), framing, meant, decoding, str(path), state.told, origin)
+
+
+def is_pose_checkpoint(header: str, state: StateDict, path: Path) -> bool:
+    """Whether a file that was read holds a pose network: by its header, or by the names of its tensors."""
+    if header:
+        return parse_header(header, path).kind in POSE_NETWORKS
+    return STEM in state.tensors or {"final_layer.weight", "transition1.0.0.weight"} <= state.tensors.keys()
+
+
+def _skeleton(values: Mapping[str, Any], joints: int, given: Skeleton | None, path: Path) -> Skeleton:
+    """What a checkpoint's joints are: as it says, else as somebody says, else a shipped skeleton of as many."""
+    told = Skeleton.from_dict(values["skeleton"]) if "skeleton" in values else None
+    if told is not None and len(told) != joints:
         raise UsageError(
-            f"{path} answers {network.spec.joints} joints, where {joints} are wanted.",
+            f"{path} answers {joints} joints, and its skeleton {told.name} has {len(told)}.", "Get the file again."
+        )
+    if given is not None and (told.joints != given.joints if told is not None else joints != len(given)):
+        what = f"the joints of {told.name}" if told is not None and joints == len(given) else f"{joints} joints"
+        raise UsageError(
+            f"{path} answers {what}, where the {len(given)} of {given.name} are wanted.",
             "Name a checkpoint that was trained on the same skeleton.",
         )
-    fill(network, tensors, path, f"{network.kind} with {network.spec.joints} joints")
-    return PoseCheckpoint(network.eval(), input_size, str(path))
+    meant = told or given or next((s for s in map(load_skeleton, shipped_skeletons()) if len(s) == joints), None)
+    if meant is None:
+        raise UsageError(
+            f"{path} answers {joints} joints and does not say which.",
+            f"Known skeletons are {', '.join(shipped_skeletons())}; give --skeleton a TOML file.",
+        )
+    return meant
 
 
 def recognise_released(tensors: Mapping[str, Tensor], path: Path) -> tuple[str, int]:

@@ -104,6 +104,18 @@ def short_trunks() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session")
+def tiny_mspn() -> Any:
+    """An MSPN of one stage and eight channels for COCO's joints, that maps cells by their centres. To be read only."""
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    from trtparse.networks import mspn
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(mspn.LAYOUTS, "l-mspn", mspn.Layout(1, (1, 1, 1, 1), (8, 8, 8, 8), 1, 8, 8))
+        torch.manual_seed(0)
+        return mspn.MSPN("l-mspn", mspn.MSPNSpec(half_pixel=True)).eval()
+
+
 MakeOnce = Callable[[str, Callable[[Path], object]], Path]
 
 

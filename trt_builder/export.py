@@ -1,4 +1,4 @@
-"""From PyTorch to one static ONNX graph: uint8 frames in, uint8 label maps out."""
+"""From PyTorch to one static ONNX graph: uint8 frames in, answers out: uint8 label maps, or keypoints."""
 
 from __future__ import annotations
 
@@ -16,43 +16,87 @@ import torch
 from torch import Tensor, nn
 
 from .. import __version__
-from ..errors import BuildError
+from ..errors import BuildError, UsageError
 from ..graphs.raw import find_argmax, name_raw
 from ..networks.network import ParsingNetwork
+from ..networks.pose import PoseNetwork
+from ..networks.pose_decoding.create import create_decoder
 from ..networks.preprocessing import MEAN_RGB, STD_RGB
+from ..specs.decoding import Decoding
 from ..specs.framing import Framing
 from ..specs.label_set import LabelSet
+from ..specs.skeleton import Skeleton
+from ..tasks.parsing.task import Parsing
 from .opset import OPSET
 
+KEYPOINTS, HEATMAPS = "keypoints", "heatmaps"
+"""Outputs of a graph of pose."""
 
-class ParsingGraph(nn.Module):
-    """What is exported: normalisation, the network and argmax.
 
-    The first convolution's input channels are turned round, so that the BGR frame needs no flip. Labels pass
-    through float on their way from int64 to uint8, because TensorRT converts only floats to uint8.
+class _Normalised(nn.Module):
+    """Frames as OpenCV reads them to what a network computes with.
+
+    The first convolution's input channels are turned round, so that the BGR frame needs no flip.
+
+    Args:
+        network: a copy, which is changed.
+        first: its first convolution.
     """
 
     scale: Tensor
     offset: Tensor
 
-    def __init__(self, network: ParsingNetwork, logits: bool = False) -> None:
+    def __init__(self, network: nn.Module, first: nn.Conv2d) -> None:
         super().__init__()
-        self.network = copy.deepcopy(network).float().eval()
-        self.network.auxiliary_heads = None
-        first = self.network.backbone.conv1
+        self.network = network
         first.weight.data = first.weight.data[:, [2, 1, 0]].contiguous()
         scale = [1 / (255 * deviation) for deviation in reversed(STD_RGB)]
         offset = [-mean / deviation for mean, deviation in zip(reversed(MEAN_RGB), reversed(STD_RGB))]
         self.register_buffer("scale", torch.tensor(scale).view(1, 3, 1, 1))
         self.register_buffer("offset", torch.tensor(offset).view(1, 3, 1, 1))
+
+    def normalised(self, frames: Tensor) -> Tensor:
+        """(N, H, W, 3) uint8 BGR to (N, 3, H, W) float."""
+        return frames.float().permute(0, 3, 1, 2) * self.scale + self.offset
+
+
+class ParsingGraph(_Normalised):
+    """What is exported of a parsing network: normalisation, the network and argmax.
+
+    Labels pass through float on their way from int64 to uint8, because TensorRT converts only floats to uint8.
+    """
+
+    def __init__(self, network: ParsingNetwork, logits: bool = False) -> None:
+        copied = copy.deepcopy(network).float().eval()
+        copied.auxiliary_heads = None
+        super().__init__(copied, copied.backbone.conv1)
         self.with_logits = logits
 
     def forward(self, frames: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """(N, H, W, 3) uint8 BGR to (N, H, W) uint8 and, where asked for, (N, 20, H, W) float logits."""
-        images = frames.float().permute(0, 3, 1, 2) * self.scale + self.offset
-        logits = self.network(images)
+        logits = self.network(self.normalised(frames))
         labels = logits.argmax(1).float().to(torch.uint8)
         return (labels, logits) if self.with_logits else labels
+
+
+class PoseGraph(_Normalised):
+    """What is exported of a pose network: normalisation, the network and its decoding.
+
+    Args:
+        network: left as it is.
+        decoding: of its heatmaps.
+        input_size: (height, width) of the frames.
+    """
+
+    def __init__(self, network: PoseNetwork, decoding: Decoding, input_size: tuple[int, int]) -> None:
+        copied = copy.deepcopy(network).float().eval()
+        super().__init__(copied, copied.first_convolution)
+        self.decoder = create_decoder(decoding, (input_size[0] // decoding.stride, input_size[1] // decoding.stride))
+
+    def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, H, W, 3) uint8 BGR to (N, K, 3) float32 keypoints in its pixels, and (N, K, h, w) heatmaps."""
+        heatmaps = self.network(self.normalised(frames))
+        return self.decoder(heatmaps), heatmaps
 
 
 def export_onnx(
@@ -80,15 +124,70 @@ def export_onnx(
     Raises:
         BuildError: the exporter or the checker refuses the network.
     """
-    graph = ParsingGraph(network, logits).to("cpu")
-    # Two frames where the batch is free: the exporter takes a dimension of 1 for a constant.
-    frames = torch.zeros((batch or 2, *framing.input_size, 3), dtype=torch.uint8)
     names = ["labels", "logits"] if logits else ["labels"]
+    model = _exported(ParsingGraph(network, logits), framing.input_size, batch, names)
+    told = {"label_set": json.dumps(label_set.to_dict())}
+    _describe(model, Parsing.name, framing, told)
+    argmax = find_argmax(model)
+    if argmax is None:
+        raise BuildError("The exported graph's labels do not come of an ArgMax.")
+    name_raw(model, argmax.input[0])
+    _check(model, framing.input_size, batch)
+    return model
+
+
+def export_pose_onnx(
+    network: PoseNetwork,
+    framing: Framing,
+    skeleton: Skeleton,
+    decoding: Decoding,
+    *,
+    batch: int | None = 1,
+    heatmaps: bool = False,
+) -> onnx.ModelProto:
+    """Export a pose network with the decoding of its heatmaps, and simplify.
+
+    Args:
+        network: any mode, any device; left as it is.
+        framing: of the crops that it sees, each side a multiple of 32.
+        skeleton: what its joints are; in the metadata.
+        decoding: of its heatmaps; in the metadata.
+        batch: frames per call, or None for any number.
+        heatmaps: also output the (N, K, h, w) float heatmaps.
+
+    Returns:
+        The checked FP32 model: ``frames`` (N, H, W, 3) uint8 BGR to ``keypoints`` (N, K, 3) float32: x and y in pixels
+        of the frame, and a score.
+
+    Raises:
+        BuildError: the exporter or the checker refuses the network.
+        UsageError: an input that is no multiple of 32.
+    """
+    if any(side % PoseNetwork.multiple for side in framing.input_size):
+        raise UsageError(
+            f"An input of {framing} is not for a pose network.",
+            f"Height and width must be multiples of {PoseNetwork.multiple}, such as 256x192.",
+        )
+    graph = PoseGraph(network, decoding, framing.input_size)
+    model = _exported(graph, framing.input_size, batch, [KEYPOINTS, HEATMAPS])
+    if not heatmaps:
+        del model.graph.output[1]
+    told = {"skeleton": skeleton.to_json(), "decoding": json.dumps(decoding.to_dict())}
+    _describe(model, "pose", framing, told)
+    name_raw(model, HEATMAPS)
+    _check(model, framing.input_size, batch)
+    return model
+
+
+def _exported(graph: nn.Module, input_size: tuple[int, int], batch: int | None, names: list[str]) -> onnx.ModelProto:
+    """Through PyTorch's exporter and onnxslim."""
+    # Two frames where the batch is free: the exporter takes a dimension of 1 for a constant.
+    frames = torch.zeros((batch or 2, *input_size, 3), dtype=torch.uint8)
     dynamic = None if batch else {"frames": {0: torch.export.Dim("batch")}}
     try:
         with _quiet():
             program = torch.onnx.export(
-                graph,
+                graph.to("cpu"),
                 (frames,),
                 input_names=["frames"],
                 output_names=names,
@@ -99,15 +198,12 @@ def export_onnx(
             )
             assert program is not None
             model: onnx.ModelProto = onnxslim.slim(program.model_proto)
-        _describe(model, framing, label_set)
-        onnx.checker.check_model(model, full_check=True)
-    except (RuntimeError, ValueError, onnx.checker.ValidationError) as error:
+    except (RuntimeError, ValueError) as error:
         raise BuildError(f"The network cannot be exported to ONNX: {error}") from error
-    _check_interface(model, framing.input_size, batch)
     return model
 
 
-def _describe(model: onnx.ModelProto, framing: Framing, label_set: LabelSet) -> None:
+def _describe(model: onnx.ModelProto, task: str, framing: Framing, told: dict[str, str]) -> None:
     """Replace the exporter's bookkeeping, which names files of the machine it ran on, by our own."""
     for node in model.graph.node:
         del node.metadata_props[:]
@@ -119,23 +215,23 @@ def _describe(model: onnx.ModelProto, framing: Framing, label_set: LabelSet) -> 
         del value.metadata_props[:]
     del model.graph.metadata_props[:]
     del model.metadata_props[:]
-    model.graph.name = "parsing"
+    model.graph.name = task
     model.producer_name, model.producer_version = "trtparse", __version__
     properties = {
-        "task": "parsing",
-        "label_set": json.dumps(label_set.to_dict()),
+        "task": task,
+        **told,
         "input_size": json.dumps(list(framing.input_size)),
         "preprocessing": json.dumps(framing.preprocessing()),
         "trtparse": __version__,
     }
     onnx.helper.set_model_props(model, properties)
-    argmax = find_argmax(model)
-    if argmax is None:
-        raise BuildError("The exported graph's labels do not come of an ArgMax.")
-    name_raw(model, argmax.input[0])
 
 
-def _check_interface(model: onnx.ModelProto, input_size: tuple[int, int], batch: int | None) -> None:
+def _check(model: onnx.ModelProto, input_size: tuple[int, int], batch: int | None) -> None:
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except onnx.checker.ValidationError as error:
+        raise BuildError(f"The network cannot be exported to ONNX: {error}") from error
     frames = model.graph.input[0].type.tensor_type
     shape = [dimension.dim_value for dimension in frames.shape.dim]
     if shape != [batch or 0, *input_size, 3] or frames.elem_type != onnx.TensorProto.UINT8:

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from ...networks.pose import PoseNetwork
 from ...networks.preprocessing import normalise
+from ...specs.decoding import Decoding
 from ...specs.skeleton import Skeleton
-from ...tasks.pose.crops import CropRule, apply, crop_matrix, cut, inverse
-from ...tasks.pose.decoding import refined_peaks
-from ...tasks.pose.grid import Grid
+from ...tasks.pose.crops import RULES, apply, crop_matrix, cut, inverse
+from ...tasks.pose.decoding import decode
 from ...tasks.pose.people import People
 from ..training import Precision
 from .loader import Album
@@ -23,7 +23,7 @@ def answers(
     people: People,
     album: Album,
     size: tuple[int, int],
-    rule: CropRule,
+    decoding: Decoding,
     precision: Precision,
     *,
     flip: Skeleton | None = None,
@@ -36,7 +36,7 @@ def answers(
         people: boxes and images.
         album: reads the images.
         size: (height, width) of the input.
-        rule: of the network's family.
+        decoding: of the network's heatmaps, with the crop of its family.
         precision: of the forward pass.
         flip: the network's skeleton, to average with the answers to the mirror image; None: do not.
         batch: people at once.
@@ -45,7 +45,7 @@ def answers(
         (N, K, 3) float32: x and y in pixels of the image, score.
     """
     device = next(network.parameters()).device
-    grid = Grid((size[0] // 4, size[1] // 4))
+    rule = RULES[decoding.crop]
     results = []
     for start in range(0, len(people), batch):
         chosen = people.people[start : start + batch]
@@ -55,7 +55,7 @@ def answers(
         if flip is not None:
             mirrored = _heatmaps(network, torch.from_numpy(frames[:, :, ::-1].copy()).to(device), precision)
             heatmaps = (heatmaps + mirrored.flip(3)[:, list(flip.flip_order)]) / 2
-        points = refined_peaks(heatmaps.cpu().numpy(), grid)
+        points = decode(heatmaps.cpu().numpy(), decoding)
         for matrix, found in zip(matrices, points):
             results.append(np.column_stack([apply(inverse(matrix), found[:, :2]), found[:, 2]]))
     return np.asarray(results, np.float32)

@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ...errors import UsageError
+from ...specs.decoding import DARK, LOGITS, Decoding
+from ...specs.origin import Origin
 from ...tasks.pose.augmentation import PoseAugmentation
 from ...tasks.pose.examples import Trust
 from ..recipe import Network, Optimizer, from_table, to_table
@@ -196,6 +198,7 @@ class PoseRecipe:
         data, network, optimizer, loss, augmentation, distillation, trust: see there. ``network.backbone`` is the
             trunk of an HRNet under another head.
         crop: family whose crop rule is taken: ``trtparse``, ``hrnet`` or ``mspn``.
+        origin: what the weights come from, for their header.
         seed: of weights, order and augmentation.
         validate_every, save_every: steps.
         precision: as of a parsing recipe.
@@ -212,6 +215,7 @@ class PoseRecipe:
     distillation: PoseDistillation = field(default_factory=PoseDistillation)
     trust: Trust = field(default_factory=Trust)
     crop: Literal["trtparse", "hrnet", "mspn"] = "trtparse"
+    origin: Origin = field(default_factory=Origin)
     seed: int = 0
     validate_every: int = 500
     save_every: int = 200
@@ -232,6 +236,11 @@ class PoseRecipe:
     def steps(self) -> int:
         """Of all phases."""
         return sum(phase.steps for phase in self.phases)
+
+    @property
+    def decoding(self) -> Decoding:
+        """How the heatmaps of a network that was trained so become points."""
+        return replace(LOGITS if self.loss.kind == "cross-entropy" else DARK, crop=self.crop)
 
     def at(self, step: int) -> tuple[Phase, int]:
         """The phase of a step, and how many people the steps before it have shown."""

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from torch import Tensor
 
 from ...errors import DataError, UsageError
 from ...networks.hrnet import HRNet
@@ -56,7 +57,7 @@ def run_recipe(
     tell("Reading the people")
     images = open_images(recipe, skeleton)
     network = _network(recipe, skeleton)
-    teachers = [load_pose_checkpoint(Path(path), len(skeleton)).network for path in recipe.distillation.teachers]
+    teachers = [open_teacher(Path(path), skeleton) for path in recipe.distillation.teachers]
     tell(f"Training in {output}")
     return train(
         recipe,
@@ -68,6 +69,37 @@ def run_recipe(
         workers=workers,
         on_progress=on_progress,
     )
+
+
+class OtherJoints(PoseNetwork):
+    """A teacher's heatmaps of some of its joints, in another order.
+
+    Args:
+        network: the teacher.
+        channels: of the joints that are wanted.
+    """
+
+    def __init__(self, network: PoseNetwork, channels: tuple[int, ...]) -> None:
+        super().__init__(network.kind, replace(network.spec, joints=len(channels)))
+        self.network, self.channels = network, list(channels)
+
+    def heatmaps(self, image: Tensor) -> Tensor:
+        return self.network.heatmaps(image)[:, self.channels]
+
+
+def open_teacher(path: Path, skeleton: Skeleton) -> PoseNetwork:
+    """A teacher of a skeleton: one of the same joints, or of others among which all of them are, by name.
+
+    Raises:
+        UsageError: no checkpoint of a pose network, or a joint that it does not know.
+    """
+    loaded = load_pose_checkpoint(path)
+    if loaded.skeleton.joints == skeleton.joints:
+        return loaded.network
+    try:
+        return OtherJoints(loaded.network, skeleton.channels_in(loaded.skeleton))
+    except UsageError as error:
+        raise UsageError(f"{path} cannot teach {skeleton.name}: {error.message}", error.hint) from error
 
 
 def open_images(recipe: PoseRecipe, skeleton: Skeleton) -> PoseImages:
@@ -150,7 +182,7 @@ def _network(recipe: PoseRecipe, skeleton: Skeleton) -> PoseNetwork:
             "Leave it out.",
         )
     if what.initial:
-        initial = load_pose_checkpoint(Path(what.initial), len(skeleton)).network
+        initial = load_pose_checkpoint(Path(what.initial), skeleton).network
         if (initial.kind, initial.spec) != (network.kind, network.spec):
             raise UsageError(
                 f"network.initial, {what.initial}, is {initial.kind} with {initial.spec.to_dict()}; "

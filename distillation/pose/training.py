@@ -238,10 +238,10 @@ class _Run:
         averaged = copy.deepcopy(self.network).eval()
         averaged.load_state_dict(self.average)
         phase, _ = self.recipe.at(self.step - 1)
-        rule = RULES[self.recipe.crop]
+        decoding = self.recipe.decoding
         size, people = phase.input_size, self.validation
         plain, flipped = (
-            self._score(answers(averaged, people, self.album, size, rule, self.precision, flip=flip))
+            self._score(answers(averaged, people, self.album, size, decoding, self.precision, flip=flip))
             for flip in (None, self.skeleton)
         )
         self.last = plain.value
@@ -259,7 +259,14 @@ class _Run:
         )
         if plain.value is not None and (self.best is None or plain.value >= self.best):
             self.best = plain.value
-            save_checkpoint(averaged, self.output / BEST_NAME, Framing(phase.input_size), self.skeleton)
+            save_checkpoint(
+                averaged,
+                self.output / BEST_NAME,
+                Framing(phase.input_size),
+                self.skeleton,
+                decoding=decoding,
+                origin=self.recipe.origin,
+            )
 
     def close(self) -> None:
         self.loader.close()

@@ -15,6 +15,7 @@ from trtparse.engines.base import Frames
 from trtparse.engines.cpu import CpuEngine
 from trtparse.errors import BuildError
 from trtparse.graphs.half import to_half
+from trtparse.graphs.raw import end_of, find_raw, name_raw
 
 
 def small(weight: float = 1.0, scales: str = "initializer", factor: float = 0.5, opset: int = 20) -> onnx.ModelProto:
@@ -217,3 +218,54 @@ class TestQuantisedGraphs:
         old.opset_import[0].version = 18
         with pytest.raises(BuildError, match="cannot be typed in FP16"):
             to_half(old)
+
+
+def decoded(raw_is_output: bool = False) -> onnx.ModelProto:
+    """Frames to heatmaps by a 1x1 convolution; their highest value, over 1e-10 and its logarithm, as float answers.
+
+    The factor that scales the frames is one that the decoding reads as well.
+    """
+    tensors = [
+        numpy_helper.from_array(np.linspace(-1, 1, 6).reshape(2, 3, 1, 1).astype(np.float32), "conv.weight"),
+        numpy_helper.from_array(np.float32(0.5), "factor"),
+        numpy_helper.from_array(np.float32(1e-10), "least"),
+        numpy_helper.from_array(np.array([2, 3]), "axes"),
+    ]
+    nodes = [
+        helper.make_node("Cast", ["frames"], ["float"], "float", to=TensorProto.FLOAT),
+        helper.make_node("Transpose", ["float"], ["planes"], "planes", perm=[0, 3, 1, 2]),
+        helper.make_node("Mul", ["planes", "factor"], ["image"], "image"),
+        helper.make_node("Conv", ["image", "conv.weight"], ["heatmaps"], "conv"),
+        helper.make_node("Max", ["heatmaps", "least"], ["above"], "above"),
+        helper.make_node("Log", ["above"], ["log"], "log"),
+        helper.make_node("Mul", ["log", "factor"], ["halved"], "halved"),
+        helper.make_node("ReduceMax", ["halved", "axes"], ["keypoints"], "keypoints", keepdims=0),
+    ]
+    frames = helper.make_tensor_value_info("frames", TensorProto.UINT8, [1, 4, 4, 3])
+    outputs = [helper.make_tensor_value_info("keypoints", TensorProto.FLOAT, [1, 2])]
+    if raw_is_output:
+        outputs.append(helper.make_tensor_value_info("heatmaps", TensorProto.FLOAT, [1, 2, 4, 4]))
+    graph = helper.make_graph(nodes, "small", [frames], outputs, tensors)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    name_raw(model, "heatmaps")
+    return onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True)
+
+
+@pytest.mark.parametrize("raw_is_output", [False, True])
+def test_float_answers_are_decoded_in_single_precision(raw_is_output: bool) -> None:
+    model = decoded(raw_is_output)
+    half = to_half(model)
+    types = types_of(half)
+    assert types["image"] == types["heatmaps_half"] == TensorProto.FLOAT16
+    assert {types[name] for name in ("heatmaps", "above", "log", "halved")} == {TensorProto.FLOAT}
+    # Black frames: nothing but 1e-10, whose logarithm is infinite in FP16.
+    frames = np.zeros((1, 4, 4, 3), np.uint8)
+    (expected, *_), (found, *_) = (
+        onnxruntime.InferenceSession(m.SerializeToString(), providers=["CPUExecutionProvider"]).run(
+            None, {"frames": frames}
+        )
+        for m in (model, half)
+    )
+    np.testing.assert_allclose(found, expected)
+    assert find_raw(half) == "heatmaps"
+    assert "keypoints" in end_of(half)

@@ -15,8 +15,10 @@ from trtparse.networks.pose import PoseNetwork, PoseSpec  # noqa: E402
 from trtparse.networks.pose_checkpoint import load_pose_checkpoint, load_trunk, recognise_released  # noqa: E402
 from trtparse.networks.registry import create_pose_network  # noqa: E402
 from trtparse.networks.weights import DEFAULT_WEIGHTS  # noqa: E402
+from trtparse.specs.decoding import DARK, HRNET  # noqa: E402
+from trtparse.specs.decoding import MSPN as MSPN_DECODING  # noqa: E402
 from trtparse.specs.framing import Framing  # noqa: E402
-from trtparse.specs.skeleton import Skeleton  # noqa: E402
+from trtparse.specs.skeleton import Skeleton, load_skeleton  # noqa: E402
 
 
 def joints(count: int) -> Skeleton:
@@ -41,12 +43,12 @@ def released(kind: str, joints: int, prefix: str = "") -> dict[str, torch.Tensor
     ids=lambda network: network.kind,
 )
 def test_a_network_comes_back_as_what_it_is(network: PoseNetwork, tmp_path: Path) -> None:
-    save_checkpoint(
-        network.eval(), tmp_path / "a.safetensors", Framing((128, 96)), joints(network.spec.joints), lossless=True
-    )
-    loaded = load_pose_checkpoint(tmp_path / "a.safetensors", joints=network.spec.joints)
+    meant = joints(network.spec.joints)
+    save_checkpoint(network.eval(), tmp_path / "a.safetensors", Framing((128, 96)), meant, decoding=DARK, lossless=True)
+    loaded = load_pose_checkpoint(tmp_path / "a.safetensors", joints(network.spec.joints))
     assert (loaded.network.kind, loaded.network.spec) == (network.kind, network.spec)
     assert loaded.input_size == (128, 96)
+    assert (loaded.skeleton, loaded.decoding) == (meant, DARK)
     image = torch.randn(1, 3, 32, 32)
     with torch.inference_mode():
         torch.testing.assert_close(loaded.network(image), network(image), rtol=0, atol=0)
@@ -62,8 +64,9 @@ def test_heads_that_only_serve_training_come_back_so_that_it_can_go_on(tmp_path:
 
 def test_a_released_hrnet_is_recognised_by_its_tensors(tmp_path: Path) -> None:
     torch.save(released("hrnet-w18", 16, prefix="module."), tmp_path / "pose_hrnet_w18_256x192.pth")
-    loaded = load_pose_checkpoint(tmp_path / "pose_hrnet_w18_256x192.pth", joints=16)
+    loaded = load_pose_checkpoint(tmp_path / "pose_hrnet_w18_256x192.pth", load_skeleton("mpii16"))
     assert (loaded.network.kind, loaded.network.spec.joints, loaded.input_size) == ("hrnet-w18", 16, (256, 192))
+    assert (loaded.skeleton.name, loaded.decoding) == ("mpii16", HRNET)
     assert bool((loaded.network.get_parameter("stage4.2.branches.3.3.conv2.weight") == 0.25).all())
     assert not loaded.network.training
 
@@ -72,6 +75,7 @@ def test_a_released_mspn_is_recognised_by_its_tensors(tmp_path: Path) -> None:
     torch.save({"iteration": 96_000, "model": released("mspn-18-1", 17)}, tmp_path / "iter-96000.pth")
     loaded = load_pose_checkpoint(tmp_path / "iter-96000.pth")
     assert (loaded.network.kind, loaded.network.spec.joints) == ("mspn-18-1", 17)
+    assert (loaded.skeleton.name, loaded.decoding) == ("coco17", MSPN_DECODING)
     assert bool((loaded.network.get_parameter("stage0.upsample.up1.res_conv2.conv.bias") == 0.25).all())
 
 
@@ -79,7 +83,7 @@ def test_a_released_mspn_answers_rgb_with_a_255th_of_what_it_answered_bgr(tmp_pa
     torch.manual_seed(0)
     network = MSPN("mspn-18-1", MSPNSpec(joints=3)).eval()
     torch.save(network.state_dict(), tmp_path / "a.pth")
-    loaded = load_pose_checkpoint(tmp_path / "a.pth").network.double()
+    loaded = load_pose_checkpoint(tmp_path / "a.pth", joints(3)).network.double()
     image = torch.randn(1, 3, 32, 32, dtype=torch.float64)
     with torch.inference_mode():
         torch.testing.assert_close(255 * loaded(image), network.double()(image.flip(1)), rtol=1e-5, atol=1e-5)
@@ -125,8 +129,25 @@ def test_an_mspn_of_another_size_is_refused_with_its_size() -> None:
 
 def test_a_checkpoint_of_other_joints_is_refused_with_both_counts(tmp_path: Path) -> None:
     save_checkpoint(MSPN("l-mspn", MSPNSpec(joints=3)), tmp_path / "a.safetensors", Framing((128, 96)), joints(3))
-    with pytest.raises(UsageError, match="answers 3 joints, where 17 are wanted"):
-        load_pose_checkpoint(tmp_path / "a.safetensors", joints=17)
+    with pytest.raises(UsageError, match="answers 3 joints, where the 17 of coco17 are wanted"):
+        load_pose_checkpoint(tmp_path / "a.safetensors", load_skeleton("coco17"))
+
+
+def test_joints_that_nobody_names_are_refused(tmp_path: Path) -> None:
+    torch.save(released("mspn-18-1", 5), tmp_path / "a.pth")
+    with pytest.raises(UsageError, match="answers 5 joints and does not say which"):
+        load_pose_checkpoint(tmp_path / "a.pth")
+
+
+def test_a_header_whose_skeleton_has_other_joints_than_the_network_is_refused(tmp_path: Path) -> None:
+    network = MSPN("l-mspn", MSPNSpec(joints=3))
+    with pytest.raises(UsageError, match="would answer 3 joints, and was taught 17 of coco17"):
+        save_checkpoint(network, tmp_path / "a.safetensors", Framing((128, 96)), load_skeleton("coco17"))
+    save_checkpoint(network, tmp_path / "a.safetensors", Framing((128, 96)), joints(3))
+    content = (tmp_path / "a.safetensors").read_bytes()
+    (tmp_path / "a.safetensors").write_bytes(content.replace(b'joints\\": 3', b'joints\\": 4'))
+    with pytest.raises(UsageError, match="answers 4 joints, and its skeleton made up has 3"):
+        load_pose_checkpoint(tmp_path / "a.safetensors")
 
 
 def test_pose_and_parsing_are_told_apart(tmp_path: Path) -> None:

@@ -11,14 +11,14 @@ import pytest
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
 from trtparse.distillation.pose.recipe import Phase, PoseRecipe, PoseSource, load_pose_recipe, shipped_pose  # noqa: E402
-from trtparse.distillation.pose.run import open_images, run_recipe  # noqa: E402
+from trtparse.distillation.pose.run import open_images, open_teacher, run_recipe  # noqa: E402
 from trtparse.distillation.recipe import read_recipe  # noqa: E402
 from trtparse.errors import DataError, UsageError  # noqa: E402
 from trtparse.networks.checkpoint import save_checkpoint  # noqa: E402
 from trtparse.networks.pose_checkpoint import load_pose_checkpoint  # noqa: E402
 from trtparse.networks.registry import create_pose_network  # noqa: E402
 from trtparse.specs.framing import Framing  # noqa: E402
-from trtparse.specs.skeleton import load_skeleton  # noqa: E402
+from trtparse.specs.skeleton import Skeleton, load_skeleton  # noqa: E402
 from trtparse.tasks.pose.people import People  # noqa: E402
 
 SMALL, COCO = Framing((64, 64)), load_skeleton("coco17")
@@ -63,7 +63,7 @@ def test_a_paper_s_recipe_runs_two_steps_on_samples(name: str, tmp_path: Path) -
     entry = json.loads((tmp_path / "log.jsonl").read_text())
     assert entry["step"] == 2
     assert np.isfinite(entry["loss"])
-    checkpoint = load_pose_checkpoint(best, len(load_skeleton(paper.skeleton)))
+    checkpoint = load_pose_checkpoint(best, load_skeleton(paper.skeleton))
     assert (checkpoint.network.kind, checkpoint.input_size) == (kind, phase.input_size)
 
 
@@ -101,9 +101,25 @@ def test_a_teacher_or_a_start_of_other_joints_is_refused(tmp_path: Path) -> None
     path = tmp_path / "mpii.safetensors"
     save_checkpoint(create_pose_network("l-mspn", {"joints": 16}), path, SMALL, load_skeleton("mpii16"))
     teacher = {"teachers": [str(path)], "mse": 0.0}
-    for change in ({"distillation": teacher}, {"network": {"kind": "l-mspn", "initial": str(path)}}):
-        with pytest.raises(UsageError, match="answers 16 joints, where 17 are wanted"):
-            run_recipe(PoseRecipe.from_dict({**SHORT, **change}), tmp_path / "run")
+    with pytest.raises(UsageError, match="cannot teach coco17: mpii16 has no nose"):
+        run_recipe(PoseRecipe.from_dict({**SHORT, "distillation": teacher}), tmp_path / "run")
+    start = {"kind": "l-mspn", "initial": str(path)}
+    with pytest.raises(UsageError, match="answers 16 joints, where the 17 of coco17 are wanted"):
+        run_recipe(PoseRecipe.from_dict({**SHORT, "network": start}), tmp_path / "run")
+
+
+def test_a_teacher_of_more_joints_teaches_those_that_are_wanted_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "coco.safetensors"
+    save_checkpoint(create_pose_network("l-mspn", {}), path, SMALL, COCO, lossless=True)
+    names = ("right_wrist", "nose")
+    few = Skeleton("few", names, (), (), ((0, 0, 0),) * 2, (0.1, 0.1))
+
+    taught = open_teacher(path, few).eval()
+
+    image = torch.randn(1, 3, 64, 64)
+    everything = load_pose_checkpoint(path).network(image)
+    torch.testing.assert_close(taught(image), everything[:, [COCO.index(name) for name in names]])
+    assert taught.spec.joints == 2
 
 
 @pytest.mark.usefixtures("few")

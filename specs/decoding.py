@@ -1,0 +1,87 @@
+"""How the heatmaps of a pose network become points: the decoding that its weights were trained for, and its cells.
+
+It travels with the weights and into the graph's metadata, as another decoding than its own costs a network accuracy:
+the logits of a spatial cross-entropy have no peak of 1, and HRNet counts cells from another place than MSPN.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ..errors import UsageError
+
+KINDS = ("sign-shift", "second-highest", "dark", "logits")
+
+CROPS = ("trtparse", "hrnet", "mspn")
+"""Families of networks by how they cut a person's box out of an image; ``tasks/pose/crops.py`` has the rules."""
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How heatmaps become points.
+
+    Args:
+        kind: ``sign-shift``, HRNet's: the highest cell, and a quarter of one towards its higher neighbours;
+            ``second-highest``, MSPN's: of the blurred map, a quarter towards the second-highest cell; ``dark``: a
+            Newton step on the logarithm of the blurred map; ``logits``: one on the map itself, for a cross-entropy.
+        blur: width of the Gaussian before it, in cells; odd, and 1 for none.
+        stride: input pixels a cell.
+        offset: input pixels from the first pixel's centre to the first cell's.
+        crop: how the network was taught to see a person's box.
+
+    Raises:
+        UsageError: an impossible value; says which.
+    """
+
+    kind: str = "logits"
+    blur: int = 1
+    stride: int = 4
+    offset: float = 1.5
+    crop: str = "trtparse"
+
+    def __post_init__(self) -> None:
+        for what, value, known in (("decoding", self.kind, KINDS), ("crop", self.crop, CROPS)):
+            if value not in known:
+                raise UsageError(f"There is no {what} {value!r} of heatmaps.", f"Known are {', '.join(known)}.")
+        whole = all(type(value) is int and value > 0 for value in (self.blur, self.stride))
+        placed = isinstance(self.offset, (int, float)) and math.isfinite(self.offset)
+        if not (whole and placed and self.blur % 2):
+            told = f"a blur of {self.blur!r}, a stride of {self.stride!r} and an offset of {self.offset!r}"
+            raise UsageError(
+                f"A decoding with {told} makes no sense.",
+                "The blur is an odd number of cells, stride and offset are pixels, the stride whole and above 0.",
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Decoding:
+        """Read what :meth:`to_dict` gives; what is not said has its default.
+
+        Raises:
+            UsageError: an unknown key, or an impossible value.
+        """
+        if not isinstance(values, Mapping):
+            raise UsageError(f"The decoding is {values!r}; it should be a table.", "Train or export again.")
+        unknown = [key for key in values if key not in asdict(cls())]
+        if unknown:
+            raise UsageError(f"The decoding of heatmaps has no {unknown[0]!r}.", "Update trtparse.")
+        return cls(**values)
+
+
+LOGITS = Decoding()
+"""Of what is trained here with a cross-entropy over cells."""
+
+DARK = Decoding("dark", 11)
+"""Of what is trained here with Gaussians at sub-pixel centres."""
+
+HRNET = Decoding("sign-shift", offset=0.0, crop="hrnet")
+"""Of the checkpoints that HRNet's authors released."""
+
+MSPN = Decoding("second-highest", 5, offset=2.0, crop="mspn")
+"""Of those of MSPN's authors, trained on COCO; on MPII they blur by 9."""
