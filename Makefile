@@ -75,7 +75,7 @@ check-machine:
 
 $(STAMP): EXTRAS := train,rtx
 # Ray is 147 MB to fetch: for the tests of `parse --ray`, not for a quick start.
-$(TEST_STAMP): EXTRAS := train,rtx,ray,serve,test
+$(TEST_STAMP): EXTRAS := train,rtx,ray,serve,pose,test
 
 $(STAMP) $(TEST_STAMP): setup.cfg pyproject.toml $(CONSTRAINTS) | check-machine
 	$(PYTHON) -m venv $(VENV)

@@ -20,6 +20,8 @@ _PURPOSE = {
     "pyarrow": ("PyArrow", "parquet"),
     "ray": ("Ray", "ray"),
     "aiohttp": ("aiohttp", "serve"),
+    "faster_coco_eval": ("faster-coco-eval", "pose"),
+    "scipy": ("SciPy", "pose"),
 }
 
 _INSTALL = {

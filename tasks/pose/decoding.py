@@ -5,6 +5,8 @@ Each function takes (N, K, h, w) float heatmaps and gives (N, K, 3) float32: x a
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -159,8 +161,8 @@ def _blurred(maps: Maps, width: int, border: int) -> NDArray[np.float32]:
     padded = np.pad(maps.astype(np.float32), ((0, 0), (0, 0), (2 * reach,) * 2, (2 * reach,) * 2))
     blurred = np.stack([[cv2.GaussianBlur(one, (width, width), 0) for one in person] for person in padded])
     inner = slice(2 * reach - border, border - 2 * reach or None)
-    return blurred[:, :, inner, inner].copy()
+    return np.ascontiguousarray(blurred[:, :, inner, inner])
 
 
-def _points(x: NDArray[np.floating], y: NDArray[np.floating], score: Maps, grid: Grid) -> NDArray[np.float32]:
+def _points(x: NDArray[Any], y: NDArray[Any], score: Maps, grid: Grid) -> NDArray[np.float32]:
     return np.stack([x * grid.stride + grid.offset, y * grid.stride + grid.offset, score], 2).astype(np.float32)
