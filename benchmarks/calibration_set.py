@@ -29,7 +29,7 @@ from trtparse.calibration.quantise.qdq import quantise
 from trtparse.calibration.selection import Predictions, Selection, predictions_of, select
 from trtparse.data.dataset import Dataset, LabelMap, Sample
 from trtparse.engines import open_bundle
-from trtparse.engines.bundle import sha256
+from trtparse.storage.files import sha256
 from trtparse.tasks.open import open_predictor
 from trtparse.tasks.parsing.files import open_dataset
 

@@ -145,8 +145,8 @@ def build(
     needs PyTorch. Without it, the weights that come with trtparse.
     """
     from ..engines import open_bundle
-    from ..engines.bundle import recover
     from ..storage.files import check_output_file
+    from ..storage.folders import recover
     from .build_result import show_build
     from .terminal import Terminal, show_skipped
 

@@ -7,14 +7,10 @@ or the new one.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import hashlib
 import json
-import os
-import secrets
-import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -23,7 +19,9 @@ from ..errors import UsageError
 from ..specs.framing import Framing
 from ..specs.label_set import LabelSet, told_label_set
 from ..specs.origin import Origin
-from ..storage.files import replace_bytes, write_errors
+from ..storage import folders
+from ..storage.files import replace_bytes, sha256, write_errors
+from ..storage.folders import recover
 from ..storage.interrupts import uninterrupted
 
 SCHEMA = 4
@@ -200,33 +198,23 @@ def inside(folder: Path, name: str) -> Path:
     return folder / parts
 
 
-@contextlib.contextmanager
-def writing(path: Path) -> Iterator[Path]:
+def writing(path: Path) -> AbstractContextManager[Path]:
     """A folder to write a new bundle into; it takes the bundle's place when the block ends well.
 
-    Engines of the old bundle do not outlive its graphs. On any error, Ctrl-C included, the old bundle stays
-    and the new one's files are removed; those of a build that was killed, by the next one.
+    Engines of the old bundle do not outlive its graphs. Everything else as :func:`~trtparse.storage.folders.writing`.
 
     Raises:
         UsageError: the place cannot be written, or is no bundle.
         MachineError: the disk is full.
     """
-    place = path.resolve()
-    if Path.cwd().is_relative_to(place):
-        raise UsageError(f"{path} is the folder you are in, or holds it.", "Choose another --output.")
-    recover(place)
-    if place.exists() and not (place / MANIFEST_NAME).is_file() and (not place.is_dir() or any(place.iterdir())):
+    return folders.writing(path, _check_bundle)
+
+
+def _check_bundle(place: Path) -> None:
+    if not (place / MANIFEST_NAME).is_file():
         raise UsageError(
-            f"{path} exists and is not a bundle; nothing was written.", "Choose another --output, or remove it."
+            f"{place} exists and is not a bundle; nothing was written.", "Choose another --output, or remove it."
         )
-    _remove_leftovers(place)
-    partial = place.parent / f".{place.name}.{secrets.token_hex(4)}.partial"
-    with contextlib.ExitStack() as stack, write_errors(path):
-        stack.callback(shutil.rmtree, partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        stack.enter_context(_owned(partial))
-        yield partial
-        _replace(partial, place)
 
 
 def finish(folder: Path, manifest: Manifest) -> Manifest:
@@ -281,67 +269,6 @@ def add_accuracy(bundle: Bundle, measured: dict[str, dict[str, Any]]) -> bool:
         manifest = replace(manifest, accuracy=dict(sorted({**manifest.accuracy, **measured}.items())))
         replace_bytes(path, manifest.to_json().encode())
     return True
-
-
-def sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def recover(path: Path) -> None:
-    """Put the old bundle back where a build was killed between its two renames."""
-    previous = _previous(path)
-    if previous.is_dir() and not path.exists():
-        previous.rename(path.resolve())
-
-
-def _replace(new: Path, place: Path) -> None:
-    previous = _previous(place)
-    shutil.rmtree(previous, ignore_errors=True)
-    try:
-        if place.exists():
-            place.rename(previous)
-        new.rename(place)
-    finally:
-        recover(place)
-        shutil.rmtree(previous, ignore_errors=True)
-
-
-def _previous(path: Path) -> Path:
-    place = path.resolve()
-    return place.parent / f".{place.name}.previous"
-
-
-@contextlib.contextmanager
-def _owned(folder: Path) -> Iterator[bool]:
-    """Hold a folder's lock, which goes when the block or the process ends; False where somebody else holds it.
-
-    A lock and not a process id: ids are taken again, and in containers that share a disk they mean nothing.
-    """
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            owned = True
-        except OSError:
-            # Some network disks know no locks; there, nothing is ever removed for being ownerless.
-            owned = False
-        yield owned
-    finally:
-        os.close(handle)
-
-
-def _remove_leftovers(place: Path) -> None:
-    """Remove what killed builds left beside a bundle; a build that still runs owns its folder."""
-    with contextlib.suppress(OSError):
-        for entry in place.parent.iterdir():
-            if entry.name.startswith(f".{place.name}.") and entry.name.endswith(".partial"):
-                with _owned(entry) as ownerless:
-                    if ownerless:
-                        shutil.rmtree(entry, ignore_errors=True)
 
 
 def digest_of(values: dict[str, Any]) -> str:

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from trtparse.engines import Bundle, open_bundle
-from trtparse.engines import bundle as bundles
-from trtparse.engines.bundle import GRAPHS, Manifest, add_files, digest_of, finish, recover, writing
+from trtparse.engines.bundle import GRAPHS, Manifest, add_files, digest_of, finish, writing
 from trtparse.errors import MachineError, UsageError
 from trtparse.specs.framing import Framing
 from trtparse.specs.origin import Origin
+from trtparse.storage.folders import previous_path, recover
 from trtparse.tests.predicting import LIP
 
 FILES = ["bundle.json", "calibration.json", "student.safetensors", *GRAPHS.values()]
@@ -143,7 +143,7 @@ def test_a_build_that_fails_while_taking_the_place_puts_the_old_bundle_back(
 
 def test_a_build_killed_between_its_two_renames_is_put_right_by_the_next_command(tmp_path: Path) -> None:
     small_bundle(tmp_path / "a", b"old")
-    (tmp_path / "a").rename(bundles._previous(tmp_path / "a"))
+    (tmp_path / "a").rename(previous_path(tmp_path / "a"))
     assert open_bundle(tmp_path / "a").graph("fp32").read_bytes() == b"old"
     recover(tmp_path / "a")
     assert (tmp_path / "a").is_dir()
