@@ -1,7 +1,7 @@
 # make quickstart   install, then build, validate and demo on what the package brings
 # make test         install, then run the tests, without those marked slow
 # make test-all     the slow ones as well
-# make lint         ruff, mypy --strict, and that imports go one way
+# make lint         ruff, mypy --strict, hadolint, and that imports go one way
 #
 # PYTHON names the interpreter, VENV the environment. CONSTRAINTS= installs the newest versions
 # instead of the tested ones.
@@ -44,6 +44,7 @@ lint: $(TEST_STAMP)
 	cd $(VENV)/source && MYPYPATH=. "$(abspath $(BIN))/mypy" --config-file "$(CURDIR)/pyproject.toml" \
 		--cache-dir "$(abspath $(VENV))/mypy_cache" -p trtparse
 	cd $(VENV)/source && PYTHONPATH=. "$(abspath $(BIN))/lint-imports" --no-cache "$(CURDIR)/setup.cfg"
+	$(BIN)/hadolint docker/Dockerfile
 
 format: $(TEST_STAMP)
 	$(BIN)/ruff check --fix .
