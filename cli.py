@@ -21,7 +21,7 @@ COMMANDS = {
     "distill": "Train a student that follows a teacher.",
     "calibration-set": "Choose the images that calibrate, and show them.",
     "sensitivity": "Rank the layers by what INT8 costs each.",
-    "inspect": "Say what BUNDLE holds.",
+    "inspect": "Say what BUNDLE or an ONNX file holds.",
     "doctor": "Say what this machine is, and what to type for what does not work.",
     "synthesize": "Render people with label maps into OUTPUT, in LIP's layout.",
 }

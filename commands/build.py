@@ -11,6 +11,7 @@ import click
 from ..errors import DataError, UsageError
 from ..specs.framing import MOST_STRETCH
 from .comparison import ranges_of, typed
+from .foreign_options import FOREIGN_OPTIONS, foreign_options, said_of
 from .options import (
     DEFAULT_BUNDLE,
     SYNTHETIC,
@@ -26,6 +27,8 @@ from .tensorrt_options import ENGINE_OPTIONS, engine_spec, tensorrt_options
 if TYPE_CHECKING:
     from ..data.dataset import Dataset
     from ..engines import Bundle
+    from ..graphs.conventions import Said
+    from ..specs.label_set import LabelSet
     from ..trt_builder.engine_spec import EngineSpec
     from ..validation.result import ValidationResult
     from .terminal import Terminal
@@ -118,6 +121,7 @@ _INT8_OPTIONS = (
     help="Frames per call.",
 )
 @labels_option
+@foreign_options
 @click.option("--logits", is_flag=True, help="Give the graphs the logits as a second output.")
 @tensorrt_options
 @click.option(
@@ -142,9 +146,11 @@ def build(
     """Build a bundle from a checkpoint or a graph, and engines from a bundle.
 
     SOURCE is a checkpoint (.safetensors, .pth); an ONNX graph, or a bundle to compile engines from, neither of which
-    needs PyTorch. Without it, the weights that come with trtparse.
+    needs PyTorch. Without it, the weights that come with trtparse. A network that is not ours needs --preset, or to be
+    told how it takes images: --labels, --input-order, --mean, --std and what else its file does not say.
     """
     from ..engines import open_bundle
+    from ..specs.label_set import label_set
     from ..storage.files import check_output_file
     from ..storage.folders import recover
     from .build_result import show_build
@@ -173,10 +179,13 @@ def build(
         else:
             if precision != "int8":
                 _refuse_int8_options(context)
-            if source is not None and _is_graph(source):
+            labels = None if options["labels"] is None else label_set(options["labels"])
+            foreign = _given(context, frozenset(FOREIGN_OPTIONS))
+            said = None if source is None else said_of(source, options, labels, foreign)
+            if source is not None and _is_graph(source) and said is None:
                 _refuse_export_options(context)
             timed = engine if engine is not None and not options["no_timing"] else None
-            bundle, result, skipped = _build_bundle(terminal, source, precision, output, options, timed)
+            bundle, result, skipped = _build_bundle(terminal, source, precision, output, options, timed, labels, said)
             show_skipped(terminal, skipped)
         engines: list[dict[str, Any]] = []
         if engine is not None:
@@ -262,20 +271,20 @@ def _build_bundle(
     output: Path | None,
     options: dict[str, Any],
     engine: EngineSpec | None,
+    labels: LabelSet | None,
+    said: Said | None,
 ) -> tuple[Bundle, ValidationResult | None, list[tuple[str, str]]]:
     """A new bundle, what its INT8 reached, and the images that could not be read."""
     from ..engines.bundle import CALIBRATION_NAME
 
     output = output or DEFAULT_BUNDLE
-    from ..specs.label_set import check_same, label_set
+    from ..specs.label_set import check_same
 
-    labels = None if options["labels"] is None else label_set(options["labels"])
     if source is not None and _is_graph(source):
         from ..graphs.interface import graph_precision, read_onnx
         from ..trt_builder.source import bundle_of_onnx
 
-        own = graph_precision(read_onnx(source))
-        if own != "fp32":
+        if said is None and graph_precision(read_onnx(source)) != "fp32":
             return bundle_of_onnx(source, output, precision, labels), None, []
     else:
         from ..engines.machine.dependencies import require
@@ -293,7 +302,7 @@ def _build_bundle(
             "INT8 for a network of your own needs calibration images.",
             "Give --data a folder in LIP's layout or of images; --data synthetic takes the rendered people.",
         )
-    meant = label_set_of_source(source or DEFAULT_WEIGHTS, labels)
+    meant = label_set_of_source(source or DEFAULT_WEIGHTS, labels, said)
     data = options["data"]
     dataset = open_data(data, options["split"], "calibration", labels_of_data(labels, data, meant))
     if dataset.labelled:
@@ -304,6 +313,7 @@ def _build_bundle(
         input_size=options["input_size"],
         stretch=options["stretch"],
         labels=labels,
+        said=said,
         batch=options["batch"],
         logits=options["logits"],
         calibration_images=options["calibration_images"],

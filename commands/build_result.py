@@ -28,7 +28,7 @@ def show_build(
         return
     from ..engines.bundle import GRAPHS
 
-    table = plain_table("graph", "size", "pixels as in PyTorch")
+    table = plain_table("graph", "size", f"pixels as in {manifest.reference}")
     for name, parity in manifest.parity.items():
         size = (bundle.path / GRAPHS[name]).stat().st_size / 1e6
         simulated = " (simulated)" if name == "int8" else ""
@@ -52,7 +52,7 @@ def show_build(
         _show_accuracy(terminal, manifest)
     if cache is not None:
         _show_cache(terminal, cache)
-    path = shlex.quote(str(bundle.path)) + ("" if bundle.weights.is_file() else " --reference fp32")
+    path = shlex.quote(str(bundle.path))
     terminal.out.print(f"Bundle:     {bundle.path}\nNext:       trtparse validate {path}", markup=False)
 
 

@@ -61,18 +61,16 @@ def comparison_options(command: Command) -> Command:
         click.option("--flip", is_flag=True, help="Average the logits with those of the mirror image."),
         click.option(
             "--order",
-            type=click.Choice(["ce2p", "hrnet", "hrnet-labels"]),
-            default="ce2p",
-            show_default=True,
-            help="Of resizing and argmax. ce2p: letterbox, argmax, labels back to the image; hrnet: squash, logits "
-            "back, argmax; hrnet-labels: squash, argmax, labels back.",
+            type=click.Choice(["ce2p", "logits", "hrnet", "hrnet-labels"]),
+            help="Of resizing and argmax. ce2p: letterbox, argmax, labels back to the image; logits: letterbox, logits "
+            "back, argmax; hrnet: squash, logits "
+            "back, argmax; hrnet-labels: squash, argmax, labels back.  [default: as the bundle's answers go back]",
         ),
         click.option(
             "--reference",
             type=click.Choice(["pytorch", "fp32"]),
-            default="pytorch",
-            show_default=True,
-            help="fp32: the FP32 graph, where PyTorch is not installed.",
+            help="fp32: the FP32 graph, where PyTorch is not installed.  [default: pytorch; fp32 for a bundle that was "
+            "built from a graph]",
         ),
         click.option(
             "--tolerance", type=float, default=1.0, show_default=True, help="Largest loss of mIoU, in points."
@@ -103,8 +101,8 @@ class Comparison:
     split: str | None
     labels: str | None
     tolerance: float
-    reference: str
-    order: str
+    reference: str | None
+    order: str | None
     flip: bool
     scales: tuple[float, ...]
     junit: Path | None
@@ -128,6 +126,7 @@ class Comparison:
             folder: of the report; None for none.
             command: what was typed, for the report.
         """
+        from ..engines.bundle import WEIGHTS_NAME
         from ..tasks.open import open_predictor
         from ..validation.result import Protocol
         from ..validation.validate import RecordFile, validate
@@ -139,7 +138,10 @@ class Comparison:
         if record is not None and not self.resume:
             _tell_of_record(terminal, record.path)
         first = contenders[0].bundle
-        target, precision = ("pytorch", None) if self.reference == "pytorch" else ("cpu", "fp32")
+        manifest = first.manifest
+        named = self.reference or ("pytorch" if WEIGHTS_NAME in manifest.files else "fp32")
+        target, precision = ("pytorch", None) if named == "pytorch" else ("cpu", "fp32")
+        order = self.order or {"labels": "ce2p", "logits": "logits"}[manifest.framing.returns]
         with contextlib.ExitStack() as stack:
 
             def opened(bundle: Bundle, target: str, precision: str | None) -> Predictor[LabelMap]:
@@ -163,7 +165,7 @@ class Comparison:
                 reference,
                 engines,
                 dataset,
-                protocol=Protocol(self.order, self.flip, self.scales),
+                protocol=Protocol(order, self.flip, self.scales),
                 tolerance=self.tolerance,
                 strict=self.strict,
                 limit=self.limit,

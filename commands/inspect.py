@@ -1,9 +1,9 @@
-"""``trtparse inspect``: what a bundle is, without running it."""
+"""``trtparse inspect``: what a bundle or a graph is, without running it."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from .options import DEFAULT_BUNDLE
 
 if TYPE_CHECKING:
     from ..engines import Bundle
+    from .terminal import Terminal
 
 
 _ENGINE_FACTS = (
@@ -32,34 +33,53 @@ _ENGINE_FACTS = (
 
 
 @click.command()
-@click.argument("bundle", required=False, type=click.Path(path_type=Path), default=DEFAULT_BUNDLE)
+@click.argument(
+    "bundle", required=False, type=click.Path(path_type=Path), default=DEFAULT_BUNDLE, metavar="[BUNDLE|FILE.onnx]"
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of a table.")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def inspect(bundle: Path, as_json: bool, debug: bool) -> None:
     """Say what BUNDLE holds: network, graphs, calibration and its key, measured accuracy, engines.
 
-    Every file's hash is checked on the way.
+    Every file's hash is checked on the way. Of an ONNX file, anybody's: what it takes and gives, and which presets fit.
     """
     from rich.console import Console
     from rich.table import Table
 
-    from ..engines import open_bundle
+    from .inspect_graph import GraphReport
     from .tables import print_table
     from .terminal import Terminal
 
+    rows: Iterable[tuple[str, str]]
     with Terminal(as_json=as_json) as terminal:
-        opened = open_bundle(bundle)
-        manifest = json.loads(opened.manifest.to_json())
-        engines = _engines(opened)
-        if as_json:
-            terminal.result({"bundle": str(opened.path), "manifest": manifest, "engines": engines})
-            return
+        if bundle.suffix.lower() == ".onnx" and not bundle.is_dir():
+            report = GraphReport.of(bundle)
+            if as_json:
+                terminal.result(report.to_dict())
+                return
+            rows = report.rows()
+        else:
+            rows = _of_bundle(terminal, bundle)
+            if as_json:
+                return
     table = Table.grid(padding=(0, 2))
     table.add_column(no_wrap=True, style="bold")
     table.add_column(overflow="fold")
-    for name, value in _rows(opened, manifest, engines):
+    for name, value in rows:
         table.add_row(name, value)
     print_table(Console(highlight=False, markup=False), table)
+
+
+def _of_bundle(terminal: Terminal, path: Path) -> list[tuple[str, str]]:
+    """A line each; told as JSON already where that was asked for."""
+    from ..engines import open_bundle
+
+    opened = open_bundle(path)
+    manifest = json.loads(opened.manifest.to_json())
+    engines = _engines(opened)
+    if terminal.as_json:
+        terminal.result({"bundle": str(opened.path), "manifest": manifest, "engines": engines})
+    return list(_rows(opened, manifest, engines))
 
 
 def _rows(bundle: Bundle, manifest: dict[str, Any], engines: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
@@ -76,7 +96,10 @@ def _rows(bundle: Bundle, manifest: dict[str, Any], engines: list[dict[str, Any]
     )
     yield "precisions", ", ".join(manifest["precisions"])
     for name, parity in manifest["parity"].items():
-        yield f"parity {name}", f"{100 * parity['pixel_agreement']:.2f} % of the pixels as in PyTorch"
+        yield (
+            f"parity {name}",
+            f"{100 * parity['pixel_agreement']:.2f} % of the pixels as in {bundle.manifest.reference}",
+        )
     yield from _calibration_rows(manifest["calibration"])
     for name, figures in manifest["accuracy"].items():
         yield f"accuracy {name}", _accuracy(figures)

@@ -80,7 +80,9 @@ def read_frame(dataset: Dataset, index: int, framing: Framing, order: str = "ce2
             f"{sample.name} is {height} x {width} pixels (height x width), but its label map is {shape}.",
             "Use label maps of the size of their images.",
         )
-    letterbox = Letterbox.fit((height, width), framing.input_size, framing.stretch if order == "ce2p" else math.inf)
+    letterbox = Letterbox.fit(
+        (height, width), framing.input_size, math.inf if order.startswith("hrnet") else framing.stretch
+    )
     return Frame(index, sample.name, letterbox.apply(sample.image), letterbox, labels)
 
 

@@ -361,9 +361,9 @@ class _Run:
     def _restore(self, job: Job) -> None:
         """Labels, and instances, at the frame's size."""
         if self._people is None:
-            job.labels = self._whole.letterbox.restore(job.found[0])
+            job.labels = self._predictor.task.restore(job.found[0], self._whole.letterbox)
         else:
-            job.labels, job.instances = paste(job.crops, job.found, self._source.size)
+            job.labels, job.instances = paste(job.crops, job.found, self._source.size, self._predictor.task.restore)
         if self.smoothing is not None:
             job.labels, job.instances = self.smoothing.apply(job.frame, job.labels, job.instances)
 

@@ -52,7 +52,7 @@ class Manifest:
         framing: how images become frames; what of it is arithmetic is in the graphs already.
         batch: frames per call, or None for any number.
         precisions: ``fp32``, ``fp16``, ``int8``: those that can be opened.
-        parity: graph name to how well it agrees with PyTorch on the images named by ``parity_images``.
+        parity: graph name to how well it agrees with the reference on the images named by ``parity_images``.
         calibration: method, number of images, where from, and the key; empty without INT8.
         versions: of what built it.
         files: relative path to sha256.
@@ -84,6 +84,11 @@ class Manifest:
     def stretch(self) -> float:
         """How far images' shapes are changed to fill the frames."""
         return self.framing.stretch
+
+    @property
+    def reference(self) -> str:
+        """What the graphs were compared with: weights come along where that was PyTorch."""
+        return "PyTorch" if WEIGHTS_NAME in self.files else "the FP32 graph"
 
     def to_json(self) -> str:
         values = asdict(self)

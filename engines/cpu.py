@@ -23,7 +23,7 @@ class CpuEngine(Engine):
     """A graph on ONNX Runtime.
 
     Args:
-        graph: ONNX file, ``frames`` (N, H, W, 3) uint8 to any outputs.
+        graph: ONNX file, or what is in it: ``frames`` (N, H, W, 3) uint8 to any outputs.
         precision: what the graph is.
         threads: of the runtime; 0 for one per core.
         streams: requests that run side by side and share the threads: more of them per second, as threads that work
@@ -34,9 +34,16 @@ class CpuEngine(Engine):
     """
 
     def __init__(
-        self, graph: Path, precision: str, *, threads: int = 0, streams: int = 1, simulate: bool = False
+        self,
+        graph: Path | onnx.ModelProto,
+        precision: str,
+        *,
+        threads: int = 0,
+        streams: int = 1,
+        simulate: bool = False,
     ) -> None:
         all_threads = threads or cores()
+        told = graph if isinstance(graph, Path) else f"the graph {graph.graph.name}"
         streams = min(streams, all_threads)
         super().__init__(streams)
         # Of a request that waits for its turn one more is wanted, so that no thread waits for the next.
@@ -52,19 +59,24 @@ class CpuEngine(Engine):
         if simulate:
             options.add_session_config_entry("session.disable_quant_qdq", "1")
         try:
-            source = simulated_graph(onnx.load(graph)).SerializeToString() if simulate else str(graph)
+            source: str | bytes
+            if simulate:
+                read = onnx.load(graph) if isinstance(graph, Path) else graph
+                source = simulated_graph(read).SerializeToString()
+            else:
+                source = str(graph) if isinstance(graph, Path) else graph.SerializeToString()
             self._session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
         except Exception as error:
             # The runtime's exceptions and protobuf's have no common base but Exception.
             self._worker.shutdown()
             raise UsageError(
-                f"ONNX Runtime cannot load {graph}: {error}", "Build the bundle again, or update onnxruntime."
+                f"ONNX Runtime cannot load {told}: {error}", "Build the bundle again, or update onnxruntime."
             ) from error
         frames = self._session.get_inputs()[0]
         if frames.name != "frames" or frames.type != "tensor(uint8)" or len(frames.shape) != 4:
             self._worker.shutdown()
             raise UsageError(
-                f"{graph} takes {frames.name} {frames.type} {frames.shape}, not frames (N, H, W, 3) uint8.",
+                f"{told} takes {frames.name} {frames.type} {frames.shape}, not frames (N, H, W, 3) uint8.",
                 "Use a graph that trtparse build wrote.",
             )
         count, height, width, _ = frames.shape

@@ -9,18 +9,17 @@ from pathlib import Path
 import onnx
 import onnx.inliner
 from onnx import TensorProto
+from onnx.external_data_helper import load_external_data_for_model, uses_external_data
 
 from ..errors import BuildError, UsageError
 from ..networks.file_kind import refuse_others
 from ..specs.label_set import LabelSet, check_same, label_set, label_sets, told_label_set
+from .facts import STANDARD_DOMAINS
 from .index import fresh_graph_copy, property_of
 from .raw import find_argmax
 
 _WANTED = "frames (N, H, W, 3) uint8, BGR, in; labels (N, H, W) uint8 out; logits (N, classes, H, W) may follow"
 _HALF_FROM = "Normalisation and argmax belong into the graph: see what trtparse build exports."
-
-STANDARD_DOMAINS = ("", "ai.onnx")
-"""Names of the domain of ONNX's own operators."""
 
 
 def read_onnx(path: Path) -> onnx.ModelProto:
@@ -35,10 +34,15 @@ def read_onnx(path: Path) -> onnx.ModelProto:
     if path.is_file():
         refuse_others(path, "an ONNX graph", allowed=("onnx",))
     try:
-        model = onnx.load(path)
+        model = onnx.load(path, load_external_data=False)
+        _refuse_missing_data(model, path)
+        load_external_data_for_model(model, str(path.parent))
+        _infer_missing_shapes(model)
         onnx.checker.check_model(model, full_check=True)
         if model.functions:
             model = onnx.inliner.inline_local_functions(model)
+    except UsageError:
+        raise
     except FileNotFoundError as error:
         raise UsageError(f"There is no file {error.filename or path}.", "Give an ONNX file.") from error
     except Exception as error:
@@ -56,6 +60,33 @@ def read_onnx(path: Path) -> onnx.ModelProto:
         model.graph.input.extend(inputs)
         model.ir_version = max(model.ir_version, 4)
     return model
+
+
+def _refuse_missing_data(model: onnx.ModelProto, path: Path) -> None:
+    """See that the files beside a graph are there that hold its weights."""
+    named = {
+        entry.value
+        for tensor in model.graph.initializer
+        if uses_external_data(tensor)
+        for entry in tensor.external_data
+        if entry.key == "location"
+    }
+    missing = sorted(name for name in named if not (path.parent / name).is_file())
+    if missing:
+        raise UsageError(
+            f"{path} has its weights in {len(named)} file{'s' if len(named) > 1 else ''} beside it, and "
+            f"{', '.join(missing)} is not there.",
+            f"Put {', '.join(missing)} into {path.parent}: the graph is nothing without it.",
+        )
+
+
+def _infer_missing_shapes(model: onnx.ModelProto) -> None:
+    """Give outputs a shape where a file leaves it out altogether, which ONNX's checker takes for an error."""
+    bare = [output for output in model.graph.output if not output.type.tensor_type.HasField("shape")]
+    if bare:
+        inferred = {value.name: value for value in onnx.shape_inference.infer_shapes(model).graph.output}
+        for output in bare:
+            output.CopyFrom(inferred[output.name])
 
 
 def label_set_of(model: onnx.ModelProto, given: LabelSet | None, path: Path) -> LabelSet:

@@ -23,11 +23,18 @@ _KEEPS_IDS = ("Cast", "Identity", "Squeeze", "Unsqueeze", "Reshape", "Flatten", 
 _KEEPS_CHANNELS = frozenset({"Resize", "Softmax", "LogSoftmax", "Sigmoid", "Cast", "Identity", "Transpose", "Reshape"})
 """What may stand between the convolution that decides and the raw tensor, or an output."""
 
+_BRINGS_TOGETHER = {"Concat": 99, "Sub": 2, "ReduceMax": 1}
+"""The same before the raw tensor, where several convolutions decide together: of how many inputs, at the most."""
+
 
 def find_argmax(model: onnx.ModelProto) -> onnx.NodeProto | None:
     """The node that chooses the labels; None where they come of something else."""
-    index = GraphIndex(model.graph)
-    node = index.producer("labels")
+    return argmax_behind(GraphIndex(model.graph), "labels")
+
+
+def argmax_behind(index: GraphIndex, tensor: str) -> onnx.NodeProto | None:
+    """The node that chooses the ids of a tensor; None where they come of something else."""
+    node = index.producer(tensor)
     while node is not None and node.op_type in _KEEPS_IDS:
         node = index.producer(node.input[0])
     return node if node is not None and node.op_type == "ArgMax" else None
@@ -72,7 +79,11 @@ def end_of(model: onnx.ModelProto) -> frozenset[str]:
     found = set(after)
     for tensor in (*([raw] if raw else []), *(output.name for output in model.graph.output)):
         node = index.producer(tensor)
-        while node is not None:
+        waiting = [] if node is None else [node]
+        while waiting:
+            node = waiting.pop()
             found.update(node.output)
-            node = index.producer(node.input[0]) if node.op_type in _KEEPS_CHANNELS else None
+            together = _BRINGS_TOGETHER.get(node.op_type, 0) if tensor == raw else 0
+            makers = map(index.producer, node.input[: 1 if node.op_type in _KEEPS_CHANNELS else together])
+            waiting.extend(maker for maker in makers if maker is not None)
     return frozenset(found)

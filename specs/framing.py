@@ -24,6 +24,9 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 ORDERS = ("RGB", "BGR")
 
+RETURNS = ("labels", "logits")
+"""What goes back from a frame onto its image."""
+
 
 @dataclass(frozen=True)
 class Framing:
@@ -35,6 +38,8 @@ class Framing:
             black. 1 keeps the image's shape.
         order: of the channels that the network computes with, ``RGB`` or ``BGR``; frames are always BGR.
         mean, std: of these channels, in their order, of values from 0 to 1. They are part of the graph.
+        returns: what goes back onto the image, ``labels``, by the nearest pixel, or ``logits``, bilinearly and before
+            their argmax, as SCHP's and SegFormer's authors do it.
 
     Raises:
         UsageError: an impossible value; says which.
@@ -45,6 +50,7 @@ class Framing:
     order: str = "RGB"
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
+    returns: str = "labels"
 
     def __post_init__(self) -> None:
         if len(self.input_size) != 2 or not all(SMALLEST_SIDE <= side <= LARGEST_SIDE for side in self.input_size):
@@ -56,6 +62,8 @@ class Framing:
             )
         if self.order not in ORDERS:
             raise UsageError(f"There is no order of channels {self.order!r}.", f"Choose {' or '.join(ORDERS)}.")
+        if self.returns not in RETURNS:
+            raise UsageError(f"Nothing called {self.returns!r} goes back.", f"Choose {' or '.join(RETURNS)}.")
         if len(self.mean) != 3 or len(self.std) != 3:
             raise UsageError(f"A mean of {self.mean} and std of {self.std}: each has three numbers.")
         if not all(deviation > 0 for deviation in self.std):
@@ -82,6 +90,7 @@ class Framing:
             "order": self.order,
             "mean": list(self.mean),
             "std": list(self.std),
+            **({} if self.returns == "labels" else {"returns": self.returns}),
             "where": "in the graph",
         }
 
@@ -101,7 +110,7 @@ class Framing:
                 told = dict(json.loads(told or "{}"))
             except (ValueError, TypeError) as error:
                 raise UsageError(f"The preprocessing is no JSON object: {error}.", "Export the graph again.") from error
-        known = {name: told[name] for name in ("stretch", "order", "mean", "std") if name in told}
+        known = {name: told[name] for name in ("stretch", "order", "mean", "std", "returns") if name in told}
         for name in ("mean", "std"):
             if name in known:
                 known[name] = _three(name, known[name])

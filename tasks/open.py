@@ -7,6 +7,7 @@ from typing import Any
 
 from ..engines import Bundle, open_bundle, open_engine
 from ..engines.bundle import Manifest
+from ..engines.raw import RawEngine
 from ..errors import UsageError
 from .base import Predictor, Task
 from .parsing.task import Parsing
@@ -22,8 +23,9 @@ def open_predictor(
         target, precision, options: as :func:`~trtparse.engines.open_engine`, whose errors it has.
     """
     opened = bundle if isinstance(bundle, Bundle) else open_bundle(Path(bundle))
-    task = task_of(opened.manifest)
-    return Predictor(open_engine(opened, target, precision, **options), task, opened.manifest.framing)
+    task, framing = task_of(opened.manifest), opened.manifest.framing
+    engine = open_engine(opened, target, precision, **options)
+    return Predictor(RawEngine(engine) if framing.returns == "logits" else engine, task, framing)
 
 
 def task_of(manifest: Manifest) -> Task[Any]:

@@ -27,6 +27,7 @@ from ..engines.base import Frames
 from ..engines.bundle import CALIBRATION_NAME, GRAPHS, Bundle, Manifest, finish, writing
 from ..engines.cpu import CpuEngine
 from ..errors import DataError
+from ..graphs.conventions import Said
 from ..graphs.half import to_half
 from ..graphs.interface import named
 from ..specs.label_set import LabelSet
@@ -59,6 +60,7 @@ class BuildSpec:
         input_size: (height, width); None takes the checkpoint's.
         stretch: how far images' shapes are changed to fill it; None takes the checkpoint's.
         labels: what the classes mean, where the source does not say so itself.
+        said: how a network that is not ours sees images; None for one that has our input and outputs.
         batch: frames per call, None for any number.
         logits: give the graphs a second output.
         calibration_images: how many to use of the dataset.
@@ -76,6 +78,7 @@ class BuildSpec:
     input_size: tuple[int, int] | None = None
     stretch: float | None = None
     labels: LabelSet | None = None
+    said: Said | None = None
     batch: int | None = 1
     logits: bool = False
     calibration_images: int = 256
@@ -141,7 +144,7 @@ def build_bundle(
         raise DataError(f"{dataset.description} holds no image.", "Give --data a folder with images.")
     records = Records.beside(output)
     with writing(output) as folder:
-        listener.stage("Exporting to ONNX")
+        listener.stage("Reading the graph" if spec.source.suffix.lower() == ".onnx" else "Exporting to ONNX")
         source = open_source(
             spec.source,
             spec.input_size,
@@ -150,6 +153,7 @@ def build_bundle(
             logits=spec.logits,
             int8=spec.precision == "int8",
             labels=spec.labels,
+            said=spec.said,
         )
         if source.told:
             listener.stage(source.told)
@@ -369,7 +373,7 @@ def _parity(
     precision = name.split("-")[0]
     with CpuEngine(folder / GRAPHS[name], precision, threads=spec.threads, simulate=name == "int8") as engine:
         agreement = compare(engine, source.task, frames, expected, listener.progress)
-    agreement.check(name)
+    agreement.check(name, source.reference)
     return agreement.to_dict()
 
 

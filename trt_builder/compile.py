@@ -325,7 +325,7 @@ class _Work:
         agreement = self._parity(manifest, built)
         if agreement is None:
             return manifest
-        refused = self._checked(lambda: agreement.check(manifest.precision))
+        refused = self._checked(lambda: agreement.check(manifest.precision, self.bundle.manifest.reference))
         return replace(manifest, parity=agreement.to_dict(), unverified=(*manifest.unverified, *refused))
 
     def _checked(self, check: Callable[[], None]) -> list[str]:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from .. import __version__
 from ..errors import BuildError, UsageError
+from ..graphs.opset import OPSET
 from ..graphs.raw import find_argmax, name_raw
 from ..networks.network import ParsingNetwork
 from ..networks.pose import PoseNetwork
@@ -27,7 +28,6 @@ from ..specs.framing import Framing
 from ..specs.label_set import LabelSet
 from ..specs.skeleton import Skeleton
 from ..tasks.parsing.task import Parsing
-from .opset import OPSET
 
 KEYPOINTS, HEATMAPS = "keypoints", "heatmaps"
 """Outputs of a graph of pose."""

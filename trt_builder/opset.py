@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import onnxruntime
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, version_converter
+from onnx import TensorProto, helper
 
 from ..calibration.key import key_of
 from ..calibration.methods import Method
@@ -21,24 +21,17 @@ from ..calibration.quantise.placement import place
 from ..calibration.quantise.qdq import quantise
 from ..calibration.ranges import RangeCollector, Ranges
 from ..errors import TrtparseError, UsageError
+from ..graphs import front
+from ..graphs.facts import opset_of
 from ..graphs.half import to_half
 from ..graphs.index import fresh_graph_copy
-from ..graphs.interface import STANDARD_DOMAINS
 from ..graphs.observe import input_size_of
+from ..graphs.opset import CLOSE, OPSET, converted
 from ..graphs.raw import find_raw
 from ..graphs.simulated import simulated_graph
 
-OPSET = 20
-"""Of what is exported, and what older graphs are raised to."""
-
 LEAST_OPSET = MINIMUM_OPSET[TensorProto.FLOAT16]
 """The first opset whose Q/DQ takes FP16 scales."""
-
-LEAST_IR = 10
-"""The form of file that goes with ``OPSET``."""
-
-CLOSE = 1e-3
-"""Largest difference of two graphs' scores that counts as rounding, as a share of the largest score."""
 
 Answers = tuple[NDArray[np.uint8], NDArray[np.float32]]
 """Label maps, and the scores that they were chosen by."""
@@ -63,11 +56,6 @@ def prepare_for_int8(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
     return model
 
 
-def opset_of(model: onnx.ModelProto) -> int:
-    """The version of ONNX's own operators in a graph."""
-    return max((entry.version for entry in model.opset_import if entry.domain in STANDARD_DOMAINS), default=1)
-
-
 def raise_opset(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
     """A copy at ``OPSET`` whose answers were compared with the graph's own.
 
@@ -80,18 +68,8 @@ def raise_opset(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
     """
     before = opset_of(model)
     hint = f"Export the graph again with opset_version={OPSET}, or build with --fp16."
-    copy = fresh_graph_copy(model)
-    # An import that no node uses says nothing, and stops the converter where it is unknown.
-    del copy.opset_import[:]
-    copy.opset_import.append(helper.make_opsetid("", before))
     try:
-        raised = version_converter.convert_version(copy, OPSET)
-        raised.ir_version = max(raised.ir_version, LEAST_IR)
-        del raised.metadata_props[:]
-        raised.metadata_props.extend(model.metadata_props)
-        for number, node in enumerate(raised.graph.node):
-            node.name = node.name or f"{node.op_type}_{number}"
-        onnx.checker.check_model(raised, full_check=True)
+        raised = converted(model)
         frames = made_up_frames(model)
         (labels, scores), (new_labels, new_scores) = _answers(model, frames), _answers(raised, frames)
     except Exception as error:
@@ -114,12 +92,7 @@ def made_up_frames(model: onnx.ModelProto) -> NDArray[np.uint8]:
     """(N, H, W, 3) uint8 for a graph: patches of colour with noise on them, the same every time."""
     first = model.graph.input[0].type.tensor_type.shape.dim[0]
     count = first.dim_value if first.HasField("dim_value") else 2
-    height, width = input_size_of(model)
-    random = np.random.default_rng(0)
-    patches = random.integers(0, 200, (count, -(-height // 16), -(-width // 16), 3))
-    large = patches.repeat(16, axis=1).repeat(16, axis=2)[:, :height, :width]
-    frames: NDArray[np.uint8] = (large + random.integers(0, 56, large.shape)).astype(np.uint8)
-    return frames
+    return front.made_up_frames(count, input_size_of(model))
 
 
 def _answers(model: onnx.ModelProto, frames: NDArray[np.uint8], *, as_float: bool = False) -> Answers:

@@ -54,11 +54,12 @@ class Agreement:
         values = {self.closeness.figure: self.share, "worst_image": self.worst_image, "images": self.images}
         return {name: round(value, 6) for name, value in values.items()}
 
-    def check(self, name: str) -> None:
+    def check(self, name: str, reference: str = "PyTorch") -> None:
         """See that what ran is not broken.
 
         Args:
             name: of the graph: ``fp32``, ``fp16``, ``int8`` or ``int8-cpu``.
+            reference: what it was compared with.
 
         Raises:
             BuildError: less agreement than the task wants.
@@ -67,7 +68,7 @@ class Agreement:
         # Written so that a NaN is refused as well.
         if not self.share >= least:
             raise BuildError(
-                f"The {name} graph agrees with PyTorch on {100 * self.share:.2f} % of the {self.closeness.unit} of "
+                f"The {name} graph agrees with {reference} on {100 * self.share:.2f} % of the {self.closeness.unit} of "
                 f"{self.images} images; {100 * least:.2f} % is the least.",
                 "Is the checkpoint trained? INT8 needs calibration images like those it will see (--data).",
             )

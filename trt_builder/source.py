@@ -18,6 +18,9 @@ from ..engines.bundle import GRAPHS, WEIGHTS_NAME, Bundle, Manifest, finish, wri
 from ..engines.cpu import CpuEngine
 from ..engines.machine.dependencies import require
 from ..errors import UsageError
+from ..graphs.adapt import adapt
+from ..graphs.conventions import Said
+from ..graphs.facts import opset_of
 from ..graphs.half import to_half
 from ..graphs.index import property_of
 from ..graphs.interface import check_interface, graph_precision, label_set_of, named, read_onnx
@@ -83,11 +86,12 @@ def open_source(
     logits: bool,
     int8: bool = False,
     labels: LabelSet | None = None,
+    said: Said | None = None,
 ) -> Source:
     """Export a checkpoint, or read an FP32 graph.
 
     Args:
-        path: a checkpoint, or an ONNX file with frames in and labels out, which has its own size, stretch, batch and
+        path: a checkpoint, or an ONNX file; one with frames in and labels out has its own size, stretch, batch and
             outputs.
         input_size: (height, width); None takes the checkpoint's.
         stretch: of the images; None takes the checkpoint's.
@@ -95,6 +99,7 @@ def open_source(
         logits: give the graph a second output.
         int8: INT8 is to be made of it; an ONNX file is brought to what that needs.
         labels: what its classes mean, where it does not say so itself.
+        said: how a network that is not ours sees images and gives answers.
 
     Raises:
         UsageError: no such file, or one that cannot be used.
@@ -102,7 +107,7 @@ def open_source(
         MachineError: a checkpoint without PyTorch.
     """
     if path.suffix.lower() == ".onnx":
-        return _of_graph(path, labels, int8=int8)
+        return _of_graph(path, labels, said, int8=int8, logits=logits)
     for package in ("torch", "safetensors", "onnxslim"):
         require(package)
     from ..engines.reference import PyTorchEngine
@@ -135,12 +140,14 @@ def open_source(
     )
 
 
-def label_set_of_source(path: Path, labels: LabelSet | None) -> LabelSet:
+def label_set_of_source(path: Path, labels: LabelSet | None, said: Said | None = None) -> LabelSet:
     """What the classes of a checkpoint or a graph mean; arguments as of :func:`open_source`.
 
     Raises:
         UsageError: no such file, one that cannot be used, or a label set that does not fit.
     """
+    if said is not None:
+        return said.label_set(str(path))
     if path.suffix.lower() == ".onnx":
         return label_set_of(read_onnx(path), labels, path)
     from ..networks.checkpoint import load_checkpoint
@@ -148,8 +155,11 @@ def label_set_of_source(path: Path, labels: LabelSet | None) -> LabelSet:
     return load_checkpoint(path, labels).label_set
 
 
-def _of_graph(path: Path, labels: LabelSet | None, *, int8: bool) -> Source:
+def _of_graph(path: Path, labels: LabelSet | None, said: Said | None, *, int8: bool, logits: bool) -> Source:
     model = read_onnx(path)
+    own = opset_of(model)
+    if said is not None:
+        model, labels = adapt(model, said, path, logits=logits), None
     batch = check_interface(model, path)
     label_set = label_set_of(model, labels, path)
     precision = graph_precision(model)
@@ -158,23 +168,23 @@ def _of_graph(path: Path, labels: LabelSet | None, *, int8: bool) -> Source:
             f"{path} is {precision}: other precisions are made from an FP32 graph.",
             f"Give the FP32 graph, or --{precision} to take this one as it is.",
         )
-    told = ""
+    reference = model
     if int8:
-        from .opset import opset_of, prepare_for_int8
+        from .opset import prepare_for_int8
 
-        before = opset_of(model)
         model = prepare_for_int8(model, str(path))
-        if opset_of(model) != before:
-            told = f"Raised from opset {before} to {opset_of(model)}, with the same answers"
+    raised = opset_of(model) != own
+    told = f"Raised from opset {own} to {opset_of(model)}, with the same answers" if raised else ""
+    preset = {} if said is None or said.preset is None else {"preset": said.preset}
     return Source(
         model=model,
         network="onnx",
-        options={"source": path.name, "producer": model.producer_name or "unknown"},
+        options={"source": path.name, "producer": model.producer_name or "unknown", **preset},
         framing=framing_of(model),
         label_set=label_set,
         batch=batch,
         reference="the FP32 graph",
-        open_engine=lambda threads: CpuEngine(path, "fp32", threads=threads),
+        open_engine=lambda threads: CpuEngine(reference, "fp32", threads=threads),
         save_weights=lambda folder: None,
         told=told,
     )

@@ -31,14 +31,19 @@ Confusion = tuple[tuple[int, ...], ...]
 
 ORDERS = {
     "ce2p": "CE2P: image letterboxed into the input, argmax at the input's size, labels back by nearest neighbour",
+    "logits": "SCHP: image letterboxed into the input, logits back to the image's size bilinearly, then argmax",
     "hrnet": "HRNet: image squashed into the input, exp(logits) back to the image's size bilinearly, then argmax",
     "hrnet-labels": "HRNet without logits: image squashed into the input, argmax there, labels back by nearest",
 }
-"""Order of resizing and argmax, by the word of ``--order``. All three score at each image's own size.
+"""Order of resizing and argmax, by the word of ``--order``. All score at each image's own size.
 
 CE2P's is that of ``utils/miou.py`` and ``transform_parsing`` there; HRNet's that of ``HRNet-Semantic-Segmentation``,
-``lib/datasets/lip.py`` and ``testval``, where the mean of the logits goes through exp before it is resized.
+``lib/datasets/lip.py`` and ``testval``, where the mean of the logits goes through exp before it is resized. SCHP's is
+that of its ``simple_extractor.py``.
 """
+
+LOGITS_ORDERS = ("logits", "hrnet")
+"""Those that resize logits, for engines that give them."""
 
 _ROUNDING = 1e-9
 """A loss that is the tolerance but for the last bits of a float passes."""
@@ -62,6 +67,11 @@ class Protocol:
     def augmented(self) -> bool:
         """Whether there is test-time augmentation."""
         return self.flip or self.scales != (1.0,)
+
+    @property
+    def squashes(self) -> bool:
+        """Whether images fill the input, whatever that does to their shapes."""
+        return self.order.startswith("hrnet")
 
     @property
     def description(self) -> str:
@@ -218,7 +228,7 @@ class ValidationResult:
     @property
     def stretched(self) -> bool:
         """Whether the network had images' shapes changed, of which HRNet's orders speak by themselves."""
-        return self.stretch > 1 and self.protocol.order == "ce2p"
+        return self.stretch > 1 and not self.protocol.squashes
 
     @property
     def method(self) -> str:

@@ -11,12 +11,13 @@ import numpy as np
 
 from ..data.dataset import LabelMap
 from ..engines.base import Engine, Frames
+from ..engines.raw import RawEngine
 from ..errors import UsageError
 from ..tasks.base import Predictor
 from ..tasks.parsing.scoring import Prediction
 from ..tasks.parsing.test_time import AugmentedEngine
 from .latency import latency
-from .result import EngineRun, Protocol
+from .result import LOGITS_ORDERS, EngineRun, Protocol
 
 
 @dataclass(frozen=True)
@@ -32,27 +33,30 @@ class Runner:
 
     Args:
         predictor: open; not owned.
-        wants_logits: the protocol resizes logits, so predictions carry them.
+        order: of the protocol; where it resizes logits, predictions carry them.
 
     Attributes:
         calls: those that count; whoever uses the predictions adds them.
     """
 
-    def __init__(self, predictor: Predictor[LabelMap], wants_logits: bool) -> None:
-        self.predictor, self._wants_logits = predictor, wants_logits
+    def __init__(self, predictor: Predictor[LabelMap], order: str) -> None:
+        self.predictor, self._wants_logits = predictor, order in LOGITS_ORDERS
+        self._exponentials = order == "hrnet"
         self.calls: list[Call] = []
 
     @classmethod
     @contextlib.contextmanager
     def open(cls, predictor: Predictor[LabelMap], protocol: Protocol) -> Iterator[Runner]:
         """The runner of an engine; what it needs for test-time augmentation goes with the block."""
-        wants_logits = protocol.order == "hrnet"
+        if isinstance(predictor.engine, RawEngine):
+            # What goes back onto the image is the protocol's to say here.
+            predictor = replace(predictor, engine=predictor.engine.engine)
         if not protocol.augmented:
-            yield cls(predictor, wants_logits)
+            yield cls(predictor, protocol.order)
             return
         label_set = predictor.task.spec
         with AugmentedEngine(predictor.engine, label_set, flip=protocol.flip, scales=protocol.scales) as augmented:
-            yield cls(replace(predictor, engine=augmented), wants_logits)
+            yield cls(replace(predictor, engine=augmented), protocol.order)
 
     @property
     def engine(self) -> Engine:
@@ -96,7 +100,7 @@ class Runner:
         if logits.shape != expected:
             raise self._wrong(logits, f"{expected} float32 logits")
         labels = logits.argmax(axis=1).astype(np.uint8)
-        return [Prediction(one, scores) for one, scores in zip(labels, logits)]
+        return [Prediction(one, scores, self._exponentials) for one, scores in zip(labels, logits)]
 
     def _checked(self, maps: list[LabelMap], frames: Frames) -> list[LabelMap]:
         expected = f"{frames.shape[:3]} uint8 label maps"

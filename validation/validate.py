@@ -23,7 +23,7 @@ from ..specs.label_set import check_same
 from ..tasks.base import Predictor
 from ..tasks.parsing.test_time import check_logits, check_scales
 from .record import open_record
-from .result import ORDERS, Protocol, ValidationResult
+from .result import LOGITS_ORDERS, ORDERS, Protocol, ValidationResult
 from .run import Run
 from .runner import Runner
 from .tally import confusion
@@ -95,7 +95,7 @@ def validate(
         if record is not None:
             key = _key(runners, dataset, total, protocol, bundles)
             kept = stack.enter_context(open_record(record.path, key, resume=record.resume))
-        batch = _BATCH_OF_LOGITS if protocol.augmented or protocol.order == "hrnet" else _BATCH
+        batch = _BATCH_OF_LOGITS if protocol.augmented or protocol.order in LOGITS_ORDERS else _BATCH
         run = Run(runners, dataset, total, protocol.order, batch, strict, kept)
         partial = run.through(progress)
         if run.tally.images == 0:
@@ -164,9 +164,10 @@ def _check(predictors: Sequence[Predictor[LabelMap]], protocol: Protocol, tolera
     if protocol.order not in ORDERS:
         raise UsageError(f"Unknown order {protocol.order!r}.", f"Choose one of {', '.join(ORDERS)}.")
     check_scales(protocol.scales)
-    if protocol.order == "hrnet":
+    if protocol.order in LOGITS_ORDERS:
+        without = {"hrnet": "hrnet-labels", "logits": "ce2p"}[protocol.order]
         for predictor in predictors:
-            check_logits(predictor.engine, "HRNet's order (hrnet-labels does without)")
+            check_logits(predictor.engine, f"The order {protocol.order} ({without} does without)")
 
 
 def _key(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,7 +84,10 @@ def instance_value(identity: int) -> int:
 
 
 def paste(
-    crops: Sequence[Crop], label_maps: Sequence[LabelMap], frame_size: tuple[int, int]
+    crops: Sequence[Crop],
+    label_maps: Sequence[LabelMap],
+    frame_size: tuple[int, int],
+    restore: Callable[[LabelMap, Letterbox], LabelMap] = lambda answer, letterbox: letterbox.restore(answer),
 ) -> tuple[LabelMap, NDArray[np.uint8]]:
     """Put the label maps of several people back into one frame.
 
@@ -95,6 +98,7 @@ def paste(
         crops: each with a person.
         label_maps: (h, w) uint8 each, of the network's input size.
         frame_size: (height, width).
+        restore: brings one of them back from the network's input to its crop; the task's.
 
     Returns:
         Labels (H, W) uint8; and instances (H, W) uint8, :func:`instance_value` wherever there is a label other than
@@ -104,7 +108,7 @@ def paste(
     far_to_near = sorted(zip(crops, label_maps), key=lambda pair: pair[0].top + pair[0].size[0])
     for crop, found in far_to_near:
         assert crop.person is not None
-        restored = crop.letterbox.restore(found)
+        restored = restore(found, crop.letterbox)
         labels_here, instances_here = labels[crop.where], instances[crop.where]
         left, top, right, bottom = (round(value) for value in crop.person.box)
         free = cv2.threshold(instances_here, 0, 255, cv2.THRESH_BINARY_INV)[1]

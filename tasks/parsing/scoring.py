@@ -25,18 +25,20 @@ class Prediction:
     Args:
         labels: (h, w) uint8 at the network's input size.
         logits: (C, h, w) float32 where the protocol resizes them before argmax, else None.
+        exponentials: it resizes their exp, as HRNet's evaluation does, so that the class that is surer of itself
+            spreads.
     """
 
     labels: LabelMap
     logits: NDArray[np.float32] | None = None
+    exponentials: bool = True
 
     def at_image_size(self, frame: Frame) -> LabelMap:
-        """(H, W) uint8 at the size of the image: the nearest label, or argmax of the resized logits if there are any.
-
-        As in HRNet's evaluation it is their exp that is resized, so that the class that is surer of itself spreads.
-        """
+        """(H, W) uint8 at the size of the image: the nearest label, or argmax of the resized logits."""
         if self.logits is None:
             return frame.letterbox.restore(self.labels)
+        if not self.exponentials:
+            return frame.letterbox.restore_scores(self.logits)
         height, width = frame.letterbox.image_size
         # One factor for the whole image moves no argmax, and nothing overflows.
         scores = np.exp(self.logits - self.logits.max()).transpose(1, 2, 0)[frame.inside]

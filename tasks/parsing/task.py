@@ -44,9 +44,14 @@ class Parsing(Task[LabelMap]):
     def unpack(self, arrays: Arrays) -> list[LabelMap]:
         """(H, W) uint8 of each frame, of the ``labels`` (N, H, W) uint8 that an engine gives.
 
+        Of an engine that gives its logits (N, C, H, W) float32 in their place, each frame's: such answers become labels
+        on the image alone (:meth:`restore`).
+
         Raises:
             UsageError: arrays of another kind, or an id that is no class.
         """
+        if len(arrays) == 1 and _are_scores(arrays[0], len(self.label_set)):
+            return list(arrays[0])
         if len(arrays) != 1 or getattr(arrays[0], "dtype", None) != np.uint8 or arrays[0].ndim != 3:
             raise UsageError(
                 f"returned {' and '.join(map(_described, arrays)) or 'nothing'} instead of (N, H, W) uint8 label maps.",
@@ -63,8 +68,18 @@ class Parsing(Task[LabelMap]):
         return list(labels)
 
     def restore(self, answer: LabelMap, letterbox: Letterbox) -> LabelMap:
-        """(H, W) uint8 at the image's size; the nearest label, so that no class appears that was not predicted."""
-        return letterbox.restore(answer)
+        """(H, W) uint8 at the image's size.
+
+        Of labels the nearest, so that no class appears that was not predicted; of logits the highest, once they are at
+        the image's size.
+        """
+        return (
+            letterbox.restore(answer) if answer.ndim == 2 else letterbox.restore_scores(np.asarray(answer, np.float32))
+        )
+
+
+def _are_scores(found: object, classes: int) -> bool:
+    return isinstance(found, np.ndarray) and found.ndim == 4 and found.dtype == np.float32 and found.shape[1] == classes
 
 
 def _described(found: object) -> str:

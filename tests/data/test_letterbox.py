@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
@@ -114,3 +115,18 @@ def test_a_standing_person_fills_more_of_the_input_where_it_may_be_stretched() -
     assert widths == [101, 151, 192, 192]
     wide = Letterbox.fit((100, 200), (256, 192), 1.5)
     assert (wide.height, wide.width) == (144, 192)
+
+
+@pytest.mark.parametrize("size", [(40, 30), (9, 70), (64, 48)])
+def test_scores_go_back_bilinearly_before_the_class_is_taken(size: tuple[int, int]) -> None:
+    scores = np.random.default_rng(3).normal(size=(5, 64, 48)).astype(np.float32)
+    scores[3] = scores[1]  # of classes that are equal, the first
+    box = Letterbox.fit(size, (64, 48), 1.0)
+    inside = scores[:, box.top : box.top + box.height, box.left : box.left + box.width]
+    wanted = cv2.resize(np.ascontiguousarray(inside.transpose(1, 2, 0)), size[::-1]).argmax(2)
+    found = box.restore_scores(scores)
+    assert (found.dtype, found.shape) == (np.uint8, size)
+    assert (found == wanted).mean() > 0.999
+    assert 3 not in found
+    with pytest.raises(ValueError, match="expected scores"):
+        box.restore_scores(scores[:, 1:])

@@ -20,6 +20,7 @@ from trtparse.engines import Bundle  # noqa: E402
 from trtparse.engines.base import Frames  # noqa: E402
 from trtparse.errors import BuildError  # noqa: E402
 from trtparse.graphs.index import GraphIndex  # noqa: E402
+from trtparse.graphs.opset import OPSET  # noqa: E402
 from trtparse.networks.checkpoint import load_checkpoint, save_checkpoint  # noqa: E402
 from trtparse.networks.layers import resize_like  # noqa: E402
 from trtparse.networks.network import ParsingNetwork  # noqa: E402
@@ -32,7 +33,7 @@ from trtparse.specs.framing import Framing  # noqa: E402
 from trtparse.specs.label_set import label_set  # noqa: E402
 from trtparse.tasks.parsing.files import LipDataset  # noqa: E402
 from trtparse.trt_builder.build import BuildSpec, build_bundle  # noqa: E402
-from trtparse.trt_builder.export import OPSET, export_onnx  # noqa: E402
+from trtparse.trt_builder.export import export_onnx  # noqa: E402
 
 LIP = label_set("lip")
 

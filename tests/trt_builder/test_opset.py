@@ -16,9 +16,10 @@ from trtparse.calibration.int8 import Int8Spec
 from trtparse.data.dataset import Dataset, Subset
 from trtparse.engines import open_engine
 from trtparse.errors import UsageError
+from trtparse.graphs.facts import opset_of
 from trtparse.graphs.interface import read_onnx
 from trtparse.trt_builder.build import BuildSpec, Listener, build_bundle
-from trtparse.trt_builder.opset import made_up_frames, opset_of, prepare_for_int8
+from trtparse.trt_builder.opset import made_up_frames, prepare_for_int8
 
 
 def old_graph(opset: int = 13, ir_version: int = 7, batch: int | str = 1) -> onnx.ModelProto:

@@ -338,7 +338,7 @@ class TestRefusals:
             compare(change=renamed(5, 20))
 
     def test_an_order_that_does_not_exist(self) -> None:
-        with pytest.raises(UsageError, match=r"Unknown order 'jppnet'.*\n.*ce2p, hrnet"):
+        with pytest.raises(UsageError, match=r"Unknown order 'jppnet'.*\n.*ce2p, logits, hrnet"):
             compare(protocol=Protocol("jppnet"))
 
     @pytest.mark.parametrize("protocol", [Protocol("hrnet"), Protocol(flip=True), Protocol(scales=(0.5, 1.0))])

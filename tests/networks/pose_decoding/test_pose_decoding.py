@@ -9,10 +9,10 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
+from trtparse.graphs.opset import OPSET  # noqa: E402
 from trtparse.networks.pose_decoding.create import create_decoder  # noqa: E402
 from trtparse.specs.decoding import DARK, HRNET, LOGITS, MSPN, Decoding  # noqa: E402
 from trtparse.tasks.pose.decoding import decode  # noqa: E402
-from trtparse.trt_builder.export import OPSET  # noqa: E402
 
 SIZE = (20, 15)
 ALL = {
