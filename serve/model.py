@@ -66,6 +66,8 @@ class Opening:
     precision: str | None = None
     threads: int = 0
     rebuild: Rebuild | None = None
+    slots: int = 2
+    cuda_graph: bool = False
 
 
 class Model:
@@ -150,10 +152,9 @@ class Model:
     def _open(self) -> Predictor[Any]:
         """The engine; after the first time one of the same kind, and of the same graphs."""
         spec = self._spec
+        same = {"threads": spec.threads, "slots": spec.slots, "cuda_graph": spec.cuda_graph}
         if self._first is None:
-            self._first = open_predictor(
-                self._bundle, spec.target, spec.precision, threads=spec.threads, rebuild=spec.rebuild
-            )
+            self._first = open_predictor(self._bundle, spec.target, spec.precision, rebuild=spec.rebuild, **same)
             return self._first
         found = open_bundle(self._bundle.path)
         if not _same_networks(found, self._bundle):
@@ -161,7 +162,7 @@ class Model:
                 f"The bundle {self._bundle.path} was built anew in the meantime.", "Start the server again."
             )
         engine = self._first.engine
-        return open_predictor(found, engine.target, engine.precision, threads=spec.threads)
+        return open_predictor(found, engine.target, engine.precision, **same)
 
     def _is_still_there(self) -> bool:
         try:

@@ -16,7 +16,7 @@ from trtparse.tests.engines.recording import bundle_with
 Run = Callable[..., tuple[int, str, str]]
 
 
-@pytest.mark.parametrize("command", ["demo", "parse", "validate"])
+@pytest.mark.parametrize("command", ["demo", "parse", "validate", "serve"])
 @pytest.mark.parametrize(
     ("words", "options"),
     [([], {"slots": 2, "cuda_graph": False}), (["--slots", "3", "--cuda-graph"], {"slots": 3, "cuda_graph": True})],
@@ -33,13 +33,17 @@ def test_slots_and_cuda_graphs_reach_the_engine(
     bundle = bundle_with(tmp_path / "student")
     for place in ("engines.open_bundle", "engines.bundle.open_bundle"):
         monkeypatch.setattr(f"trtparse.{place}", lambda path: bundle)
-    monkeypatch.setattr("trtparse.tasks.open.open_predictor", opened)
+    # The server's first, which imports the other.
+    for place in ("serve.model.open_predictor", "tasks.open.open_predictor"):
+        monkeypatch.setattr(f"trtparse.{place}", opened)
+    monkeypatch.setattr("trtparse.serve.model.open_bundle", lambda path: bundle)
     monkeypatch.chdir(tmp_path)
     cv2.imwrite("a.png", np.zeros((8, 8, 3), np.uint8))
     what = {
         "demo": ["a.png", "--bundle", bundle.path],
         "parse": ["a.png", "--bundle", bundle.path, "--output", "out"],
         "validate": [bundle.path, "--no-report"],
+        "serve": [bundle.path, "--listen", "0"],
     }
     code, _, error = run(command, *what[command], *words)
     assert code == 3, error
