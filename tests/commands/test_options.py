@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from trtparse.errors import MachineError
+from trtparse.serve import model
 from trtparse.tests.engines.recording import bundle_with
 
 Run = Callable[..., tuple[int, str, str]]
@@ -33,10 +34,9 @@ def test_slots_and_cuda_graphs_reach_the_engine(
     bundle = bundle_with(tmp_path / "student")
     for place in ("engines.open_bundle", "engines.bundle.open_bundle"):
         monkeypatch.setattr(f"trtparse.{place}", lambda path: bundle)
-    # The server's first, which imports the other.
-    for place in ("serve.model.open_predictor", "tasks.open.open_predictor"):
-        monkeypatch.setattr(f"trtparse.{place}", opened)
-    monkeypatch.setattr("trtparse.serve.model.open_bundle", lambda path: bundle)
+    monkeypatch.setattr("trtparse.tasks.open.open_predictor", opened)
+    monkeypatch.setattr(model, "open_predictor", opened)
+    monkeypatch.setattr(model, "open_bundle", lambda path: bundle)
     monkeypatch.chdir(tmp_path)
     cv2.imwrite("a.png", np.zeros((8, 8, 3), np.uint8))
     what = {
