@@ -156,7 +156,7 @@ class Study:
     def _tell(self, title: str, graph: onnx.ModelProto, on_cpu: bool = False) -> None:
         score: Score = self._judge.score_cpu(graph) if on_cpu else self._judge(graph)
         loss = "" if score.loss is None else f"   mIoU lost {score.loss:+6.2f}"
-        print(f"{title:64} agreement {score.agreement:6.2f}   pixels {score.pixel_agreement:7.3f}{loss}", flush=True)
+        print(f"{title:64} agreement {score.agreement:6.2f}   pixels {score.share:7.3f}{loss}", flush=True)
 
 
 if __name__ == "__main__":

@@ -46,9 +46,8 @@ from trtparse.specs.label_set import LabelSet
 from trtparse.storage.files import replace_bytes
 from trtparse.tasks.open import open_predictor
 from trtparse.tasks.parsing.files import open_dataset
-from trtparse.tasks.parsing.intervals import ClassCounts, class_counts, loss_interval
 from trtparse.tasks.parsing.metrics import ConfusionMatrix
-from trtparse.tasks.parsing.scoring import Prediction, score_image
+from trtparse.tasks.parsing.scoring import Scorer
 
 QUANTISERS = Path(__file__).with_name("peer_quantisers.py")
 SHIPPED = Path(__file__).parent.parent / "networks" / "weights" / "student.safetensors"
@@ -206,29 +205,30 @@ def judge(
     frames: Sequence[Frame], expected: Sequence[NDArray[np.uint8]], found: LabelMaps, label_set: LabelSet
 ) -> dict[str, Any]:
     """Agreement with PyTorch and, where there are labels, LIP's mIoU and the loss; in points."""
-    agreement, truth = ConfusionMatrix(label_set), ConfusionMatrix(label_set)
-    before: list[ClassCounts] = []
-    after: list[ClassCounts] = []
+    scorer = Scorer(label_set)
+    every, agreement = ConfusionMatrix(label_set), scorer.agreement_tally()
+    before, after = scorer.truth_tally(), scorer.truth_tally()
     for frame, labels, mine in zip(frames, expected, found, strict=True):
-        image = score_image(frame, Prediction(labels), [Prediction(mine)], label_set)
-        agreement.add(image.engines[0].agreement)
-        if image.engines[0].truth is not None and image.reference is not None:
-            truth.add(image.engines[0].truth)
-            before.append(class_counts(image.reference))
-            after.append(class_counts(image.engines[0].truth))
-    found_agreement = agreement.agreement()
+        marks = scorer.against_reference(frame, labels, mine)
+        agreement.add(marks)
+        every.add(marks[0])
+        truths = scorer.against_truth(frame, labels), scorer.against_truth(frame, mine)
+        for tally, truth in zip((before, after), truths):
+            if truth is not None:
+                tally.add(truth)
+    found_agreement = agreement.scores()
     result: dict[str, Any] = {
         "agreement": 100 * found_agreement.mean_iou,
         "pixel_agreement": 100 * found_agreement.pixel_accuracy,
         "left_out": label_set.names(found_agreement.left_out),
-        "invented_pixels": found_agreement.invented_pixels,
-        "invented_classes": label_set.names(found_agreement.invented_classes),
-        "agreement_of_all_classes": 100 * agreement.scores().mean_iou,
+        "invented_pixels": found_agreement.invented_total,
+        "invented_classes": label_set.names(found_agreement.invented_rows),
+        "agreement_of_all_classes": 100 * every.scores().mean_iou,
         "mean_iou": None,
         "loss": None,
     }
-    if truth.images:
-        result |= {"mean_iou": 100 * truth.scores().mean_iou, "loss": loss_interval(before, after).points}
+    if after.images:
+        result |= {"mean_iou": 100 * after.scores().mean_iou, "loss": before.loss_of(after).points}
     return result
 
 

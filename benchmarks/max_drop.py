@@ -71,10 +71,10 @@ def main() -> None:
     engine = PyTorchEngine(loaded.network, loaded.input_size, threads=arguments.threads)
     with Predictor(engine, Parsing(loaded.label_set), loaded.framing) as reference:
         judge, scout = (
-            GraphJudge(val, _spread(len(val), images), reference, threads=arguments.threads, logits=True)
+            GraphJudge(val, _spread(len(val), images), reference, threads=arguments.threads, raw=True)
             for images in (count, min(arguments.scouted, count))
         )
-    print(f"{machine()}\n{checkpoint}: {judge.reference_mean_iou:.2f} mIoU in PyTorch on {judge.images} images")
+    print(f"{machine()}\n{checkpoint}: {judge.reference_value:.2f} mIoU in PyTorch on {judge.images} images")
     record = arguments.output / "search.jsonl"
     try:
         outcome = meet_budget(

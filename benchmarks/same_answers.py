@@ -29,7 +29,9 @@ import onnx
 PROGRAM = [sys.executable, "-m", "trtparse.cli"]
 THREADS = ["--threads", "1"]
 _OF_THE_RUN = ("seconds", "latency", "created", "machine", "versions", "digest", "schema", "bundle", "name")
-_NEW = ("label_set",)
+_NEW = ("label_set", "spec")
+_RENAMED = {"loss.classes[": "loss.rows[", ".reference_iou": ".reference", ".engine_iou": ".engine"}
+"""Places in a report of schema 5, and what they are called since."""
 
 
 def run(*words: object) -> None:
@@ -54,6 +56,12 @@ def numbers(value: Any, place: str = "") -> Iterator[tuple[str, float]]:
             yield from numbers(inner, f"{place}[{index}]")
     elif isinstance(value, (int, float)) and not isinstance(value, bool):
         yield place, value
+
+
+def renamed(place: str) -> str:
+    for old, new in _RENAMED.items():
+        place = place.replace(old, new)
+    return place
 
 
 def record(data: str | None, images: int) -> dict[str, Any]:
@@ -106,6 +114,7 @@ def main() -> int:
         path.write_text(json.dumps(record(options.data, options.images), indent=1))
         return 0
     before, after = (json.loads(path.read_text()) for path in options.files)
+    before["figures"] = {renamed(place): value for place, value in before["figures"].items()}
     return compare(before, after)
 
 

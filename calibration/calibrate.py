@@ -13,7 +13,7 @@ from pathlib import Path
 
 import onnx
 
-from ..data.dataset import Dataset, Image
+from ..data.dataset import Image, Images
 from ..errors import DataError
 from ..graphs.observe import framing_of
 from ..storage.files import check_output_file
@@ -61,7 +61,7 @@ class Statistics:
 
 def calibrate(
     model: onnx.ModelProto,
-    dataset: Dataset,
+    dataset: Images,
     selection: Selection,
     *,
     method: Method = Method(),
@@ -122,7 +122,7 @@ def ranges_of(statistics: Statistics, method: Method = Method()) -> Ranges:
 
 def collect(
     model: onnx.ModelProto,
-    dataset: Dataset,
+    dataset: Images,
     selection: Selection,
     *,
     histograms: bool,
@@ -168,7 +168,7 @@ def collect(
 
 
 def expected_key(
-    model: onnx.ModelProto, dataset: Dataset, selection: Selection, method: Method = Method()
+    model: onnx.ModelProto, dataset: Images, selection: Selection, method: Method = Method()
 ) -> CalibrationKey:
     """The key that ranges of these would have; the images are read and not run.
 
@@ -183,7 +183,7 @@ class _Run:
     """The passes over the images, with a record of how far they are."""
 
     model: onnx.ModelProto
-    dataset: Dataset
+    dataset: Images
     indices: tuple[int, ...]
     threads: int
     strict: bool

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from ..data.dataset import Dataset, Image
-from ..data.letterbox import Letterbox
+from ..data.crops import place
+from ..data.dataset import Image, Images
 from ..errors import DataError
 from ..specs.framing import Framing
 
 
 def letterboxed(
-    dataset: Dataset,
+    dataset: Images,
     indices: Iterable[int],
     framing: Framing,
     *,
     strict: bool = False,
     skipped: list[tuple[str, str]] | None = None,
 ) -> Iterator[tuple[str, Image]]:
-    """(name, (H, W, 3) uint8 BGR frame) of each image, letterboxed as for inference.
+    """(name, (H, W, 3) uint8 BGR frame) of each image, placed as for inference.
 
     Args:
         dataset: raw images.
@@ -39,5 +39,5 @@ def letterboxed(
             if skipped is not None:
                 skipped.append((dataset.names[index], error.message))
             continue
-        box = Letterbox.fit((sample.image.shape[0], sample.image.shape[1]), framing.input_size, framing.stretch)
-        yield sample.name, box.apply(sample.image)
+        placement = place(framing, (sample.image.shape[0], sample.image.shape[1]), sample.box)
+        yield sample.name, placement.apply(sample.image)

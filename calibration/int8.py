@@ -10,7 +10,7 @@ from typing import Any
 
 import onnx
 
-from ..data.dataset import Dataset, Image
+from ..data.dataset import Image, Images
 from ..errors import DataError, UsageError
 from ..graphs.half import to_half
 from ..graphs.observe import framing_of
@@ -51,9 +51,10 @@ class Int8Spec:
     Args:
         method: ``auto`` tries every method and keeps the one that agrees best with the reference; or one of them, as
             ``percentile:99.99``.
-        max_drop: largest loss of mean IoU, in points; layers go back to FP16 until it is met. None for no budget.
-        min_agreement: least mean IoU with the reference's label maps as the truth, likewise; without any label maps,
-            and much stricter, as it counts every pixel that changes.
+        max_drop: largest loss of the task's figure, in points; layers go back to FP16 until it is met. None for no
+            budget.
+        min_agreement: least figure with the reference's answers as the truth, likewise; without any labels, and much
+            stricter, as it counts everything that changes.
         ranges: a ``calibration.json`` to take the ranges from instead of calibrating.
         weights: scales of the weights, by ``max`` or ``mse``.
         corrections: of ``CORRECTIONS``; each costs time, and gains little where there is little to gain.
@@ -170,7 +171,7 @@ class Int8Builder:
     threads: int = 0
     timer: LayerTimer | None = None
 
-    def build(self, dataset: Dataset, selection: Selection, records: Records, *, strict: bool = False) -> Int8:
+    def build(self, dataset: Images, selection: Selection, records: Records, *, strict: bool = False) -> Int8:
         """Calibrate, choose, search and check.
 
         Args:
@@ -220,7 +221,7 @@ class Int8Builder:
         graphs = {"int8": typed, "int8-cpu": quantise_for_cpu(self.model, placement, ranges, weights=weights)}
         return Int8(graphs, ranges, placement, trials, outcome, earned, self.spec.weights, self.spec.corrections)
 
-    def _collect(self, dataset: Dataset, selection: Selection, records: Records, strict: bool) -> Statistics:
+    def _collect(self, dataset: Images, selection: Selection, records: Records, strict: bool) -> Statistics:
         self.stage("Calibrating")
         return collect(
             self.model,
@@ -233,7 +234,7 @@ class Int8Builder:
             record=records.calibration,
         )
 
-    def _read_ranges(self, path: Path, dataset: Dataset, selection: Selection) -> Ranges:
+    def _read_ranges(self, path: Path, dataset: Images, selection: Selection) -> Ranges:
         """Ranges that were collected before, refused where they belong to something else."""
         self.stage(f"Checking {path}")
         ranges = read_ranges(path)
@@ -253,7 +254,7 @@ class Int8Builder:
             self.progress(done, len(candidates))
         return max(candidates, key=lambda ranges: scores[ranges.key.method].agreement), scores
 
-    def _corrected(self, placement: Placement, ranges: Ranges, dataset: Dataset, selection: Selection) -> Int8Weights:
+    def _corrected(self, placement: Placement, ranges: Ranges, dataset: Images, selection: Selection) -> Int8Weights:
         """The weights' scales, with the corrections that were asked for."""
         weights = Int8Weights(self.spec.weights)
         indices = selection.indices[:CORRECTED_ON]
@@ -303,11 +304,11 @@ class Int8Builder:
         by_agreement = self.spec.min_agreement is not None
         budget = 100 - self.spec.min_agreement if self.spec.min_agreement is not None else self.spec.max_drop
         assert budget is not None
-        unit = AGREEMENT_UNIT if by_agreement else Score.figure.unit
+        unit = AGREEMENT_UNIT if by_agreement else judge.task.figure.unit
         self.stage(f"Searching for a graph that loses at most {budget:g} {unit}")
 
         def judged(model: onnx.ModelProto) -> Score:
-            # Without a loss of mean IoU, agreement is what is lost.
+            # Without a loss against labels, agreement is what is lost.
             return replace(judge(model), loss=None) if by_agreement else judge(model)
 
         def graph_of(model: onnx.ModelProto, placement: Placement, ranges: Ranges) -> onnx.ModelProto:
@@ -326,7 +327,8 @@ class Int8Builder:
                 quantise=graph_of,
                 milliseconds=milliseconds,
                 about={
-                    "label_set": judge.label_set.digest,
+                    "task": judge.task.name,
+                    "spec": judge.task.spec.digest,
                     "images": judge.key,
                     "scout": "" if self.scout is None else self.scout.key,
                     "unit": unit,

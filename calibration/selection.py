@@ -7,17 +7,18 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .. import __version__
-from ..data.dataset import Dataset, Image, LabelMap, Sample
+from ..data.dataset import Dataset, Image, Images, LabelMap, Sample, label_set_of
 from ..errors import DataError, UsageError
 from ..specs.label_set import LabelSet, check_same, label_set
 from ..storage.files import replace_bytes
 from ..tasks.base import Predictor
+from ..tasks.parsing.task import classes_of
 from .near_duplicates import Fingerprint, NearDuplicates, fingerprint, thumbnail
 
 SCHEMA = 2
@@ -123,7 +124,7 @@ class Selection:
     near_duplicates: tuple[tuple[str, str], ...] = ()
     unreadable: tuple[tuple[str, str], ...] = ()
 
-    def to_dict(self, dataset: Dataset) -> dict[str, Any]:
+    def to_dict(self, dataset: Images) -> dict[str, Any]:
         """The document of ``calibration-set.json``; images are told by their names, unreadable ones left out."""
         unreadable = {name for name, _ in self.unreadable}
         names = [dataset.names[index] for index in self.indices]
@@ -144,7 +145,7 @@ class Selection:
 
 
 def select(
-    dataset: Dataset,
+    dataset: Images,
     count: int,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
@@ -175,7 +176,10 @@ def select(
     order = [int(index) for index in np.random.default_rng((seed, 7)).permutation(len(dataset))]
     multiple = LOOKED_AT if dataset.labelled or predict is None else LOOKED_AT_PREDICTING
     sample = order[: max(count * multiple, LEAST_LOOKED_AT)]
-    meaning = dataset.label_set if dataset.labelled else None if predict is None else predict.label_set
+    meaning = label_set_of(dataset)
+    by_maps = meaning is not None
+    if meaning is None and predict is not None:
+        meaning = predict.label_set
     classes = 0 if meaning is None else len(meaning)
     looks: list[_Look] = []
     unreadable: dict[int, str] = {}
@@ -197,7 +201,7 @@ def select(
         classes={label: int(taken[label]) for label in range(classes) if taken[label]},
         seed=seed,
         label_set=meaning,
-        classes_from=_LABEL_MAPS if dataset.labelled else "" if predict is None else "predictions",
+        classes_from=_LABEL_MAPS if by_maps else "" if predict is None else "predictions",
         spread=_spread(taken[classes:]),
         looked_at=len(sample),
         near_duplicates=tuple(
@@ -217,10 +221,10 @@ def predictions_of(predictor: Predictor[LabelMap]) -> Predictions:
         labels = predictor.infer(frames)[0]
         return labels[box.top : box.top + box.height, box.left : box.left + box.width]
 
-    return Predictions(predict, predictor.task.spec)
+    return Predictions(predict, classes_of(predictor.task, "The choice of calibration images"))
 
 
-def write_selection(path: Path, selection: Selection, dataset: Dataset) -> dict[str, Any]:
+def write_selection(path: Path, selection: Selection, dataset: Images) -> dict[str, Any]:
     """Write a selection as JSON, and return what was written.
 
     Raises:
@@ -232,7 +236,7 @@ def write_selection(path: Path, selection: Selection, dataset: Dataset) -> dict[
     return document
 
 
-def read_selection(path: Path, dataset: Dataset) -> Selection:
+def read_selection(path: Path, dataset: Images) -> Selection:
     """A selection that :func:`write_selection` wrote, for the dataset that it was made from.
 
     Raises:
@@ -241,8 +245,9 @@ def read_selection(path: Path, dataset: Dataset) -> Selection:
     """
     document = _read_document(path)
     meaning = _label_set(document, path)
-    if meaning is not None and dataset.labelled and document["classes_from"] == _LABEL_MAPS:
-        check_same(meaning, str(path), dataset.label_set, dataset.description)
+    labels = label_set_of(dataset)
+    if meaning is not None and labels is not None and document["classes_from"] == _LABEL_MAPS:
+        check_same(meaning, str(path), labels, dataset.description)
     known = {name: index for index, name in enumerate(dataset.names)}
     missing = [name for name in document["images"] if name not in known]
     if missing:
@@ -324,7 +329,7 @@ class _Look:
 _INTERVALS = sum(len(spread) for spread in SPREADS)
 
 
-def _look(dataset: Dataset, index: int, predict: Predictions | None, classes: int) -> _Look:
+def _look(dataset: Images, index: int, predict: Predictions | None, classes: int) -> _Look:
     sample = dataset[index]
     grey = thumbnail(sample.image)
     height, width = sample.image.shape[:2]
@@ -337,11 +342,13 @@ def _look(dataset: Dataset, index: int, predict: Predictions | None, classes: in
     return _Look(index, properties, fingerprint(grey))
 
 
-def _classes(dataset: Dataset, index: int, sample: Sample, predict: Predictions | None, classes: int) -> list[int]:
+def _classes(dataset: Images, index: int, sample: Sample, predict: Predictions | None, classes: int) -> list[int]:
+    if classes == 0:
+        return []
     labels = sample.labels
     if labels is None and dataset.labelled:
         try:
-            labels = dataset.labels(index)
+            labels = cast(Dataset, dataset).labels(index)
         except DataError:
             return []
     if labels is None and predict is not None:

@@ -16,19 +16,18 @@ from .options import (
     DEFAULT_BUNDLE,
     SYNTHETIC,
     common_options,
-    labels_of_data,
     labels_option,
-    open_data,
     parse_batch,
     parse_size,
 )
 from .tensorrt_options import ENGINE_OPTIONS, engine_spec, tensorrt_options
 
 if TYPE_CHECKING:
-    from ..data.dataset import Dataset
+    from ..data.dataset import Images
     from ..engines import Bundle
     from ..graphs.conventions import Said
     from ..specs.label_set import LabelSet
+    from ..tasks.base import Task
     from ..trt_builder.engine_spec import EngineSpec
     from ..validation.result import ValidationResult
     from .terminal import Terminal
@@ -278,7 +277,6 @@ def _build_bundle(
     from ..engines.bundle import CALIBRATION_NAME
 
     output = output or DEFAULT_BUNDLE
-    from ..specs.label_set import check_same
 
     if source is not None and _is_graph(source):
         from ..graphs.interface import graph_precision, read_onnx
@@ -294,7 +292,7 @@ def _build_bundle(
     from ..calibration.int8 import Int8Spec
     from ..networks.weights import DEFAULT_WEIGHTS
     from ..trt_builder.build import BuildSpec, Listener, build_bundle
-    from ..trt_builder.source import label_set_of_source
+    from ..trt_builder.source import task_of_source
 
     precision = precision or "fp16"
     if source is not None and options["data"] is None and precision == "int8":
@@ -302,11 +300,9 @@ def _build_bundle(
             "INT8 for a network of your own needs calibration images.",
             "Give --data a folder in LIP's layout or of images; --data synthetic takes the rendered people.",
         )
-    meant = label_set_of_source(source or DEFAULT_WEIGHTS, labels, said)
-    data = options["data"]
-    dataset = open_data(data, options["split"], "calibration", labels_of_data(labels, data, meant))
-    if dataset.labelled:
-        check_same(meant, str(source or DEFAULT_WEIGHTS), dataset.label_set, dataset.description)
+    task = task_of_source(source or DEFAULT_WEIGHTS, labels, said)
+    dataset = task.open_data(options["data"], options["split"], "calibration", labels)
+    task.scorer(dataset, str(source or DEFAULT_WEIGHTS))  # refuses labels of something else
     spec = BuildSpec(
         source=source or DEFAULT_WEIGHTS,
         precision=precision,
@@ -332,7 +328,7 @@ def _build_bundle(
         strict=options["strict"],
         engine=engine,
     )
-    held_out = _held_out(options, dataset) if precision == "int8" and spec.validate else None
+    held_out = _held_out(task, options, dataset) if precision == "int8" and spec.validate else None
     listener = Listener(terminal.stage, terminal.progress)
     built = build_bundle(spec, dataset, output, listener, held_out)
     calibration = built.bundle.path / CALIBRATION_NAME
@@ -340,16 +336,18 @@ def _build_bundle(
     return built.bundle, built.result, [(name, reason) for name, reason in skipped]
 
 
-def _held_out(options: dict[str, Any], dataset: Dataset) -> Dataset | None:
+def _held_out(task: Task[Any], options: dict[str, Any], dataset: Images) -> Images | None:
     """The images to judge on; None has some of the calibration images kept from calibrating."""
-    data, labels = options["held_out"], dataset.label_set
+    from ..data.dataset import label_set_of
+
+    data, labels = options["held_out"], label_set_of(dataset)
     if data is not None:
-        return open_data(data, None, "validation", labels)
+        return task.open_data(data, None, "validation", labels)
     data = options["data"]
     if data is None or data == SYNTHETIC:
-        return open_data(None, None, "validation", labels)
+        return task.open_data(None, None, "validation", labels)
     try:
-        other = open_data(data, None, "validation", labels)
+        other = task.open_data(data, None, "validation", labels)
     except DataError:
         # A train split alone is enough to calibrate on.
         return None

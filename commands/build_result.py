@@ -118,7 +118,8 @@ def _show_accuracy(terminal: Terminal, manifest: Manifest) -> None:
     if not manifest.calibration.get("validated", True):
         terminal.out.print("Measured:   nothing (--no-validate); trtparse validate does it")
         return
-    from ..calibration.budget.score import EARLIER, is_of_earlier_version, told_invented
+    from ..calibration.budget.score import EARLIER, is_of_earlier_version
+    from ..tasks.scoring import told_invented
 
     for name, figures in manifest.accuracy.items():
         target = name.removesuffix("-int8")
@@ -134,5 +135,5 @@ def _show_accuracy(terminal: Terminal, manifest: Manifest) -> None:
             markup=False,
         )
         if figures.get("invented_pixels"):
-            told = told_invented(figures["invented_pixels"], figures["invented_classes"])
+            told = told_invented(figures["invented_pixels"], figures["invented_classes"], "pixels")
             terminal.out.print(f"            It {told}", markup=False)

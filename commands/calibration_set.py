@@ -6,12 +6,12 @@ import contextlib
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
 from ..errors import DataError
-from .options import common_options, labels_option, open_data
+from .options import common_options, labels_option
 
 if TYPE_CHECKING:
     from ..calibration.selection import Predictions, Selection
@@ -67,9 +67,14 @@ def calibration_set(
     from ..data.images import write_png
     from ..specs.label_set import label_set
     from ..storage.files import check_output_folder
+    from ..tasks.open import FIRST, task_named
     from .terminal import Terminal
 
-    dataset = open_data(data, split, "calibration", None if labels is None else label_set(labels))
+    meant = None if labels is None else label_set(labels)
+    # On a disk nothing says what label maps mean, and those of LIP are the usual ones.
+    dataset = cast(
+        "Dataset", task_named(FIRST.name, meant or label_set("lip")).open_data(data, split, "calibration", meant)
+    )
     check_output_folder(output)
     with Terminal(as_json=as_json) as terminal:
         with _predictor(terminal, dataset, bundle, threads) as predict:

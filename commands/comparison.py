@@ -15,12 +15,10 @@ import click
 from ..errors import AccuracyError, UsageError
 from ..storage.files import check_output_file
 from ..storage.interrupts import exit_code as interrupted_code
-from .options import labels_of_data, labels_option, open_data, rebuild
+from .options import labels_option, rebuild
 
 if TYPE_CHECKING:
-    from ..data.dataset import LabelMap
     from ..engines import Bundle
-    from ..specs.label_set import LabelSet
     from ..tasks.base import Predictor
     from ..validation.result import ValidationResult
     from .terminal import Terminal
@@ -61,7 +59,8 @@ def comparison_options(command: Command) -> Command:
         click.option("--flip", is_flag=True, help="Average the logits with those of the mirror image."),
         click.option(
             "--order",
-            type=click.Choice(["ce2p", "logits", "hrnet", "hrnet-labels"]),
+            default="",
+            metavar="WORD",
             help="Of resizing and argmax. ce2p: letterbox, argmax, labels back to the image; logits: letterbox, logits "
             "back, argmax; hrnet: squash, logits "
             "back, argmax; hrnet-labels: squash, argmax, labels back.  [default: as the bundle's answers go back]",
@@ -73,7 +72,11 @@ def comparison_options(command: Command) -> Command:
             "built from a graph]",
         ),
         click.option(
-            "--tolerance", type=float, default=1.0, show_default=True, help="Largest loss of mIoU, in points."
+            "--tolerance",
+            type=float,
+            default=1.0,
+            show_default=True,
+            help="Largest loss, as of mIoU, in points.",
         ),
         labels_option,
         click.option("--split", type=click.Choice(["train", "val", "test"]), help="Of --data.  [default: val, test]"),
@@ -127,13 +130,14 @@ class Comparison:
             command: what was typed, for the report.
         """
         from ..engines.bundle import WEIGHTS_NAME
-        from ..tasks.open import open_predictor
-        from ..validation.result import Protocol
+        from ..tasks.open import open_predictor, task_of
+        from ..tasks.protocol import Protocol
         from ..validation.validate import RecordFile, validate
         from .terminal import with_rate
 
         self._check(folder)
-        dataset = open_data(self.data, self.split, "validation", self._labels(contenders))
+        task = task_of(contenders[0].bundle.manifest)
+        dataset = task.open_data(self.data, self.split, "validation", self.labels, str(contenders[0].bundle.path))
         record = None if folder is None else RecordFile(folder / RECORD_NAME, self.resume)
         if record is not None and not self.resume:
             _tell_of_record(terminal, record.path)
@@ -141,10 +145,10 @@ class Comparison:
         manifest = first.manifest
         named = self.reference or ("pytorch" if WEIGHTS_NAME in manifest.files else "fp32")
         target, precision = ("pytorch", None) if named == "pytorch" else ("cpu", "fp32")
-        order = self.order or {"labels": "ce2p", "logits": "logits"}[manifest.framing.returns]
+        order = self.order or task.usual_order(manifest.framing)
         with contextlib.ExitStack() as stack:
 
-            def opened(bundle: Bundle, target: str, precision: str | None) -> Predictor[LabelMap]:
+            def opened(bundle: Bundle, target: str, precision: str | None) -> Predictor[Any]:
                 building = rebuild(self.auto_rebuild, terminal.stage)
                 return stack.enter_context(
                     open_predictor(
@@ -180,22 +184,6 @@ class Comparison:
 
             write_junit(result, self.junit)
         return result
-
-    def _labels(self, contenders: Sequence[Contender]) -> LabelSet | None:
-        """The label set that was asked for; None for the dataset's own.
-
-        Raises:
-            UsageError: there is none of that name, or a bundle is of another.
-        """
-        if self.labels is None:
-            return labels_of_data(None, self.data, contenders[0].bundle.manifest.label_set)
-        from ..specs.label_set import check_same, label_set
-
-        asked = label_set(self.labels)
-        for contender in contenders:
-            bundle = contender.bundle
-            check_same(bundle.manifest.label_set, str(bundle.path), asked, f"--labels {self.labels}")
-        return asked
 
     def _check(self, folder: Path | None) -> None:
         """What can be refused is refused before any work is done."""

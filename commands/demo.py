@@ -117,6 +117,7 @@ def demo(
     from ..demo.pipeline import run_demo
     from ..demo.sinks import differences
     from ..tasks.open import open_predictor
+    from ..tasks.parsing.task import classes_of
     from .terminal import Terminal
 
     _check(options, sourced=source is not None)
@@ -138,7 +139,7 @@ def demo(
         finder = _finder(options, frames, threads)
         sinks = _sinks(stack, source, frames, options, notices)
         page = notices.page = _page(stack, frames, predictor, options)
-        observers = _observers(stack, page, predictor.task.spec, options)
+        observers = _observers(stack, page, classes_of(predictor.task, "trtparse demo"), options)
         if any(sink.path is not None for sink in sinks):
             for sentence in differences(frames):
                 terminal.note(sentence)
@@ -271,11 +272,12 @@ def _page(
     if options["serve"] is None:
         return None
     from ..demo.live import LivePage, LiveSettings
+    from ..tasks.parsing.task import classes_of
 
     page = LivePage(
         options["serve"],
         options["token"] or "",
-        settings=LiveSettings(predictor.task.spec, policy=frames.policy),
+        settings=LiveSettings(classes_of(predictor.task, "trtparse demo"), policy=frames.policy),
         title=frames.name,
         details=predictor.name,
         frames_dropped=lambda: frames.frames_dropped,

@@ -114,8 +114,9 @@ def _rows(bundle: Bundle, manifest: dict[str, Any], engines: list[dict[str, Any]
 
 def _accuracy(figures: dict[str, Any]) -> str:
     """Mean IoU, loss and agreement in points; --json has every class."""
-    from ..calibration.budget.score import EARLIER, is_of_earlier_version, told_invented
+    from ..calibration.budget.score import EARLIER, is_of_earlier_version
     from ..tasks.parsing.task import Parsing
+    from ..tasks.scoring import told_invented
 
     name = Parsing.figure.name
     facts = [f"{figures['images']} of {figures['dataset']}"]
@@ -130,7 +131,7 @@ def _accuracy(figures: dict[str, Any]) -> str:
     if is_of_earlier_version(figures):
         facts.append(f"measured {EARLIER}")
     elif figures["invented_pixels"]:
-        facts.append(told_invented(figures["invented_pixels"], figures["invented_classes"]))
+        facts.append(told_invented(figures["invented_pixels"], figures["invented_classes"], "pixels"))
     return ", ".join(facts)
 
 

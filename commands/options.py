@@ -8,21 +8,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from ..errors import UsageError
-
 if TYPE_CHECKING:
-    from ..data.dataset import Dataset
     from ..engines import Bundle
     from ..engines.manifest import EngineManifest
     from ..engines.open import Rebuild
-    from ..specs.label_set import LabelSet
-    from ..tasks.parsing.files import Purpose, Split
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 DEFAULT_BUNDLE = Path("build/student")
 SYNTHETIC = "synthetic"
-SYNTHETIC_IMAGES = {"calibration": 256, "validation": 64}
 
 
 def common_options(command: Command) -> Command:
@@ -110,50 +104,3 @@ def labels_option(command: Command) -> Command:
         metavar="WORD|FILE",
         help="What the classes mean: lip, atr, pascal, cihp, fashn, bodypix, person, or a TOML file.",
     )(command)
-
-
-def labels_of_data(labels: LabelSet | None, data: str | None, network: LabelSet) -> LabelSet | None:
-    """What the label maps of ``--data`` are taken for, as :func:`open_data` wants it.
-
-    Those on a disk do not say it, and so they are LIP's unless ``--labels`` says otherwise: no network of other classes
-    is measured on them by mistake. Rendered people come without labels for such a network.
-
-    Args:
-        labels: what ``--labels`` says.
-        data: what ``--data`` says.
-        network: what the classes of the network mean that is to look at them.
-    """
-    return network if labels is None and data in (None, SYNTHETIC) else labels
-
-
-def open_data(data: str | None, split: str | None, purpose: Purpose, labels: LabelSet | None = None) -> Dataset:
-    """The images that ``--data`` names.
-
-    Args:
-        data: a folder or an image; None or ``synthetic`` for rendered people.
-        split: of LIP's layout.
-        purpose: chooses one where none is given.
-        labels: what the ids of its label maps mean, LIP's where not given. Rendered people have LIP's classes; for
-            another set they come without labels.
-
-    Raises:
-        UsageError: a split of what has none.
-        DataError: there are no such images.
-    """
-    if data is None or data == SYNTHETIC:
-        if split is not None:
-            raise UsageError("--split goes with --data.", "Synthetic people have no splits.")
-        from ..data.dataset import WithoutLabels
-        from ..data.synthetic import SyntheticPeople
-
-        # Calibration and validation never share a person.
-        people = SyntheticPeople(SYNTHETIC_IMAGES[purpose], seed=0 if purpose == "calibration" else 1)
-        return people if labels is None or labels == people.label_set else WithoutLabels(people, labels)
-    from typing import cast
-
-    from ..tasks.parsing.files import open_dataset
-
-    dataset = open_dataset(data, cast("Split | None", split), purpose=purpose, labels=labels)
-    if dataset.left_out:
-        click.echo(f"{data}: {dataset.left_out}.", err=True)
-    return dataset

@@ -10,12 +10,12 @@ import click
 
 from ..errors import DataError, TrtparseError
 from .comparison import SENSITIVITY_NAME
-from .options import DEFAULT_BUNDLE, common_options, labels_of_data, labels_option, open_data
+from .options import DEFAULT_BUNDLE, common_options, labels_option
 
 if TYPE_CHECKING:
     from ..calibration.budget.sensitivity import Measure, Sensitivity
     from ..calibration.ranges import Ranges
-    from ..data.dataset import Dataset
+    from ..data.dataset import Images
     from ..engines import Bundle
     from .terminal import Terminal
 
@@ -65,8 +65,8 @@ def sensitivity(
     report of the bundle shows the ranking.
     """
     from ..engines import open_bundle
-    from ..specs.label_set import label_set
     from ..storage.files import check_output_file, replace_bytes
+    from ..tasks.open import task_of
     from .terminal import Terminal
 
     for file in (plot, record):
@@ -75,12 +75,8 @@ def sensitivity(
     with Terminal(as_json=as_json) as terminal:
         opened = open_bundle(bundle)
         ranges = _calibration(opened)
-        dataset = open_data(
-            data,
-            split,
-            "validation",
-            labels_of_data(None if labels is None else label_set(labels), data, opened.manifest.label_set),
-        )
+        task = task_of(opened.manifest)
+        dataset = task.open_data(data, split, "validation", labels)
         indices = _held_out(dataset, ranges, images, seed)
         found = _measure(terminal, opened, ranges, dataset, indices, cast("Measure", measure), record, threads)
         if plot is not None:
@@ -92,7 +88,7 @@ def sensitivity(
         if as_json:
             terminal.result(document)
             return
-    _show(found, top)
+    _show(found, top, task.figure.unit_of_support)
     if plot is not None:
         terminal.note(f"Plot: {plot}")
 
@@ -117,7 +113,7 @@ def _calibration(bundle: Bundle) -> Ranges:
     return read_ranges(bundle.path / CALIBRATION_NAME)
 
 
-def _held_out(dataset: Dataset, ranges: Ranges, count: int, seed: int) -> list[int]:
+def _held_out(dataset: Images, ranges: Ranges, count: int, seed: int) -> list[int]:
     """Images to judge on, none of which calibrated: a seeded choice in the dataset's order."""
     import numpy as np
 
@@ -136,7 +132,7 @@ def _measure(
     terminal: Terminal,
     bundle: Bundle,
     ranges: Ranges,
-    dataset: Dataset,
+    dataset: Images,
     indices: list[int],
     measure: Measure,
     record: Path | None,
@@ -149,28 +145,29 @@ def _measure(
     from ..calibration.budget.sensitivity import measure_sensitivity
     from ..calibration.quantise.placement import place
     from ..tasks.base import Predictor
-    from ..tasks.parsing.task import Parsing
+    from ..tasks.open import task_of
 
     model = onnx.load(bundle.graph("fp32"))
-    terminal.stage("Labelling the held-out images")
-    graph = open_graph(model, threads=threads, logits=True)
-    with Predictor(graph, Parsing(bundle.manifest.label_set), bundle.manifest.framing) as reference:
-        judge = GraphJudge(dataset, indices, reference, threads=threads, logits=True, progress=terminal.progress)
+    terminal.stage("Asking the reference about the held-out images")
+    graph = open_graph(model, threads=threads, raw=True)
+    with Predictor(graph, task_of(bundle.manifest), bundle.manifest.framing) as reference:
+        judge = GraphJudge(dataset, indices, reference, threads=threads, raw=True, progress=terminal.progress)
     from .terminal import show_skipped
 
     if not terminal.as_json:
         show_skipped(terminal, judge.skipped)
     terminal.stage("Judging each layer alone in INT8")
-    about = {"label_set": judge.label_set.digest, "images": judge.key}
+    about = {"task": judge.task.name, "spec": judge.task.spec.digest, "images": judge.key}
     with JudgedGraphs(model, place(model), ranges, judge, record=record, about=about) as graphs:
         return measure_sensitivity(graphs, measure, terminal.progress)
 
 
-def _show(found: Sensitivity, top: int) -> None:
+def _show(found: Sensitivity, top: int, unit: str) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from ..calibration.budget.score import Score, told_invented
+    from ..calibration.budget.score import Score
+    from ..tasks.scoring import told_invented
     from ..validation.verdict import NOTHING, signed
     from .tables import print_table
 
@@ -181,7 +178,7 @@ def _show(found: Sensitivity, top: int) -> None:
         "what it is",
         "multiply-\nadds",
         "agreement\nlost",
-        f"{Score.figure.name}\nlost",
+        f"{found.whole.figure.name}\nlost",
         "SQNR,\ndB",
     ):
         words = column in ("layer", "what it is")
@@ -191,7 +188,7 @@ def _show(found: Sensitivity, top: int) -> None:
         return (
             f"{100 - score.agreement:.2f}",
             NOTHING if score.loss is None else signed(score.loss),
-            NOTHING if score.logits_sqnr is None else f"{score.logits_sqnr:.1f}",
+            NOTHING if score.raw_sqnr is None else f"{score.raw_sqnr:.1f}",
         )
 
     for entry in found.layers[:top]:
@@ -205,5 +202,5 @@ def _show(found: Sensitivity, top: int) -> None:
         f"Each layer alone in INT8, on {found.whole.images} held-out images; losses in points of 100", style="dim"
     )
     if found.whole.left_out:
-        told = told_invented(found.whole.invented_pixels, found.whole.invented_classes)
+        told = told_invented(found.whole.invented, found.whole.invented_in, unit)
         console.print(f"Agreement without {', '.join(found.whole.left_out)}; all of them in INT8: {told}", style="dim")

@@ -7,15 +7,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..tasks.parsing.metrics import Scores
+from ..tasks.scoring import Scores
 from ..validation.result import EngineComparison, EngineRun, ValidationResult
 from ..validation.verdict import (
     NOTHING,
-    class_agreement,
     engine_labels,
     notes,
     percent,
     reference_label,
+    row_agreement,
     signed,
     verdict,
     verdict_word,
@@ -33,20 +33,13 @@ _HEADING_WIDTH = 9
 
 _IOU_WIDTH = len("100.00")
 
-_SUMMARY = (
-    ("Pixel accuracy", "pixel_accuracy"),
-    ("Mean accuracy", "mean_accuracy"),
-    ("Mean IoU", "mean_iou"),
-    ("Freq. weighted", "frequency_weighted_iou"),
-)
-
 _STYLES = {"PASSED": "green", "FAILED": "red"}
 
 
 def render(result: ValidationResult, console: Console) -> None:
-    """Print what was compared, the scores, the IoU of every class, and whether it passed.
+    """Print what was compared, the scores, those of every row, and whether it passed.
 
-    Of several engines each has a line, and the one that loses most has the table of classes. Scores are in
+    Of several engines each has a line, and the one that loses most has the table of rows. Scores are in
     percent, losses in points. The last line begins with PASSED or FAILED.
     """
     _header(result, console)
@@ -55,10 +48,11 @@ def render(result: ValidationResult, console: Console) -> None:
     if len(labels) > 1:
         print_table(console, _engines(result, labels))
         console.print()
-        _line(console, f"The classes of {labels[worst]}, which {'loses most' if result.labelled else 'agrees least'}:")
+        reason = "loses most" if result.labelled else "agrees least"
+        _line(console, f"The {result.figure.rows} of {labels[worst]}, which {reason}:")
         console.print()
     engine = result.engines[worst]
-    print_table(console, _classes(result, engine, labels[worst]))
+    print_table(console, _rows(result, engine, labels[worst]))
     for note in notes(result, engine):
         console.print(Text(note, style="dim"))
     console.print()
@@ -80,7 +74,7 @@ def _header(result: ValidationResult, console: Console) -> None:
         _line(console, f"  skipped {image.name}: {image.reason}", "yellow")
     if len(result.skipped) > _SKIPPED_SHOWN:
         _line(console, f"  and {len(result.skipped) - _SKIPPED_SHOWN} more", "yellow")
-    if result.protocol.order != "ce2p" or result.protocol.augmented:
+    if not result.usual or result.protocol.augmented:
         console.print(Text(f"Protocol   {result.method}"))
 
 
@@ -96,21 +90,21 @@ def _describe(run: EngineRun) -> str:
 def _engines(result: ValidationResult, labels: tuple[str, ...]) -> Table:
     table = _table()
     table.add_column("", max_width=_LABEL_WIDTH, overflow="fold")
-    headings = ["pixels\nequal", "agree", "ms per\nimage"]
+    headings = [f"{result.task.closeness.unit}\nequal", "agree", "ms per\nimage"]
     if result.labelled:
-        headings = ["mean\nIoU", "loss", "95 %\ninterval", *headings, "verdict"]
+        headings = [result.figure.words.replace(" ", "\n"), "loss", "95 %\ninterval", *headings, "verdict"]
     for heading in headings:
         table.add_column(heading, justify="right", no_wrap=True)
     cells = ["", "", _milliseconds(result.reference_run)]
     if result.reference is not None:
-        cells = [percent(result.reference.mean_iou), "", "", *cells, "reference"]
+        cells = [percent(result.reference.value), "", "", *cells, "reference"]
     table.add_row(Text(reference_label(result)), *cells)
     for label, engine in zip(labels, result.engines):
         agreement = engine.agreement
-        cells = [percent(agreement.pixel_accuracy), percent(agreement.mean_iou), _milliseconds(engine.run)]
+        cells = [percent(agreement.share), percent(agreement.value), _milliseconds(engine.run)]
         if engine.loss is not None and engine.scores is not None:
             word = verdict_word(result, engine)
-            score, loss = percent(engine.scores.mean_iou), engine.loss
+            score, loss = percent(engine.scores.value), engine.loss
             interval = _interval(loss.low, loss.high)
             table.add_row(Text(label), score, _points(loss.points), interval, *cells, Text(word, _STYLES[word]))
         else:
@@ -122,13 +116,13 @@ def _milliseconds(run: EngineRun) -> str:
     return NOTHING if run.latency is None else f"{run.latency.p50:.1f}"
 
 
-def _classes(result: ValidationResult, engine: EngineComparison, label: str) -> Table:
+def _rows(result: ValidationResult, engine: EngineComparison, label: str) -> Table:
     support = result.reference or engine.agreement
     total = max(sum(support.support), 1)
     table = _table()
     table.add_column("", no_wrap=True)
     table.add_column("images", justify="right", no_wrap=True)
-    table.add_column("pixels\n%", justify="right", no_wrap=True)
+    table.add_column(f"{result.figure.unit_of_support}\n%", justify="right", no_wrap=True)
     if result.labelled:
         for name in (reference_label(result), label):
             # "INT8 (cpu)" in two lines.
@@ -137,19 +131,19 @@ def _classes(result: ValidationResult, engine: EngineComparison, label: str) -> 
         table.add_column("loss", justify="right", no_wrap=True)
         table.add_column("95 %\ninterval", justify="right", no_wrap=True)
     table.add_column("agree", justify="right", no_wrap=True)
-    for words, key in _SUMMARY:
-        scores = _summary_cells(result, engine, key) if result.labelled else []
-        style = "bold" if key == "mean_iou" else ""
-        table.add_row(words, "", "", *scores, percent(getattr(engine.agreement, key)), style=style)
+    for place, (words, agreement) in enumerate(engine.agreement.summary):
+        primary = words.lower() == result.figure.words.lower()
+        scores = _summary_cells(result, engine, place, primary) if result.labelled else []
+        table.add_row(words, "", "", *scores, percent(agreement), style="bold" if primary else "")
     table.add_section()
-    table.add_row("IoU by class")
-    for index, name in enumerate(result.label_set.classes):
-        agreement = class_agreement(engine.agreement, index)
-        cells = _class_cells(result, engine, index) if result.labelled else []
+    table.add_row(f"{result.figure.of_row} by {result.figure.row}")
+    for index, name in enumerate(result.task.rows):
+        shown = row_agreement(engine.agreement, index)
+        cells = _row_cells(result, engine, index) if result.labelled else []
         pixels = f"{100 * support.support[index] / total:.2f}"
         style = "dim" if support.support[index] == 0 else ""
         images = str(support.image_support[index])
-        table.add_row(f"  {name}", images, pixels, *cells, agreement, style=style)
+        table.add_row(f"  {name}", images, pixels, *cells, shown, style=style)
     return table
 
 
@@ -157,21 +151,21 @@ def _table() -> Table:
     return Table(box=SIMPLE, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold", show_edge=False)
 
 
-def _summary_cells(result: ValidationResult, engine: EngineComparison, key: str) -> list[str]:
+def _summary_cells(result: ValidationResult, engine: EngineComparison, place: int, primary: bool) -> list[str]:
     """A score of reference and engine and the loss, with its interval where it is known."""
-    before, after = _value(result.reference, key), _value(engine.scores, key)
-    if key == "mean_iou" and engine.loss is not None:
+    before, after = _value(result.reference, place), _value(engine.scores, place)
+    if primary and engine.loss is not None:
         loss = engine.loss
         return [percent(before), percent(after), _points(loss.points), _interval(loss.low, loss.high)]
     lost = None if before is None or after is None else 100 * (before - after)
     return [percent(before), percent(after), _points(lost), ""]
 
 
-def _class_cells(result: ValidationResult, engine: EngineComparison, index: int) -> list[str | Text]:
-    """IoU of reference and engine, the loss (in bold beyond noise) and its interval."""
-    before = None if result.reference is None else result.reference.class_iou[index]
-    after = None if engine.scores is None else engine.scores.class_iou[index]
-    loss = None if engine.loss is None else engine.loss.classes[index]
+def _row_cells(result: ValidationResult, engine: EngineComparison, index: int) -> list[str | Text]:
+    """A row's figure of reference and engine, the loss (in bold beyond noise) and its interval."""
+    before = None if result.reference is None else result.reference.rows[index]
+    after = None if engine.scores is None else engine.scores.rows[index]
+    loss = None if engine.loss is None else engine.loss.rows[index]
     if loss is None:
         return [percent(before), percent(after), NOTHING, NOTHING]
     points = Text(_points(loss.points), style="bold" if loss.significant else "")
@@ -189,5 +183,5 @@ def _points(value: float | None, digits: int = 2) -> str:
     return signed(value, digits).replace("−", "-")
 
 
-def _value(scores: Scores | None, key: str) -> float | None:
-    return None if scores is None else float(getattr(scores, key))
+def _value(scores: Scores | None, place: int) -> float | None:
+    return None if scores is None else scores.summary[place][1]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,25 +18,36 @@ Image = NDArray[np.uint8]
 LabelMap = NDArray[np.uint8]
 """(H, W) uint8, ids of a label set; :data:`IGNORE_LABEL` counts nowhere."""
 
+Box = tuple[float, float, float, float]
+"""Left, top, width and height in pixels of the image."""
+
 IGNORE_LABEL = 255
 """Pixels with this label count nowhere, neither in a loss nor in a metric, whatever their label set."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One image and, where there is one, its label map of the same height and width."""
+    """One image and what is known of it.
+
+    Args:
+        name: of the sample, unique in its dataset; an image of several people may be in several samples.
+        image: (H, W, 3) uint8, BGR.
+        labels: a task's own array, in the image's pixels, such as a label map (H, W) or joints (K, 3); None where
+            nobody labelled it.
+        box: around the person whom the sample is about, for networks that see one at a time; None for the whole image.
+    """
 
     name: str
     image: Image
-    labels: LabelMap | None
+    labels: NDArray[Any] | None
+    box: Box | None = None
 
 
-class Dataset(Protocol):
+class Images(Protocol):
     """Images by index, read when asked for: nothing is kept in memory.
 
     ``description`` says in one line what the images are ("LIP val, 50 images, lip/").
-    ``names`` are unique and in a fixed order. ``labelled`` tells whether every sample has a label map, and
-    ``label_set`` what the ids in them mean; of images without label maps it says nothing.
+    ``names`` are unique and in a fixed order. ``labelled`` tells whether every sample has labels.
     """
 
     @property
@@ -48,19 +59,23 @@ class Dataset(Protocol):
     @property
     def labelled(self) -> bool: ...
 
-    @property
-    def label_set(self) -> LabelSet: ...
-
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> Sample:
         """The sample at ``index``.
 
         Raises:
-            DataError: the image or its label map cannot be read; the message names the file.
+            DataError: the image or its labels cannot be read; the message names the file.
             IndexError: ``index`` is past the end.
         """
         ...
+
+
+class Dataset(Images, Protocol):
+    """Images with label maps, or without. ``label_set`` is what the ids in them mean; without them it says nothing."""
+
+    @property
+    def label_set(self) -> LabelSet: ...
 
     def labels(self, index: int) -> LabelMap:
         """The label map at ``index`` alone, without decoding the image.
@@ -75,7 +90,7 @@ class Dataset(Protocol):
 class Subset:
     """Some images of a dataset, in the order of ``indices``."""
 
-    dataset: Dataset
+    dataset: Images
     indices: tuple[int, ...]
 
     @property
@@ -93,7 +108,8 @@ class Subset:
 
     @property
     def label_set(self) -> LabelSet:
-        return self.dataset.label_set
+        found: LabelSet = self._known("label_set")
+        return found
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -102,7 +118,17 @@ class Subset:
         return self.dataset[self.indices[index]]
 
     def labels(self, index: int) -> LabelMap:
-        return self.dataset.labels(self.indices[index])
+        found: LabelMap = self._known("labels")(self.indices[index])
+        return found
+
+    def _known(self, name: str) -> Any:
+        """What datasets of label maps know; of others it is an AttributeError, as there."""
+        return getattr(self.dataset, name)
+
+
+def label_set_of(dataset: Images) -> LabelSet | None:
+    """What the label maps of images mean; None of images without labels, or with other labels than label maps."""
+    return getattr(dataset, "label_set", None) if dataset.labelled else None
 
 
 @dataclass(frozen=True)

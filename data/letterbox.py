@@ -140,6 +140,11 @@ class Letterbox:
                 np.maximum(best, resized, out=best)
         return labels
 
+    def to_image(self, points: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Points (..., 2), x before y, from pixels of the input to pixels of the image; centres at whole numbers."""
+        scale = np.array([self.image_size[1] / self.width, self.image_size[0] / self.height])
+        return np.asarray((points - (self.left, self.top) + 0.5) * scale - 0.5, np.float32)
+
     @staticmethod
     def _check(array: Image | LabelMap, size: tuple[int, int]) -> None:
         if array.shape[:2] != size or array.dtype != np.uint8:

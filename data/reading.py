@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
-from typing import TypeVar
+from typing import Any, TypeVar
+
+from numpy.typing import NDArray
 
 from ..errors import DataError
 from ..specs.framing import Framing
-from .dataset import Dataset, Image, LabelMap
+from .crops import Placement, place
+from .dataset import Box, Image, Images, label_set_of
 from .letterbox import Letterbox
 
 Item = TypeVar("Item")
@@ -31,15 +33,24 @@ class Frame:
         index: in its dataset.
         name: of the image.
         pixels: (h, w, 3) uint8, BGR, at the network's input size.
-        letterbox: where the image lies in it.
-        labels: (H, W) uint8 at the image's own size; None where the dataset has none.
+        placement: where the image lies in it.
+        labels: what is known of the image, in its own pixels, such as a label map (H, W) uint8; None where the dataset
+            has no labels.
+        box: around the person in the image whom it is about; None where it is about the image.
     """
 
     index: int
     name: str
     pixels: Image
-    letterbox: Letterbox
-    labels: LabelMap | None
+    placement: Placement
+    labels: NDArray[Any] | None
+    box: Box | None = None
+
+    @property
+    def letterbox(self) -> Letterbox:
+        """The placement of a whole image."""
+        assert isinstance(self.placement, Letterbox), "a network that sees crops was asked about whole images"
+        return self.placement
 
     @property
     def inside(self) -> tuple[slice, slice]:
@@ -57,33 +68,31 @@ class Unreadable:
     error: DataError
 
 
-def read_frame(dataset: Dataset, index: int, framing: Framing, order: str = "ce2p") -> Frame:
+def read_frame(dataset: Images, index: int, framing: Framing) -> Frame:
     """The frame of one image.
 
     Args:
         dataset: where it is.
         index: which.
         framing: of the network; what the image does not fill is black.
-        order: of the protocol; HRNet's fill the frame, whatever the framing's stretch.
 
     Raises:
-        DataError: the image or its label map cannot be read, or they differ in size.
+        DataError: the image or its labels cannot be read, or a label map is of another size.
     """
     sample = dataset[index]
     height, width = sample.image.shape[:2]
     labels = sample.labels if dataset.labelled else None
     if dataset.labelled and labels is None:
-        raise DataError(f"{sample.name} has no label map.", "Check the dataset.")
-    if labels is not None and labels.shape != (height, width):
+        what = "labels" if label_set_of(dataset) is None else "label map"
+        raise DataError(f"{sample.name} has no {what}.", "Check the dataset.")
+    if labels is not None and label_set_of(dataset) is not None and labels.shape != (height, width):
         shape = " x ".join(str(length) for length in labels.shape)
         raise DataError(
             f"{sample.name} is {height} x {width} pixels (height x width), but its label map is {shape}.",
             "Use label maps of the size of their images.",
         )
-    letterbox = Letterbox.fit(
-        (height, width), framing.input_size, math.inf if order.startswith("hrnet") else framing.stretch
-    )
-    return Frame(index, sample.name, letterbox.apply(sample.image), letterbox, labels)
+    placement = place(framing, (height, width), sample.box)
+    return Frame(index, sample.name, placement.apply(sample.image), placement, labels, sample.box)
 
 
 def read_ahead(

@@ -29,6 +29,7 @@ from ..engines.base import Engine, Frames, Ticket
 from ..errors import DataError, UsageError
 from ..tasks.base import Predictor
 from ..tasks.parsing.draw import Overlay
+from ..tasks.parsing.task import classes_of
 from .jobs import Channel, Job, Request
 from .meter import Clock, Meter
 from .parsed_frame import ParsedFrame
@@ -340,7 +341,7 @@ class _Run:
     # Draw.
 
     def _draw(self) -> None:
-        overlay = Overlay(self._source.size, self._predictor.task.spec, self._source.fps)
+        overlay = Overlay(self._source.size, classes_of(self._predictor.task, "trtparse demo"), self._source.fps)
         while (job := self._parsed.take()) is not None:
             with self._clock.time("overlay"):
                 self._restore(job)

@@ -133,6 +133,10 @@ class Engine(ABC):
             "Build the bundle with that as one more output: trtparse build --logits",
         )
 
+    def both(self, frames: Frames) -> tuple[Arrays, Raw]:
+        """What :meth:`infer` and :meth:`raw` give, in one pass where the engine can; errors as of :meth:`raw`."""
+        return self.infer(frames), self.raw(frames)
+
     def submit(self, frames: Frames) -> Ticket:
         """Start a request. ``frames`` must stay as they are until it is collected.
 

@@ -101,6 +101,13 @@ class CpuEngine(Engine):
         raw: Raw = self._session.run([self._raw], {"frames": frames})[0]
         return np.asarray(raw)
 
+    def both(self, frames: Frames) -> tuple[Arrays, Raw]:
+        if not self.gives_raw:
+            return super().both(frames)
+        self._check(frames)
+        *arrays, raw = map(np.asarray, self._session.run([*self._names, self._raw], {"frames": frames}))
+        return tuple(arrays), raw
+
     def _run(self, frames: Frames) -> Arrays:
         return tuple(map(np.asarray, self._session.run(self._names, {"frames": frames})))
 

@@ -73,9 +73,18 @@ class PyTorchEngine(Engine):
         raw: Raw = self._forward(frames).cpu().numpy()
         return raw
 
+    def both(self, frames: Frames) -> tuple[Arrays, Raw]:
+        self._check(frames)
+        raw = self._forward(frames)
+        return self._decoded(raw), raw.cpu().numpy()
+
     def _run(self, frames: Frames) -> Arrays:
+        return self._decoded(self._forward(frames))
+
+    @staticmethod
+    def _decoded(raw: torch.Tensor) -> Arrays:
         # What the exported graph does after the network; see trt_builder/export.py.
-        return (self._forward(frames).argmax(1).to(torch.uint8).cpu().numpy(),)
+        return (raw.argmax(1).to(torch.uint8).cpu().numpy(),)
 
     @torch.inference_mode()
     def _forward(self, frames: Frames) -> torch.Tensor:

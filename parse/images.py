@@ -16,6 +16,7 @@ from ..errors import DataError
 from ..specs.label_set import LabelSet
 from ..storage.files import check_output_folder
 from ..tasks.base import Predictor
+from ..tasks.parsing.task import classes_of
 from .index import index_place, writing_index
 from .listing import Listing, list_images
 from .objects import LocalStorage, is_uri
@@ -171,7 +172,9 @@ def parse_images(
     storage = LocalStorage()
     parser = Parser(predictor, made_by, storage, storage, str(output), spec)
     parser.refuse_others(listing)
-    collected = collect(parser.parse(listing), listing, str(output), spec, predictor.task.spec, progress)
+    collected = collect(
+        parser.parse(listing), listing, str(output), spec, classes_of(predictor.task, "trtparse parse"), progress
+    )
     return collected.result(output, predictor.engine, time.perf_counter() - begin)
 
 

@@ -24,6 +24,7 @@ from ..storage.files import fitting_name
 from ..tasks.base import Predictor
 from ..tasks.parsing.draw import draw
 from ..tasks.parsing.metrics import pixels_of_classes
+from ..tasks.parsing.task import classes_of
 from .listing import NamedImage
 from .objects import Storage
 from .provenance import MadeBy, digest, find_labels, label_png
@@ -125,7 +126,7 @@ class Parser:
         spec: ParseSpec,
     ) -> None:
         self._predictor, self._made_by, self._spec = predictor, made_by, spec
-        self._engine, self._label_set = predictor.engine, predictor.task.spec
+        self._engine, self._label_set = predictor.engine, classes_of(predictor.task, "trtparse parse")
         self._source, self._results, self._output = source, results, output
 
     def parse(self, images: Iterable[NamedImage]) -> Generator[ImageResult, None, None]:

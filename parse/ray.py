@@ -32,6 +32,7 @@ from ..errors import MachineError, TrtparseError, UsageError
 from ..storage.files import check_output_folder
 from ..storage.interrupts import kept_handlers
 from ..tasks.base import Predictor
+from ..tasks.parsing.task import classes_of
 from .images import ParseResult, Progress, collect
 from .index import index_place
 from .listing import Listing, NamedImage, Naming, image_files, list_images
@@ -100,10 +101,11 @@ def parse_on_ray(
         listing = listing.shard(*spec.shard)
     predictor, made_by = open_predictor()
     with predictor:
+        classes = classes_of(predictor.task, "trtparse parse")
         Parser(predictor, made_by, source, results, output, spec).refuse_others(listing)
     job = _Job(open_predictor, made_by, source, results, output, spec, threads)
     with ray_cluster(address, workers, threads) as size:
-        collected = collect(_results(job, listing, size), listing, output, spec, predictor.task.spec, progress)
+        collected = collect(_results(job, listing, size), listing, output, spec, classes, progress)
     place = output if is_uri(output) else Path(output)
     return collected.result(place, predictor.engine, time.perf_counter() - begin)
 

@@ -16,7 +16,7 @@ from ..errors import UsageError
 KINDS = ("sign-shift", "second-highest", "dark", "logits")
 
 CROPS = ("trtparse", "hrnet", "mspn")
-"""Families of networks by how they cut a person's box out of an image; ``tasks/pose/crops.py`` has the rules."""
+"""Families of networks by how they cut a person's box out of an image; ``data/crops.py`` has the rules."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ..errors import UsageError
@@ -29,6 +29,31 @@ RETURNS = ("labels", "logits")
 
 
 @dataclass(frozen=True)
+class CropRule:
+    """How much of an image around a box the network sees.
+
+    The box is enlarged, then made as wide or as high as the input's shape asks for, so nothing is stretched.
+
+    Args:
+        across, down: factors of the box's width and height.
+        half_pixel: map the box's middle to the middle of the input's pixels. HRNet's and MSPN's code maps it half a
+            pixel further right and down, and weights that were trained so need that.
+
+    Raises:
+        UsageError: a factor that is not above 0.
+    """
+
+    across: float = 1.25
+    down: float = 1.25
+    half_pixel: bool = True
+
+    def __post_init__(self) -> None:
+        factors: tuple[object, ...] = (self.across, self.down)
+        if not all(isinstance(factor, (int, float)) and 0 < factor <= MOST_STRETCH for factor in factors):
+            raise UsageError(f"A crop of {factors} times a box makes no sense.", "Factors lie above 0, such as 1.25.")
+
+
+@dataclass(frozen=True)
 class Framing:
     """How an image becomes a frame, and a frame what the network computes with.
 
@@ -40,6 +65,8 @@ class Framing:
         mean, std: of these channels, in their order, of values from 0 to 1. They are part of the graph.
         returns: what goes back onto the image, ``labels``, by the nearest pixel, or ``logits``, bilinearly and before
             their argmax, as SCHP's and SegFormer's authors do it.
+        crop: how much around a person's box makes a frame, where the network sees one person at a time; None where it
+            sees whole images.
 
     Raises:
         UsageError: an impossible value; says which.
@@ -51,6 +78,7 @@ class Framing:
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
     returns: str = "labels"
+    crop: CropRule | None = None
 
     def __post_init__(self) -> None:
         if len(self.input_size) != 2 or not all(SMALLEST_SIDE <= side <= LARGEST_SIDE for side in self.input_size):
@@ -92,6 +120,7 @@ class Framing:
             "std": list(self.std),
             **({} if self.returns == "labels" else {"returns": self.returns}),
             "where": "in the graph",
+            **({} if self.crop is None else {"crop": asdict(self.crop)}),
         }
 
     @classmethod
@@ -114,7 +143,17 @@ class Framing:
         for name in ("mean", "std"):
             if name in known:
                 known[name] = _three(name, known[name])
+        if "crop" in told:
+            known["crop"] = _crop(told["crop"])
         return cls((input_size[0], input_size[1]), **known)
+
+
+def _crop(told: Any) -> CropRule | None:
+    if told is None:
+        return None
+    if not isinstance(told, Mapping) or set(told) - {"across", "down", "half_pixel"}:
+        raise UsageError(f"The crop is {told!r}; it has across, down and half_pixel.", "Export the graph again.")
+    return CropRule(**told)
 
 
 def _three(name: str, values: Any) -> tuple[float, ...]:

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UsageError
+from .skeleton import Skeleton
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -253,11 +254,11 @@ def told_label_set(told: Any, source: str) -> LabelSet:
     return lip
 
 
-def check_same(one: LabelSet, whose: str, other: LabelSet, whose_other: str) -> None:
-    """See that two things speak of the same classes, before they are compared, taught or mixed.
+def check_same(one: LabelSet | Skeleton, whose: str, other: LabelSet | Skeleton, whose_other: str) -> None:
+    """See that two things speak of the same classes or joints, before they are compared, taught or mixed.
 
     Args:
-        one, other: their label sets.
+        one, other: their label sets or skeletons.
         whose, whose_other: what they are of, for the message ("the student", "teacher.pth").
 
     Raises:
@@ -265,6 +266,11 @@ def check_same(one: LabelSet, whose: str, other: LabelSet, whose_other: str) -> 
     """
     if one == other:
         return
+    if not isinstance(one, LabelSet) or not isinstance(other, LabelSet):
+        raise UsageError(
+            f"{whose} speaks of {one}, and {whose_other} of {other}.",
+            "Only what speaks of the same can be compared, taught or mixed.",
+        )
     differing = next(
         (
             f"; id {number} is {mine} in one and {theirs} in the other"

@@ -15,6 +15,7 @@ but the errors.
 from __future__ import annotations
 
 import difflib
+import hashlib
 import json
 import math
 import sys
@@ -80,6 +81,14 @@ class Skeleton:
         for joint, sigma in zip(self.joints, self.sigmas):
             if not (math.isfinite(sigma) and 0 < sigma < 1):
                 raise _wrong(self.name, f"the sigma of {joint} is {sigma}", "Sigmas lie between 0 and 1; COCO's do.")
+
+    def __str__(self) -> str:
+        return f"{self.name} ({len(self)} joints)"
+
+    @property
+    def digest(self) -> str:
+        """sha256 of all of it."""
+        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
 
     def __len__(self) -> int:
         return len(self.joints)

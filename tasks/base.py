@@ -6,8 +6,9 @@ answer goes back from a frame onto its image, how it is drawn and kept. A new ta
 
 from __future__ import annotations
 
+import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, ClassVar, Generic, TypeVar
@@ -15,13 +16,23 @@ from typing import Any, ClassVar, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ..data.crops import Placement, place
+from ..data.dataset import Box, Images
 from ..data.letterbox import Letterbox
 from ..engines.base import Arrays, Engine, Frames, Ticket
 from ..errors import UsageError
 from ..specs.framing import Framing
-from ..specs.label_set import LabelSet
+from ..specs.label_set import LabelSet, check_same
+from ..specs.skeleton import Skeleton
+from .protocol import Protocol
+from .scoring import Agreement, Answer, Scorer, Scores
 
-Answer = TypeVar("Answer")
+Spec = LabelSet | Skeleton
+"""What answers speak of: classes, or joints."""
+
+Ask = Callable[[Frames], Sequence[Any]]
+"""From frames to what a scorer takes, one of each frame."""
+
 Self = TypeVar("Self", bound="Predictor[Any]")
 
 
@@ -50,10 +61,19 @@ class Figure:
     Args:
         name: as columns and axes have it ("mIoU").
         words: as sentences have it ("mean IoU").
+        of_row: what one row has ("IoU"); the figure is its mean over rows.
+        row, rows: what it is the mean over ("class", "classes").
+        unit_of_support: what a row's truth is counted in ("pixels").
+        measure: how it is taken, in a sentence or two for a report; ``{reference}`` stands for the reference's name.
     """
 
     name: str
     words: str
+    of_row: str = ""
+    row: str = "row"
+    rows: str = "rows"
+    unit_of_support: str = ""
+    measure: str = ""
 
     @property
     def unit(self) -> str:
@@ -73,11 +93,27 @@ class Task(ABC, Generic[Answer]):
     """What is lost where an engine does worse than its reference."""
 
     closeness: ClassVar[Closeness]
+    orders: ClassVar[Mapping[str, str]] = {}
+    """Ways from images to answers and back, by the word of ``--order``, and in words; the first is the usual one."""
+    spec_words: ClassVar[str] = "label set"
+    """What ``spec`` is called."""
+    raw_step: ClassVar[int] = 1
+    """Rows and columns between the places at which raw tensors are compared; 1 compares all."""
 
     @property
     @abstractmethod
-    def spec(self) -> LabelSet:
+    def spec(self) -> Spec:
         """What answers speak of. It travels with weights, graphs, bundles and results."""
+
+    @property
+    def rows(self) -> tuple[str, ...]:
+        """What has a figure of its own, by its number: the names of classes or joints."""
+        return ()
+
+    @property
+    def legend(self) -> tuple[tuple[str, tuple[int, int, int]], ...]:
+        """The colours of pictures in a report: a name and (red, green, blue) of each."""
+        return ()
 
     @abstractmethod
     def unpack(self, arrays: Arrays) -> list[Answer]:
@@ -88,8 +124,127 @@ class Task(ABC, Generic[Answer]):
         """
 
     @abstractmethod
-    def restore(self, answer: Answer, letterbox: Letterbox) -> Answer:
+    def restore(self, answer: Answer, placement: Placement) -> Answer:
         """An answer of a frame, in the pixels of the image that lies in it."""
+
+    def scorer(self, dataset: Images, whose: str = "the network") -> Scorer[Any]:
+        """What scores answers on a dataset's images.
+
+        Args:
+            dataset: with labels, or without.
+            whose: the answers are, for messages.
+
+        Raises:
+            UsageError: what the dataset's labels speak of has nothing to do with the task's answers; names both. Or
+                nothing scores the task.
+        """
+        raise UsageError(f"Nothing scores {self.name}.", "It can be run; validate and budgets need a scorer.")
+
+    def open_data(
+        self,
+        data: str | None,
+        split: str | None,
+        purpose: str,
+        labels: str | Spec | None = None,
+        whose: str = "the network",
+    ) -> Images:
+        """The images that ``--data`` names, with what is known of them.
+
+        Args:
+            data: a folder or a file; None or ``synthetic`` for rendered people.
+            split: of a layout that has some.
+            purpose: "calibration" or "validation"; chooses a split where none is given.
+            labels: what the data's own labels speak of, where they do not say it: a value, or the word or file that
+                ``--labels`` names.
+            whose: the answers are, for messages.
+
+        Raises:
+            UsageError: a split of what has none, or an option that the task's data does not know.
+            DataError: there are no such images.
+        """
+        raise UsageError(f"Nothing reads images with labels for {self.name}.", "It can be run.")
+
+    def scores_told(self, told: dict[str, Any]) -> Scores:
+        """The inverse of :meth:`Scores.to_dict`.
+
+        Raises:
+            KeyError, TypeError, ValueError: these are none.
+        """
+        raise ValueError(f"nothing scores {self.name}")
+
+    def agreement_told(self, told: dict[str, Any]) -> Agreement:
+        """As :meth:`scores_told`, of an agreement."""
+        raise ValueError(f"nothing scores {self.name}")
+
+    def check_same(self, whose: str, other: Task[Any], whose_other: str) -> None:
+        """See that two things speak of the same, before they are compared, taught or mixed.
+
+        Raises:
+            UsageError: they do not; names both.
+        """
+        if self.name != other.name:
+            raise UsageError(
+                f"{whose} is for {self.name}, and {whose_other} for {other.name}.",
+                "Only what answers the same question can be compared, taught or mixed.",
+            )
+        check_same(self.spec, whose, other.spec, whose_other)
+
+    def told(self, agreement: Agreement) -> str:
+        """An agreement in half a sentence."""
+        return f"{100 * agreement.share:.2f} % of {self.closeness.unit} agree, agreement {100 * agreement.value:.2f}"
+
+    def notes(self, reference: Scores | None, scores: Scores | None, agreement: Agreement, whose: str) -> Sequence[str]:
+        """What a reader of the table of rows must know; a sentence or two each.
+
+        Args:
+            reference, scores: against the truth, where there is one.
+            agreement: of the engine with the reference.
+            whose: what the reference is called.
+        """
+        return ()
+
+    def order_of(self, protocol: Protocol) -> str:
+        """The word of a protocol's order.
+
+        Raises:
+            UsageError: the task has none of that name.
+        """
+        usual = next(iter(self.orders), "")
+        if protocol.order and protocol.order not in self.orders:
+            raise UsageError(
+                f"Unknown order {protocol.order!r}.",
+                f"Choose one of {', '.join(self.orders)}." if self.orders else f"{self.name} has one order alone.",
+            )
+        return protocol.order or usual
+
+    def usual_order(self, framing: Framing) -> str:
+        """The order that a network's own answers take."""
+        return next(iter(self.orders), "")
+
+    def squashes(self, order: str) -> bool:
+        """Whether images fill the input in an order, whatever that does to their shapes."""
+        return False
+
+    def check_protocol(self, protocol: Protocol, predictors: Sequence[Predictor[Any]]) -> None:
+        """See that engines can be asked as a protocol wants it, before any work is done.
+
+        Raises:
+            UsageError: they cannot.
+        """
+        self.order_of(protocol)
+        if protocol.augmented:
+            raise UsageError(
+                f"{self.name} has no test-time augmentation.", "Leave --flip and --scales out for such a network."
+            )
+
+    @contextlib.contextmanager
+    def asking(self, predictor: Predictor[Any], protocol: Protocol) -> Iterator[Ask]:
+        """What gives an engine's answers as a protocol wants them; what that needs goes with the block."""
+        yield predictor.infer
+
+    def frames_at_once(self, protocol: Protocol) -> int | None:
+        """How many frames a validation should hold at a time at the most; None for no wish."""
+        return None
 
     def agreement(self, found: Arrays, expected: Arrays) -> NDArray[np.float64]:
         """How much of two engines' arrays for the same frames agrees.
@@ -132,8 +287,12 @@ class Predictor(Generic[Answer]):
         return self.engine.name
 
     def letterbox(self, image_size: tuple[int, int]) -> Letterbox:
-        """Where an image of (height, width) lies in a frame; it makes the frame, and brings answers back."""
+        """Where a whole image of (height, width) lies in a frame; it makes the frame, and brings answers back."""
         return Letterbox.fit(image_size, self.framing.input_size, self.framing.stretch)
+
+    def place(self, image_size: tuple[int, int], box: Box | None = None) -> Placement:
+        """Where an image, or what lies around a box in it, lies in a frame; see :func:`~trtparse.data.crops.place`."""
+        return place(self.framing, image_size, box)
 
     def infer(self, frames: Frames) -> list[Answer]:
         """The answers of (N, H, W, 3) uint8 frames; arguments as :meth:`Engine.infer`, errors as :meth:`collect`."""
@@ -162,15 +321,16 @@ class Predictor(Generic[Answer]):
         except UsageError as error:
             raise UsageError(f"{self.name} {error.message}", error.hint) from error
 
-    def look_at(self, image: NDArray[np.uint8]) -> Answer:
+    def look_at(self, image: NDArray[np.uint8], box: Box | None = None) -> Answer:
         """The answer for one image, in the image's pixels.
 
         Args:
             image: (H, W, 3) uint8, BGR, of any size.
+            box: around the person, where the network sees one at a time.
         """
-        letterbox = self.letterbox((image.shape[0], image.shape[1]))
-        frames = np.repeat(letterbox.apply(image)[None], self.engine.batch or 1, axis=0)
-        return self.task.restore(self.infer(frames)[0], letterbox)
+        placement = self.place((image.shape[0], image.shape[1]), box)
+        frames = np.repeat(placement.apply(image)[None], self.engine.batch or 1, axis=0)
+        return self.task.restore(self.infer(frames)[0], placement)
 
     def __enter__(self: Self) -> Self:
         return self

@@ -1,7 +1,8 @@
-"""Open a predictor: an engine of a bundle, with what the bundle says of its task."""
+"""Which task is meant: the one place that knows them all."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,12 @@ from ..engines import Bundle, open_bundle, open_engine
 from ..engines.bundle import Manifest
 from ..engines.raw import RawEngine
 from ..errors import UsageError
-from .base import Predictor, Task
+from ..specs.label_set import LabelSet
+from .base import Predictor, Spec, Task
 from .parsing.task import Parsing
+
+FIRST: type[Task[Any]] = Parsing
+"""What files are of that were written before they told a task."""
 
 
 def open_predictor(
@@ -34,6 +39,24 @@ def task_of(manifest: Manifest) -> Task[Any]:
     Raises:
         UsageError: a task that this version does not know.
     """
-    if manifest.task != Parsing.name:
-        raise UsageError(f"The bundle is for {manifest.task!r}, which this trtparse does not know.", "Update trtparse.")
-    return Parsing(manifest.label_set)
+    return task_named(manifest.task, manifest.label_set)
+
+
+def task_named(name: str, spec: Spec) -> Task[Any]:
+    """A task by its name, and what its answers speak of.
+
+    Raises:
+        UsageError: a task that this version does not know, or that speaks of something else.
+    """
+    if name == Parsing.name and isinstance(spec, LabelSet):
+        return Parsing(spec)
+    raise UsageError(f"The task {name!r} of {spec} is none that this trtparse knows.", "Update trtparse.")
+
+
+def task_told(name: str, told: Mapping[str, Any]) -> Task[Any]:
+    """The same from a spec in JSON's types.
+
+    Raises:
+        UsageError: as :func:`task_named`, or it is no such spec.
+    """
+    return task_named(name, LabelSet.from_dict(told))

@@ -7,17 +7,17 @@ import numpy as np
 
 from trtparse.data.dataset import LabelMap
 from trtparse.specs.label_set import LabelSet
-from trtparse.tasks.parsing.intervals import ClassLoss, Loss
+from trtparse.tasks.intervals import Loss, RowLoss
 from trtparse.tasks.parsing.metrics import Counts, agreement, score
-from trtparse.tasks.parsing.scoring import Picture
+from trtparse.tasks.parsing.pictures import Picture
+from trtparse.tasks.parsing.task import Parsing
+from trtparse.tasks.protocol import Protocol
+from trtparse.tasks.scoring import Confusion, Disagreement
 from trtparse.tests.predicting import LIP
 from trtparse.validation.latency import Latency
 from trtparse.validation.result import (
-    Confusion,
-    Disagreement,
     EngineComparison,
     EngineRun,
-    Protocol,
     SkippedImage,
     ValidationResult,
     WorstImage,
@@ -69,7 +69,7 @@ def made_up(
         for position, points in enumerate(losses)
     )
     return ValidationResult(
-        label_set=labels,
+        task=Parsing(labels),
         dataset=dataset,
         images=images // 4 if partial else images,
         total=images,
@@ -77,7 +77,7 @@ def made_up(
         skipped=tuple(SkippedImage(name, reason) for name, reason in skipped),
         input_size=size,
         stretch=1.0,
-        protocol=Protocol(),
+        protocol=Protocol("ce2p"),
         tolerance=1.0,
         reference_run=EngineRun("PyTorch 2.13.0, 2 threads", "pytorch", "fp32", 402.0, _latency(rng, 40.0)),
         reference=reference if labelled else None,
@@ -106,7 +106,7 @@ def _comparison(
     counts, agreeing = _spoilt(expected, losses / 100), _counts(rng, 0.97, images, number)
     scores, agreed = score(counts, support, images), agreement(agreeing, support, images)
     classes = [
-        ClassLoss(middle, middle - width, middle + width)
+        RowLoss(middle, middle - width, middle + width)
         for middle, width in zip(losses, np.linspace(_LOW, _HIGH, number))
     ]
     return EngineComparison(
@@ -172,8 +172,8 @@ def _worst(rng: np.random.Generator, number: int, labelled: bool, pictures: bool
         name=f"{100034 + number}_{482063 + number}.jpg",
         disagreement=0.21 - 0.02 * number,
         boundary_share=0.44,
-        reference_iou=0.512 if labelled else None,
-        engine_iou=0.387 if labelled else None,
+        reference=0.512 if labelled else None,
+        engine=0.387 if labelled else None,
         picture=_picture(rng, labelled, size) if pictures else None,
     )
 
@@ -197,7 +197,7 @@ def _picture(rng: np.random.Generator, labelled: bool, size: tuple[int, int]) ->
     photo = np.clip(LIP.palette_bgr()[truth] * 0.5 + 60 + rng.normal(0, 12, (*size, 3)), 0, 255).astype(np.uint8)
     reference = _shifted(truth, 2)
     engine = np.where(_shifted(truth, 6) == 14, 5, _shifted(truth, 3)).astype(np.uint8)
-    return Picture(photo, truth if labelled else None, reference, engine)
+    return Picture(photo, truth if labelled else None, reference, engine, LIP)
 
 
 def _shifted(labels: LabelMap, by: int) -> LabelMap:

@@ -22,7 +22,7 @@ from ..calibration.int8 import AUTO, CORRECTED_ON, Int8, Int8Builder, Int8Spec, 
 from ..calibration.quantise.equalisation import equalise
 from ..calibration.ranges import Ranges
 from ..calibration.selection import Selection, read_selection, select
-from ..data.dataset import Dataset, LabelMap, Subset
+from ..data.dataset import Images, Subset
 from ..engines.base import Frames
 from ..engines.bundle import CALIBRATION_NAME, GRAPHS, Bundle, Manifest, finish, writing
 from ..engines.cpu import CpuEngine
@@ -119,10 +119,10 @@ class Built:
 
 def build_bundle(
     spec: BuildSpec,
-    dataset: Dataset,
+    dataset: Images,
     output: Path,
     listener: Listener = Listener(),
-    held_out: Dataset | None = None,
+    held_out: Images | None = None,
 ) -> Built:
     """Export, calibrate, quantise, compare with the reference, measure and write a bundle.
 
@@ -197,7 +197,7 @@ def build_bundle(
                 listener.stage(f"Measuring INT8 on {len(judged)} held-out images")
                 result = _measure(folder, reference, judged, source, spec, listener)
         manifest = Manifest(
-            task="parsing",
+            task=source.task.name,
             network=source.network,
             options=source.options,
             label_set=source.label_set,
@@ -216,7 +216,7 @@ def build_bundle(
 
 
 def _equalised(
-    source: Source, spec: BuildSpec, dataset: Dataset, selection: Selection, listener: Listener
+    source: Source, spec: BuildSpec, dataset: Images, selection: Selection, listener: Listener
 ) -> onnx.ModelProto:
     """The graph that computes the same and is easier on INT8; all graphs of the bundle are made of it."""
     indices = selection.indices[:CORRECTED_ON]
@@ -228,8 +228,8 @@ def _equalised(
 
 
 def _choose(
-    spec: BuildSpec, dataset: Dataset, held_out: Dataset | None, listener: Listener
-) -> tuple[Selection, Dataset | None, list[int]]:
+    spec: BuildSpec, dataset: Images, held_out: Images | None, listener: Listener
+) -> tuple[Selection, Images | None, list[int]]:
     """Images to calibrate on, to judge on, and to compare the graphs on: the last two never calibrate, if possible."""
     calibrates = spec.precision == "int8"
     judges = calibrates and spec.validate
@@ -242,18 +242,18 @@ def _choose(
             selection = _with_some_left(selection, dataset)
     taken = {dataset.names[index] for index in (*selection.indices, *_unreadable(selection, dataset))}
     rest = [index for index, name in enumerate(dataset.names) if name not in taken]
-    judged: Dataset | None = None
+    judged: Images | None = None
     if judges:
         judged = _judged(spec, held_out or Subset(dataset, tuple(rest)), taken)
     return selection, judged, _spaced(rest or list(selection.indices), PARITY_IMAGES)
 
 
-def _unreadable(selection: Selection, dataset: Dataset) -> set[int]:
+def _unreadable(selection: Selection, dataset: Images) -> set[int]:
     broken = {name for name, _ in selection.unreadable}
     return {index for index, name in enumerate(dataset.names) if name in broken}
 
 
-def _with_some_left(selection: Selection, dataset: Dataset) -> Selection:
+def _with_some_left(selection: Selection, dataset: Images) -> Selection:
     """The selection without the images that add least to it, where it would leave none to judge on."""
     broken = _unreadable(selection, dataset)
     if set(range(len(dataset))) - set(selection.indices) - broken:
@@ -269,7 +269,7 @@ def _with_some_left(selection: Selection, dataset: Dataset) -> Selection:
     return replace(selection, indices=tuple(index for index in selection.indices if index not in given_up))
 
 
-def _judged(spec: BuildSpec, candidates: Dataset, taken: Collection[str]) -> Dataset:
+def _judged(spec: BuildSpec, candidates: Images, taken: Collection[str]) -> Images:
     """The images to judge on, spaced evenly; all of them where a budget is set."""
     free = [index for index, name in enumerate(candidates.names) if name not in taken]
     if not free:
@@ -286,23 +286,21 @@ def _spaced(indices: list[int], count: int) -> list[int]:
     return [indices[int(step)] for step in steps]
 
 
-def _judge(
-    spec: BuildSpec, judged: Dataset | None, reference: Predictor[LabelMap], listener: Listener
-) -> GraphJudge | None:
+def _judge(spec: BuildSpec, judged: Images | None, reference: Predictor[Any], listener: Listener) -> GraphJudge | None:
     if judged is None or (spec.int8.method != AUTO and not spec.int8.has_budget):
         return None
-    listener.stage("Labelling the held-out images")
+    listener.stage("Asking the reference about the held-out images")
     return GraphJudge(
         judged, range(len(judged)), reference, threads=spec.threads, strict=spec.strict, progress=listener.progress
     )
 
 
-def _scout(spec: BuildSpec, judged: Dataset | None, reference: Predictor[LabelMap]) -> GraphJudge | None:
+def _scout(spec: BuildSpec, judged: Images | None, reference: Predictor[Any]) -> GraphJudge | None:
     """Ranks layers for a budget, by the noise that each adds to the logits: a few images tell."""
     if judged is None or not spec.int8.has_budget:
         return None
     few = _spaced(list(range(len(judged))), SCOUTED_IMAGES)
-    return GraphJudge(judged, few, reference, threads=spec.threads, logits=reference.engine.gives_raw)
+    return GraphJudge(judged, few, reference, threads=spec.threads, raw=reference.engine.gives_raw)
 
 
 def _timer(spec: BuildSpec, output: Path, source: Source, listener: Listener) -> LayerTimer | None:
@@ -314,13 +312,13 @@ def _timer(spec: BuildSpec, output: Path, source: Source, listener: Listener) ->
 
 def _measure(
     folder: Path,
-    reference: Predictor[LabelMap],
-    judged: Dataset,
+    reference: Predictor[Any],
+    judged: Images,
     source: Source,
     spec: BuildSpec,
     listener: Listener,
 ) -> ValidationResult:
-    """INT8 in both forms, against the reference, by LIP's protocol."""
+    """INT8 in both forms, against the reference, in the task's usual order."""
     with (
         CpuEngine(folder / GRAPHS["int8"], "int8", threads=spec.threads, simulate=True) as simulated,
         CpuEngine(folder / GRAPHS["int8-cpu"], "int8", threads=spec.threads) as native,
@@ -341,22 +339,23 @@ def _accuracy(result: ValidationResult) -> dict[str, dict[str, Any]]:
     }
 
 
-def _parity_frames(dataset: Dataset, indices: list[int], reference: Predictor[LabelMap]) -> Frames:
+def _parity_frames(dataset: Images, indices: list[int], reference: Predictor[Any]) -> Frames:
     frames, reason = [], ""
     for index in indices:
         try:
-            image = dataset[index].image
+            sample = dataset[index]
         except DataError as error:
             # Calibration has listed or refused it already; here one image less compares the graphs as well.
             reason = error.message
             continue
-        frames.append(reference.letterbox((image.shape[0], image.shape[1])).apply(image))
+        size = (sample.image.shape[0], sample.image.shape[1])
+        frames.append(reference.place(size, sample.box).apply(sample.image))
     if not frames:
         raise DataError(f"No image of {dataset.description} could be read to compare the graphs on.", reason)
     return np.stack(frames)
 
 
-def _answers(reference: Predictor[LabelMap], frames: Frames) -> Stored:
+def _answers(reference: Predictor[Any], frames: Frames) -> Stored:
     """What the reference makes of each frame, by its outputs' names."""
     engine = reference.engine
     found = [engine.infer(np.repeat(frame[None], engine.batch or 1, axis=0)) for frame in frames]

@@ -12,7 +12,6 @@ import onnx
 
 from .. import __version__
 from ..calibration.quantise.lint import check as check_int8
-from ..data.dataset import LabelMap
 from ..engines.base import Engine
 from ..engines.bundle import GRAPHS, WEIGHTS_NAME, Bundle, Manifest, finish, writing
 from ..engines.cpu import CpuEngine
@@ -29,7 +28,7 @@ from ..specs.framing import Framing
 from ..specs.label_set import LabelSet
 from ..specs.origin import Origin
 from ..storage.files import replace_bytes
-from ..tasks.base import Predictor
+from ..tasks.base import Predictor, Task
 from ..tasks.parsing.task import Parsing
 
 
@@ -64,15 +63,15 @@ class Source:
     told: str = ""
 
     @property
-    def task(self) -> Parsing:
+    def task(self) -> Task[Any]:
         """What the arrays of the reference and of all graphs mean."""
         return Parsing(self.label_set)
 
-    def open_reference(self, threads: int) -> Predictor[LabelMap]:
+    def open_reference(self, threads: int) -> Predictor[Any]:
         """The reference with what it means."""
         return self.predictor(self.open_engine(threads))
 
-    def predictor(self, engine: Engine) -> Predictor[LabelMap]:
+    def predictor(self, engine: Engine) -> Predictor[Any]:
         """An engine of the source, or of a graph made of it, with what it means."""
         return Predictor(engine, self.task, self.framing)
 
@@ -140,19 +139,19 @@ def open_source(
     )
 
 
-def label_set_of_source(path: Path, labels: LabelSet | None, said: Said | None = None) -> LabelSet:
-    """What the classes of a checkpoint or a graph mean; arguments as of :func:`open_source`.
+def task_of_source(path: Path, labels: LabelSet | None, said: Said | None = None) -> Task[Any]:
+    """What a checkpoint or a graph is for; arguments as of :func:`open_source`.
 
     Raises:
         UsageError: no such file, one that cannot be used, or a label set that does not fit.
     """
     if said is not None:
-        return said.label_set(str(path))
+        return Parsing(said.label_set(str(path)))
     if path.suffix.lower() == ".onnx":
-        return label_set_of(read_onnx(path), labels, path)
+        return Parsing(label_set_of(read_onnx(path), labels, path))
     from ..networks.checkpoint import load_checkpoint
 
-    return load_checkpoint(path, labels).label_set
+    return Parsing(load_checkpoint(path, labels).label_set)
 
 
 def _of_graph(path: Path, labels: LabelSet | None, said: Said | None, *, int8: bool, logits: bool) -> Source:

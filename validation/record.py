@@ -5,22 +5,23 @@ A journal beside the report: what the run is about, and an entry for every batch
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import DataError
 from ..storage.journal import Journal, entries_of
-from ..tasks.parsing.metrics import Counts
-from ..tasks.parsing.scoring import EngineScore, ImageScore
+from ..tasks.scoring import EngineMarks, ImageMarks, Marks
 from .result import SkippedImage
 from .runner import Call
 
-SCHEMA_VERSION = 2
-"""Since 2 a confusion matrix tells of how many classes it is, which were LIP's 20."""
+SCHEMA_VERSION = 3
+"""Since 3 an image's entry holds the marks of any task."""
 
 _START_AGAIN = "Leave --resume out to start again, or repeat the run as it was."
 
@@ -36,7 +37,7 @@ class BatchRecord:
         wall: seconds since the batch before.
     """
 
-    scores: tuple[ImageScore, ...]
+    scores: tuple[ImageMarks, ...]
     skipped: tuple[tuple[int, SkippedImage], ...]
     calls: tuple[tuple[Call, ...], ...]
     wall: float
@@ -88,36 +89,34 @@ def images_recorded(path: Path) -> int:
     return sum(len(batch.scores) for batch in entries_of(path, BatchRecord.from_dict))
 
 
-def _score_values(score: ImageScore) -> list[Any]:
-    engines = [[_cells(engine.truth), _cells(engine.agreement), engine.areas] for engine in score.engines]
+def _score_values(score: ImageMarks) -> list[Any]:
+    engines = [[_cells(engine.truth), _cells(engine.agreement)] for engine in score.engines]
     return [score.index, score.name, _cells(score.reference), engines]
 
 
-def _score_from(values: list[Any]) -> ImageScore:
+def _score_from(values: list[Any]) -> ImageMarks:
     index, name, reference, engines = values
-    return ImageScore(
-        index,
-        name,
-        _counts(reference),
-        tuple(EngineScore(_counts(truth), _all_counts(agreement), tuple(areas)) for truth, agreement, areas in engines),
-    )
+    marks = tuple(EngineMarks(_marks(truth), _marks(agreement) or ()) for truth, agreement in engines)
+    return ImageMarks(index, name, _marks(reference), marks)
 
 
-def _cells(counts: Counts | None) -> list[list[int]] | None:
-    """A confusion matrix: its classes' number, and the places and values of what is not 0; most is, in one image."""
-    if counts is None:
+def _cells(marks: Marks | None) -> list[list[Any]] | None:
+    """Of each array its type, its shape, and the places and values of what is not 0; most is, in one image."""
+    if marks is None:
         return None
-    flat = counts.ravel()
-    places = np.flatnonzero(flat)
-    return [[len(counts)], places.tolist(), flat[places].tolist()]
+    cells = []
+    for array in marks:
+        flat = array.ravel()
+        places = np.flatnonzero(flat)
+        cells.append([str(array.dtype), list(array.shape), places.tolist(), flat[places].tolist()])
+    return cells
 
 
-def _counts(cells: list[list[int]] | None) -> Counts | None:
-    return None if cells is None else _all_counts(cells)
+def _marks(cells: list[list[Any]] | None) -> Marks | None:
+    return None if cells is None else tuple(_array(*cell) for cell in cells)
 
 
-def _all_counts(cells: list[list[int]]) -> Counts:
-    (classes,), places, pixels = cells
-    counts = np.zeros(classes * classes, np.int64)
-    counts[places] = pixels
-    return counts.reshape(classes, classes)
+def _array(dtype: str, shape: list[int], places: list[int], values: list[float]) -> NDArray[Any]:
+    flat = np.zeros(math.prod(shape), np.dtype(dtype))
+    flat[places] = values
+    return flat.reshape(shape)

@@ -8,14 +8,16 @@ from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from ..data.dataset import Dataset
+from ..data.dataset import Images
 from ..data.reading import READERS, Frame, Unreadable, read_ahead, read_frame
 from ..errors import DataError
+from ..specs.framing import Framing
 from ..storage.journal import Journal
-from ..tasks.parsing.scoring import Picture, Prediction, picture, score_image
+from ..tasks.scoring import Picture, Scorer, mark_image
 from .record import BatchRecord
 from .result import SkippedImage
 from .runner import Call, Runner
@@ -33,8 +35,8 @@ class _Batch:
     unreadable: tuple[Unreadable, ...]
 
 
-_Predictions = tuple[list[list[Prediction]], list[tuple[Call, ...]]]
-"""Per engine, the reference first: predictions of a batch's frames, and what it took."""
+_Answers = tuple[list[list[Any]], list[tuple[Call, ...]]]
+"""Per engine, the reference first: answers for a batch's frames, and what they took."""
 
 
 class Run:
@@ -44,7 +46,8 @@ class Run:
         runners: the reference's first.
         dataset: of which the first ``total`` images are looked at.
         total: how many.
-        order: of resizing and argmax.
+        scorer: of everybody's answers.
+        framing: how images become frames by the protocol.
         batch: images at a time, or the next multiple of the largest batch that an engine asks for.
         strict: raise at the first image that cannot be read.
         record: where to keep every batch; what it holds already is not looked at again.
@@ -57,18 +60,18 @@ class Run:
     def __init__(
         self,
         runners: Sequence[Runner],
-        dataset: Dataset,
+        dataset: Images,
         total: int,
-        order: str,
+        scorer: Scorer[Any],
+        framing: Framing,
         batch: int,
         strict: bool,
         record: Journal[BatchRecord] | None = None,
     ) -> None:
         self.runners, self.total = tuple(runners), total
-        self._dataset, self._order, self._batch = dataset, order, batch
-        self._strict, self._record = strict, record
-        self._label_set = runners[0].predictor.task.spec
-        self.tally = Tally(len(runners) - 1, self._label_set)
+        self._dataset, self._framing, self._batch = dataset, framing, batch
+        self._strict, self._record, self._scorer = strict, record, scorer
+        self.tally = Tally(len(runners) - 1, scorer)
         self.seconds = 0.0
         self._skipped: dict[int, SkippedImage] = {}
         self._seen: set[int] = set()
@@ -91,7 +94,7 @@ class Run:
 
         Raises:
             DataError: with ``strict``, an image cannot be read.
-            UsageError: an engine returned something else than label maps.
+            UsageError: an engine returned something else than the task's answers.
         """
         told = -1
 
@@ -134,10 +137,10 @@ class Run:
         reference, engine = (
             runner.predict(frame.pixels[None])[0][0] for runner in (self.runners[0], self.runners[1 + number])
         )
-        return picture(frame, reference, engine)
+        return self._scorer.picture(frame, reference, engine)
 
     def _frame(self, index: int) -> Frame:
-        return read_frame(self._dataset, index, self.runners[0].predictor.framing, self._order)
+        return read_frame(self._dataset, index, self._framing)
 
     def _batches(self) -> Generator[_Batch, None, None]:
         """Full batches, and a last one with what remains."""
@@ -162,7 +165,7 @@ class Run:
         if frames or unreadable:
             yield _Batch(tuple(frames), tuple(unreadable))
 
-    def _predict(self, batch: _Batch) -> _Predictions:
+    def _predict(self, batch: _Batch) -> _Answers:
         """One engine after the other, on the thread of inference."""
         if not batch.frames:
             return [[] for _ in self.runners], []
@@ -170,15 +173,13 @@ class Run:
         predictions, calls = zip(*(runner.predict(pixels) for runner in self.runners))
         return list(predictions), list(calls)
 
-    def _score(self, batch: _Batch, predicted: Future[_Predictions]) -> None:
+    def _score(self, batch: _Batch, predicted: Future[_Answers]) -> None:
         """Count a batch, on the thread of scoring: whole or not at all, whenever Ctrl-C comes."""
         predictions, calls = predicted.result()
         found = list(zip(*predictions))
         now = time.perf_counter()
         learned = BatchRecord(
-            scores=tuple(
-                score_image(frame, one[0], one[1:], self._label_set) for frame, one in zip(batch.frames, found)
-            ),
+            scores=tuple(mark_image(self._scorer, frame, one[0], one[1:]) for frame, one in zip(batch.frames, found)),
             skipped=tuple((item.index, SkippedImage(item.name, item.error.message)) for item in batch.unreadable),
             calls=tuple(calls),
             wall=now - self._since,
@@ -186,7 +187,7 @@ class Run:
         self._since = now
         if self._record is not None:
             self._record.append(learned)
-        self._take(learned, [_Sight(frame, one) for frame, one in zip(batch.frames, found)])
+        self._take(learned, [_Sight(self._scorer, frame, one) for frame, one in zip(batch.frames, found)])
 
     def _take(self, learned: BatchRecord, sights: Sequence[_Sight] | None) -> None:
         """Add a batch to what is known; ``sights`` of its images where they are at hand."""
@@ -204,11 +205,12 @@ class Run:
 class _Sight:
     """A frame and what reference and engines found in it, while they are in memory."""
 
+    scorer: Scorer[Any]
     frame: Frame
-    found: tuple[Prediction, ...]
+    found: tuple[Any, ...]
 
     def picture(self, number: int) -> Picture:
-        return picture(self.frame, self.found[0], self.found[1 + number])
+        return self.scorer.picture(self.frame, self.found[0], self.found[1 + number])
 
 
 def _no_picture(number: int) -> None:

@@ -10,28 +10,25 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from ..data.dataset import Dataset, LabelMap
+from ..data.dataset import Images
 from ..engines.bundle import Bundle
 from ..engines.machine.facts import machine_facts
 from ..errors import DataError, UsageError
-from ..specs.label_set import check_same
+from ..specs.framing import MOST_STRETCH
 from ..tasks.base import Predictor
-from ..tasks.parsing.test_time import check_logits, check_scales
+from ..tasks.protocol import Protocol
 from .record import open_record
-from .result import LOGITS_ORDERS, ORDERS, Protocol, ValidationResult
+from .result import ValidationResult
 from .run import Run
 from .runner import Runner
-from .tally import confusion
 
 _BATCH = 16
 """Images at a time: 16 calls in a row for an engine of batch 1."""
-_BATCH_OF_LOGITS = 2
-"""The same where logits are handled: those of one image at 473x473 are 18 MB."""
 
 
 @dataclass(frozen=True)
@@ -48,11 +45,11 @@ class RecordFile:
 
 
 def validate(
-    reference: Predictor[LabelMap],
-    engines: Predictor[LabelMap] | Sequence[Predictor[LabelMap]],
-    dataset: Dataset,
+    reference: Predictor[Any],
+    engines: Predictor[Any] | Sequence[Predictor[Any]],
+    dataset: Images,
     *,
-    protocol: Protocol = Protocol(),
+    protocol: Protocol = Protocol(),  # the task's usual one
     tolerance: float = 1.0,
     strict: bool = False,
     progress: Callable[[int, int], None] | None = None,
@@ -62,16 +59,15 @@ def validate(
 ) -> ValidationResult:
     """Compare engines with their reference on every image of a dataset.
 
-    All see the same frames. By LIP's protocol their label maps go back to the size of the image, and all images are
-    counted in one confusion matrix (never averaged image by image). What is in memory at a time are a few batches.
-    Ctrl-C ends the run with the result so far, marked partial.
+    All see the same frames, and the task scores their answers. What is in memory at a time are a few batches. Ctrl-C
+    ends the run with the result so far, marked partial.
 
     Args:
         reference: the network to match, usually PyTorch.
-        engines: one or more to judge; of the reference's label set, input size and stretch.
-        dataset: of the same label set, where it has label maps.
-        protocol: order of resizing and argmax, and test-time augmentation; for all alike.
-        tolerance: the largest loss of mean IoU that passes, in points of 100.
+        engines: one or more to judge; of the reference's task, input size and framing.
+        dataset: with labels of the same task, or without.
+        protocol: the task's order, and test-time augmentation; for all alike.
+        tolerance: the largest loss of the task's figure that passes, in points of 100.
         strict: raise at the first image that cannot be read, instead of leaving it out and saying so.
         progress: called after every batch with the number of images seen and the number there are.
         limit: look at the first so many images only.
@@ -79,15 +75,17 @@ def validate(
         record: keep a record while running, or go on with one.
 
     Raises:
-        UsageError: engines or dataset are of two label sets, or the engines differ in input size; one gives no logits
-            and ``protocol`` needs them; an option makes no sense; or an engine returned something else than label maps.
+        UsageError: engines or dataset speak of different things, or the engines differ in input size; ``protocol`` is
+            none of the task's, or needs what an engine does not give; an option makes no sense; or an engine returned
+            something else than the task's answers.
         DataError: no image could be read; with ``strict``, one could not; or the record is of another run.
         KeyboardInterrupt: Ctrl-C before the first image was scored.
     """
     engines = (engines,) if isinstance(engines, Predictor) else tuple(engines)
+    task = reference.task
+    protocol = replace(protocol, order=task.order_of(protocol))
     _check((reference, *engines), protocol, tolerance, limit)
-    if dataset.labelled:
-        check_same(reference.task.spec, reference.name, dataset.label_set, dataset.description)
+    scorer = task.scorer(dataset, reference.name)
     total = len(dataset) if limit is None else min(limit, len(dataset))
     with contextlib.ExitStack() as stack:
         runners = [stack.enter_context(Runner.open(one, protocol)) for one in (reference, *engines)]
@@ -95,8 +93,9 @@ def validate(
         if record is not None:
             key = _key(runners, dataset, total, protocol, bundles)
             kept = stack.enter_context(open_record(record.path, key, resume=record.resume))
-        batch = _BATCH_OF_LOGITS if protocol.augmented or protocol.order in LOGITS_ORDERS else _BATCH
-        run = Run(runners, dataset, total, protocol.order, batch, strict, kept)
+        batch = task.frames_at_once(protocol) or _BATCH
+        framing = reference.framing.stretched(MOST_STRETCH) if task.squashes(protocol.order) else reference.framing
+        run = Run(runners, dataset, total, scorer, framing, batch, strict, kept)
         partial = run.through(progress)
         if run.tally.images == 0:
             if partial:
@@ -117,7 +116,7 @@ def _result(
     tally = run.tally
     reference = run.runners[0].predictor
     return ValidationResult(
-        label_set=reference.task.spec,
+        task=reference.task,
         dataset=dataset,
         images=tally.images,
         total=run.total,
@@ -129,7 +128,7 @@ def _result(
         tolerance=tolerance,
         reference_run=runs[0],
         reference=tally.reference.scores() if tally.labelled else None,
-        reference_confusion=confusion(tally.reference.counts) if tally.labelled else None,
+        reference_confusion=tally.reference.confusion if tally.labelled else None,
         engines=tuple(tally.comparison(number, entry) for number, entry in enumerate(runs[1:])),
         seconds=run.seconds,
         machine=machine_facts(),
@@ -137,18 +136,24 @@ def _result(
     )
 
 
-def _check(predictors: Sequence[Predictor[LabelMap]], protocol: Protocol, tolerance: float, limit: int | None) -> None:
+def _check(predictors: Sequence[Predictor[Any]], protocol: Protocol, tolerance: float, limit: int | None) -> None:
     reference = predictors[0]
     if len(predictors) < 2:
         raise UsageError("There is no engine to compare.", "Give one or more.")
     for engine in predictors[1:]:
-        check_same(reference.task.spec, reference.name, engine.task.spec, engine.name)
+        reference.task.check_same(reference.name, engine.task, engine.name)
         wanted, found = reference.framing, engine.framing
         if wanted.input_size != found.input_size:
             (rh, rw), (eh, ew) = wanted.input_size, found.input_size
             raise UsageError(
                 f"The engines differ in input size: {reference.name} takes {rh}x{rw} (height x width), "
                 f"{engine.name} takes {eh}x{ew}.",
+                "Compare an engine with the network it was built from.",
+            )
+        if wanted.crop != found.crop:
+            raise UsageError(
+                f"The engines see different parts of an image: {reference.name} {wanted.crop or 'the whole'}, "
+                f"{engine.name} {found.crop or 'the whole'}.",
                 "Compare an engine with the network it was built from.",
             )
         if wanted.stretch != found.stretch:
@@ -161,27 +166,23 @@ def _check(predictors: Sequence[Predictor[LabelMap]], protocol: Protocol, tolera
         raise UsageError(f"A tolerance of {tolerance} points makes no sense.", "Give 0 or more, such as 1.0.")
     if limit is not None and limit < 1:
         raise UsageError(f"A limit of {limit} images leaves nothing to compare.", "Give 1 or more.")
-    if protocol.order not in ORDERS:
-        raise UsageError(f"Unknown order {protocol.order!r}.", f"Choose one of {', '.join(ORDERS)}.")
-    check_scales(protocol.scales)
-    if protocol.order in LOGITS_ORDERS:
-        without = {"hrnet": "hrnet-labels", "logits": "ce2p"}[protocol.order]
-        for predictor in predictors:
-            check_logits(predictor.engine, f"The order {protocol.order} ({without} does without)")
+    reference.task.check_protocol(protocol, predictors)
 
 
 def _key(
-    runners: Sequence[Runner], dataset: Dataset, total: int, protocol: Protocol, bundles: Sequence[Bundle]
+    runners: Sequence[Runner], dataset: Images, total: int, protocol: Protocol, bundles: Sequence[Bundle]
 ) -> dict[str, Any]:
     """What a record is about: a run that differs in any of it cannot go on with it."""
     names = "\n".join(dataset.names[:total]).encode("utf-8", "surrogateescape")
     framing = runners[0].predictor.framing
     return {
-        "label_set": runners[0].predictor.task.spec.digest,
+        "task": runners[0].predictor.task.name,
+        "spec": runners[0].predictor.task.spec.digest,
         "bundles": [bundle.digest for bundle in bundles],
         "engines": [[runner.engine.name, runner.engine.target, runner.engine.precision] for runner in runners],
         "input_size": list(framing.input_size),
         "stretch": framing.stretch,
+        "crop": None if framing.crop is None else asdict(framing.crop),
         "dataset": dataset.description,
         "images": [total, hashlib.sha256(names).hexdigest()],
         "protocol": json.loads(json.dumps(asdict(protocol))),

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import PurePath
 
-from ..calibration.budget.score import told_invented
-from ..specs.label_set import LabelSet
 from ..tasks.base import Figure
-from ..tasks.parsing.metrics import COUNTED_SHARE, Agreement, Scores
+from ..tasks.scoring import Agreement, Scores
 from .result import EngineComparison, EngineRun, ValidationResult
 
 NOTHING = "n/a"
@@ -45,7 +42,7 @@ def worst_engine(result: ValidationResult) -> int:
     return max(
         range(len(result.engines)),
         key=lambda position: (
-            -result.engines[position].agreement.pixel_accuracy
+            -result.engines[position].agreement.share
             if (loss := result.engines[position].loss) is None
             else loss.points
         ),
@@ -73,8 +70,9 @@ def headline(result: ValidationResult) -> str:
     engine = result.engines[worst]
     if engine.loss is None:
         least = "" if len(labels) == 1 else "at worst "
-        share = percent(engine.agreement.pixel_accuracy)
-        return f"{least}{labels[worst]} agrees with {reference_label(result)} on {share} % of the pixels"
+        share = percent(engine.agreement.share)
+        unit = result.task.closeness.unit
+        return f"{least}{labels[worst]} agrees with {reference_label(result)} on {share} % of the {unit}"
     if len(labels) == 1:
         return f"{labels[0]} {change(engine.loss.points, result.figure)}"
     failed = sum(not each.passes(result.tolerance) for each in result.engines)
@@ -86,7 +84,7 @@ def headline(result: ValidationResult) -> str:
 def verdict(result: ValidationResult) -> str:
     """One line that begins with PASSED or FAILED: the figure, the tolerance, the agreement."""
     worst = result.engines[worst_engine(result)]
-    agreement = told_agreement(worst.agreement, result.label_set)
+    agreement = result.task.told(worst.agreement)
     partial = f" (partial: {result.images} of {result.total} images)" if result.partial else ""
     if worst.loss is None:
         return f"PASSED{partial}: no labels, so no {result.figure.words} to lose; {agreement}"
@@ -96,68 +94,32 @@ def verdict(result: ValidationResult) -> str:
     return f"{verdict_word(result)}{partial}: {told}tolerance {result.tolerance:g}; {agreement}"
 
 
-def mean_over(scores: Scores) -> str:
-    """Over how many classes a mean goes: "mean over 17 of 20 classes"."""
-    return f"mean over {scores.classes} of {len(scores.class_iou)} classes"
+def mean_over(scores: Scores, figure: Figure) -> str:
+    """Over how many rows a mean goes: "mean over 17 of 20 classes"."""
+    return f"mean over {scores.counted_rows} of {len(scores.rows)} {figure.rows}"
 
 
-def told_agreement(found: Agreement, label_set: LabelSet) -> str:
-    """Pixels, the mean over classes, and what is invented where something is."""
-    words = f"{percent(found.pixel_accuracy)} % of pixels agree, agreement {percent(found.mean_iou)}"
-    return f"{words}; {invention(found, label_set)}" if found.invented_pixels else words
-
-
-def invention(found: Agreement, label_set: LabelSet) -> str:
-    """What an engine invents: "invents 34 pixels of Scarf, Skirt"."""
-    return told_invented(found.invented_pixels, label_set.names(found.invented_classes))
-
-
-def class_agreement(found: Agreement, index: int) -> str:
-    """The agreement on one class; in brackets where no mean counts it."""
-    words = percent(found.class_iou[index])
+def row_agreement(found: Agreement, index: int) -> str:
+    """The agreement on one row; in brackets where no mean counts it."""
+    words = percent(found.rows[index])
     return words if words == NOTHING or found.counted[index] else f"({words})"
 
 
 def notes(result: ValidationResult, engine: EngineComparison) -> list[str]:
-    """What a reader of the class table must know: classes without an IoU, those that are only predicted, inventions."""
+    """What a reader of the table of rows must know."""
     lines = []
     if not result.labelled:
-        lines.append("No labels: images and pixels are counted in the reference's label maps.")
-    every = len(result.label_set)
-    compared = (("reference", result.reference), ("engine", engine.scores))
-    scored = [(word, scores) for word, scores in compared if scores is not None]
-    for ids, words in _grouped([(word, scores.absent) for word, scores in scored]):
-        names = result.label_set.names(ids)
-        plural = "class does not occur and is" if len(names) == 1 else "classes do not occur and are"
-        lines.append(
-            f"{len(names)} {plural} left out of the mean ({words}), which goes over {every - len(names)} of {every} "
-            f"classes: {', '.join(names)}."
-        )
-    for ids, words in _grouped([(word, scores.only_predicted) for word, scores in scored]):
-        names = result.label_set.names(ids)
-        plural = "class does not occur but is" if len(names) == 1 else "classes do not occur but are"
-        told = f"which counts as IoU 0 in the {result.figure.words} ({words}) and in no loss"
-        lines.append(f"{len(names)} {plural} predicted, {told}: {', '.join(names)}.")
-    return [*lines, agreement_note(result, engine)]
-
-
-def agreement_note(result: ValidationResult, engine: EngineComparison) -> str:
-    """Over which classes the agreement goes, and what the engine finds of the others."""
-    found, reference = engine.agreement, reference_label(result)
-    over = f"The agreement is the mean over the {found.classes} classes with at least {100 * COUNTED_SHARE:g} % of"
-    if not found.left_out:
-        return f"{over} {reference}'s pixels: all."
-    return (
-        f"{over} {reference}'s pixels, without {', '.join(result.label_set.names(found.left_out))}. "
-        f"The engine {invention(found, result.label_set)}."
-    )
+        counted = f"images and {result.figure.unit_of_support}"
+        lines.append(f"No labels: {counted} are counted in the reference's answers.")
+    told = result.task.notes(result.reference, engine.scores, engine.agreement, reference_label(result))
+    return [*lines, *told]
 
 
 def most_lost(engine: EngineComparison, count: int) -> list[int]:
-    """Ids of the classes that lost most, the largest loss first; gains are no losses."""
+    """Numbers of the rows that lost most, the largest loss first; gains are no losses."""
     if engine.loss is None:
         return []
-    lost = [(loss.points, index) for index, loss in enumerate(engine.loss.classes) if loss is not None]
+    lost = [(loss.points, index) for index, loss in enumerate(engine.loss.rows) if loss is not None]
     ordered = sorted(lost, key=lambda pair: (-pair[0], pair[1]))
     return [index for points, index in ordered if points > 0][:count]
 
@@ -175,10 +137,6 @@ def signed(value: float | None, digits: int = 2) -> str:
     return f"{rounded:+.{digits}f}".replace("-", "−") if rounded else f"{0:.{digits}f}"
 
 
-def _grouped(lists: Sequence[tuple[str, tuple[int, ...]]]) -> list[tuple[tuple[int, ...], str]]:
-    """Equal lists of classes once, with the words for whom they hold."""
-    groups: dict[tuple[int, ...], list[str]] = {}
-    for word, ids in lists:
-        if ids:
-            groups.setdefault(ids, []).append(word)
-    return [(ids, ", ".join(words)) for ids, words in groups.items()]
+def sentence(words: str) -> str:
+    """Words that begin a sentence, or stand alone."""
+    return words[:1].upper() + words[1:]

@@ -1,8 +1,8 @@
 """Judge many graphs on the same held-out images: what the reference says of them is looked at once.
 
-A contract about accuracy is searched with dozens of graphs, and a validation of each would open, letterbox and label
-every image anew for its reference. Here the reference's label maps stay in memory, one byte a pixel of the network's
-input, and the frames as well while they are few.
+A contract about accuracy is searched with dozens of graphs, and a validation of each would open, place and ask the
+reference about every image anew. Here the reference's answers stay in memory, of label maps one byte a pixel of the
+network's input, and the frames as well while they are few.
 """
 
 from __future__ import annotations
@@ -15,123 +15,108 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 
-from ...data.dataset import Dataset, LabelMap
+from ...data.dataset import Images
 from ...data.reading import READERS, Frame, read_ahead, read_frame
-from ...engines.base import Frames
+from ...engines.base import Engine, Frames, Raw
 from ...engines.cpu import CpuEngine
 from ...errors import DataError, UsageError
 from ...graphs.index import property_of
 from ...graphs.raw import OLDER_RAW_OUTPUT, RAW_PROPERTY, find_raw, name_raw
-from ...specs.label_set import check_same
-from ...tasks.base import Predictor
-from ...tasks.parsing.intervals import ClassCounts, class_counts, loss_interval
-from ...tasks.parsing.metrics import ConfusionMatrix, Counts, mean_iou, no_pixels
-from ...tasks.parsing.scoring import Prediction, against_truth
-from ...tasks.parsing.task import Logits
-from ...tasks.parsing.test_time import check_logits
+from ...tasks.base import Figure, Predictor
 from .score import Score
 
 FRAMES_KEPT = 256 << 20
-"""Bytes of frames and label maps that stay in memory; further ones are read again for every graph."""
-
-LOGITS_STEP = 4
-"""Rows and columns between the pixels at which logits are compared: the students' logits are bilinear between them."""
+"""Bytes of frames and their labels that stay in memory; further ones are read again for every graph."""
 
 _MOST_DECIBELS = 200.0
-"""Of logits without any error; float32 is far from it otherwise."""
+"""Of a raw tensor without any error; float32 is far from it otherwise."""
 
 
 @dataclass(frozen=True)
-class _Expected:
-    """What the reference says of a frame.
+class _Said:
+    """What the reference, or a graph, says of a frame.
 
     Args:
-        labels: (h, w) uint8, at the network's input size without borders.
-        logits: (C, h / 4, w / 4) float32 of the whole frame, where logits are compared.
+        answer: in the frame's pixels.
+        raw: its raw tensor, where those are compared, at the places where the task compares them.
     """
 
-    labels: LabelMap
-    logits: NDArray[np.float32] | None
-
-
-@dataclass(frozen=True)
-class _Answer:
-    """What a graph says of a frame; as the reference."""
-
-    labels: LabelMap
-    logits: Logits | None
+    answer: Any
+    raw: Raw | None
 
 
 class GraphJudge:
-    """Scores of graphs on held-out images, with a reference's label maps and the images' own as truths.
+    """Scores of graphs on held-out images, with a reference's answers and the images' labels as truths.
 
     Calling it with a graph in TensorRT's form runs it as the arithmetic that it stands for.
 
     Args:
-        dataset: raw images, with label maps of the reference's label set, or without.
+        dataset: raw images, with labels of the reference's task, or without.
         indices: the images that were held out; never those that calibrated.
         reference: the network to match, usually PyTorch. It is needed here alone and can be closed afterwards.
         threads: of the CPU runtime; 0 for one per core.
         strict: an image that cannot be read is an error instead of being left out.
-        logits: compare logits as well: 245 kB of memory for every image at 256x192.
-        progress: called with (done, total) images while the reference labels them.
+        raw: compare raw tensors as well, such as logits: of label maps 245 kB of memory for every image at 256x192.
+        progress: called with (done, total) images while the reference looks at them.
 
     Attributes:
         images: how many there are.
-        label_set: what all label maps mean.
-        key: sha256 over the images, their label maps and the reference's: scores with another one are not comparable.
-        reference_mean_iou: of the reference, in points; None without label maps.
+        task: what all answers mean.
+        key: sha256 over the images, their labels and the reference's answers: scores with another one are not
+            comparable.
+        reference_value: the reference's figure, in points; None without labels.
         skipped: (name, reason) of each image that cannot be read.
 
     Raises:
         DataError: no image can be read; with ``strict``, one cannot.
-        UsageError: logits are to be compared, and the reference gives none; or the dataset's label maps are of another
-            label set than the reference's.
+        UsageError: raw tensors are to be compared, and the reference gives none; or the dataset's labels are of
+            something else than the reference's answers.
     """
 
     def __init__(
         self,
-        dataset: Dataset,
+        dataset: Images,
         indices: Sequence[int],
-        reference: Predictor[LabelMap],
+        reference: Predictor[Any],
         *,
         threads: int = 0,
         strict: bool = False,
-        logits: bool = False,
+        raw: bool = False,
         progress: Callable[[int, int], None] | None = None,
     ) -> None:
-        if logits:
-            check_logits(reference.engine, "The SQNR of the logits")
-        self.label_set = reference.task.spec
-        if dataset.labelled:
-            check_same(self.label_set, reference.name, dataset.label_set, dataset.description)
+        if raw and not reference.engine.gives_raw:
+            raise UsageError(
+                f"The SQNR of the raw tensor needs it, and {reference.name} gives answers alone.",
+                "Build the bundle with it as a second output: trtparse build --logits",
+            )
+        self.task = reference.task
+        self._scorer = reference.task.scorer(dataset, reference.name)
         self._dataset, self._threads = dataset, threads
         self._framing = reference.framing
-        self._wants_logits = logits
+        self._wants_raw = raw
         self._indices: list[int] = []
-        self._expected: list[_Expected] = []
+        self._expected: list[_Said] = []
         self._kept: list[Frame] = []
         self.skipped: list[tuple[str, str]] = []
-        truth = no_pixels(self.label_set)
-        self._reference_counts: list[ClassCounts] = []
+        self._reference = self._scorer.truth_tally()
         digest = hashlib.sha256()
         memory = 0
         found = read_ahead(self._read, indices, dataset.names, 2 * READERS)
         with closing(found):
             for done, frame in enumerate(found, 1):
                 if isinstance(frame, Frame):
-                    labels, expected = self._ask(reference, frame)
+                    expected = self._ask(reference, frame)
                     self._indices.append(frame.index)
                     self._expected.append(expected)
-                    _digest(digest, frame, labels)
-                    counts = self._against_truth(frame, labels)
-                    self._reference_counts.append(class_counts(counts))
-                    truth += counts
+                    _digest(digest, frame, expected.answer)
+                    marks = self._scorer.against_truth(frame, expected.answer)
+                    if marks is not None:
+                        self._reference.add(marks)
                     memory += frame.pixels.nbytes + (0 if frame.labels is None else frame.labels.nbytes)
                     if memory <= FRAMES_KEPT:
                         self._kept.append(frame)
@@ -146,7 +131,7 @@ class GraphJudge:
             raise DataError(f"No usable held-out image in {dataset.description}.{first}", "Check the dataset.")
         self.images = len(self._indices)
         self.key = digest.hexdigest()
-        self.reference_mean_iou = _points(mean_iou(truth))
+        self.reference_value = _points(self._reference.value)
 
     def __call__(self, model: onnx.ModelProto) -> Score:
         """The score of an FP32, FP16 or Q/DQ graph, simulated in float arithmetic.
@@ -165,47 +150,48 @@ class GraphJudge:
         return self._score(model, simulate=False)
 
     def _score(self, model: onnx.ModelProto, *, simulate: bool) -> Score:
-        truth, agreement = no_pixels(self.label_set), ConfusionMatrix(self.label_set)
-        image_counts: list[ClassCounts] = []
+        truth, agreement = self._scorer.truth_tally(), self._scorer.agreement_tally()
         signal = noise = 0.0
-        with open_graph(model, threads=self._threads, simulate=simulate, logits=self._wants_logits) as engine:
+        with open_graph(model, threads=self._threads, simulate=simulate, raw=self._wants_raw) as engine:
             if engine.input_size != self._framing.input_size:
                 (height, width), (rows, columns) = engine.input_size, self._framing.input_size
                 raise UsageError(f"The graph takes frames of {height}x{width}, its reference {rows}x{columns}.")
-            with closing(self._answers(engine)) as answers:
-                for frame, expected, answer in answers:
-                    agreement.update(expected.labels, _inside(answer.labels, frame))
-                    counts = self._against_truth(frame, answer.labels)
-                    image_counts.append(class_counts(counts))
-                    truth += counts
-                    if expected.logits is not None and answer.logits is not None:
-                        signal += float(np.square(expected.logits, dtype=np.float64).sum())
-                        noise += float(np.square(answer.logits - expected.logits, dtype=np.float64).sum())
-        agreed, measured = agreement.agreement(), _points(mean_iou(truth))
-        interval = None if measured is None else loss_interval(self._reference_counts, image_counts)
+            predictor = Predictor(engine, self.task, self._framing)
+            with closing(self._answers(predictor)) as answers:
+                for frame, expected, found in answers:
+                    agreement.add(self._scorer.against_reference(frame, expected.answer, found.answer))
+                    marks = self._scorer.against_truth(frame, found.answer)
+                    if marks is not None:
+                        truth.add(marks)
+                    if expected.raw is not None and found.raw is not None:
+                        signal += float(np.square(expected.raw, dtype=np.float64).sum())
+                        noise += float(np.square(found.raw - expected.raw, dtype=np.float64).sum())
+        agreed, measured = agreement.scores(), _points(truth.value)
+        loss = None if measured is None else self._reference.loss_of(truth)
         return Score(
-            agreement=100 * agreed.mean_iou,
-            pixel_agreement=100 * agreed.pixel_accuracy,
-            mean_iou=measured,
-            loss=None if interval is None else interval.points,
+            agreement=100 * agreed.value,
+            share=100 * agreed.share,
+            value=measured,
+            loss=None if loss is None else loss.points,
             images=self.images,
-            loss_high=None if interval is None else interval.high,
-            logits_sqnr=_decibels(signal, noise) if self._wants_logits else None,
-            left_out=self.label_set.names(agreed.left_out),
-            invented_pixels=agreed.invented_pixels,
-            invented_classes=self.label_set.names(agreed.invented_classes),
+            loss_high=None if loss is None else loss.high,
+            raw_sqnr=_decibels(signal, noise) if self._wants_raw else None,
+            left_out=tuple(self.task.rows[row] for row in agreed.left_out),
+            invented=agreed.invented_total,
+            invented_in=tuple(self.task.rows[row] for row in agreed.invented_rows),
+            figure=Figure(self.task.figure.name, self.task.figure.words),
         )
 
-    def _answers(self, engine: GraphEngine) -> Generator[tuple[Frame, _Expected, _Answer], None, None]:
+    def _answers(self, predictor: Predictor[Any]) -> Generator[tuple[Frame, _Said, _Said], None, None]:
         """What the graph says of every frame; the next batch is in inference while one is being scored."""
-        size = engine.batch or 1
-        waiting: tuple[list[tuple[Frame, _Expected]], Future[list[_Answer]]] | None = None
+        size = predictor.engine.batch or 1
+        waiting: tuple[list[tuple[Frame, _Said]], Future[list[_Said]]] | None = None
         with ThreadPoolExecutor(1, "judged") as inference, closing(self._frames()) as frames:
             asked = zip(frames, self._expected)
             while batch := [pair for _, pair in zip(range(size), asked)]:
                 # A graph of a fixed batch gets its last frame as often as need be.
                 pixels = [frame.pixels for frame, _ in batch] + [batch[-1][0].pixels] * (size - len(batch))
-                answers = inference.submit(engine.answers, np.stack(pixels))
+                answers = inference.submit(self._said, predictor, np.stack(pixels))
                 if waiting is not None:
                     yield from ((*pair, answer) for pair, answer in zip(waiting[0], waiting[1].result()))
                 waiting = batch, answers
@@ -225,68 +211,53 @@ class GraphJudge:
     def _read(self, index: int) -> Frame:
         return read_frame(self._dataset, index, self._framing)
 
-    def _against_truth(self, frame: Frame, labels: LabelMap) -> Counts:
-        """True class by found class, at the image's size; nothing without a label map."""
-        counts = against_truth(frame, Prediction(labels), self.label_set)
-        return no_pixels(self.label_set) if counts is None else counts
+    def _ask(self, reference: Predictor[Any], frame: Frame) -> _Said:
+        return self._said(reference, np.repeat(frame.pixels[None], reference.engine.batch or 1, axis=0))[0]
 
-    def _ask(self, reference: Predictor[LabelMap], frame: Frame) -> tuple[LabelMap, _Expected]:
-        frames = np.repeat(frame.pixels[None], reference.engine.batch or 1, axis=0)
-        if not self._wants_logits:
-            labels = reference.infer(frames)[0]
-            return labels, _Expected(_inside(labels, frame), None)
-        logits = reference.engine.raw(frames)[0]
-        labels = logits.argmax(axis=0).astype(np.uint8)
-        return labels, _Expected(_inside(labels, frame), _sampled(logits))
+    def _said(self, predictor: Predictor[Any], frames: Frames) -> list[_Said]:
+        """What an engine says of each frame."""
+        if not self._wants_raw:
+            return [_Said(answer, None) for answer in predictor.infer(frames)]
+        arrays, raw = predictor.engine.both(frames)
+        step = self.task.raw_step
+        places = (..., slice(None, None, step), slice(None, None, step))
+        return [_Said(answer, np.array(one[places])) for answer, one in zip(predictor.unpack(arrays), raw)]
 
 
-class GraphEngine(CpuEngine):
-    """The CPU runtime, asked for labels and logits in one pass."""
-
-    def answers(self, frames: Frames) -> list[_Answer]:
-        """What the graph says of each frame."""
-        if not self.gives_raw:
-            return [_Answer(labels, None) for labels in self._run(frames)[0]]
-        labels, logits = self._session.run([*self._names, self._raw], {"frames": frames})
-        return [_Answer(one, _sampled(scores)) for one, scores in zip(labels, logits)]
-
-
-def open_graph(
-    model: onnx.ModelProto, *, threads: int = 0, simulate: bool = False, logits: bool = False
-) -> GraphEngine:
+def open_graph(model: onnx.ModelProto, *, threads: int = 0, simulate: bool = False, raw: bool = False) -> Engine:
     """An engine of a graph in memory; nothing of it is left on the disk once it is open.
 
     Args:
-        model: ``frames`` (N, H, W, 3) uint8 to ``labels`` (N, H, W) uint8.
+        model: ``frames`` (N, H, W, 3) uint8 to a task's arrays.
         threads: of the CPU runtime; 0 for one per core.
         simulate: run Q/DQ as the arithmetic it stands for.
-        logits: give logits, whether the graph has them as an output or not.
+        raw: give the raw tensor, whether the graph has it as an output or not.
 
     Raises:
-        UsageError: the runtime refuses the graph, or its logits cannot be found.
+        UsageError: the runtime refuses the graph, or its raw tensor cannot be found.
     """
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
-    raw = property_of(copy, RAW_PROPERTY) or OLDER_RAW_OUTPUT
-    has_logits = any(output.name == raw for output in copy.graph.output)
-    if logits and not has_logits:
-        _add_logits(copy)
-    elif has_logits and not logits:
-        kept = [output for output in copy.graph.output if output.name != raw]
+    name = property_of(copy, RAW_PROPERTY) or OLDER_RAW_OUTPUT
+    has_raw = any(output.name == name for output in copy.graph.output)
+    if raw and not has_raw:
+        _add_raw(copy)
+    elif has_raw and not raw:
+        kept = [output for output in copy.graph.output if output.name != name]
         del copy.graph.output[:]
         copy.graph.output.extend(kept)
     with tempfile.TemporaryDirectory(prefix="trtparse-") as folder:
         path = Path(folder) / "graph.onnx"
         path.write_bytes(copy.SerializeToString())
-        return GraphEngine(path, "int8", threads=threads, simulate=simulate)
+        return CpuEngine(path, "int8", threads=threads, simulate=simulate)
 
 
-def _add_logits(model: onnx.ModelProto) -> None:
+def _add_raw(model: onnx.ModelProto) -> None:
     """Make the raw tensor one more output."""
     source = find_raw(model)
     if not source:
         raise UsageError(
-            "The graph does not name its logits and has no ArgMax that reads them.", "Use a graph of trtparse build."
+            "The graph does not name its raw tensor and has no ArgMax that reads it.", "Use a graph of trtparse build."
         )
     output = f"{source}_as_output"
     model.graph.node.append(onnx.helper.make_node("Cast", [source], [output], to=onnx.TensorProto.FLOAT))
@@ -294,18 +265,11 @@ def _add_logits(model: onnx.ModelProto) -> None:
     name_raw(model, output)
 
 
-def _sampled(logits: Logits) -> NDArray[np.float32]:
-    return np.array(logits[:, ::LOGITS_STEP, ::LOGITS_STEP], np.float32)
-
-
-def _inside(labels: LabelMap, frame: Frame) -> LabelMap:
-    return np.ascontiguousarray(labels[frame.inside])
-
-
-def _digest(digest: hashlib._Hash, frame: Frame, labels: LabelMap) -> None:
+def _digest(digest: hashlib._Hash, frame: Frame, answer: Any) -> None:
     digest.update(frame.name.encode("utf-8", "surrogateescape"))
-    for array in (frame.pixels, labels, frame.labels):
-        if array is not None:
+    for given in (frame.pixels, answer, frame.labels):
+        if given is not None:
+            array = np.asarray(given)
             digest.update(str(array.shape).encode())
             digest.update(array.tobytes())
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import onnx
 
 from ...tasks.base import Figure
-from ...tasks.parsing.task import Parsing
+from ...tasks.open import FIRST
 
 AGREEMENT_UNIT = "points of agreement"
-"""Of what a graph loses where the reference's label maps stand in for the truth."""
+"""Of what a graph loses where the reference's answers stand in for the truth."""
+
+
+_FIRST = Figure(FIRST.figure.name, FIRST.figure.words)
 
 
 @dataclass(frozen=True)
@@ -20,40 +23,39 @@ class Score:
     """How well a graph does; shares and losses in points of 100.
 
     Args:
-        agreement: mean IoU with the reference's label maps as the truth, over the classes that the reference sees
-            enough of (:class:`~trtparse.tasks.parsing.metrics.Agreement`).
-        pixel_agreement: share of the pixels that have the reference's label.
-        mean_iou: by LIP's protocol; None without label maps.
-        loss: of mean IoU against the reference, over the classes that the label maps hold; None without label maps.
+        agreement: ``figure`` with the reference's answers as the truth, over the rows that the reference sees enough of
+            (:class:`~trtparse.tasks.scoring.Agreement`).
+        share: of pixels or joints that are as the reference has them.
+        value: ``figure`` against the labels; None without.
+        loss: of ``figure`` against the reference, over the rows that the labels hold; None without labels.
         images: how many were looked at.
         loss_high: upper end of the 95 % interval of ``loss``, from drawing the images anew; None as ``loss``.
-        logits_sqnr: power of the reference's logits against that of their error, in decibels; None where nobody
-            asked for it.
-        left_out: classes that the agreement does not count, as the reference sees too little of them.
-        invented_pixels: that the graph gives to those and the reference to others; None in a score of an earlier
-            version, whose agreement and loss went over other classes.
-        invented_classes: of these pixels.
+        raw_sqnr: power of the reference's raw tensor, such as logits, against that of its error, in decibels; None
+            where nobody asked for it.
+        left_out: rows that the agreement does not count, as the reference sees too little of them.
+        invented: pixels or joints that the graph gives to those and the reference to others; None in a score of an
+            earlier version, whose agreement and loss went over other classes.
+        invented_in: the rows of these.
+        figure: what ``value`` and ``loss`` are; its names alone.
     """
 
-    figure: ClassVar[Figure] = Parsing.figure
-    """What a loss is of; ``agreement`` is the same against the reference's label maps."""
-
     agreement: float
-    pixel_agreement: float
-    mean_iou: float | None
+    share: float
+    value: float | None
     loss: float | None
     images: int
     loss_high: float | None = None
-    logits_sqnr: float | None = None
+    raw_sqnr: float | None = None
     left_out: tuple[str, ...] = ()
-    invented_pixels: int | None = None
-    invented_classes: tuple[str, ...] = ()
+    invented: int | None = None
+    invented_in: tuple[str, ...] = ()
+    figure: Figure = _FIRST
 
     @property
     def drop(self) -> float:
         """What a budget is held against: the loss of ``figure``.
 
-        Without label maps the reference's stand in for them, and the loss is what is missing to full agreement.
+        Without labels the reference's answers stand in for them, and the loss is what is missing to full agreement.
         """
         return 100 - self.agreement if self.loss is None else self.loss
 
@@ -63,15 +65,27 @@ class Score:
         return AGREEMENT_UNIT if self.loss is None else self.figure.unit
 
     def to_dict(self) -> dict[str, Any]:
-        values = asdict(self)
+        values = {**asdict(self), "figure": {"name": self.figure.name, "words": self.figure.words}}
         return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Score:
-        """The inverse of :meth:`to_dict`."""
-        arguments: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        """The inverse of :meth:`to_dict`; what earlier versions called otherwise is read as well."""
+        renamed = {_OLDER.get(key, key): value for key, value in values.items()}
+        arguments: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in renamed.items()}
+        if "figure" in arguments:
+            arguments["figure"] = Figure(**arguments["figure"])
         return cls(**arguments)
 
+
+_OLDER = {
+    "pixel_agreement": "share",
+    "mean_iou": "value",
+    "logits_sqnr": "raw_sqnr",
+    "invented_pixels": "invented",
+    "invented_classes": "invented_in",
+}
+"""What fields were called while label maps were all there was."""
 
 EARLIER = "by an earlier version, over other classes"
 """What is said of an agreement and a loss that :func:`is_of_earlier_version`."""
@@ -83,15 +97,8 @@ def is_of_earlier_version(figures: Mapping[str, Any]) -> bool:
     Then an agreement counted every class that engine or reference found one pixel of, and each side of a loss the
     classes that it predicted itself: they compare with no figure of today.
     """
-    return figures.get("invented_pixels") is None
-
-
-def told_invented(pixels: int | None, classes: Sequence[str]) -> str:
-    """What is invented, in words: "invents 34 pixels of Scarf, Skirt", or nothing."""
-    if not pixels:
-        return "invents nothing"
-    return f"invents {pixels:,} {'pixel' if pixels == 1 else 'pixels'} of {', '.join(classes)}"
+    return figures.get("invented", figures.get("invented_pixels")) is None
 
 
 Judge = Callable[[onnx.ModelProto], Score]
-"""Looks at a graph's label maps of the same held-out images every time."""
+"""Looks at a graph's answers for the same held-out images every time."""

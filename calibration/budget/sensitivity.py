@@ -42,8 +42,8 @@ def harm_of(score: Score, measure: Measure) -> float:
     """
     if measure == "miou":
         return score.drop
-    if measure == "sqnr" and score.logits_sqnr is not None:
-        return float(10 ** (-score.logits_sqnr / 10))
+    if measure == "sqnr" and score.raw_sqnr is not None:
+        return float(10 ** (-score.raw_sqnr / 10))
     return 100 - score.agreement
 
 

@@ -7,11 +7,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ...data.crops import RULES, apply, crop_matrix, cut, inverse
 from ...networks.pose import PoseNetwork
 from ...networks.preprocessing import normalise
 from ...specs.decoding import Decoding
 from ...specs.skeleton import Skeleton
-from ...tasks.pose.crops import RULES, apply, crop_matrix, cut, inverse
 from ...tasks.pose.decoding import decode
 from ...tasks.pose.people import People
 from ..training import Precision

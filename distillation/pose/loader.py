@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from ...data.dataset import Image
 from ...data.reading import called_ahead
+from ...specs.framing import CropRule
 from ...specs.skeleton import Skeleton
 from ...tasks.pose.augmentation import PoseAugmentation
-from ...tasks.pose.crops import CropRule
 from ...tasks.pose.examples import Example
 from ...tasks.pose.people import Person
 from ..loader import Order

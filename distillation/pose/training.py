@@ -24,13 +24,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ...data.crops import RULES
 from ...errors import TrtparseError, UsageError
 from ...networks.checkpoint import save_checkpoint
 from ...networks.pose import PoseNetwork
 from ...specs.framing import Framing
 from ...specs.skeleton import Skeleton
 from ...storage.files import check_output_folder, replace_bytes
-from ...tasks.pose.crops import RULES
 from ...tasks.pose.examples import Example
 from ...tasks.pose.metrics import Pck, pck
 from ...tasks.pose.people import People

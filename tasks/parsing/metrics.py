@@ -35,6 +35,7 @@ from numpy.typing import NDArray
 from ...data.dataset import LabelMap
 from ...errors import DataError, UsageError
 from ...specs.label_set import LabelSet
+from .. import scoring
 
 Counts = NDArray[np.int64]
 """(C, C) int64 for the C classes of a label set: pixels, true class by predicted class."""
@@ -157,7 +158,7 @@ def _mean(iou: NDArray[np.float64]) -> float | None:
 
 
 @dataclass(frozen=True)
-class Scores:
+class Scores(scoring.Scores):
     """How well label maps match others. Everything is a fraction of 1; a table multiplies by 100.
 
     Args:
@@ -181,9 +182,28 @@ class Scores:
     images: int
 
     @property
+    def value(self) -> float:
+        """The mean IoU."""
+        return self.mean_iou
+
+    @property
+    def rows(self) -> tuple[float | None, ...]:
+        """The IoU of every class."""
+        return self.class_iou
+
+    @property
+    def summary(self) -> tuple[tuple[str, float], ...]:
+        return (
+            ("Pixel accuracy", self.pixel_accuracy),
+            ("Mean accuracy", self.mean_accuracy),
+            ("Mean IoU", self.mean_iou),
+            ("Freq. weighted", self.frequency_weighted_iou),
+        )
+
+    @property
     def classes(self) -> int:
         """Over how many classes the mean IoU goes."""
-        return sum(iou is not None for iou in self.class_iou)
+        return self.counted_rows
 
     @property
     def absent(self) -> tuple[int, ...]:
@@ -219,7 +239,7 @@ alone, so the classes are the same for every engine.
 
 
 @dataclass(frozen=True)
-class Agreement(Scores):
+class Agreement(Scores, scoring.Agreement):
     """How far an engine's label maps are those of its reference, which stand in for the truth.
 
     ``mean_iou`` and ``mean_accuracy`` go over the classes that have at least ``COUNTED_SHARE`` of the reference's
@@ -233,27 +253,22 @@ class Agreement(Scores):
     invented: tuple[int, ...]
 
     @property
+    def share(self) -> float:
+        """Of the pixels that are alike."""
+        return self.pixel_accuracy
+
+    @property
     def counted(self) -> tuple[bool, ...]:
         """By class id, whether it is in the means."""
         return tuple(bool(counts) for counts in _counts_in_agreement(np.asarray(self.support)))
 
     @property
-    def classes(self) -> int:
-        """Over how many classes the means go."""
-        return sum(self.counted)
-
-    @property
-    def left_out(self) -> tuple[int, ...]:
-        """Ids of the classes that the reference sees too little of, or nothing."""
-        return tuple(number for number, counts in enumerate(self.counted) if not counts)
-
-    @property
-    def invented_pixels(self) -> int:
-        """Of all classes together."""
+    def invented_total(self) -> int:
+        """Pixels of all classes together."""
         return sum(self.invented)
 
     @property
-    def invented_classes(self) -> tuple[int, ...]:
+    def invented_rows(self) -> tuple[int, ...]:
         """Ids of the classes with invented pixels."""
         return tuple(number for number, pixels in enumerate(self.invented) if pixels)
 

@@ -1,18 +1,26 @@
-"""One image under the eyes of a reference and its engines: every count that a result is made of."""
+"""Label maps scored: every count that a result is made of, image by image and added up.
+
+The marks of an image against the truth are (C, C) int64, true class by found class; against the reference the same by
+the reference's class, and four numbers: pixels in the boundary band, outside it, and those of each that differ.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ...data.dataset import Image, LabelMap
+from ...data.dataset import LabelMap
 from ...data.reading import Frame
 from ...specs.label_set import LabelSet
-from .metrics import Counts, count_pixels
+from .. import scoring
+from ..intervals import Loss
+from ..scoring import Confusion, Disagreement, Marks
+from .intervals import ClassCounts, class_counts, loss_interval
+from .metrics import Agreement, ConfusionMatrix, Counts, Scores, count_pixels, mean_iou, mean_true_iou
+from .pictures import Picture
 
 BAND = 2
 """Pixels on each side of a label edge that are the boundary: a letterboxed crop's labels are no finer than that."""
@@ -47,84 +55,107 @@ class Prediction:
         return labels
 
 
-@dataclass(frozen=True)
-class Picture:
-    """What a report shows of an image: four arrays of one height and width, at the network's input size.
+Answer = LabelMap | Prediction
+"""A label map at the network's input size, with logits where the protocol resizes those."""
+
+
+class Scorer(scoring.Scorer[Answer]):
+    """Scores label maps.
 
     Args:
-        photo: (h, w, 3) uint8, BGR, without the letterbox's borders.
-        truth: (h, w) uint8, 255 where it is to be ignored; None without labels.
-        reference, engine: (h, w) uint8.
-        image_size: (height, width) of the image, in whose shape it is shown; None: in the shape that the network sees.
+        label_set: everybody's.
     """
 
-    photo: Image
-    truth: LabelMap | None
-    reference: LabelMap
-    engine: LabelMap
-    image_size: tuple[int, int] | None = None
+    def __init__(self, label_set: LabelSet) -> None:
+        self._label_set = label_set
+
+    def against_truth(self, frame: Frame, answer: Answer) -> Marks | None:
+        if frame.labels is None:
+            return None
+        return (count_pixels(frame.labels, _predicted(answer).at_image_size(frame), self._label_set),)
+
+    def against_reference(self, frame: Frame, reference: Answer, answer: Answer) -> Marks:
+        expected, found = (np.ascontiguousarray(_predicted(one).labels[frame.inside]) for one in (reference, answer))
+        band, differs = boundary_band(expected), expected != found
+        in_band, all_differ = int(np.count_nonzero(band)), int(np.count_nonzero(differs))
+        band_differs = int(np.count_nonzero(band & differs))
+        areas = np.array([in_band, band.size - in_band, band_differs, all_differ - band_differs], np.int64)
+        return count_pixels(expected, found, self._label_set), areas
+
+    def disagreement(self, marks: Marks) -> tuple[float, float | None]:
+        found = _disagreement(marks[1])
+        return found.share, found.boundary_share
+
+    def value(self, marks: Marks) -> float | None:
+        """The mean IoU over the classes that the image's labels hold."""
+        return mean_true_iou(marks[0])
+
+    def truth_tally(self) -> TruthTally:
+        return TruthTally(self._label_set)
+
+    def agreement_tally(self) -> AgreementTally:
+        return AgreementTally(self._label_set)
+
+    def picture(self, frame: Frame, reference: Answer, answer: Answer) -> Picture:
+        truth = None if frame.labels is None else frame.letterbox.apply_labels(frame.labels)[frame.inside]
+        return Picture(
+            frame.pixels[frame.inside].copy(),
+            None if truth is None else truth.copy(),
+            _predicted(reference).labels[frame.inside].copy(),
+            _predicted(answer).labels[frame.inside].copy(),
+            self._label_set,
+            frame.letterbox.image_size,
+        )
 
 
-@dataclass(frozen=True)
-class EngineScore:
-    """Pixels of one image and one engine.
+class TruthTally(scoring.TruthTally):
+    """One confusion matrix over all images, and of each image what its IoUs are made of, for the bootstrap."""
 
-    Args:
-        truth: true class by found class, at the image's size; None without a label map.
-        agreement: the reference's class by the engine's, at the network's input size without borders.
-        areas: pixels in the boundary band, outside it, and those of each that differ.
-    """
+    def __init__(self, label_set: LabelSet) -> None:
+        self._matrix = ConfusionMatrix(label_set)
+        self._classes: list[ClassCounts] = []
 
-    truth: Counts | None
-    agreement: Counts
-    areas: tuple[int, int, int, int]
+    def add(self, marks: Marks) -> None:
+        self._matrix.add(marks[0])
+        self._classes.append(class_counts(marks[0]))
+        self.images = self._matrix.images
 
     @property
-    def disagreement(self) -> float:
-        """Share of the pixels that differ from the reference."""
-        band, interior, band_differs, interior_differs = self.areas
-        return (band_differs + interior_differs) / (band + interior)
+    def value(self) -> float | None:
+        return mean_iou(self._matrix.counts)
+
+    def scores(self) -> Scores:
+        return self._matrix.scores()
+
+    def loss_of(self, engine: TruthTally) -> Loss:
+        return loss_interval(self._classes, engine._classes)
+
+    @property
+    def confusion(self) -> Confusion:
+        return _confusion(self._matrix.counts)
 
 
-@dataclass(frozen=True)
-class ImageScore:
-    """Pixels of one image.
+class AgreementTally(scoring.AgreementTally):
+    """One confusion matrix over all images, the reference's class by the engine's, and the areas that differ."""
 
-    Args:
-        index: in the dataset.
-        name: of the image.
-        reference: true class by the reference's class, at the image's size; None without a label map.
-        engines: in the engines' order.
-    """
+    def __init__(self, label_set: LabelSet) -> None:
+        self._matrix = ConfusionMatrix(label_set)
+        self._areas: NDArray[np.int64] = np.zeros(4, np.int64)
 
-    index: int
-    name: str
-    reference: Counts | None
-    engines: tuple[EngineScore, ...]
+    def add(self, marks: Marks) -> None:
+        counts, areas = marks
+        self._matrix.add(counts)
+        self._areas += areas
 
+    def scores(self) -> Agreement:
+        return self._matrix.agreement()
 
-def score_image(frame: Frame, reference: Prediction, engines: Sequence[Prediction], label_set: LabelSet) -> ImageScore:
-    """Count an image's pixels for the reference and every engine; ``label_set`` is everybody's."""
-    expected = np.ascontiguousarray(reference.labels[frame.inside])
-    band = boundary_band(expected)
-    scores = tuple(_score(frame, expected, band, engine, label_set) for engine in engines)
-    return ImageScore(frame.index, frame.name, against_truth(frame, reference, label_set), scores)
+    def disagreement(self) -> Disagreement:
+        return _disagreement(self._areas)
 
-
-def _score(
-    frame: Frame, expected: LabelMap, band: NDArray[np.bool_], engine: Prediction, label_set: LabelSet
-) -> EngineScore:
-    found = np.ascontiguousarray(engine.labels[frame.inside])
-    differs = expected != found
-    in_band, all_differ = int(np.count_nonzero(band)), int(np.count_nonzero(differs))
-    band_differs = int(np.count_nonzero(band & differs))
-    areas = (in_band, band.size - in_band, band_differs, all_differ - band_differs)
-    return EngineScore(against_truth(frame, engine, label_set), count_pixels(expected, found, label_set), areas)
-
-
-def against_truth(frame: Frame, prediction: Prediction, label_set: LabelSet) -> Counts | None:
-    """True class by found class at the image's size; None without a label map."""
-    return None if frame.labels is None else count_pixels(frame.labels, prediction.at_image_size(frame), label_set)
+    @property
+    def confusion(self) -> Confusion:
+        return _confusion(self._matrix.counts)
 
 
 def boundary_band(labels: LabelMap) -> NDArray[np.bool_]:
@@ -141,13 +172,26 @@ def boundary_band(labels: LabelMap) -> NDArray[np.bool_]:
     return band
 
 
-def picture(frame: Frame, reference: Prediction, engine: Prediction) -> Picture:
-    """What a report shows of an image; the arrays are its own."""
-    truth = None if frame.labels is None else frame.letterbox.apply_labels(frame.labels)[frame.inside]
-    return Picture(
-        frame.pixels[frame.inside].copy(),
-        None if truth is None else truth.copy(),
-        reference.labels[frame.inside].copy(),
-        engine.labels[frame.inside].copy(),
-        frame.letterbox.image_size,
+def _predicted(answer: Answer) -> Prediction:
+    if isinstance(answer, Prediction):
+        return answer
+    # Of an engine whose logits go back onto the image the answer is those.
+    if answer.ndim == 2:
+        return Prediction(answer)
+    return Prediction(answer.argmax(0).astype(np.uint8), np.asarray(answer, np.float32), exponentials=False)
+
+
+def _confusion(counts: Counts) -> Confusion:
+    return tuple(tuple(int(pixels) for pixels in row) for row in counts)
+
+
+def _disagreement(areas: NDArray[np.int64]) -> Disagreement:
+    band, interior, band_differs, interior_differs = (int(pixels) for pixels in areas)
+    differs = band_differs + interior_differs
+    return Disagreement(
+        share=differs / (band + interior),
+        boundary_area=band / (band + interior),
+        boundary_share=band_differs / differs if differs else None,
+        boundary_rate=band_differs / band if band else None,
+        interior_rate=interior_differs / interior if interior else None,
     )

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...data.dataset import LabelMap
+from ...data.crops import Placement
+from ...data.dataset import Images, LabelMap, label_set_of
 from ...data.letterbox import Letterbox
-from ...engines.base import Arrays
+from ...engines.base import Arrays, Frames
+from ...engines.raw import RawEngine
 from ...errors import UsageError
-from ...specs.label_set import LabelSet
-from ..base import Closeness, Figure, Task
+from ...specs.framing import Framing
+from ...specs.label_set import LabelSet, check_same
+from ...specs.skeleton import Skeleton
+from .. import scoring
+from ..base import Ask, Closeness, Figure, Predictor, Spec, Task
+from ..protocol import Protocol
+from .metrics import COUNTED_SHARE, Agreement, Scores
+from .pictures import DIFFERS_RGB, IGNORED_RGB
+from .scoring import Prediction, Scorer
+from .words import agreement_note, class_notes, invention
 
 LabelMaps = NDArray[np.uint8]
 """(N, H, W) uint8."""
@@ -32,14 +44,49 @@ class Parsing(Task[LabelMap]):
 
     label_set: LabelSet
     name: ClassVar[str] = "parsing"
-    figure: ClassVar[Figure] = Figure("mIoU", "mean IoU")
+    figure: ClassVar[Figure] = Figure(
+        "mIoU",
+        "mean IoU",
+        "IoU",
+        "class",
+        "classes",
+        "pixels",
+        "LIP's: one confusion matrix over all images at each image's own size, background included, 255 ignored. A "
+        "loss goes over the classes that the labels hold, the agreement over those with at least "
+        f"{100 * COUNTED_SHARE:g}\N{NO-BREAK SPACE}% of {{reference}}'s pixels",
+    )
     closeness: ClassVar[Closeness] = Closeness(
         "pixel_agreement", "pixels", {"fp32": 0.9995, "fp16": 0.98, "int8": 0.80, "int8-cpu": 0.80}
     )
 
+    orders: ClassVar[Mapping[str, str]] = {
+        "ce2p": "CE2P: image letterboxed into the input, argmax at the input's size, labels back by nearest neighbour",
+        "logits": "SCHP: image letterboxed into the input, logits back to the image's size bilinearly, then argmax",
+        "hrnet": "HRNet: image squashed into the input, exp(logits) back to the image's size bilinearly, then argmax",
+        "hrnet-labels": "HRNet without logits: image squashed into the input, argmax there, labels back by nearest",
+    }
+    """Of resizing and argmax. All score at each image's own size.
+
+    CE2P's is that of ``utils/miou.py`` and ``transform_parsing`` there; HRNet's that of
+    ``HRNet-Semantic-Segmentation``, ``lib/datasets/lip.py`` and ``testval``, where the mean of the logits goes through
+    exp before it is resized. SCHP's is that of its ``simple_extractor.py``.
+    """
+    raw_step: ClassVar[int] = 4
+    """The students' logits are bilinear between these."""
+
     @property
     def spec(self) -> LabelSet:
         return self.label_set
+
+    @property
+    def rows(self) -> tuple[str, ...]:
+        """The names of the classes."""
+        return self.label_set.classes
+
+    @property
+    def legend(self) -> tuple[tuple[str, tuple[int, int, int]], ...]:
+        classes = zip(self.label_set.classes, self.label_set.colours)
+        return (*classes, ("ignored", IGNORED_RGB), ("differs", DIFFERS_RGB))
 
     def unpack(self, arrays: Arrays) -> list[LabelMap]:
         """(H, W) uint8 of each frame, of the ``labels`` (N, H, W) uint8 that an engine gives.
@@ -67,15 +114,147 @@ class Parsing(Task[LabelMap]):
             )
         return list(labels)
 
-    def restore(self, answer: LabelMap, letterbox: Letterbox) -> LabelMap:
+    def restore(self, answer: LabelMap, placement: Placement) -> LabelMap:
         """(H, W) uint8 at the image's size.
 
         Of labels the nearest, so that no class appears that was not predicted; of logits the highest, once they are at
         the image's size.
         """
-        return (
-            letterbox.restore(answer) if answer.ndim == 2 else letterbox.restore_scores(np.asarray(answer, np.float32))
-        )
+        assert isinstance(placement, Letterbox), "label maps are of whole images"
+        if answer.ndim == 2:
+            return placement.restore(answer)
+        return placement.restore_scores(np.asarray(answer, np.float32))
+
+    def scorer(self, dataset: Images, whose: str = "the network") -> Scorer:
+        if dataset.labelled:
+            labels = label_set_of(dataset)
+            if labels is None:
+                raise UsageError(
+                    f"The labels of {dataset.description} are no label maps.", "Give --data images with label maps."
+                )
+            check_same(self.label_set, whose, labels, dataset.description)
+        return Scorer(self.label_set)
+
+    def open_data(
+        self,
+        data: str | None,
+        split: str | None,
+        purpose: str,
+        labels: str | Spec | None = None,
+        whose: str = "the network",
+    ) -> Images:
+        from .data import open_data
+
+        if isinstance(labels, Skeleton):
+            raise UsageError(f"{labels} is no label set.", "Give --labels the classes of label maps.")
+        return open_data(self.label_set, data, split, purpose, labels, whose)
+
+    def scores_told(self, told: dict[str, Any]) -> Scores:
+        return Scores.from_dict(told)
+
+    def agreement_told(self, told: dict[str, Any]) -> Agreement:
+        agreement = Agreement.from_dict(told)
+        if len(agreement.invented) != len(self.label_set):
+            raise ValueError(f"{len(agreement.invented)} values by class, of {self.label_set}")
+        return agreement
+
+    def told(self, agreement: scoring.Agreement) -> str:
+        """Pixels, the mean over classes, and what is invented where something is."""
+        words = super().told(agreement)
+        return f"{words}; {invention(agreement, self.label_set)}" if agreement.invented_total else words
+
+    def notes(
+        self, reference: scoring.Scores | None, scores: scoring.Scores | None, agreement: scoring.Agreement, whose: str
+    ) -> Sequence[str]:
+        before, after = cast("Scores | None", reference), cast("Scores | None", scores)
+        lines = class_notes(before, after, self.label_set, self.figure.words)
+        return [*lines, agreement_note(cast(Agreement, agreement), self.label_set, whose)]
+
+    def usual_order(self, framing: Framing) -> str:
+        """As the network's answers go back onto the image."""
+        return "logits" if framing.returns == "logits" else "ce2p"
+
+    def squashes(self, order: str) -> bool:
+        """HRNet's orders do."""
+        return order.startswith("hrnet")
+
+    def check_protocol(self, protocol: Protocol, predictors: Sequence[Predictor[Any]]) -> None:
+        from .test_time import check_logits, check_scales
+
+        order = self.order_of(protocol)
+        check_scales(protocol.scales)
+        without = _WITHOUT_LOGITS.get(order)
+        for predictor in predictors if without else ():
+            check_logits(predictor.engine, f"The order {order} ({without} does without)")
+
+    @contextlib.contextmanager
+    def asking(self, predictor: Predictor[Any], protocol: Protocol) -> Iterator[Ask]:
+        from .test_time import AugmentedEngine
+
+        if isinstance(predictor.engine, RawEngine):
+            # What goes back onto the image is the protocol's to say here.
+            predictor = replace(predictor, engine=predictor.engine.engine)
+        order = self.order_of(protocol)
+        with contextlib.ExitStack() as stack:
+            if protocol.augmented:
+                views = AugmentedEngine(predictor.engine, self.label_set, flip=protocol.flip, scales=protocol.scales)
+                predictor = replace(predictor, engine=stack.enter_context(views))
+
+            def labels(frames: Frames) -> list[LabelMap]:
+                return _checked(predictor, predictor.infer(frames), frames)
+
+            def logits(frames: Frames) -> list[Prediction]:
+                found = predictor.engine.raw(frames)
+                expected = (len(frames), len(self.label_set), *frames.shape[1:3])
+                if found.shape != expected:
+                    raise _wrong(predictor, found, f"{expected} float32 logits")
+                classes = found.argmax(axis=1).astype(np.uint8)
+                return [Prediction(one, scores, order == "hrnet") for one, scores in zip(classes, found)]
+
+            yield logits if order in _WITHOUT_LOGITS else labels
+
+    def frames_at_once(self, protocol: Protocol) -> int | None:
+        """Two where logits are handled: those of one image at 473x473 are 18 MB."""
+        return 2 if protocol.augmented or protocol.order in _WITHOUT_LOGITS else None
+
+
+_WITHOUT_LOGITS = {"hrnet": "hrnet-labels", "logits": "ce2p"}
+"""Orders that resize logits, and what does without."""
+
+
+def classes_of(task: Task[Any], whoever: str) -> LabelSet:
+    """What label maps mean, for whoever knows label maps alone.
+
+    Args:
+        task: of a predictor.
+        whoever: wants to know, for the message ("trtparse demo").
+
+    Raises:
+        UsageError: another task than parsing.
+    """
+    if not isinstance(task, Parsing):
+        raise UsageError(f"{whoever} shows label maps, and this network is for {task.name}.", "Use one for parsing.")
+    return task.label_set
+
+
+def _checked(predictor: Predictor[Any], maps: list[LabelMap], frames: Frames) -> list[LabelMap]:
+    expected = f"{frames.shape[:3]} uint8 label maps"
+    for labels in maps:
+        if not isinstance(labels, np.ndarray) or labels.shape != frames.shape[1:3] or labels.dtype != np.uint8:
+            raise _wrong(predictor, labels, expected, len(maps))
+    if len(maps) != len(frames):
+        raise _wrong(predictor, maps[0] if maps else None, expected, len(maps))
+    return maps
+
+
+def _wrong(predictor: Predictor[Any], found: object, expected: str, times: int | None = None) -> UsageError:
+    """What an engine returned: one array, or one of so many of a batch."""
+    what = type(found).__name__
+    if isinstance(found, np.ndarray):
+        what = f"{found.shape if times is None else (times, *found.shape)} {found.dtype}"
+    return UsageError(
+        f"{predictor.name} returned {what} instead of {expected}.", "Use a graph that trtparse build wrote."
+    )
 
 
 def _are_scores(found: object, classes: int) -> bool:

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from ...data.dataset import Image
+from ...data.crops import Jitter, apply, crop_matrix, cut
+from ...data.dataset import Box, Image
+from ...specs.framing import CropRule
 from ...specs.skeleton import Skeleton
 from ..parsing.augmentation import Augmentation
-from .crops import CropRule, Jitter, apply, crop_matrix, cut
 from .examples import Example
-from .people import Box
 
 _UPPER = ("nose", "eye", "ear", "head_top", "neck", "thorax", "shoulder", "elbow", "wrist")
 """Words in the names of the joints above the waist."""

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ...data.dataset import Image
+from ...data.dataset import Box, Image
 from ...specs.skeleton import Skeleton
 from .metrics import diagonals, has_diagonals
-from .people import Box, People, Person
+from .people import People, Person
 
 PLACES = 2
 """Per joint: the label's, and the teacher's where the two disagree."""

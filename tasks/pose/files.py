@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...data.dataset import Box
 from ...errors import DataError, UsageError
 from ...specs.skeleton import Skeleton, load_skeleton
-from .people import Box, People, Person
+from .people import People, Person
 
 DEFAULT_SIGMA = 0.079
 """Of joints whose file has no sigmas: COCO's for a shoulder."""

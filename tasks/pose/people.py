@@ -9,12 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ...data.dataset import Image
+from ...data.dataset import Box, Image
 from ...data.images import read_image
 from ...specs.skeleton import Skeleton
-
-Box = tuple[float, float, float, float]
-"""Left, top, width and height in pixels of the image."""
 
 
 @dataclass(frozen=True, eq=False)

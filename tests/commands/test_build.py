@@ -16,28 +16,31 @@ from trtparse.errors import DataError
 from trtparse.specs.framing import Framing
 from trtparse.specs.label_set import label_set
 from trtparse.tasks.parsing.files import open_dataset
+from trtparse.tasks.parsing.task import Parsing
 from trtparse.tests.engines.recording import bundle_with
 from trtparse.trt_builder.compile import HowToBuild
+
+PARSING = Parsing(label_set("lip"))
 
 Run = Callable[..., tuple[int, str, str]]
 
 
 def test_the_val_split_of_the_same_folder_judges(tmp_path: Path) -> None:
     write_lip_layout(tmp_path, train=2, val=1, seed=1)
-    held_out = _held_out({"held_out": None, "data": str(tmp_path)}, open_dataset(tmp_path, "train"))
+    held_out = _held_out(PARSING, {"held_out": None, "data": str(tmp_path)}, open_dataset(tmp_path, "train"))
     assert held_out is not None
     assert len(held_out) == 1
 
 
 def test_a_train_split_alone_keeps_some_of_its_own_images_back(tmp_path: Path) -> None:
     write_lip_layout(tmp_path, train=2, val=0, seed=1)
-    assert _held_out({"held_out": None, "data": str(tmp_path)}, open_dataset(tmp_path, "train")) is None
+    assert _held_out(PARSING, {"held_out": None, "data": str(tmp_path)}, open_dataset(tmp_path, "train")) is None
 
 
 def test_images_that_were_named_to_judge_on_must_be_there(tmp_path: Path) -> None:
     write_lip_layout(tmp_path, train=2, val=0, seed=1)
     with pytest.raises(DataError, match="only the train split"):
-        _held_out({"held_out": str(tmp_path), "data": None}, open_dataset(tmp_path, "train"))
+        _held_out(PARSING, {"held_out": str(tmp_path), "data": None}, open_dataset(tmp_path, "train"))
 
 
 def test_a_bundle_of_an_earlier_version_is_still_shown(bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:

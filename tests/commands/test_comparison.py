@@ -20,7 +20,7 @@ from trtparse.commands.terminal import Terminal, with_rate
 from trtparse.data.images import write_png
 from trtparse.engines import Bundle, open_bundle
 from trtparse.engines.base import Arrays, Engine, Frames
-from trtparse.engines.bundle import GRAPHS, Manifest, add_accuracy, finish, writing
+from trtparse.engines.bundle import GRAPHS, WEIGHTS_NAME, Manifest, add_accuracy, finish, writing
 from trtparse.errors import UsageError
 from trtparse.specs.framing import Framing
 from trtparse.specs.label_set import LabelSet, label_set
@@ -113,6 +113,7 @@ def write_bundle(path: Path, spoilt_rows: int, labels: LabelSet = LIP) -> Path:
     with writing(path) as folder:
         for name in GRAPHS.values():
             (folder / name).write_text(str(spoilt_rows))
+        (folder / WEIGHTS_NAME).write_text("of a checkpoint, so PyTorch is the reference")
         finish(folder, manifest)
     return path
 
@@ -171,7 +172,7 @@ class TestLabelSets:
     def test_the_one_that_is_asked_for_is_the_data_s(self, run: Run, bundle: Path, lip: Path) -> None:
         outcome = run("validate", bundle, "--data", lip, "--labels", "lip", "--json")
         assert outcome.code == 0
-        assert json.loads(outcome.out)["label_set"]["name"] == "LIP-20"
+        assert json.loads(outcome.out)["spec"]["name"] == "LIP-20"
 
     @pytest.mark.parametrize("command", ["validate", "compare"])
     def test_a_bundle_of_another_is_refused_with_both_named(

@@ -58,7 +58,7 @@ def test_agreement_is_told_by_pixels_and_by_classes_where_the_bundle_has_both(
 
 
 def test_a_budget_says_its_unit_and_what_was_reached_and_a_reason_is_told_once(bundle: Bundle, run: Run) -> None:
-    score = Score(agreement=98.03, pixel_agreement=99.6, mean_iou=None, loss=None, images=5, invented_pixels=0)
+    score = Score(agreement=98.03, share=99.6, value=None, loss=None, images=5, invented=0)
     search = Search(("a",), score, ("stem", "head"), 2.0, ())
     higher = {"stem": "given back", "logits": "it makes them", "head": "given back"}
     calibration = {**bundle.manifest.calibration, "search": search.to_dict(), "higher_precision": higher}
@@ -73,7 +73,7 @@ def test_a_budget_says_its_unit_and_what_was_reached_and_a_reason_is_told_once(b
 def test_figures_of_an_earlier_version_are_said_to_be_others(bundle: Bundle, run: Run) -> None:
     figures = {"images": 7, "dataset": "some", "mean_iou": 0.46, "loss": [0.05, -0.1, 0.2], "agreement": 0.99}
     now = {"agreement_mean_iou": 0.98, "left_out": ["Scarf"], "invented_pixels": 34, "invented_classes": ["Scarf"]}
-    score = Score(agreement=98.03, pixel_agreement=99.6, mean_iou=None, loss=None, images=5)
+    score = Score(agreement=98.03, share=99.6, value=None, loss=None, images=5)
     for added, told in (({}, True), (now, False)):
         add_accuracy(bundle, {"cpu-int8": {**figures, **added, "reference": "PyTorch"}})
         _, out, _ = run("inspect", str(bundle.path))

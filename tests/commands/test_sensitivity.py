@@ -15,6 +15,7 @@ from trtparse.data.dataset import Dataset
 from trtparse.engines import Bundle
 from trtparse.engines.bundle import CALIBRATION_NAME
 from trtparse.errors import DataError, UsageError
+from trtparse.tasks.parsing.task import Parsing
 
 LAYERS = ("backbone.conv1", "fuse4.out.0", "head.conv.0")
 
@@ -27,7 +28,7 @@ def _few_layers_and_images(monkeypatch: pytest.MonkeyPatch, people: Dataset) -> 
         return restrict(place(model), LAYERS)
 
     monkeypatch.setattr("trtparse.calibration.quantise.placement.place", some_layers)
-    monkeypatch.setattr(command, "open_data", lambda *_: people)
+    monkeypatch.setattr(Parsing, "open_data", lambda *_: people)
 
 
 def run(*arguments: str) -> Result:
@@ -66,9 +67,9 @@ def test_json_has_every_layer_and_every_score(pristine_bundle: Bundle, tmp_path:
     document = json.loads(result.stdout)
     assert document["measure"] == "sqnr"
     assert sorted(entry["layer"] for entry in document["layers"]) == sorted(LAYERS)
-    decibels = [entry["score"]["logits_sqnr"] for entry in document["layers"]]
+    decibels = [entry["score"]["raw_sqnr"] for entry in document["layers"]]
     assert decibels == sorted(decibels), "the most error first"
-    assert document["whole"]["logits_sqnr"] < decibels[0]
+    assert document["whole"]["raw_sqnr"] < decibels[0]
     assert 0 < sum(entry["multiply_adds"] for entry in document["layers"]) < 1
 
     again = run(str(pristine_bundle.path), "--record", record, "--json")

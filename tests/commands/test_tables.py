@@ -82,7 +82,7 @@ def show_speeds() -> None:
 def show_sensitivity() -> None:
     score = Score(87.65, 98.76, 45.67, 12.34, 6, 13.45, 23.4)
     layers = (LayerSensitivity("backbone.layer4.1.conv2", "3x3 convolution, 512 to 512 channels", 0.1234, score),)
-    sensitivity._show(Sensitivity(layers, "agreement", score, score), 10)
+    sensitivity._show(Sensitivity(layers, "agreement", score, score), 10, "pixels")
 
 
 def show_stages() -> None:

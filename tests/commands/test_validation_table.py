@@ -13,7 +13,7 @@ from rich.console import Console
 from trtparse.commands.comparison import show_result
 from trtparse.commands.terminal import Terminal
 from trtparse.commands.validation_table import render
-from trtparse.tasks.parsing.intervals import ClassLoss, Loss
+from trtparse.tasks.intervals import Loss, RowLoss
 from trtparse.tests.predicting import HANDS, LIP
 from trtparse.validation.result import ValidationResult
 
@@ -64,7 +64,7 @@ class TestOneEngine:
 
     def test_shows_percent_points_interval_and_support(self, made_up: MadeUp) -> None:
         result = made_up()
-        engine, loss = result.first, result.first.loss.classes[1]
+        engine, loss = result.first, result.first.loss.rows[1]
         assert row(printed(result), "Hat") == [
             str(result.reference.image_support[1]),
             f"{100 * result.reference.support[1] / sum(result.reference.support):.2f}",
@@ -115,7 +115,7 @@ class TestOneEngine:
     ) -> None:
         result = made_up()
         engine = result.first
-        loss = ClassLoss(points, max(points - width, -100), min(points + width, 100))
+        loss = RowLoss(points, max(points - width, -100), min(points + width, 100))
         loss = Loss(loss.points, loss.low, loss.high, (loss,) * 20)
         run = dataclasses.replace(engine.run, target=target)
         engine = dataclasses.replace(engine, loss=loss, run=run)

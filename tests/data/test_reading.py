@@ -10,7 +10,7 @@ from trtparse.data.dataset import Sample
 from trtparse.data.letterbox import Letterbox
 from trtparse.data.reading import READERS, Frame, Unreadable, read_ahead, read_frame
 from trtparse.errors import DataError
-from trtparse.specs.framing import Framing
+from trtparse.specs.framing import MOST_STRETCH, Framing
 from trtparse.tests.predicting import LIP
 
 NAMES = [f"image {index}" for index in range(40)]
@@ -106,12 +106,12 @@ class OneImage:
         raise NotImplementedError
 
 
-def test_ce2p_keeps_the_aspect_ratio_and_hrnet_does_not() -> None:
+def test_an_image_keeps_its_shape_unless_it_may_be_stretched() -> None:
     labels = np.zeros((40, 10), np.uint8)
     letterboxed = read_frame(OneImage(labels), 0, Framing((20, 20)))
     assert (letterboxed.pixels[:, :7] == 0).all()
     assert letterboxed.inside == (slice(0, 20), slice(7, 12))
-    squashed = read_frame(OneImage(labels), 0, Framing((20, 20)), "hrnet-labels")
+    squashed = read_frame(OneImage(labels), 0, Framing((20, 20), MOST_STRETCH))
     assert (squashed.pixels == 9).all()
     assert squashed.inside == (slice(0, 20), slice(0, 20))
     assert squashed.letterbox.restore(np.zeros((20, 20), np.uint8)).shape == (40, 10)

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
+from trtparse.data.crops import RULES
 from trtparse.errors import UsageError
 from trtparse.specs.decoding import CROPS, DARK, HRNET, MSPN, Decoding
-from trtparse.tasks.pose.crops import RULES
 
 
 @pytest.mark.parametrize("decoding", [Decoding(), DARK, HRNET, MSPN], ids=lambda decoding: decoding.kind)

@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
+from trtparse.tasks.parsing.task import Parsing
+from trtparse.tests.predicting import LIP
 from trtparse.validation.result import EngineRun, ValidationResult
 
 _EVIL = """<script>alert(1)</script>"'><img src=https://example.org/x.png onerror=alert(1)>{{ 7*7 }}"""
@@ -19,10 +21,10 @@ def hostile(made_up: Callable[..., ValidationResult]) -> ValidationResult:
     first = result.first
     run = dataclasses.replace(first.run, name=_EVIL, target=_EVIL, bundle=_EVIL)
     worst = tuple(dataclasses.replace(image, name=_EVIL) for image in first.worst)
-    names = tuple(f"{_EVIL}{number}" for number in range(len(result.label_set)))
+    names = tuple(f"{_EVIL}{number}" for number in range(len(result.task.rows)))
     return dataclasses.replace(
         result,
-        label_set=dataclasses.replace(result.label_set, name=_EVIL, classes=names, flip_pairs=(), rare=()),
+        task=Parsing(dataclasses.replace(LIP, name=_EVIL, classes=names, flip_pairs=(), rare=())),
         dataset=_EVIL,
         reference_run=EngineRun(_EVIL, _EVIL, _EVIL),
         engines=(dataclasses.replace(first, run=run, worst=worst),),

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trtparse.errors import DataError, UsageError
-from trtparse.tasks.parsing.scoring import EngineScore, ImageScore
+from trtparse.tasks.scoring import EngineMarks, ImageMarks
 from trtparse.validation.record import BatchRecord, images_recorded, open_record
 from trtparse.validation.result import SkippedImage
 from trtparse.validation.runner import Call
@@ -23,15 +23,15 @@ def batch(seed: int, labelled: bool = True) -> BatchRecord:
     def counts() -> np.ndarray:
         return (rng.integers(0, 100_000, (20, 20)) * (rng.random((20, 20)) < 0.1)).astype(np.int64)
 
+    def against_reference() -> tuple[np.ndarray, ...]:
+        return counts(), np.array([rng.integers(1, 9), 2, 3, 4]), rng.random((int(rng.integers(0, 4)), 2)) - 0.5
+
     scores = tuple(
-        ImageScore(
+        ImageMarks(
             seed * 10 + number,
             f"image {number} 'ä\n\udce4",
-            counts() if labelled else None,
-            tuple(
-                EngineScore(counts() if labelled else None, counts(), (int(rng.integers(1, 9)), 2, 3, 4))
-                for _ in range(2)
-            ),
+            (counts(),) if labelled else None,
+            tuple(EngineMarks((counts(),) if labelled else None, against_reference()) for _ in range(2)),
         )
         for number in range(seed % 4)
     )
@@ -58,10 +58,12 @@ def test_a_batch_comes_back_from_json(seed: int, labelled: bool) -> None:
     for one, other in zip(read.scores, written.scores):
         assert (one.index, one.name) == (other.index, other.name)
         for mine, yours in zip(one.engines, other.engines):
-            np.testing.assert_array_equal(mine.agreement, yours.agreement)
-            assert mine.areas == yours.areas
-            if yours.truth is not None:
-                np.testing.assert_array_equal(mine.truth, yours.truth)  # type: ignore[arg-type]
+            for one_array, other_array in zip(mine.agreement, yours.agreement):
+                np.testing.assert_array_equal(one_array, other_array)
+                assert one_array.dtype == other_array.dtype
+            assert (mine.truth is None) == (yours.truth is None) == (not labelled)
+            for one_array, other_array in zip(mine.truth or (), yours.truth or ()):
+                np.testing.assert_array_equal(one_array, other_array)
 
 
 def write(path: Path, number: int = 3) -> list[BatchRecord]:

@@ -10,9 +10,11 @@ import jsonschema
 import pytest
 
 from trtparse.errors import DataError
-from trtparse.tasks.parsing.intervals import ClassLoss
+from trtparse.tasks.intervals import RowLoss
+from trtparse.tasks.parsing.task import Parsing
+from trtparse.tasks.protocol import Protocol
 from trtparse.tests.predicting import HANDS, LIP
-from trtparse.validation.result import ORDERS, EngineRun, Protocol, ValidationResult, measured_accuracy
+from trtparse.validation.result import EngineRun, ValidationResult, measured_accuracy
 
 MadeUp = Callable[..., ValidationResult]
 
@@ -68,9 +70,9 @@ def set_at(values: dict[str, Any], path: str, value: object) -> None:
 @pytest.mark.parametrize(
     ("path", "value"),
     [
-        ("schema", 4),
-        ("label_set/classes", ["one"]),
-        ("label_set/ignore", 1),
+        ("schema", 5),
+        ("spec/classes", ["one"]),
+        ("spec/ignore", 1),
         ("images", 0),
         ("tolerance", -1),
         ("protocol/order", "jppnet"),
@@ -115,7 +117,7 @@ class TestReading:
         result = made_up(labels=HANDS, pictures=False)
         values = through_json(result)
         assert refusals(values) == []
-        assert values["label_set"]["classes"] == list(HANDS.classes)
+        assert values["spec"]["classes"] == list(HANDS.classes)
         assert ValidationResult.from_dict(values) == result
 
     @pytest.mark.parametrize(
@@ -125,8 +127,8 @@ class TestReading:
             ("reference_confusion", [[1] * 20] * 19),
             ("engines/0/agreement/invented", [0] * 19),
             ("engines/0/confusion", [[1] * 21] * 20),
-            ("engines/0/loss/classes", [None] * 21),
-            ("label_set", HANDS.to_dict()),
+            ("engines/0/loss/rows", [None] * 21),
+            ("spec", HANDS.to_dict()),
         ],
     )
     def test_values_for_another_number_of_classes_than_its_label_set_has_are_refused(
@@ -137,7 +139,7 @@ class TestReading:
         with pytest.raises(DataError, match=r"values by class, of (LIP-20|Hands-4)"):
             ValidationResult.from_dict(values)
 
-    @pytest.mark.parametrize("schema", [1, 2, 3, 4, 99, None, "5"])
+    @pytest.mark.parametrize("schema", [1, 2, 3, 4, 5, 99, None, "5"])
     def test_another_version_is_refused(self, schema: object, made_up: MadeUp) -> None:
         with pytest.raises(DataError, match="has schema"):
             ValidationResult.from_dict({**made_up(pictures=False).to_dict(), "schema": schema})
@@ -177,14 +179,18 @@ class TestVerdict:
         ("low", "high", "significant"), [(-0.1, 0.5, False), (0.1, 0.5, True), (-0.5, -0.1, True), (0.0, 0.0, False)]
     )
     def test_a_loss_whose_interval_holds_0_is_noise(self, low: float, high: float, significant: bool) -> None:
-        assert ClassLoss(0.2, low, high).significant is significant
+        assert RowLoss(0.2, low, high).significant is significant
 
 
 class TestProtocol:
-    @pytest.mark.parametrize("order", ORDERS)
-    def test_says_what_it_is(self, order: str) -> None:
-        assert Protocol(order).description == f"{ORDERS[order]}; no flip, one scale"
-        assert Protocol(order, True, (0.75, 1.0, 1.25)).description.endswith("; flipped as well, scales 0.75, 1, 1.25")
+    @pytest.mark.parametrize("order", Parsing.orders)
+    def test_says_what_it_is(self, order: str, made_up: MadeUp) -> None:
+        result = made_up(pictures=False)
+        plain = dataclasses.replace(result, protocol=Protocol(order))
+        assert plain.method == f"{Parsing.orders[order]}; no flip, one scale"
+        assert plain.usual == (order == "ce2p")
+        augmented = dataclasses.replace(result, protocol=Protocol(order, True, (0.75, 1.0, 1.25)))
+        assert augmented.method.endswith("; flipped as well, scales 0.75, 1, 1.25")
 
     def test_is_augmented_where_it_looks_more_than_once(self) -> None:
         assert not Protocol().augmented

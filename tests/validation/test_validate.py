@@ -20,9 +20,10 @@ from trtparse.engines.base import Arrays, Engine, Frames, Ticket
 from trtparse.errors import DataError, UsageError
 from trtparse.specs.label_set import LabelSet
 from trtparse.tasks.parsing.files import open_dataset
-from trtparse.tasks.parsing.task import LabelMaps, Logits
+from trtparse.tasks.parsing.task import LabelMaps, Logits, Parsing
+from trtparse.tasks.protocol import Protocol
 from trtparse.tests.predicting import HANDS, LIP, label_maps, predicting
-from trtparse.validation.result import ORDERS, Protocol, SkippedImage, ValidationResult
+from trtparse.validation.result import SkippedImage, ValidationResult
 from trtparse.validation.validate import RecordFile
 from trtparse.validation.validate import validate as validate_predictors
 
@@ -140,15 +141,15 @@ class TestScores:
         result = compare(Blocks(labelled=labelled), stray)
         first = result.first
         assert first.agreement.mean_iou > 0.99
-        assert (first.agreement.invented[17], first.agreement.invented_classes) == (5, (17,))
+        assert (first.agreement.invented[17], first.agreement.invented_rows) == (5, (17,))
         assert 17 in first.agreement.left_out
         if first.loss is not None and first.scores is not None:
             # LIP's own mean counts the class as 0.
             assert first.scores.mean_iou < 0.9
             assert -0.01 < first.loss.low <= first.loss.points <= first.loss.high < 1
             assert result.passed
-            assert first.worst[0].engine_iou is not None
-            assert first.worst[0].engine_iou > 0.95
+            assert first.worst[0].engine is not None
+            assert first.worst[0].engine > 0.95
 
     def test_the_loss_is_in_points_of_mean_iou(self) -> None:
         result = compare(Blocks(1), renamed(13, 0))
@@ -386,18 +387,18 @@ class TestAnotherLabelSet:
             predicting(BlueEngine("engine", change=renamed(3, 2)), label_set=HANDS) as engine,
         ):
             result = validate_predictors(reference, engine, Hands(8), tolerance=100)
-        assert result.label_set == HANDS
+        assert result.task.spec == HANDS
         assert result.reference is not None
         assert result.first.loss is not None
         assert result.reference.class_iou == (1.0, 1.0, 1.0, 1.0)
-        assert [loss is not None and loss.points > 0 for loss in result.first.loss.classes] == [
+        assert [loss is not None and loss.points > 0 for loss in result.first.loss.rows] == [
             False,
             False,
             True,
             True,
         ]
         assert np.shape(result.first.confusion) == np.shape(result.first.agreement_confusion) == (4, 4)
-        assert ValidationResult.from_dict(result.to_dict()).label_set == HANDS
+        assert ValidationResult.from_dict(result.to_dict()).task.spec == HANDS
 
     def test_mirrors_by_its_own_pairs(self) -> None:
         class LeftIsTwo(BlueEngine):
@@ -517,9 +518,9 @@ class TestDisagreement:
         assert [image.name for image in worst[:4]] == [f"image [red]{index}" for index in (3, 7, 11, 2)]
         assert worst[0].disagreement == 16 / 64
         assert worst[0].disagreement > worst[3].disagreement > worst[6].disagreement
-        assert worst[0].reference_iou == 1.0
-        assert worst[0].engine_iou is not None
-        assert worst[0].engine_iou < 1.0
+        assert worst[0].reference == 1.0
+        assert worst[0].engine is not None
+        assert worst[0].engine < 1.0
         picture = worst[0].picture
         assert picture is not None
         np.testing.assert_array_equal(picture.photo[..., 0] // 10, picture.reference)
@@ -581,7 +582,7 @@ class TestOrders:
             black = (reference.seen[0][0, 0, :, 0] == 0).sum()
             assert black == 2 * columns
             assert result.protocol.order == order
-            assert result.protocol.description.startswith(ORDERS[order])
+            assert result.method.startswith(Parsing.orders[order])
 
     def test_a_network_sees_images_stretched_as_in_its_training_and_hrnet_s_orders_fill_the_input(self) -> None:
         for order, columns in (("ce2p", 4), ("hrnet-labels", 0)):
@@ -637,7 +638,7 @@ class TestAugmentation:
             plain = validate(reference, engine, Blocks(2))
         assert (len(reference.looked), len(engine.looked)) == (4, 4)
         assert (result.first.agreement.pixel_accuracy, points(result)) == (1.0, 0.0)
-        assert "flipped as well, scales 0.75, 1" in result.protocol.description
+        assert "flipped as well, scales 0.75, 1" in result.method
         assert (plain.protocol.augmented, result.protocol.augmented) == (False, True)
         assert len(reference.seen) == 1
 
@@ -752,7 +753,7 @@ class TestResume:
             ({"limit": 19}, "images"),
             ({"name": "another"}, "engines"),
             ({"protocol": Protocol("hrnet-labels")}, "protocol"),
-            ({"label_set": dataclasses.replace(LIP, name="Renamed")}, "label_set"),
+            ({"label_set": dataclasses.replace(LIP, name="Renamed")}, "spec"),
         ],
     )
     def test_a_record_of_another_run_is_refused_by_the_field(

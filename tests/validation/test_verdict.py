@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 from trtparse.validation.result import EngineRun, ValidationResult
 from trtparse.validation.verdict import (
-    class_agreement,
     engine_labels,
     headline,
     most_lost,
     notes,
     reference_label,
+    row_agreement,
     signed,
     verdict,
     verdict_word,
@@ -128,14 +128,14 @@ class TestWords:
 
     def test_the_agreement_on_a_class_that_does_not_count_is_in_brackets(self, made_up: MadeUp) -> None:
         found = made_up().first.agreement
-        assert class_agreement(found, 10) == "n/a"
-        assert class_agreement(found, 1) == f"{100 * found.class_iou[1]:.2f}"
+        assert row_agreement(found, 10) == "n/a"
+        assert row_agreement(found, 1) == f"{100 * found.class_iou[1]:.2f}"
         support = tuple(7 if label == 1 else pixels for label, pixels in enumerate(found.support))
-        assert class_agreement(dataclasses.replace(found, support=support), 1) == f"({100 * found.class_iou[1]:.2f})"
+        assert row_agreement(dataclasses.replace(found, support=support), 1) == f"({100 * found.class_iou[1]:.2f})"
 
     def test_most_lost_holds_losses_only_and_the_largest_first(self, made_up: MadeUp) -> None:
         engine = made_up((0.1,)).first
-        points = [engine.loss.classes[index].points for index in most_lost(engine, 20)]
+        points = [engine.loss.rows[index].points for index in most_lost(engine, 20)]
         assert points == sorted(points, reverse=True)
         assert min(points) > 0
         assert len(points) < 19

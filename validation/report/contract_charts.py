@@ -50,7 +50,7 @@ def sensitivity_chart(found: Sensitivity) -> Markup:
         values = (
             f"{100 - score.agreement:.2f}",
             NOTHING if score.loss is None else signed(score.loss),
-            NOTHING if score.logits_sqnr is None else f"{score.logits_sqnr:.1f}",
+            NOTHING if score.raw_sqnr is None else f"{score.raw_sqnr:.1f}",
         )
         title = f"{entry.layer}, {entry.description}, {100 * entry.multiply_adds:.1f} % of the multiply-adds"
         parts.append(

@@ -11,7 +11,6 @@ from xml.etree import ElementTree
 
 from ...storage.files import replace_bytes
 from ..result import EngineComparison, EngineRun, ValidationResult
-from ..verdict import told_agreement
 
 _NOT_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Characters that XML 1.0 cannot hold, not even escaped; file names can."""
@@ -64,7 +63,7 @@ def _class_name(run: EngineRun, position: int | None) -> str:
 
 
 def _judge_loss(case: ElementTree.Element, engine: EngineComparison, result: ValidationResult) -> None:
-    agreement = told_agreement(engine.agreement, result.label_set)
+    agreement = result.task.told(engine.agreement)
     if engine.loss is None:
         ElementTree.SubElement(
             case, "skipped", message=_xml(f"no labels, so no {result.figure.words} to lose; {agreement}")

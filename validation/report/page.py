@@ -20,17 +20,15 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from ... import __version__
-from ...calibration.budget.score import EARLIER, is_of_earlier_version
+from ...calibration.budget.score import EARLIER, Score, is_of_earlier_version
 from ...calibration.budget.search import Search
 from ...errors import UsageError
-from ...specs.label_set import LabelSet
 from ...specs.origin import Origin
 from ...storage.files import check_output_folder, replace_bytes
-from ...tasks.parsing.metrics import COUNTED_SHARE
-from ..result import Confusion, EngineComparison, EngineRun, ValidationResult, WorstImage
+from ...tasks.scoring import Confusion
+from ..result import EngineComparison, EngineRun, ValidationResult, WorstImage
 from ..verdict import (
     NOTHING,
-    class_agreement,
     engine_labels,
     headline,
     mean_over,
@@ -38,6 +36,8 @@ from ..verdict import (
     notes,
     percent,
     reference_label,
+    row_agreement,
+    sentence,
     signed,
     verdict_word,
 )
@@ -45,7 +45,7 @@ from . import charts
 from .charts import Interval
 from .contract_charts import pareto_chart
 from .markdown import markdown
-from .pictures import Panel, within_budget
+from .pictures import Shown, within_budget
 
 HTML_NAME, MARKDOWN_NAME, JSON_NAME = "report.html", "report.md", "report.json"
 
@@ -137,7 +137,7 @@ def html(
         engine_cells=_engine_cells(result, labels),
         ruler=_ruler(result),
         latencies=_latencies(result, labels),
-        classes=list(zip(result.label_set.classes, result.label_set.colours)),
+        task=result.task,
         ranges=_ranges(ranges or {}),
         ranges_count=len(ranges or {}),
         sensitivity=[] if not sensitivity else _sensitivity(sensitivity),
@@ -147,7 +147,7 @@ def html(
         pareto=None if search is None else pareto_chart(search),
         budget_unit="" if search is None else search.score.unit,
         trials_note=f"Measured {EARLIER}." if any(map(is_of_earlier_version, scores.values())) else "",
-        counted_share=COUNTED_SHARE,
+        measure=result.figure.measure.format(reference=reference_label(result)),
         origin=origin,
         command=command,
         program_version=__version__,
@@ -156,15 +156,16 @@ def html(
 
 
 def _trials(calibration: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
-    """(method, agreement mIoU, mIoU, loss) of each calibration that was tried."""
+    """(method, agreement, figure, loss) of each calibration that was tried."""
     return [
         (
             name,
-            f"{score['agreement']:.2f}",
-            NOTHING if score["mean_iou"] is None else f"{score['mean_iou']:.2f}",
-            NOTHING if score["loss"] is None else signed(score["loss"]),
+            f"{score.agreement:.2f}",
+            NOTHING if score.value is None else f"{score.value:.2f}",
+            NOTHING if score.loss is None else signed(score.loss),
         )
-        for name, score in calibration.get("methods", {}).items()
+        for name, told in calibration.get("methods", {}).items()
+        for score in (Score.from_dict(told),)
     ]
 
 
@@ -174,8 +175,8 @@ def _search(calibration: Mapping[str, Any]) -> Search | None:
 
 
 @dataclass(frozen=True)
-class ClassRow:
-    """A line of the class table; numbers are words already."""
+class RowLine:
+    """A line of the table of rows; numbers are words already."""
 
     name: str
     absent: bool
@@ -187,7 +188,7 @@ class ClassRow:
     significant: bool
     agreement: str
     images: int
-    pixels: str
+    support: str
 
 
 @dataclass(frozen=True)
@@ -208,15 +209,15 @@ class Section:
     word: str
     comparison: EngineComparison
     mean_over: str
-    rows: tuple[ClassRow, ...]
+    rows: tuple[RowLine, ...]
     notes: tuple[str, ...]
     loss_chart: Markup | None
     most_lost: str
-    matrix: Markup
+    matrix: Markup | None
     matrix_shares: tuple[tuple[str, tuple[str, ...]], ...]
     confused: tuple[Confused, ...]
     disagreement_chart: Markup | None
-    pictures: tuple[tuple[WorstImage, tuple[Panel, ...]], ...]
+    pictures: tuple[tuple[WorstImage, tuple[Shown, ...]], ...]
 
 
 @dataclass(frozen=True)
@@ -232,35 +233,37 @@ class LatencyRow:
 def _section(result: ValidationResult, engine: EngineComparison, label: str, anchor: str, budget: int) -> Section:
     reference = reference_label(result)
     confusion = engine.agreement_confusion if engine.confusion is None else engine.confusion
-    confused = _confused(confusion, result.label_set)
-    lost = result.label_set.names(most_lost(engine, 3))
-    rows = "true class" if result.labelled else f"{reference}'s class"
+    names = result.task.rows
+    confused = () if confusion is None else _confused(confusion, names)
+    lost = [names[row] for row in most_lost(engine, 3)]
+    row = result.figure.row
+    down = f"true {row}" if result.labelled else f"{reference}'s {row}"
     return Section(
         anchor=anchor,
         label=label,
         word=verdict_word(result, engine),
         comparison=engine,
-        mean_over=mean_over(engine.agreement if engine.scores is None else engine.scores),
-        rows=tuple(_class_row(result, engine, index) for index in range(len(result.label_set))),
+        mean_over=mean_over(engine.agreement if engine.scores is None else engine.scores, result.figure),
+        rows=tuple(_row_line(result, engine, index) for index in range(len(names))),
         notes=tuple(notes(result, engine)),
         loss_chart=_loss_chart(result, engine, label, reference),
         most_lost=", ".join(lost),
-        matrix=_matrix_chart(confusion, confused, label, rows, result.label_set),
-        matrix_shares=_matrix_shares(confusion, result.label_set),
+        matrix=None if confusion is None else _matrix_chart(confusion, confused, label, down, names, row),
+        matrix_shares=() if confusion is None else _matrix_shares(confusion, names),
         confused=confused,
         disagreement_chart=_disagreement_chart(engine, label, reference),
-        pictures=tuple(within_budget(engine.worst, reference, label, result.label_set, budget)),
+        pictures=tuple(within_budget(engine.worst, reference, label, budget)),
     )
 
 
-def _class_row(result: ValidationResult, engine: EngineComparison, index: int) -> ClassRow:
+def _row_line(result: ValidationResult, engine: EngineComparison, index: int) -> RowLine:
     support = result.reference or engine.agreement
-    before = None if result.reference is None else result.reference.class_iou[index]
-    after = None if engine.scores is None else engine.scores.class_iou[index]
-    agreement = engine.agreement.class_iou[index]
-    loss = None if engine.loss is None else engine.loss.classes[index]
-    return ClassRow(
-        name=result.label_set.classes[index],
+    before = None if result.reference is None else result.reference.rows[index]
+    after = None if engine.scores is None else engine.scores.rows[index]
+    agreement = engine.agreement.rows[index]
+    loss = None if engine.loss is None else engine.loss.rows[index]
+    return RowLine(
+        name=result.task.rows[index],
         absent=before is None and after is None and (result.labelled or agreement is None),
         bars=charts.pair_of_bars(before, after) if result.labelled else charts.bar(agreement or 0.0),
         reference=percent(before),
@@ -268,9 +271,9 @@ def _class_row(result: ValidationResult, engine: EngineComparison, index: int) -
         loss=signed(None if loss is None else loss.points),
         interval=NOTHING if loss is None else f"{signed(loss.low)} to {signed(loss.high)}",
         significant=loss is not None and loss.significant,
-        agreement=class_agreement(engine.agreement, index),
+        agreement=row_agreement(engine.agreement, index),
         images=support.image_support[index],
-        pixels=percent(support.support[index] / max(sum(support.support), 1)),
+        support=percent(support.support[index] / max(sum(support.support), 1)),
     )
 
 
@@ -301,34 +304,34 @@ def _engine_cells(result: ValidationResult, labels: Sequence[str]) -> list[Marku
 
 
 def _loss_chart(result: ValidationResult, engine: EngineComparison, label: str, reference: str) -> Markup | None:
-    """Mean and classes, the largest loss first, those without one last."""
+    """Mean and rows, the largest loss first, those without one last."""
     if engine.loss is None:
         return None
     rows = [
         Interval(name, None) if loss is None else Interval(name, loss.points, loss.low, loss.high)
-        for name, loss in zip(result.label_set.classes, engine.loss.classes)
+        for name, loss in zip(result.task.rows, engine.loss.rows)
     ]
     rows.sort(key=lambda row: float("inf") if row.value is None else -row.value)
-    mean = Interval(_sentence(result.figure.words), engine.loss.points, engine.loss.low, engine.loss.high, strong=True)
+    mean = Interval(sentence(result.figure.words), engine.loss.points, engine.loss.low, engine.loss.high, strong=True)
     sure = [row.label for row in rows if row.significant and row.value is not None and row.value > 0]
     return charts.intervals(
         [mean, *rows],
-        title=f"Loss per class, {reference} minus {label}, in points of IoU",
+        title=f"Loss per {result.figure.row}, {reference} minus {label}, in points of {result.figure.of_row}",
         description=(
-            f"Classes from the largest loss to the largest gain. Beyond noise: {', '.join(sure) or 'none'}. "
-            "The class table has the numbers."
+            f"{sentence(result.figure.rows)} from the largest loss to the largest gain. Beyond noise: "
+            f"{', '.join(sure) or 'none'}. The table of {result.figure.rows} has the numbers."
         ),
     )
 
 
-def _confused(confusion: Confusion, label_set: LabelSet, count: int = 5) -> tuple[Confused, ...]:
+def _confused(confusion: Confusion, names: Sequence[str], count: int = 5) -> tuple[Confused, ...]:
     """The pairs of classes with the largest share of the true class's pixels."""
     shares = _row_shares(confusion)
     np.fill_diagonal(shares, 0.0)
     order = np.argsort(shares, axis=None)[::-1][:count]
     pairs = [np.unravel_index(int(flat), shares.shape) for flat in order]
     return tuple(
-        Confused(label_set.classes[truth], label_set.classes[found], float(shares[truth, found]))
+        Confused(names[int(truth)], names[int(found)], float(shares[truth, found]))
         for truth, found in pairs
         if shares[truth, found] > 0
     )
@@ -341,29 +344,29 @@ def _row_shares(confusion: Confusion) -> NDArray[np.float64]:
 
 
 def _matrix_chart(
-    confusion: Confusion, confused: Sequence[Confused], label: str, rows: str, label_set: LabelSet
+    confusion: Confusion, confused: Sequence[Confused], label: str, down: str, names: Sequence[str], row: str
 ) -> Markup:
     most = "; ".join(f"{100 * pair.share:.1f} % of {pair.truth} as {pair.found}" for pair in confused)
     return charts.confusion_matrix(
         np.asarray(confusion, np.int64),
-        label_set.classes,
-        title=f"Confusion matrix of {label}: {rows} down, class by {label} across",
+        names,
+        title=f"Confusion matrix of {label}: {down} down, {row} by {label} across",
         description=f"Shares of each row. Most confused: {most or 'nothing'}. The table below has every number.",
     )
 
 
-def _matrix_shares(confusion: Confusion, label_set: LabelSet) -> tuple[tuple[str, tuple[str, ...]], ...]:
+def _matrix_shares(confusion: Confusion, names: Sequence[str]) -> tuple[tuple[str, tuple[str, ...]], ...]:
     """The rows of the matrix in words: percent, and n/a for a class that does not occur."""
     totals = np.asarray(confusion).sum(axis=1)
     return tuple(
         (name, tuple(f"{100 * share:.1f}" if total else NOTHING for share in row))
-        for name, row, total in zip(label_set.classes, _row_shares(confusion), totals)
+        for name, row, total in zip(names, _row_shares(confusion), totals)
     )
 
 
 def _disagreement_chart(engine: EngineComparison, label: str, reference: str) -> Markup | None:
     found = engine.disagreement
-    if found.boundary_share is None:
+    if found.boundary_share is None or found.boundary_area is None:
         return None
     return charts.shares(
         [("All pixels", found.boundary_area), ("Differing pixels", found.boundary_share)],
@@ -415,11 +418,6 @@ def _sensitivity(sensitivity: Mapping[str, float]) -> list[tuple[str, str, Marku
     return [(name, signed(points, 3), charts.bar(points / longest)) for name, points in most]
 
 
-def _sentence(words: str) -> str:
-    """Words that begin a sentence, or stand alone."""
-    return words[:1].upper() + words[1:]
-
-
 def _short(value: float) -> str:
     return f"{value:.3g}".replace("-", "−")
 
@@ -433,6 +431,6 @@ def _template() -> jinja2.Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(percent=percent, signed=signed, sentence=_sentence)
+    environment.filters.update(percent=percent, signed=signed, sentence=sentence)
     environment.globals["density_key"] = charts.density_key
     return environment.get_template("report.html.jinja")

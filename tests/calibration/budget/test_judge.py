@@ -50,7 +50,7 @@ def graphs(pristine_bundle: Bundle) -> dict[str, onnx.ModelProto]:
 @pytest.fixture(scope="module")
 def judge(pristine_bundle: Bundle, people: Dataset) -> GraphJudge:
     with open_predictor(pristine_bundle, "pytorch", threads=1) as reference:
-        return GraphJudge(people, CHOSEN, reference, threads=1, logits=True)
+        return GraphJudge(people, CHOSEN, reference, threads=1, raw=True)
 
 
 @pytest.mark.parametrize("target", ["simulated", "cpu"])
@@ -70,13 +70,13 @@ def test_a_graph_scores_as_validation_has_it(
     assert found.images == result.images == len(CHOSEN)
     # Validation hands PyTorch all images at once, which may turn a pixel.
     assert found.agreement == pytest.approx(100 * first.agreement.mean_iou, abs=0.02)
-    assert found.pixel_agreement == pytest.approx(100 * first.agreement.pixel_accuracy, abs=0.01)
-    assert found.mean_iou == pytest.approx(100 * first.scores.mean_iou, abs=0.01)
+    assert found.share == pytest.approx(100 * first.agreement.pixel_accuracy, abs=0.01)
+    assert found.value == pytest.approx(100 * first.scores.mean_iou, abs=0.01)
     assert found.loss == pytest.approx(first.loss.points, abs=0.02)
     assert found.drop == found.loss
     assert found.loss_high == pytest.approx(first.loss.high, abs=0.05)
     assert found.left_out == LIP.names(first.agreement.left_out)
-    assert set(found.invented_classes) <= set(found.left_out)
+    assert set(found.invented_in) <= set(found.left_out)
     assert found.agreement < 100, "INT8 differs somewhere, or this proves nothing"
 
 
@@ -84,9 +84,9 @@ def test_the_reference_s_own_graph_loses_nothing(graphs: dict[str, onnx.ModelPro
     score = judge(graphs["fp32"])
     assert score.agreement > 99.9
     assert score.loss == pytest.approx(0, abs=0.05)
-    assert score.logits_sqnr is not None
-    assert score.logits_sqnr > 80
-    int8 = judge(graphs["int8"]).logits_sqnr
+    assert score.raw_sqnr is not None
+    assert score.raw_sqnr > 80
+    int8 = judge(graphs["int8"]).raw_sqnr
     assert int8 is not None
     assert 10 < int8 < 60
 
@@ -97,8 +97,8 @@ def test_without_label_maps_the_drop_is_what_is_missing_to_full_agreement(
     with predicting(open_graph(graphs["fp32"], threads=1)) as reference:
         judge = GraphJudge(Part(people, labelled=False), range(len(CHOSEN)), reference, threads=1)
     score = judge(graphs["int8"])
-    assert judge.reference_mean_iou is None
-    assert (score.mean_iou, score.loss, score.logits_sqnr) == (None, None, None)
+    assert judge.reference_value is None
+    assert (score.value, score.loss, score.raw_sqnr) == (None, None, None)
     assert score.drop == 100 - score.agreement > 0
 
 
@@ -203,6 +203,6 @@ def test_label_maps_of_another_set_than_the_reference_s_are_refused(
 def test_logits_need_a_reference_that_gives_them(people: Dataset, graphs: dict[str, onnx.ModelProto]) -> None:
     with (
         predicting(open_graph(graphs["fp32"], threads=1)) as reference,
-        pytest.raises(UsageError, match="SQNR of the logits"),
+        pytest.raises(UsageError, match="SQNR of the raw tensor"),
     ):
-        GraphJudge(people, CHOSEN, reference, logits=True)
+        GraphJudge(people, CHOSEN, reference, raw=True)

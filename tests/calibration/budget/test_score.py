@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from trtparse.calibration.budget.score import Score, is_of_earlier_version, told_invented
+from trtparse.calibration.budget.score import Score, is_of_earlier_version
+from trtparse.tasks.scoring import told_invented
 
 SCORES = [
     Score(97.5, 99.1, 46.3, -0.02, 139, 0.1, 34.98, ("Scarf", "Skirt"), 34, ("Scarf",)),
@@ -37,4 +38,4 @@ def test_a_score_of_an_earlier_version_is_read_and_told_apart() -> None:
     [(0, "invents nothing"), (1, "invents 1 pixel of Scarf"), (3400, "invents 3,400 pixels of Scarf")],
 )
 def test_what_is_invented_is_told_in_pixels_and_classes(pixels: int, words: str) -> None:
-    assert told_invented(pixels, ("Scarf",)) == words
+    assert told_invented(pixels, ("Scarf",), "pixels") == words

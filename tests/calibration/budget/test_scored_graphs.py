@@ -26,7 +26,7 @@ class CountingJudge:
             raise KeyboardInterrupt
         self.asked += 1
         pairs = sum(node.op_type == "QuantizeLinear" for node in model.graph.node)
-        return Score(100 - pairs / 7, 99.5, None, None, 3, logits_sqnr=40 - pairs / 3)
+        return Score(100 - pairs / 7, 99.5, None, None, 3, raw_sqnr=40 - pairs / 3)
 
 
 @pytest.fixture

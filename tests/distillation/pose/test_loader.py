@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from trtparse.data.crops import RULES
 from trtparse.distillation.pose.loader import Album, Batch, PoseLoader
 from trtparse.distillation.pose.recipe import PoseRecipe
 from trtparse.errors import DataError
-from trtparse.tasks.pose.crops import RULES
 from trtparse.tasks.pose.examples import labelled_examples
 from trtparse.tasks.pose.people import People
 

@@ -117,14 +117,14 @@ class TestLossInterval:
         reference = [image(100, 0), image(100, 0, label=5)]
         engine = [image(50, 50), image(100, 0, label=5)]
         loss = loss_interval([class_counts(c) for c in reference], [class_counts(c) for c in engine])
-        assert loss.classes[1] is not None
-        assert loss.classes[1].points == 50.0
+        assert loss.rows[1] is not None
+        assert loss.rows[1].points == 50.0
         # It is in one image: drawings without it say nothing about it.
-        assert (loss.classes[1].low, loss.classes[1].high) == (50.0, 50.0)
-        assert loss.classes[1].significant
-        assert loss.classes[5] is not None
-        assert (loss.classes[5].points, loss.classes[5].significant) == (0.0, False)
-        assert [label for label, one in enumerate(loss.classes) if one is not None] == [0, 1, 5]
+        assert (loss.rows[1].low, loss.rows[1].high) == (50.0, 50.0)
+        assert loss.rows[1].significant
+        assert loss.rows[5] is not None
+        assert (loss.rows[5].points, loss.rows[5].significant) == (0.0, False)
+        assert [label for label, one in enumerate(loss.rows) if one is not None] == [0, 1, 5]
         assert (loss.confidence, loss.resamples) == (0.95, 1000)
 
     @pytest.mark.parametrize("who", ["engine", "reference", "both"])
@@ -134,7 +134,7 @@ class TestLossInterval:
         reference = image(100, 0) if who == "engine" else stray
         engine = image(100, 0) if who == "reference" else stray
         loss = loss_interval([class_counts(reference)], [class_counts(engine)])
-        assert loss.classes[11] is None
+        assert loss.rows[11] is None
         # Only the background's IoU is 90 of 100 instead of 1: class 11 is nobody's 0.
         assert loss.points == pytest.approx({"engine": 5, "reference": -5, "both": 0}[who])
 
@@ -154,7 +154,7 @@ class TestLossInterval:
         for counts in engine:
             counts[0, 0], counts[0, 17] = counts[0, 0] // 2, counts[0, 17] + counts[0, 0] - counts[0, 0] // 2
         loss = loss_interval([class_counts(c) for c in reference], [class_counts(c) for c in engine])
-        assert loss.points == pytest.approx(np.mean([one.points for one in loss.classes if one is not None]))
+        assert loss.points == pytest.approx(np.mean([one.points for one in loss.rows if one is not None]))
 
     def test_images_without_a_labelled_pixel_do_no_harm(self) -> None:
         empty = np.zeros((20, 20), np.int64)

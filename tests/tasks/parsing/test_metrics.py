@@ -317,7 +317,7 @@ class TestAgreement:
         assert found.mean_iou > 0.999
         assert found.mean_accuracy == 1.0
         assert SCARF in found.left_out
-        assert found.invented_pixels == 0
+        assert found.invented_total == 0
 
     def test_a_class_counts_from_two_pixels_in_ten_thousand_on(self) -> None:
         assert agreeing({(11, 0): 200}).mean_iou == pytest.approx(2 / 3, abs=1e-3)
@@ -332,18 +332,18 @@ class TestAgreement:
 
     def test_what_an_engine_invents_is_told_in_pixels_and_classes_and_is_missing_elsewhere(self) -> None:
         found = agreeing({(0, 11): 400, (5, 12): 50_000})
-        assert (found.invented[11], found.invented[12], found.invented_pixels) == (400, 50_000, 50_400)
-        assert found.invented_classes == (SCARF, SKIRT)
+        assert (found.invented[11], found.invented[12], found.invented_total) == (400, 50_000, 50_400)
+        assert found.invented_rows == (SCARF, SKIRT)
         # The pixels of class 5 that became Skirt.
         assert found.class_iou[5] == pytest.approx(0.8, abs=1e-3)
         assert found.mean_iou == pytest.approx((0.8 + 1) / 2, abs=1e-3)
 
     def test_pixels_of_a_class_that_the_reference_sees_ten_of_are_invented_where_it_sees_another(self) -> None:
         found = agreeing({(11, 11): 4, (11, 0): 6, (0, 11): 30})
-        assert (found.invented_pixels, found.invented_classes) == (30, (SCARF,))
+        assert (found.invented_total, found.invented_rows) == (30, (SCARF,))
 
     def test_a_wrong_pixel_of_a_class_that_counts_is_no_invention(self) -> None:
-        assert agreeing({(0, 5): 5000}).invented_pixels == 0
+        assert agreeing({(0, 5): 5000}).invented_total == 0
 
     def test_where_every_class_counts_it_is_lips_mean_iou(self) -> None:
         counts = np.full((20, 20), 10, np.int64) + np.diag(np.full(20, 500))

@@ -9,10 +9,13 @@ from trtparse.data.dataset import LabelMap
 from trtparse.data.letterbox import Letterbox
 from trtparse.data.reading import Frame
 from trtparse.tasks.parsing.metrics import count_pixels
-from trtparse.tasks.parsing.scoring import Prediction, boundary_band, picture, score_image
+from trtparse.tasks.parsing.scoring import Prediction, Scorer, boundary_band
+from trtparse.tasks.scoring import mark_image
 from trtparse.tests.predicting import LIP
 
 SIZE = (24, 16)
+
+SCORER = Scorer(LIP)
 
 
 def blocks(seed: int, size: tuple[int, int] = SIZE) -> LabelMap:
@@ -58,12 +61,12 @@ def test_one_label_has_no_band() -> None:
 @given(st.integers(0, 200), st.integers(0, 200))
 def test_the_areas_are_those_of_the_definition(one: int, other: int) -> None:
     reference, engine = blocks(one), blocks(other)
-    score = score_image(frame(SIZE, None), Prediction(reference), [Prediction(engine)], LIP).engines[0]
+    counts, areas = SCORER.against_reference(frame(SIZE, None), reference, engine)
     band, differs = boundary_band(reference), reference != engine
-    assert score.areas == (band.sum(), (~band).sum(), (band & differs).sum(), (~band & differs).sum())
-    assert score.disagreement == pytest.approx(differs.mean())
-    assert score.agreement.sum() == reference.size
-    np.testing.assert_array_equal(score.agreement, count_pixels(reference, engine, LIP))
+    assert tuple(areas) == (band.sum(), (~band).sum(), (band & differs).sum(), (~band & differs).sum())
+    assert SCORER.disagreement((counts, areas))[0] == pytest.approx(differs.mean())
+    assert counts.sum() == reference.size
+    np.testing.assert_array_equal(counts, count_pixels(reference, engine, LIP))
 
 
 def test_labels_are_compared_at_the_image_s_own_size_and_with_the_reference_inside_the_letterbox() -> None:
@@ -71,14 +74,14 @@ def test_labels_are_compared_at_the_image_s_own_size_and_with_the_reference_insi
     item = frame((48, 20), truth)
     found = np.full(SIZE, 9, np.uint8)
     found[item.inside] = 2
-    score = score_image(item, Prediction(found), [Prediction(found)], LIP)
-    assert score.reference is not None
-    assert score.engines[0].truth is not None
-    assert score.reference.sum() == score.engines[0].truth.sum() == 48 * 20
+    marks = mark_image(SCORER, item, found, [Prediction(found)])
+    assert marks.reference is not None
+    assert marks.engines[0].truth is not None
+    assert marks.reference[0].sum() == marks.engines[0].truth[0].sum() == 48 * 20
     # Nothing of the border counts, neither here nor there.
-    assert score.reference[:, 9].sum() == score.engines[0].agreement[9].sum() == 0
-    assert score.engines[0].agreement.sum() == 24 * 10
-    assert (score.index, score.name) == (3, "somebody")
+    assert marks.reference[0][:, 9].sum() == marks.engines[0].agreement[0][9].sum() == 0
+    assert marks.engines[0].agreement[0].sum() == 24 * 10
+    assert (marks.index, marks.name) == (3, "somebody")
 
 
 def test_logits_are_resized_before_argmax() -> None:
@@ -114,7 +117,7 @@ def test_logits_of_an_image_of_the_network_s_size_stay_as_they_are() -> None:
 def test_a_picture_keeps_its_arrays_when_those_of_the_batch_change() -> None:
     item = frame((48, 20), blocks(1, (48, 20)))
     labels = np.full(SIZE, 3, np.uint8)
-    shown = picture(item, Prediction(labels), Prediction(labels))
+    shown = SCORER.picture(item, labels, labels)
     labels[:] = 0
     item.pixels[:] = 0
     assert (shown.reference == 3).all()

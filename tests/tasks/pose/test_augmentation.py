@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from trtparse.data.crops import RULES
 from trtparse.distillation.pose.loader import Album
 from trtparse.specs.skeleton import Skeleton
 from trtparse.tasks.parsing.augmentation import Augmentation
 from trtparse.tasks.pose.augmentation import PoseAugmentation, half_body
-from trtparse.tasks.pose.crops import RULES
 from trtparse.tasks.pose.examples import Example, labelled_examples
 from trtparse.tasks.pose.people import People, Person
 

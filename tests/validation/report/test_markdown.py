@@ -46,7 +46,7 @@ def test_has_the_five_classes_that_lost_most_on_the_worst_engine(made_up: MadeUp
     result = made_up((0.42, 1.7))
     table = rows(markdown(result))[4:]
     assert table[0][:3] == ["5 classes that lost most", "PyTorch", "FP16 (cpu)"]
-    losses = sorted((loss.points for loss in result.engines[1].loss.classes if loss), reverse=True)
+    losses = sorted((loss.points for loss in result.engines[1].loss.rows if loss), reverse=True)
     assert [row[3].split()[0] for row in table[1:]] == [f"{points:+.2f}" for points in losses[:5]]
 
 

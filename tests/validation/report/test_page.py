@@ -269,7 +269,7 @@ class TestWords:
         result = made_up()
         table = next(node for node in page(html(result)).all("table") if "classes" in node.classes)
         hat = [cell.text for cell in table.all("tr")[2].all("td")][1:]
-        loss = result.first.loss.classes[1]
+        loss = result.first.loss.rows[1]
         expected = [
             *(f"{100 * scores.class_iou[1]:.2f}" for scores in (result.reference, result.first.scores)),
             f"{loss.points:+.2f}",
@@ -319,7 +319,7 @@ class TestWords:
         for name, value in result.machine.items():
             assert f"{name} {value}" in text
         assert "trtparse validate 'build/a b' --data LIP" in text
-        assert result.protocol.description in text
+        assert result.method in text
         assert "build/student0" in text
 
     def test_the_matrix_is_also_there_in_numbers(self, made_up: MadeUp) -> None:
@@ -336,7 +336,7 @@ class TestWords:
         )
         result = dataclasses.replace(result, engines=(dataclasses.replace(result.first, disagreement=same, worst=()),))
         text = page(html(result)).text
-        assert "label 0.00 % of the pixels differently" in text
+        assert "differ on 0.00 % of the pixels" in text
         assert "Worst images" not in text
 
 

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from trtparse.tasks.parsing.scoring import Picture
+from trtparse.tasks.parsing.pictures import Picture
 from trtparse.tests.predicting import LIP
 from trtparse.validation.report.pictures import LARGEST, panels, within_budget
 from trtparse.validation.result import ValidationResult
@@ -28,7 +28,7 @@ def picture(made_up: MadeUp) -> Picture:
 
 
 def test_label_maps_have_lips_colours_to_the_pixel(picture: Picture) -> None:
-    photo, truth, reference, engine, difference = panels(picture, "PyTorch", "INT8", LIP)
+    photo, truth, reference, engine, difference = panels(picture, "PyTorch", "INT8")
     assert [panel.caption for panel in (photo, truth, reference, engine, difference)] == [
         "photo", "truth", "PyTorch", "INT8", "difference",
     ]  # fmt: skip
@@ -37,7 +37,7 @@ def test_label_maps_have_lips_colours_to_the_pixel(picture: Picture) -> None:
 
 
 def test_the_photograph_is_the_photograph(picture: Picture) -> None:
-    shown = decoded(panels(picture, "", "", LIP)[0].uri).astype(float)
+    shown = decoded(panels(picture, "", "")[0].uri).astype(float)
     assert shown.shape == picture.photo.shape
     assert np.abs(shown - picture.photo).mean() < 12
 
@@ -45,24 +45,24 @@ def test_the_photograph_is_the_photograph(picture: Picture) -> None:
 def test_the_difference_is_coloured_where_labels_differ_and_grey_elsewhere(picture: Picture) -> None:
     engine = picture.reference.copy()
     engine[16:32, 16:32] = 17
-    changed = Picture(picture.photo, picture.truth, picture.reference, engine)
-    shown = decoded(panels(changed, "", "", LIP)[-1].uri).astype(int)
+    changed = Picture(picture.photo, picture.truth, picture.reference, engine, LIP)
+    shown = decoded(panels(changed, "", "")[-1].uri).astype(int)
     # A JPEG blurs colours by a few pixels; the middle of the square and what is far from it are sure.
     assert np.all(np.abs(shown[20:28, 20:28] - (200, 0, 225)) < 40)
     assert np.all(np.ptp(shown[40:, :8], axis=-1) < 20)
 
 
 def test_without_labels_there_is_no_truth(picture: Picture) -> None:
-    unlabelled = Picture(picture.photo, None, picture.reference, picture.engine)
-    assert [panel.caption for panel in panels(unlabelled, "a", "b", LIP)] == ["photo", "a", "b", "difference"]
+    unlabelled = Picture(picture.photo, None, picture.reference, picture.engine, LIP)
+    assert [panel.caption for panel in panels(unlabelled, "a", "b")] == ["photo", "a", "b", "difference"]
 
 
 @pytest.mark.parametrize("size", [(473, 473), (40, 2000), (2000, 1), (1, 1)])
 def test_large_pictures_are_made_small(size: tuple[int, int]) -> None:
     labels = np.zeros(size, np.uint8)
     labels[0, -1] = 255
-    picture = Picture(np.zeros((*size, 3), np.uint8), labels, labels, labels)
-    for panel in panels(picture, "", "", LIP):
+    picture = Picture(np.zeros((*size, 3), np.uint8), labels, labels, labels, LIP)
+    for panel in panels(picture, "", ""):
         height, width = decoded(panel.uri).shape[:2]
         assert max(height, width) <= LARGEST
         assert min(height, width) >= 1
@@ -77,8 +77,8 @@ def test_what_was_stretched_is_shown_in_the_shape_of_its_image(
     labels = np.zeros((90, 60), np.uint8)
     engine = labels.copy()
     engine[45, 31] = 1
-    picture = Picture(np.full((90, 60, 3), 128, np.uint8), None, labels, engine, image_size)
-    pictures = [decoded(panel.uri) for panel in panels(picture, "", "", LIP)]
+    picture = Picture(np.full((90, 60, 3), 128, np.uint8), None, labels, engine, LIP, image_size)
+    pictures = [decoded(panel.uri) for panel in panels(picture, "", "")]
     assert {drawn.shape[:2] for drawn in pictures} == {shown}
     assert np.ptp(pictures[-1].astype(int), axis=-1).max() > 60
 
@@ -87,20 +87,20 @@ def test_a_difference_of_one_pixel_is_seen_in_a_picture_that_is_made_small() -> 
     labels = np.zeros((1000, 1000), np.uint8)
     engine = labels.copy()
     engine[501, 501] = 1
-    picture = Picture(np.full((1000, 1000, 3), 128, np.uint8), None, labels, engine)
-    shown = decoded(panels(picture, "", "", LIP)[-1].uri).astype(int)
+    picture = Picture(np.full((1000, 1000, 3), 128, np.uint8), None, labels, engine, LIP)
+    shown = decoded(panels(picture, "", "")[-1].uri).astype(int)
     assert np.ptp(shown[126:131, 126:131], axis=-1).max() > 60
 
 
 def test_as_many_pictures_as_fit_are_shown_the_worst_first(made_up: MadeUp) -> None:
     worst = made_up().first.worst
-    every = within_budget(worst, "", "", LIP, 10**9)
+    every = within_budget(worst, "", "", 10**9)
     assert [image for image, _ in every] == list(worst)
     sizes = [sum(len(panel.uri) for panel in row) for _, row in every]
-    assert [image for image, _ in within_budget(worst, "", "", LIP, sum(sizes[:3]))] == list(worst[:3])
-    assert within_budget(worst, "", "", LIP, 10) == []
+    assert [image for image, _ in within_budget(worst, "", "", sum(sizes[:3]))] == list(worst[:3])
+    assert within_budget(worst, "", "", 10) == []
 
 
 def test_a_result_from_json_has_no_pictures(made_up: MadeUp) -> None:
     result = ValidationResult.from_dict(made_up().to_dict())
-    assert within_budget(result.first.worst, "", "", LIP, 10**9) == []
+    assert within_budget(result.first.worst, "", "", 10**9) == []

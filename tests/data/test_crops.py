@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from trtparse.tasks.pose.crops import RULES, CropRule, Jitter, apply, crop_matrix, cut, inverse
+from trtparse.data.crops import RULES, Jitter, apply, crop_matrix, cut, inverse
+from trtparse.specs.framing import CropRule
 
 SIZE = (256, 192)
 

@@ -1,4 +1,4 @@
-"""From a person's box to what the network sees, and back: one affine map.
+"""From an image, or a person's box in it, to what the network sees, and back: one affine map.
 
 Points are pixels with centres at whole numbers. A box is measured from the image's edge, as COCO has it.
 """
@@ -6,33 +6,18 @@ Points are pixels with centres at whole numbers. A box is measured from the imag
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ...data.dataset import Image
-from .people import Box
+from ..specs.framing import CropRule, Framing
+from .dataset import Box, Image
+from .letterbox import Letterbox
 
 Matrix = NDArray[np.float64]
 """(2, 3): from pixels of the image to pixels of the input."""
-
-
-@dataclass(frozen=True)
-class CropRule:
-    """How much of an image around a box the network sees.
-
-    The box is enlarged, then made as wide or as high as the input's shape asks for, so nothing is stretched.
-
-    Args:
-        across, down: factors of the box's width and height.
-        half_pixel: map the box's middle to the middle of the input's pixels. HRNet's and MSPN's code maps it half a
-            pixel further right and down, and weights that were trained so need that.
-    """
-
-    across: float = 1.25
-    down: float = 1.25
-    half_pixel: bool = True
 
 
 RULES = {
@@ -112,3 +97,73 @@ def cut(image: Image, matrix: Matrix, size: tuple[int, int]) -> Image:
         matrix = np.column_stack([matrix[:, :2] * ratio, offset])
     warped = cv2.warpAffine(image, matrix, (size[1], size[0]), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
     return np.asarray(warped, np.uint8)
+
+
+class Placement(Protocol):
+    """Where an image lies in a frame: a letterbox, or a crop."""
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(height, width) of the image."""
+        ...
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """(height, width) of the frame."""
+        ...
+
+    def apply(self, image: Image, out: Image | None = None) -> Image:
+        """The frame, (h, w, 3) uint8, black where the image is not; into ``out`` where it is given."""
+        ...
+
+    def to_image(self, points: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Points (..., 2), x before y, from pixels of the frame to pixels of the image."""
+        ...
+
+
+@dataclass(frozen=True)
+class Crop:
+    """What lies around a box, in a frame.
+
+    Args:
+        image_size: (height, width) of the image.
+        input_size: (height, width) of the frame.
+        box: in the image.
+        rule: how much around it.
+    """
+
+    image_size: tuple[int, int]
+    input_size: tuple[int, int]
+    box: Box
+    rule: CropRule
+
+    @property
+    def matrix(self) -> Matrix:
+        """From the image's pixels to the frame's."""
+        return crop_matrix(self.box, self.input_size, self.rule)
+
+    def apply(self, image: Image, out: Image | None = None) -> Image:
+        """As :meth:`Placement.apply`."""
+        frame = cut(image, self.matrix, self.input_size)
+        if out is None:
+            return frame
+        out[:] = frame
+        return out
+
+    def to_image(self, points: NDArray[np.floating]) -> NDArray[np.float32]:
+        """As :meth:`Placement.to_image`."""
+        return apply(inverse(self.matrix), points)
+
+
+def place(framing: Framing, image_size: tuple[int, int], box: Box | None = None) -> Placement:
+    """Where an image lies in the frames of a network.
+
+    Args:
+        framing: of the network. One that sees whole images takes no notice of the box.
+        image_size: (height, width).
+        box: around the person, of an area above 0; None takes the whole image for one.
+    """
+    if framing.crop is None:
+        return Letterbox.fit(image_size, framing.input_size, framing.stretch)
+    height, width = image_size
+    return Crop(image_size, framing.input_size, box or (0.0, 0.0, float(width), float(height)), framing.crop)
