@@ -18,7 +18,9 @@ from .budget.earning import Earned, LayerTimer, earn_place
 from .budget.judge import GraphJudge
 from .budget.score import AGREEMENT_UNIT, Score
 from .budget.search import Outcome, meet_budget
+from .cache import is_cache
 from .calibrate import Statistics, collect, expected_key, ranges_of
+from .foreign import ranges_of_cache
 from .frames import letterboxed
 from .key import check_key
 from .methods import METHODS, Method
@@ -55,7 +57,8 @@ class Int8Spec:
             budget.
         min_agreement: least figure with the reference's answers as the truth, likewise; without any labels, and much
             stricter, as it counts everything that changes.
-        ranges: a ``calibration.json`` to take the ranges from instead of calibrating.
+        ranges: a ``calibration.json``, or a calibration cache of TensorRT's, to take the ranges from instead of
+            calibrating.
         weights: scales of the weights, by ``max`` or ``mse``.
         corrections: of ``CORRECTIONS``; each costs time, and gains little where there is little to gain.
     """
@@ -73,8 +76,18 @@ class Int8Spec:
                 raise UsageError(f"There is no correction {name!r}.", f"Choose of {', '.join(CORRECTIONS)}.")
         if self.max_drop is not None and self.min_agreement is not None:
             raise UsageError("--max-drop and --min-agreement are two budgets.", "Give one of them.")
+        if self.from_cache and self.corrections:
+            raise UsageError(
+                f"{', '.join(self.corrections)}: corrections are learnt on calibration images, and a cache has none.",
+                "Leave --correct out, or calibrate here with --data.",
+            )
         if self.min_agreement is not None and not 0 <= self.min_agreement <= 100:
             raise UsageError(f"An agreement of {self.min_agreement:g} makes no sense.", "Give 0 to 100, such as 98.")
+
+    @property
+    def from_cache(self) -> bool:
+        """Whether the ranges are TensorRT's, so that no image calibrates."""
+        return self.ranges is not None and is_cache(self.ranges)
 
     @property
     def has_budget(self) -> bool:
@@ -187,7 +200,11 @@ class Int8Builder:
             AccuracyError: nothing stays within the budget.
         """
         placement = place(self.model)
-        if self.spec.ranges is not None:
+        if self.spec.ranges is not None and self.spec.from_cache:
+            self.stage(f"Reading TensorRT's calibration cache {self.spec.ranges}")
+            matched = ranges_of_cache(self.spec.ranges, self.model, placement)
+            placement, candidates = matched.placement, [matched.ranges]
+        elif self.spec.ranges is not None:
             candidates = [self._read_ranges(self.spec.ranges, dataset, selection)]
         else:
             statistics = self._collect(dataset, selection, records, strict)

@@ -80,7 +80,10 @@ _INT8_OPTIONS = (
     help="Equalise channels across layers, learn to round (AdaRound; slow), correct biases; may be repeated.",
 )
 @click.option(
-    "--ranges", type=click.Path(path_type=Path), metavar="FILE", help="Take a calibration.json; refused if it is stale."
+    "--ranges",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Take a calibration.json, refused if it is stale, or TensorRT's calibration cache of version 8 to 10.",
 )
 @click.option(
     "--max-drop",
@@ -295,10 +298,20 @@ def _build_bundle(
     from ..trt_builder.source import task_of_source
 
     precision = precision or "fp16"
-    if source is not None and options["data"] is None and precision == "int8":
+    int8 = Int8Spec(
+        method=options["calibration"],
+        max_drop=options["max_drop"],
+        min_agreement=options["min_agreement"],
+        ranges=options["ranges"],
+        weights=options["weights"],
+        corrections=options["corrections"],
+    )
+    needless = int8.from_cache and options["no_validate"]
+    if source is not None and options["data"] is None and precision == "int8" and not needless:
         raise UsageError(
             "INT8 for a network of your own needs calibration images.",
-            "Give --data a folder in LIP's layout or of images; --data synthetic takes the rendered people.",
+            "Give --data a folder in LIP's layout or of images; --data synthetic takes the rendered people. With "
+            "TensorRT's own calibration cache (--ranges) and --no-validate none is needed.",
         )
     task = task_of_source(source or DEFAULT_WEIGHTS, labels, said)
     dataset = task.open_data(options["data"], options["split"], "calibration", labels)
@@ -315,14 +328,7 @@ def _build_bundle(
         calibration_images=options["calibration_images"],
         calibration_set=options["calibration_set"],
         seed=options["seed"],
-        int8=Int8Spec(
-            method=options["calibration"],
-            max_drop=options["max_drop"],
-            min_agreement=options["min_agreement"],
-            ranges=options["ranges"],
-            weights=options["weights"],
-            corrections=options["corrections"],
-        ),
+        int8=int8,
         validate=not options["no_validate"],
         threads=options["threads"],
         strict=options["strict"],

@@ -231,8 +231,8 @@ def _choose(
     spec: BuildSpec, dataset: Images, held_out: Images | None, listener: Listener
 ) -> tuple[Selection, Images | None, list[int]]:
     """Images to calibrate on, to judge on, and to compare the graphs on: the last two never calibrate, if possible."""
-    calibrates = spec.precision == "int8"
-    judges = calibrates and spec.validate
+    judges = spec.precision == "int8" and spec.validate
+    calibrates = spec.precision == "int8" and not spec.int8.from_cache
     selection = Selection((), {}, spec.seed)
     if calibrates and spec.calibration_set is not None:
         selection = read_selection(spec.calibration_set, dataset)

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 
 from trtparse.commands.build import _held_out
@@ -18,6 +19,7 @@ from trtparse.specs.label_set import label_set
 from trtparse.tasks.parsing.files import open_dataset
 from trtparse.tasks.parsing.task import Parsing
 from trtparse.tests.engines.recording import bundle_with
+from trtparse.tests.trt_builder.conftest import small_model
 from trtparse.trt_builder.compile import HowToBuild
 
 PARSING = Parsing(label_set("lip"))
@@ -58,6 +60,24 @@ def test_a_calibration_cache_is_written_into_a_bundle_and_its_use_is_told(bundle
     assert cache.read_text().startswith("TRT-8601-")
     assert f"Cache:      {cache}" in told
     assert f"--calib={cache}" in told
+
+
+def test_tensorrt_s_calibration_cache_needs_no_images_of_one_s_own_unless_int8_is_measured(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, cache = small_model(), tmp_path / "calib.cache"
+    onnx.save(model, tmp_path / "small.onnx")
+    names = [*(name for node in model.graph.node for name in node.output), "of/another"]
+    cache.write_text("\n".join(["TRT-8601-EntropyCalibration2", *(f"{name}: 3f000000" for name in names)]))
+    words = ["build", tmp_path / "small.onnx", "--int8", "--target", "cpu", "--threads", "1", "--ranges", cache]
+    words += ["--labels", "lip", "--output", tmp_path / "student"]
+    code, _, error = run(*words)
+    assert code == 2
+    assert "--no-validate none is needed" in " ".join(error.split())
+    code, out, error = run(*words, "--no-validate")
+    assert code == 0, error
+    assert "Calibrated: by TensorRT 8.6.1's cache, EntropyCalibration2" in out
+    assert "1 of the cache's 13 tensors are none of the graph's: of/another." in " ".join(out.split())
 
 
 @pytest.mark.parametrize(
