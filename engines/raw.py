@@ -28,7 +28,7 @@ class RawEngine(Engine):
         self.engine = engine
         self.name, self.target, self.precision = engine.name, engine.target, engine.precision
         self.input_size, self.batch = engine.input_size, engine.batch
-        self.outputs = (OutputSpec("raw", "float32", (None, *engine.input_size)),)
+        self.outputs = (OutputSpec("logits", "float32", (None, *engine.input_size)),)
         self.gives_raw = True
 
     @property

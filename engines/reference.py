@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from ..errors import MachineError
-from ..networks.checkpoint import load_checkpoint
-from ..networks.network import ParsingNetwork
+from ..networks.checkpoint import parse_checkpoint, read_tensors
 from ..networks.preprocessing import normalise
+from ..networks.released import is_released, parse_released
 from .base import Arrays, Engine, Frames, OutputSpec, Raw
 
 
@@ -31,7 +32,7 @@ class PyTorchEngine(Engine):
 
     def __init__(
         self,
-        network: ParsingNetwork,
+        network: nn.Module,
         input_size: tuple[int, int],
         *,
         threads: int = 0,
@@ -65,7 +66,13 @@ class PyTorchEngine(Engine):
         precision: str = "fp32",
         channels_last: bool = False,
     ) -> PyTorchEngine:
-        network = load_checkpoint(path).network
+        header, state = read_tensors(path)
+        if is_released(header, state.tensors):
+            from .released import ReleasedEngine
+
+            released = parse_released(header, state, path)
+            return ReleasedEngine(released, threads=threads, precision=precision, channels_last=channels_last)
+        network = parse_checkpoint(header, state, path).network
         return cls(network, input_size, threads=threads, precision=precision, channels_last=channels_last)
 
     def raw(self, frames: Frames) -> Raw:

@@ -245,8 +245,9 @@ def _recognised(tensors: dict[str, Tensor], path: Path) -> ParsingNetwork:
     family = recognise_released(tensors)
     if family is not None:
         raise UsageError(
-            f"{path} is a checkpoint of {family.upper()}, which is a teacher: engines are built of its students.",
-            f"Distil one: trtparse distill --teacher {shlex.quote(str(path))} --data FOLDER",
+            f"{path} is a checkpoint of {family.upper()}, which is no network that is trained here.",
+            "trtparse build makes engines of it as it is, with --preset. Or distil a student of it: "
+            f"trtparse distill --teacher {shlex.quote(str(path))} --data FOLDER",
         )
     network = create_network(recognise(tensors), {})
     classes = _other_classes(tensors, network)

@@ -23,6 +23,7 @@ from ..networks.network import ParsingNetwork
 from ..networks.pose import PoseNetwork
 from ..networks.pose_decoding.create import create_decoder
 from ..networks.preprocessing import MEAN_RGB, STD_RGB
+from ..networks.released import FramedNetwork, Released
 from ..specs.decoding import Decoding
 from ..specs.framing import Framing
 from ..specs.label_set import LabelSet
@@ -133,6 +134,38 @@ def export_onnx(
         raise BuildError("The exported graph's labels do not come of an ArgMax.")
     name_raw(model, argmax.input[0])
     _check(model, framing.input_size, batch)
+    return model
+
+
+class ReleasedGraph(FramedNetwork):
+    """What is exported of a published network: its own normalisation, its layers, its own resize and argmax.
+
+    Args:
+        released: left as it is.
+        logits: give them as a second output.
+    """
+
+    def __init__(self, released: Released, logits: bool) -> None:
+        super().__init__(copy.deepcopy(released.network).float().eval(), released.framing)
+        self.with_logits = logits
+
+    def forward(self, frames: Tensor) -> Tensor | tuple[Tensor, Tensor]:  # type: ignore[override]
+        """(N, H, W, 3) uint8 BGR to (N, H, W) uint8 and, where asked for, (N, C, H, W) float logits."""
+        logits = super().forward(frames)
+        labels = logits.argmax(1).float().to(torch.uint8)
+        return (labels, logits) if self.with_logits else labels
+
+
+def export_released_onnx(released: Released, *, batch: int | None = 1, logits: bool = False) -> onnx.ModelProto:
+    """Export a published network of CE2P's family; arguments, result and errors as of :func:`export_onnx`."""
+    names = ["labels", "logits"] if logits else ["labels"]
+    model = _exported(ReleasedGraph(released, logits), released.framing.input_size, batch, names)
+    _describe(model, Parsing.name, released.framing, {"label_set": json.dumps(released.label_set.to_dict())})
+    argmax = find_argmax(model)
+    if argmax is None:
+        raise BuildError("The exported graph's labels do not come of an ArgMax.")
+    name_raw(model, argmax.input[0])
+    _check(model, released.framing.input_size, batch)
     return model
 
 

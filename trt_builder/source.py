@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import onnx
 
@@ -30,6 +30,9 @@ from ..specs.origin import Origin
 from ..storage.files import replace_bytes
 from ..tasks.base import Predictor, Task
 from ..tasks.parsing.task import Parsing
+
+if TYPE_CHECKING:
+    from ..networks.released import Released
 
 
 @dataclass(frozen=True)
@@ -110,10 +113,16 @@ def open_source(
     for package in ("torch", "safetensors", "onnxslim"):
         require(package)
     from ..engines.reference import PyTorchEngine
-    from ..networks.checkpoint import load_checkpoint, save_checkpoint
+    from ..networks.checkpoint import parse_checkpoint, read_tensors, save_checkpoint
+    from ..networks.released import is_released, parse_released
     from .export import export_onnx
 
-    checkpoint = load_checkpoint(path, labels)
+    header, state = read_tensors(path)
+    if is_released(header, state.tensors):
+        said = said or Said(labels=labels, stretch=stretch, input_size=input_size)
+        return _of_released(parse_released(header, state, path, said), batch, logits=logits)
+    _refuse_said(said, path)
+    checkpoint = parse_checkpoint(header, state, path, labels)
     network = checkpoint.network
     framing = checkpoint.framing.resized(input_size or checkpoint.input_size)
     framing = framing.stretched(stretch or checkpoint.stretch)
@@ -145,13 +154,49 @@ def task_of_source(path: Path, labels: LabelSet | None, said: Said | None = None
     Raises:
         UsageError: no such file, one that cannot be used, or a label set that does not fit.
     """
-    if said is not None:
-        return Parsing(said.label_set(str(path)))
     if path.suffix.lower() == ".onnx":
+        if said is not None:
+            return Parsing(said.label_set(str(path)))
         return Parsing(label_set_of(read_onnx(path), labels, path))
-    from ..networks.checkpoint import load_checkpoint
+    from ..networks.checkpoint import parse_checkpoint, read_tensors
+    from ..networks.released import is_released, parse_released
 
-    return Parsing(load_checkpoint(path, labels).label_set)
+    header, state = read_tensors(path)
+    if is_released(header, state.tensors):
+        # Of which size it is does not matter here.
+        said = said or Said(labels=labels, input_size=(64, 64))
+        return Parsing(parse_released(header, state, path, said).label_set)
+    _refuse_said(said, path)
+    return Parsing(parse_checkpoint(header, state, path, labels).label_set)
+
+
+def _refuse_said(said: Said | None, path: Path) -> None:
+    if said is not None:
+        raise UsageError(
+            f"{path} is a checkpoint of one of our networks, which says itself how it sees images.",
+            "Leave --preset, --input-order, --mean, --std and their like out.",
+        )
+
+
+def _of_released(released: Released, batch: int | None, *, logits: bool) -> Source:
+    """A published network's checkpoint: its reference is PyTorch, as of our own."""
+    from ..engines.released import ReleasedEngine
+    from ..networks.released import save_released
+    from .export import export_released_onnx
+
+    return Source(
+        model=export_released_onnx(released, batch=batch, logits=logits or released.framing.returns == "logits"),
+        network=released.family,
+        options={"num_classes": released.network.num_classes},
+        framing=released.framing,
+        label_set=released.label_set,
+        batch=batch,
+        reference="PyTorch",
+        open_engine=lambda threads: ReleasedEngine(released, threads=threads),
+        save_weights=lambda folder: save_released(released, folder / WEIGHTS_NAME),
+        origin=released.origin,
+        told=released.told,
+    )
 
 
 def _of_graph(path: Path, labels: LabelSet | None, said: Said | None, *, int8: bool, logits: bool) -> Source:

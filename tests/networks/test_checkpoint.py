@@ -209,7 +209,7 @@ def test_averaged_weights_beside_the_others_are_taken_and_told(tmp_path: Path) -
 def test_a_teacher_s_checkpoint_is_sent_to_distil(mark: str, family: str, tmp_path: Path) -> None:
     path = tmp_path / "exp schp.pth"
     torch.save({"state_dict": {f"module.{mark}.weight": torch.ones(1), "module.conv1.weight": torch.ones(1)}}, path)
-    with pytest.raises(UsageError, match=f"is a checkpoint of {family}, which is a teacher") as caught:
+    with pytest.raises(UsageError, match=f"is a checkpoint of {family}, which is no network that is trained") as caught:
         load_checkpoint(path)
     assert f"trtparse distill --teacher '{path}' --data FOLDER" in caught.value.hint
 
