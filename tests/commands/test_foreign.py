@@ -67,7 +67,7 @@ def test_it_is_validated_and_parsed_like_any_other(built: Path, photographs: Pat
     result = json.loads(told)
     assert code == 0
     assert (result["reference_run"]["precision"], result["protocol"]["order"]) == ("fp32", "logits")
-    assert result["label_set"]["name"] == "ATR-18"
+    assert result["spec"]["name"] == "ATR-18"
     code, _, error = run("parse", photographs, "--bundle", built, "--output", tmp_path / "maps", "--threads", "1")
     assert code == 0, error
     found = cv2.imread(str(tmp_path / "maps" / "0.png"), cv2.IMREAD_UNCHANGED)
