@@ -28,7 +28,7 @@ import numpy as np
 from ..data.dataset import Image
 from ..errors import MachineError
 
-_LAUNCH, _INSPECT = "gst-launch-1.0", "gst-inspect-1.0"
+LAUNCH, _INSPECT = "gst-launch-1.0", "gst-inspect-1.0"
 _DECODER = "nvv4l2decoder"
 _DECODED = ("avc1", "avc3", "h264", "hvc1", "hev1", "hevc")
 _PATIENCE_SECONDS = 10.0
@@ -61,13 +61,11 @@ class GstPipe:
         self._file: int | None
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115
         self._file, theirs = os.pipe()
-        command = [_LAUNCH, "-q"]
-        for element in [*elements, ["fdsink", f"fd={theirs}", "sync=false"]]:
-            command += [*element, "!"]
+        command = [LAUNCH, "-q", *chained([*elements, ["fdsink", f"fd={theirs}", "sync=false"]])]
         try:
             # in a session of its own, so that Ctrl-C ends it through us
             self._process = subprocess.Popen(
-                command[:-1],
+                command,
                 stdin=subprocess.DEVNULL,
                 stdout=self._errors,
                 stderr=self._errors,
@@ -78,7 +76,7 @@ class GstPipe:
             os.close(self._file)
             self._errors.close()
             raise MachineError(
-                f"{_LAUNCH} is missing, which {name} needs.",
+                f"{LAUNCH} is missing, which {name} needs.",
                 "Install it: apt-get install gstreamer1.0-tools. On a Jetson it comes with JetPack.",
             ) from error
         finally:
@@ -146,11 +144,16 @@ class GstPipe:
         return lines[-1].strip() if lines else "it ended without a word"
 
 
+def chained(elements: Sequence[Sequence[str]]) -> list[str]:
+    """A pipeline as ``gst-launch-1.0`` takes it."""
+    return [word for element in elements for word in ("!", *element)][1:]
+
+
 @functools.cache
 def has_element(name: str) -> bool:
     """Whether GStreamer is there, with an element of this name."""
     program = shutil.which(_INSPECT)
-    if program is None or shutil.which(_LAUNCH) is None:
+    if program is None or shutil.which(LAUNCH) is None:
         return False
     try:
         return subprocess.run([program, name], capture_output=True, timeout=20).returncode == 0

@@ -21,11 +21,13 @@ from ..data.quiet import quiet_opencv
 from ..errors import MachineError, UsageError
 from ..storage.files import DISK_FULL, Claim, check_output_file, partial_path, write_failed
 from ..storage.interrupts import uninterrupted
-from .encoders import Encoder, begin
+from .encoders import HARDWARE, Encoder, begin
 from .sources import FrameSource
 
-_CODECS = {".mp4": ("avc1", "ffmpeg", "mp4v"), ".mov": ("avc1", "ffmpeg", "mp4v"), ".avi": ("MJPG",)}
-"""Tried in this order. OpenCV's own H.264, where it has one, needs no second program and no copy through a pipe."""
+_H264 = ("avc1", HARDWARE, "ffmpeg")
+_CODECS = {".mp4": (*_H264, "mp4v"), ".mov": (*_H264, "mp4v"), ".avi": ("MJPG",)}
+"""Tried in this order. OpenCV's own H.264, where it has one, needs no second program and no copy through a pipe; a
+Jetson's encoder takes no processor's time."""
 _RATE_TOLERANCE = 1e-3  # containers hold the rate as a fraction; OpenCV rounds it to three decimals
 _CHECK_SPACE_EVERY = 50  # frames
 _LEAST_SPACE = 16 << 20  # bytes; for the frames up to the next look, those that the encoder still holds, and the index
@@ -62,9 +64,10 @@ class VideoSink:
     an exception, Ctrl-C included, the frames so far are finished and renamed just so, and the exception goes on its
     way; with ``keep_partial=False`` they are thrown away instead.
 
-    H.264 is used where OpenCV has an encoder for it that works (pip's has none) or there is an ``ffmpeg`` program
-    with x264, else MPEG-4 part 2; ``.avi`` holds motion JPEG. All of them need even sides, and OpenCV would cut the
-    last row or column off an odd one, so there it is repeated instead: 129x97 becomes 130x98.
+    H.264 is used where OpenCV has an encoder for it that works (pip's has none), where GStreamer has a Jetson's, or
+    where there is an ``ffmpeg`` program with x264, else MPEG-4 part 2; ``.avi`` holds motion JPEG. All of them need
+    even sides, and OpenCV would cut the last row or column off an odd one, so there it is repeated instead: 129x97
+    becomes 130x98.
 
     The rate is constant. Frames that come with their seconds are shown at these, to half a frame: where the next one
     is late, as in videos of a variable rate and from live sources, the last one is repeated; where two fall together,
@@ -126,7 +129,7 @@ class VideoSink:
         try:
             with uninterrupted():  # an encoder that is being tried would be left behind
                 codec, rate = self._working_codec()
-                self.codec = "avc1" if codec == "ffmpeg" else codec
+                self.codec = "avc1" if codec in _H264 else codec
                 self.frames = self.repeated = self.left_out = self._shift = 0
                 self._last = None
                 self._encoder = begin(self._partial, codec, rate, self.video_size)
