@@ -74,9 +74,9 @@ check-machine:
 	[ -z "$$missing" ] || echo "Missing here: sudo apt-get install" $$missing; \
 	[ -z "$$wrong$$missing" ] || exit 3
 
-$(STAMP): EXTRAS := train,rtx
+$(STAMP): EXTRAS := train,openvino,rtx
 # Ray is 147 MB to fetch: for the tests of `parse --ray`, not for a quick start.
-$(TEST_STAMP): EXTRAS := train,rtx,ray,serve,pose,test
+$(TEST_STAMP): EXTRAS := train,openvino,rtx,ray,serve,pose,test
 
 $(STAMP) $(TEST_STAMP): setup.cfg pyproject.toml $(CONSTRAINTS) | check-machine
 	$(PYTHON) -m venv $(VENV)

@@ -17,6 +17,8 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 DEFAULT_BUNDLE = Path("build/student")
 SYNTHETIC = "synthetic"
+TARGETS = ("auto", "tensorrt", "cpu", "onnxruntime", "openvino", "simulated", "pytorch")
+PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 
 
 def common_options(command: Command) -> Command:
@@ -39,10 +41,10 @@ def engine_options(command: Command) -> Command:
             show_default=True,
             help="TensorRT's requests in flight; from two on, copies and kernels overlap.",
         ),
-        click.option("--precision", type=click.Choice(["fp32", "fp16", "int8"]), help="Default: the bundle's lowest."),
+        click.option("--precision", type=click.Choice(PRECISIONS), help="Default: the bundle's lowest."),
         click.option(
             "--target",
-            type=click.Choice(["auto", "tensorrt", "cpu", "simulated", "pytorch"]),
+            type=click.Choice(TARGETS),
             default="auto",
             help="auto: a TensorRT engine of the bundle that fits this machine, else cpu; cpu: ONNX Runtime; "
             "simulated: TensorRT's graph in float arithmetic.",

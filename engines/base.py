@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
@@ -44,6 +44,29 @@ class OutputSpec:
 
 
 @dataclass(frozen=True)
+class LayerTime:
+    """A layer of an engine, and the mean and the median of its times in milliseconds, over some calls.
+
+    Args:
+        name: as the runtime calls it.
+        milliseconds, median: of its times.
+        calls: how many were timed.
+        kind: the runtime's word for what it does; empty where that does not say.
+    """
+
+    name: str
+    milliseconds: float
+    median: float = 0.0
+    calls: int = 0
+    kind: str = ""
+
+    @classmethod
+    def of(cls, name: str, times: Sequence[float], kind: str) -> LayerTime:
+        """Of milliseconds, one for each call."""
+        return cls(name, float(np.mean(times)), float(np.median(times)), len(times), kind)
+
+
+@dataclass(frozen=True)
 class Ticket:
     """A request in flight; hand it to :meth:`Engine.collect` once."""
 
@@ -62,7 +85,8 @@ class Engine(ABC):
     Attributes:
         name: what runs, for messages ("ONNX Runtime 1.31.1, 2 threads").
         target: the word that ``--target`` knows it by.
-        precision: ``fp32``, ``fp16`` or ``int8``: a property of the graph that runs.
+        precision: ``fp32``, ``fp16`` or ``int8``, a property of the graph that runs; ``bf16`` where an FP32 graph is
+            computed in BF16.
         input_size: (height, width) of the frames.
         outputs: what comes of them, in order.
         batch: the number of frames a call must bring, or None where any number goes.

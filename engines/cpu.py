@@ -89,7 +89,7 @@ class CpuEngine(Engine):
         self._raw = next((spec.name for spec in specs if spec.name == raw), "")
         self.gives_raw = bool(self._raw)
         self.precision = precision
-        self.target = "simulated" if simulate else "cpu"
+        self.target = "simulated" if simulate else "onnxruntime"
         told = f"{threads} threads" if threads > 1 else "1 thread" if threads else "all cores"
         kind = "TensorRT's graph simulated by " if simulate else ""
         self.name = f"{kind}ONNX Runtime {onnxruntime.__version__}, {precision}, {told}"

@@ -15,9 +15,8 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from .base import Engine, Frames, Ticket
+from .base import Engine, Frames, LayerTime, Ticket
 from .machine.power import Power, PowerMeter
-from .tensorrt.engine import LayerTime
 
 LEAST_CALLS = 5
 """However slow an engine is."""

@@ -7,13 +7,16 @@ from pathlib import Path
 
 from ..errors import MachineError, TrtparseError, UsageError
 from .base import Engine
-from .bundle import WEIGHTS_NAME, Bundle, open_bundle
+from .bundle import GRAPHS, WEIGHTS_NAME, Bundle, open_bundle
 from .machine.dependencies import require
 from .manifest import EngineManifest, check_fits, engine_manifests, engine_names, mismatches
 
-TARGETS = ("auto", "tensorrt", "cpu", "simulated", "pytorch")
+TARGETS = ("auto", "tensorrt", "cpu", "onnxruntime", "openvino", "simulated", "pytorch")
 """``tensorrt``: an engine of the bundle, TensorRT-RTX's included. ``cpu``: ONNX Runtime. ``simulated``: TensorRT's
 INT8 graph in float arithmetic. ``pytorch``: the reference."""
+
+PRECISIONS = ("fp32", "fp16", "bf16", "int8")
+"""``bf16`` is the FP32 graph computed in BF16, by OpenVINO on a processor that has it."""
 
 Rebuild = Callable[[Bundle, str, EngineManifest | None], Bundle]
 """Builds a TensorRT engine of a precision for this machine, as the manifest of one that does not fit has it (None
@@ -39,7 +42,7 @@ def open_engine(
         bundle: an opened bundle, or its folder.
         target: one of ``TARGETS``; ``auto`` takes a TensorRT engine of the bundle that fits this machine, else the
             CPU runtime.
-        precision: ``fp32``, ``fp16`` or ``int8``; by default the lowest that there is.
+        precision: one of ``PRECISIONS``; by default the lowest that there is.
         threads: of the CPU runtime; 0 for one per core.
         streams: requests that the CPU runtime works on side by side, sharing its threads.
         slots: requests that TensorRT has in flight.
@@ -68,8 +71,8 @@ def open_engine(
         from .reference import PyTorchEngine
 
         return PyTorchEngine.from_checkpoint(bundle.weights, bundle.manifest.input_size, threads=threads)
-    if precision not in (None, "fp32", "fp16", "int8"):
-        raise UsageError(f"Unknown precision {precision!r}.", "Choose fp32, fp16 or int8.")
+    if precision not in (None, *PRECISIONS):
+        raise UsageError(f"Unknown precision {precision!r}.", f"Choose one of {', '.join(PRECISIONS)}.")
     note = ""
     if target == "tensorrt" or (target == "auto" and _could_run_tensorrt(bundle, rebuild)):
         from .tensorrt.engine import open_tensorrt
@@ -82,15 +85,37 @@ def open_engine(
             note = " (no TensorRT engine of the bundle fits this machine)"
         else:
             return open_tensorrt(bundle, manifest, slots=slots, cuda_graph=cuda_graph, mapped=mapped, spin=spin)
-    from .cpu import CpuEngine
-
     if precision is None:
         precision = "int8" if "int8" in bundle.manifest.precisions else "fp32"
-    simulate = target == "simulated"
-    graph = "int8-cpu" if precision == "int8" and not simulate else precision
-    engine = CpuEngine(bundle.graph(graph), precision, threads=threads, streams=streams, simulate=simulate)
+    engine = _open_on_cpu(bundle, target, precision, threads=threads, streams=streams)
     engine.name += note
     return engine
+
+
+def _open_on_cpu(bundle: Bundle, target: str, precision: str, *, threads: int, streams: int) -> Engine:
+    from .cpu import CpuEngine
+
+    name = graph_of(target, precision)
+    graph = bundle.graph(name)
+    if target == "openvino":
+        from .model_cache import ModelCache
+        from .openvino import OpenVinoEngine
+
+        cache = ModelCache.beside(bundle.path, bundle.manifest.files[GRAPHS[name]])
+        return OpenVinoEngine(graph, precision, threads=threads, streams=streams, cache=cache)
+    if precision == "bf16":
+        raise UsageError(
+            f"{'TensorRT, simulated,' if target == 'simulated' else 'ONNX Runtime'} does not compute in BF16.",
+            "OpenVINO does: --target openvino",
+        )
+    return CpuEngine(graph, precision, threads=threads, streams=streams, simulate=target == "simulated")
+
+
+def graph_of(target: str, precision: str) -> str:
+    """The graph of a bundle that a CPU runtime runs: ``fp32``, ``fp16``, ``int8`` or ``int8-cpu``."""
+    if precision == "int8" and target != "simulated":
+        return "int8-cpu"
+    return "fp32" if precision == "bf16" else precision
 
 
 def _could_run_tensorrt(bundle: Bundle, rebuild: Rebuild | None) -> bool:

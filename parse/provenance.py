@@ -18,6 +18,7 @@ from ..data.dataset import LabelMap
 from ..data.images import png_chunks
 from ..engines import Bundle, Engine
 from ..engines.bundle import GRAPHS, WEIGHTS_NAME
+from ..engines.open import graph_of
 from ..errors import DataError, UsageError
 from ..specs.label_set import LabelSet
 from ..tasks.parsing.draw import LABEL_PNG_KIND, encode_label_png, label_png_palette
@@ -51,10 +52,10 @@ class MadeBy:
         """What an engine of a bundle makes."""
         if engine.target == "pytorch":
             name = WEIGHTS_NAME
-        elif engine.target == "cpu" and engine.precision == "int8":
-            name = GRAPHS["int8-cpu"]
-        else:
+        elif engine.target == "tensorrt":
             name = GRAPHS[engine.precision]
+        else:
+            name = GRAPHS[graph_of(engine.target, engine.precision)]
         return cls(bundle.manifest.files[name], engine.target, engine.precision, engine.input_size)
 
 
@@ -103,6 +104,8 @@ def find_labels(data: bytes, label_set: LabelSet, made_by: MadeBy, photograph: s
                 palette = body
             elif kind == b"tEXt" and body.startswith(_KEYWORD):
                 record = json.loads(body[len(_KEYWORD) :])
+                if record.get("target") == "cpu":
+                    record["target"] = "onnxruntime"  # which it was called while it was the only one
             elif kind == b"IDAT":
                 pixels += body
             whole = whole or kind == b"IEND"

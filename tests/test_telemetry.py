@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ import pytest
 DOCTOR = ("-m", "trtparse.cli", "doctor")
 ENGINE = ("-c", "import trtparse.engines.cpu, trtparse.graphs.observe, trtparse.demo.people.onnx_detector")
 CALLS = "connect,sendto,sendmsg,sendmmsg"
+OPENVINO = ("-c", "from trtparse.engines.openvino import load_openvino; load_openvino().Core().available_devices")
 # Where one of these is set ONNX Runtime keeps quiet by itself, and the tests would say nothing.
 CI = (
     *("CI", "APPVEYOR", "CIRCLECI", "CODEBUILD_BUILD_ID", "GITHUB_ACTIONS"),
@@ -44,7 +46,8 @@ def traces(strace: str, arguments: tuple[str, ...], folder: Path, **environment:
     command = [strace, "-f", "--seccomp-bpf", "-qq", "-e", f"trace=openat,{CALLS}", "-o", log, sys.executable]
     subprocess.run([*command, *arguments], env={**kept, "HOME": str(home), **environment}, capture_output=True)
     calls = log.read_text(errors="replace").splitlines()
-    assert any("onnxruntime" in call for call in calls), "it never loaded ONNX Runtime"
+    loaded = "openvino" if "openvino" in " ".join(arguments) else "onnxruntime"
+    assert any(loaded in call for call in calls), f"it never loaded {loaded}"
     written = [str(path.relative_to(home)) for path in home.rglob("*") if path.is_file()]
     return written, [call for call in calls if OUTSIDE.search(call)]
 
@@ -54,6 +57,18 @@ def test_nothing_is_written_under_home_and_no_name_is_looked_up(
     arguments: tuple[str, ...], strace: str, tmp_path: Path
 ) -> None:
     assert traces(strace, arguments, tmp_path) == ([], [])
+
+
+@pytest.mark.skipif(find_spec("openvino") is None, reason="OpenVINO is not installed")
+def test_openvino_s_telemetry_stays_out_and_the_test_sees_it_where_it_does_not(strace: str, tmp_path: Path) -> None:
+    if find_spec("openvino_telemetry") is None:
+        pytest.skip("OpenVINO's telemetry is not installed")
+    quiet, loud = tmp_path / "quiet", tmp_path / "loud"
+    quiet.mkdir()
+    loud.mkdir()
+    assert traces(strace, OPENVINO, quiet) == ([], [])
+    written, _ = traces(strace, ("-c", "import openvino"), loud)
+    assert any("openvino" in name or "intel" in name.lower() for name in written)
 
 
 def test_whoever_wants_telemetry_has_it_and_the_test_above_sees_what_is_written(strace: str, tmp_path: Path) -> None:

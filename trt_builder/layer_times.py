@@ -12,9 +12,9 @@ import onnx
 
 from ..calibration.budget.costs import multiply_adds
 from ..calibration.budget.earning import Savings
+from ..engines.base import LayerTime
 from ..engines.machine.facts import Machine, read_machine
 from ..engines.manifest import engine_manifests
-from ..engines.tensorrt.engine import LayerTime
 from ..errors import BuildError, MachineError
 from ..graphs.index import GraphIndex
 from ..specs.label_set import LabelSet

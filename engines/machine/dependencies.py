@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
+import sys
+from collections.abc import Iterator
 from types import ModuleType
 
 from ...errors import MachineError
@@ -13,6 +16,7 @@ _PURPOSE = {
     "onnxslim": ("onnxslim", "train"),
     "safetensors": ("safetensors", "train"),
     "onnxruntime": ("ONNX Runtime", ""),
+    "openvino": ("OpenVINO", "openvino"),
     "tensorrt_rtx_bindings": ("TensorRT-RTX", "rtx"),
     "tensorrt": ("TensorRT", ""),
     "pycuda": ("PyCUDA", ""),
@@ -33,6 +37,10 @@ _INSTALL = {
 """Where no extra of ours installs a package, because machines differ in how they get it."""
 
 
+OLDEST_OPENVINO = (2025, 2)
+"""The first version that was tested."""
+
+
 def require(module: str) -> ModuleType:
     """Import an optional package, or a module in one.
 
@@ -45,12 +53,29 @@ def require(module: str) -> ModuleType:
     if not _is_installed(module):
         raise MachineError(f"{name} is not installed.", _INSTALL.get(package, f"Install it: pip install '{wanted}'"))
     try:
-        return importlib.import_module(module)
+        with _silent(module):
+            return importlib.import_module(module)
     except (ImportError, OSError) as error:
         raise MachineError(
             f"{name} is installed and cannot be loaded: {error}.",
             _INSTALL.get(package, f"Install it again: pip install --force-reinstall '{wanted}'"),
         ) from error
+
+
+@contextlib.contextmanager
+def _silent(module: str) -> Iterator[None]:
+    """Import OpenVINO as if its telemetry were not installed; else importing it writes under HOME and calls outside.
+
+    Whoever imports it before trtparse does has OpenVINO's own ways.
+    """
+    if module != "openvino" or "openvino_telemetry" in sys.modules:
+        yield
+        return
+    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # Python's way to say that there is none
+    try:
+        yield
+    finally:
+        del sys.modules["openvino_telemetry"]
 
 
 def _is_installed(module: str) -> bool:

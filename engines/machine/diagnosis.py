@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from .dependencies import OLDEST_OPENVINO
 from .facts import Machine
 from .packages import Package, Packages
 
@@ -282,7 +283,28 @@ def _onnxruntime(machine: Machine, packages: Packages) -> Iterator[Finding]:
         fix = "pip uninstall -y onnxruntime onnxruntime-gpu && pip install onnxruntime"
         yield Finding("ONNX Runtime", "broken", text, fix)
     else:
-        yield Finding("ONNX Runtime", "works", f"{package.version}, the CPU runtime")
+        yield Finding("ONNX Runtime", "works", f"{package.version}, a CPU runtime")
+
+
+def _openvino(machine: Machine, packages: Packages) -> Iterator[Finding]:
+    package = packages.modules.get("openvino")
+    again = "pip install --upgrade --force-reinstall 'trtparse[openvino]'"
+    if package is None:
+        text = "Not installed. Where it is faster than ONNX Runtime, --target cpu takes it."
+        yield Finding("OpenVINO", "optional", text, "" if machine.jetson else "pip install 'trtparse[openvino]'")
+    elif package.error is not None:
+        yield Finding("OpenVINO", "broken", f"It cannot be loaded: {package.error}.", again)
+    elif package.version and _numbers(package.version) < OLDEST_OPENVINO:
+        oldest = ".".join(map(str, OLDEST_OPENVINO))
+        yield Finding("OpenVINO", "broken", f"{package.version} is too old: {oldest} is the oldest that works.", again)
+    else:
+        between = "BF16" if "BF16" in package.arithmetic else "FP16" if "FP16" in package.arithmetic else "FP32"
+        text = f"{package.version or 'Installed'}, the other CPU runtime; INT8 with {between} between on this processor"
+        yield Finding("OpenVINO", "works", text)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:2])
 
 
 def _pytorch(machine: Machine, packages: Packages) -> Iterator[Finding]:
@@ -347,6 +369,7 @@ _CHECKS: tuple[Callable[[Machine, Packages], Iterator[Finding]], ...] = (
     _cuda_calls,
     _opencv,
     _onnxruntime,
+    _openvino,
     _pytorch,
     _tensorrt_rtx,
     _speed,

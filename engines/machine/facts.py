@@ -17,6 +17,7 @@ PACKAGES = {
     "numpy": "NumPy",
     "cv2": "OpenCV",
     "onnxruntime": "ONNX Runtime",
+    "openvino": "OpenVINO",
     "torch": "PyTorch",
     "tensorrt": "TensorRT",
     "tensorrt_rtx": "TensorRT-RTX",

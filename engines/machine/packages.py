@@ -13,7 +13,15 @@ from pathlib import Path
 
 from .probe import Probe
 
-IMPORTED = ("tensorrt", "pycuda.driver", "cuda.bindings.driver", "cv2", "onnxruntime", "tensorrt_rtx_bindings")
+IMPORTED = (
+    "tensorrt",
+    "pycuda.driver",
+    "cuda.bindings.driver",
+    "cv2",
+    "onnxruntime",
+    "openvino",
+    "tensorrt_rtx_bindings",
+)
 """Looked for and imported."""
 PRESENT = ("torch",)
 """Looked for alone: loading PyTorch takes seconds, and no engine needs it."""
@@ -32,10 +40,15 @@ _IMPORT = """
 import importlib, json, sys
 sys.path[:] = [entry for entry in sys.path if entry]
 name = sys.argv[1]
+if name == 'openvino':
+    sys.modules['openvino_telemetry'] = None
 module = importlib.import_module(name)
 top = sys.modules[name.rpartition('.')[0] or name]
 version = getattr(top, '__version__', None) or getattr(top, 'VERSION_TEXT', None)
 build = module.getBuildInformation() if name == 'cv2' else ''
+if name == 'openvino':
+    version = version.partition('-')[0]
+    build = ' '.join(module.Core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES'))
 print(json.dumps({'version': None if version is None else str(version), 'build': build}))
 """
 
@@ -51,6 +64,7 @@ class Package:
         version: None where it does not say.
         error: why it cannot be loaded, or None.
         gstreamer: OpenCV's alone: whether it reads GStreamer pipelines.
+        arithmetic: OpenVINO's alone: what the processor computes with, in the words of its CPU plugin.
     """
 
     folder: str
@@ -59,6 +73,7 @@ class Package:
     version: str | None = None
     error: str | None = None
     gstreamer: bool | None = None
+    arithmetic: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -115,7 +130,9 @@ def _find(probe: Probe, name: str, distributions: dict[str, str]) -> Package | N
         return Package(str(first), system, others, distributions.get(name), answer.complaint)
     version, build = told.get("version"), told.get("build", "")
     pipelines = re.search(r"GStreamer:\s*(YES|NO)", build) if name == "cv2" else None
-    return Package(str(first), system, others, version, None, None if pipelines is None else pipelines[1] == "YES")
+    reads = None if pipelines is None else pipelines[1] == "YES"
+    arithmetic = tuple(build.split()) if name == "openvino" else ()
+    return Package(str(first), system, others, version, None, reads, arithmetic)
 
 
 def _holds(folder: Path, name: str) -> bool:

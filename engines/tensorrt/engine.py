@@ -11,13 +11,13 @@ import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from ...errors import MachineError, UsageError
-from ..base import Arrays, Engine, Frames, OutputSpec, Raw, Ticket
+from ..base import Arrays, Engine, Frames, LayerTime, OutputSpec, Raw, Ticket
 from ..bundle import Bundle
 from ..machine.dependencies import require
 from ..machine.jetson import read_model
@@ -40,16 +40,6 @@ _DTYPES = {
     "UINT8": "uint8",
     "BOOL": "bool",
 }
-
-
-@dataclass(frozen=True)
-class LayerTime:
-    """A layer of an engine, and the mean and the median of its times in milliseconds, over some calls."""
-
-    name: str
-    milliseconds: float
-    median: float = 0.0
-    calls: int = 0
 
 
 class TensorRTEngine(Engine):

@@ -59,7 +59,7 @@ def test_all_methods_are_tried_and_the_one_that_agrees_best_is_kept(exported: Bu
 def test_the_manifest_has_the_loss_of_both_forms_on_images_that_did_not_calibrate(exported: Built) -> None:
     manifest = exported.bundle.manifest
     assert manifest.calibration["validated"]
-    assert set(manifest.accuracy) == {"simulated-int8", "cpu-int8"}
+    assert set(manifest.accuracy) == {"simulated-int8", "onnxruntime-int8"}
     for figures in manifest.accuracy.values():
         assert figures["images"] == 12 - 6
         assert figures["loss"] is not None

@@ -37,7 +37,7 @@ def document(pristine_bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> dic
 
 def test_all_that_runs_here_is_measured_alike(document: dict[str, Any]) -> None:
     measured = [(engine["target"], engine["precision"]) for engine in document["engines"]]
-    assert measured[:4] == [("pytorch", "fp32"), ("pytorch", "fp32"), ("cpu", "fp32"), ("cpu", "int8")]
+    assert measured[:4] == [("pytorch", "fp32"), ("pytorch", "fp32"), ("onnxruntime", "fp32"), ("onnxruntime", "int8")]
     assert "channels_last" in document["engines"][1]["engine"]
     for engine in document["engines"]:
         assert engine["batch"] == 2

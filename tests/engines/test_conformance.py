@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import pytest
 from trtparse.engines import Bundle, Engine, Ticket, open_engine
 from trtparse.engines.base import Arrays, Frames
 from trtparse.engines.cpu import CpuEngine
+from trtparse.engines.openvino import OpenVinoEngine
 from trtparse.engines.tensorrt.engine import TensorRTEngine
 from trtparse.errors import UsageError
 from trtparse.graphs.half import to_half
@@ -25,13 +27,17 @@ from trtparse.tests.engines.tiny_graphs import joints_graph
 from trtparse.tests.predicting import label_maps
 
 PARSING = [
-    *("pytorch-fp32", "cpu-fp32", "cpu-fp16", "cpu-int8", "simulated-int8"),
+    *("pytorch-fp32", "onnxruntime-fp32", "onnxruntime-fp16", "onnxruntime-int8", "simulated-int8"),
+    *("openvino-fp32", "openvino-fp16", "openvino-int8"),
     *(pytest.param(f"tensorrt-{precision}", marks=pytest.mark.gpu) for precision in ("fp32", "fp16", "int8")),
 ]
 TINY = {
-    "joints": ("cpu", ("joints", "maps")),
-    "joints in fp16": ("cpu", ("joints", "maps")),
-    "labels and joints": ("cpu", ("labels", "joints", "maps")),
+    "joints": ("onnxruntime", ("joints", "maps")),
+    "joints in fp16": ("onnxruntime", ("joints", "maps")),
+    "labels and joints": ("onnxruntime", ("labels", "joints", "maps")),
+    "joints on OpenVINO": ("openvino", ("joints", "maps")),
+    "joints on OpenVINO in fp16": ("openvino", ("joints", "maps")),
+    "labels and joints on OpenVINO": ("openvino", ("labels", "joints", "maps")),
     "points on a stand-in": ("stand-in", (POINTS,)),
     "points and labels on a stand-in": ("stand-in", (POINTS, *label_maps((6, 4)))),
 }
@@ -40,6 +46,8 @@ KINDS = [*PARSING, *TINY]
 
 def _opener(kind: str, request: pytest.FixtureRequest) -> Callable[[], Engine]:
     """What opens an engine of a kind; each time a new one."""
+    if "openvino" in kind.lower() and find_spec("openvino") is None:
+        pytest.skip("OpenVINO is not installed")
     if kind not in TINY:
         # TensorRT's engines come from where PyTorch may be missing, so they are in a bundle that was made before.
         bundle = request.getfixturevalue("gpu_bundle" if kind.startswith("tensorrt") else "pristine_bundle")
@@ -54,7 +62,8 @@ def _opener(kind: str, request: pytest.FixtureRequest) -> Callable[[], Engine]:
     model = joints_graph(outputs)  # type: ignore[arg-type]
     precision = "fp16" if kind.endswith("fp16") else "fp32"
     onnx.save(to_half(model) if precision == "fp16" else model, folder / "tiny.onnx")
-    return partial(CpuEngine, folder / "tiny.onnx", precision, threads=2)
+    kind_of_engine = OpenVinoEngine if target == "openvino" else CpuEngine
+    return partial(kind_of_engine, folder / "tiny.onnx", precision, threads=2)
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -85,7 +94,7 @@ def test_it_says_what_it_is(engine: Engine, frames: Frames) -> None:
     assert engine.input_size in ((256, 192), (24, 16), (6, 4))
     assert engine.batch is None
     assert engine.precision in engine.name
-    assert engine.target in ("pytorch", "cpu", "simulated", "tensorrt")
+    assert engine.target in ("pytorch", "onnxruntime", "openvino", "simulated", "tensorrt")
     if engine.input_size == (256, 192):
         assert engine.outputs == label_maps((256, 192))
 
@@ -230,7 +239,12 @@ def test_a_closed_engine_refuses_and_leaves_no_thread(
 
 
 @pytest.mark.parametrize(
-    ("kind", "least"), [("cpu-fp32", 0.9995), ("cpu-fp16", 0.995), ("cpu-int8", 0.95), ("simulated-int8", 0.95)]
+    ("kind", "least"),
+    [
+        *(("onnxruntime-fp32", 0.9995), ("onnxruntime-fp16", 0.995), ("onnxruntime-int8", 0.95)),
+        *(("openvino-fp32", 0.9995), ("openvino-fp16", 0.995), ("openvino-int8", 0.95)),
+        ("simulated-int8", 0.95),
+    ],
 )
 def test_every_engine_agrees_with_the_reference(
     kind: str, least: float, pristine_bundle: Bundle, frames: Frames

@@ -20,7 +20,7 @@ from trtparse.tests.engines.recording import FakeTensorRT, RecordingCuda, bundle
 
 def test_auto_takes_the_cpu_runtime_in_int8_and_says_so(pristine_bundle: Bundle) -> None:
     with open_engine(pristine_bundle.path) as engine:
-        assert (engine.target, engine.precision) == ("cpu", "int8")
+        assert (engine.target, engine.precision) == ("onnxruntime", "int8")
         assert "ONNX Runtime" in engine.name
         assert "int8" in engine.name
 
@@ -151,7 +151,7 @@ def test_auto_takes_the_cpu_where_no_engine_fits_and_says_so(gpu_machine: Record
     content, manifest = fake_engine(compute_capability="9.0")
     names = {manifest.engine: content, manifest.engine.replace(".engine", ".json"): manifest.to_json().encode()}
     with open_engine(add_files(bundle, names)) as engine:
-        assert engine.target == "cpu"
+        assert engine.target == "onnxruntime"
         assert "no TensorRT engine of the bundle fits this machine" in engine.name
 
 
@@ -164,7 +164,7 @@ def test_auto_takes_the_cpu_where_there_is_no_gpu(monkeypatch: pytest.MonkeyPatc
     names = {manifest.engine: content, manifest.engine.replace(".engine", ".json"): manifest.to_json().encode()}
     opened = add_files(bundle, names)
     with open_engine(opened) as engine:
-        assert engine.target == "cpu"
+        assert engine.target == "onnxruntime"
         assert "TensorRT" not in engine.name
     with pytest.raises(MachineError, match="No NVIDIA GPU"):
         open_engine(opened, "tensorrt")

@@ -14,7 +14,7 @@ from trtparse.parse.provenance import MadeBy, digest, find_labels, label_png
 from trtparse.tasks.parsing.draw import encode_label_png
 from trtparse.tests.predicting import LIP
 
-NETWORK = MadeBy("ab" * 32, "cpu", "int8", (256, 192))
+NETWORK = MadeBy("ab" * 32, "onnxruntime", "int8", (256, 192))
 PHOTOGRAPH = digest(b"a photograph")
 
 
@@ -33,11 +33,17 @@ def test_a_record_does_not_change_what_a_label_map_says(labels: np.ndarray, tmp_
     assert label_png(labels, LIP, None, "") == encode_label_png(labels, LIP)
 
 
+def test_what_onnx_runtime_made_while_it_was_called_cpu_is_its_own(labels: np.ndarray) -> None:
+    older = replace(NETWORK, target="cpu")
+    found = find_labels(label_png(labels, LIP, older, PHOTOGRAPH), LIP, NETWORK, PHOTOGRAPH, "a.png")
+    assert found is not None
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [
         ({"graph": "cd" * 32}, "another graph: abababababab, not cdcdcdcdcdcd"),
-        ({"target": "pytorch"}, "another target: cpu, not pytorch"),
+        ({"target": "pytorch"}, "another target: onnxruntime, not pytorch"),
         ({"precision": "fp32"}, "another precision: int8, not fp32"),
         ({"input_size": (473, 473)}, "another input size: 256x192, not 473x473"),
         ({"method": 2}, "another method: 1, not 2"),
@@ -97,7 +103,12 @@ def test_a_damaged_label_map_is_none(labels: np.ndarray) -> None:
 
 def test_engines_of_a_bundle_are_told_apart_by_the_graph_that_runs(bundle: Bundle) -> None:
     made = []
-    for target, precision in (("cpu", "int8"), ("simulated", "int8"), ("cpu", "fp32"), ("pytorch", None)):
+    for target, precision in (
+        ("onnxruntime", "int8"),
+        ("simulated", "int8"),
+        ("onnxruntime", "fp32"),
+        ("pytorch", None),
+    ):
         with open_engine(bundle, target, precision, threads=1) as engine:
             made.append(MadeBy.of(bundle, engine))
             assert MadeBy.of(bundle, engine) == made[-1]

@@ -12,7 +12,7 @@ import pytest
 
 from trtparse.calibration.int8 import Int8Spec
 from trtparse.data.dataset import Dataset, Subset
-from trtparse.engines.tensorrt.engine import LayerTime
+from trtparse.engines.base import LayerTime
 from trtparse.errors import BuildError
 from trtparse.graphs.index import quantised_nodes
 from trtparse.tests.predicting import LIP

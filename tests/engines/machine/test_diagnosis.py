@@ -266,6 +266,29 @@ def test_wheels_that_overwrite_each_other_are_found(workstation: Any) -> None:
     assert "pip uninstall -y opencv-python opencv-python-headless" in found["OpenCV"].fix
 
 
+@pytest.mark.parametrize(
+    ("package", "state", "told"),
+    [
+        (None, "optional", "Not installed"),
+        (Package("/site", False, (), "2026.4.1", None, None, ("FP32", "INT8", "BF16")), "works", "BF16 between"),
+        (Package("/site", False, (), "2026.4.1", None, None, ("FP32", "INT8", "FP16")), "works", "FP16 between"),
+        (Package("/site", False, (), "2026.4.1", None, None, ("FP32", "INT8")), "works", "FP32 between"),
+        (Package("/site", False, (), "2023.3.0"), "broken", "2025.2 is the oldest that works"),
+        (Package("/site", False, (), None, "libtbb.so.12: not found"), "broken", "libtbb.so.12"),
+    ],
+)
+def test_openvino_is_optional_and_says_what_the_processor_computes_with(
+    package: Package | None, state: str, told: str, nothing: Any
+) -> None:
+    packages = read_packages(nothing.probe())
+    if package is not None:
+        packages.modules["openvino"] = package
+    found = {finding.topic: finding for finding in diagnose(read_machine(nothing.probe()), packages)}["OpenVINO"]
+    assert found.state == state
+    assert told in found.text
+    assert ("trtparse[openvino]" in found.fix) == (state != "works")
+
+
 # Every machine.
 
 _words = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), max_size=12)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from trtparse.engines.tensorrt.engine import LayerTime
+from trtparse.engines.base import LayerTime
 from trtparse.engines.tensorrt.explorer import profile, write_explorer
 from trtparse.tests.engines.recording import StandIn
 
