@@ -12,8 +12,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ...storage.files import replace_bytes
-from ..base import Frames
-from .engine import LayerTime, TensorRTEngine
+from ..base import Frames, LayerTime
+from .engine import TensorRTEngine
 
 
 def profile(layers: Sequence[LayerTime]) -> list[dict[str, Any]]:

@@ -89,7 +89,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def open_engine(bundle: Bundle, target: str, precision: str | None, *, threads: int = 0, **_: object) -> Engine:
         precision = precision or ("fp32" if target == "pytorch" else "int8")
-        target = "cpu" if target == "auto" else target
+        target = "onnxruntime" if target in ("auto", "cpu") else target
         names.append(f"{bundle.path.name} {target} {precision}")
         return Painted(target, precision, int(bundle.graph("int8").read_text()) if precision == "int8" else 0)
 
@@ -227,10 +227,10 @@ class TestReport:
         run("validate", bundle, "--data", lip)
         run("validate", bundle, "--data", lip, "--precision", "fp16")
         accuracy = open_bundle(bundle).manifest.accuracy
-        assert list(accuracy) == ["cpu-fp16", "cpu-int8"]
-        assert (accuracy["cpu-int8"]["images"], accuracy["cpu-int8"]["mean_iou"]) == (IMAGES, 1.0)
-        assert accuracy["cpu-int8"]["loss"] == [0.0, 0.0, 0.0]
-        assert accuracy["cpu-int8"]["dataset"].startswith("lip/")
+        assert list(accuracy) == ["onnxruntime-fp16", "onnxruntime-int8"]
+        assert (accuracy["onnxruntime-int8"]["images"], accuracy["onnxruntime-int8"]["mean_iou"]) == (IMAGES, 1.0)
+        assert accuracy["onnxruntime-int8"]["loss"] == [0.0, 0.0, 0.0]
+        assert accuracy["onnxruntime-int8"]["dataset"].startswith("lip/")
 
     def test_layers_that_an_earlier_version_ranked_are_left_out_and_told_of(
         self, run: Run, bundle: Path, lip: Path
@@ -318,7 +318,7 @@ class TestVerdict:
         assert "Error" not in outcome.err
         assert json.loads((poor_bundle / "report.json").read_text())["passed"] is False
         assert ElementTree.parse(tmp_path / "junit.xml").getroot().get("failures") == "1"
-        assert open_bundle(poor_bundle).manifest.accuracy["cpu-int8"]["mean_iou"] < 0.9
+        assert open_bundle(poor_bundle).manifest.accuracy["onnxruntime-int8"]["mean_iou"] < 0.9
         assert run(*arguments, "--tolerance", "100").code == 0
         assert ElementTree.parse(tmp_path / "junit.xml").getroot().get("failures") == "0"
 

@@ -81,7 +81,8 @@ def test_an_engine_on_a_gpu_is_timed_alone_and_by_layer(stand_in: Callable[..., 
     assert speed.overhead == pytest.approx(1e3 / speed.frames_per_second)
     assert [layer.name for layer in speed.layers] == ["first", "second"]
     assert parts[-1] == (4, 4)
-    assert speed.to_dict()["layers"][0] == {"name": "first", "milliseconds": 0.25, "median": 0.25, "calls": 20}
+    layer = {"name": "first", "milliseconds": 0.25, "median": 0.25, "calls": 20, "kind": ""}
+    assert speed.to_dict()["layers"][0] == layer
 
 
 def test_power_is_sampled_while_requests_are_in_flight_and_in_no_other_part() -> None:
