@@ -426,7 +426,12 @@ class TestCompare:
         before = content(bundle), content(poor_bundle)
         arguments = ("compare", bundle, f"{poor_bundle}:fp16", f"{poor_bundle}:int8", "--data", lip)
         outcome = run(*arguments, "--json")
-        assert opened == ["student pytorch fp32", "student cpu int8", "poor cpu fp16", "poor cpu int8"]
+        assert opened == [
+            "student pytorch fp32",
+            "student onnxruntime int8",
+            "poor onnxruntime fp16",
+            "poor onnxruntime int8",
+        ]
         assert outcome.code == 4
         values = json.loads(outcome.out)
         jsonschema.validate(values, SCHEMA)
@@ -442,13 +447,13 @@ class TestCompare:
     ) -> None:
         outcome = run("compare", f"{bundle}:all", "--data", lip, "--report", tmp_path / "report")
         assert outcome.code == 0
-        assert opened[1:] == ["student cpu fp32", "student cpu fp16", "student cpu int8"]
+        assert opened[1:] == ["student onnxruntime fp32", "student onnxruntime fp16", "student onnxruntime int8"]
         assert sorted(content(tmp_path / "report")) == REPORT
 
     def test_a_folder_with_a_colon_is_a_folder(self, run: Run, lip: Path, tmp_path: Path, opened: list[str]) -> None:
         write_bundle(tmp_path / "a:int8", 0)
         assert run("compare", tmp_path / "a:int8", "--data", lip, "--precision", "fp16").code == 0
-        assert opened == ["a:int8 pytorch fp32", "a:int8 cpu fp16"]
+        assert opened == ["a:int8 pytorch fp32", "a:int8 onnxruntime fp16"]
 
     @pytest.mark.parametrize(
         ("names", "words"),
