@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import UsageError
-from .options import DEFAULT_BUNDLE, common_options, engine_options, rebuild
+from .options import DEFAULT_BUNDLE, common_options, engine_options, parse_size, rebuild
 
 if TYPE_CHECKING:
     from ..data.dataset import LabelMap
@@ -35,6 +35,11 @@ STREAMS = 2
 
 DETECT_EVERY = 5
 """HOG takes as long as six frames of the network; people have not gone far by the fifth."""
+
+
+def parse_within(value: str | tuple[int, int]) -> str | tuple[int, int]:
+    """``HEIGHTxWIDTH``, or the word ``network``."""
+    return value if value == "network" else parse_size(value)
 
 
 @click.command()
@@ -94,6 +99,12 @@ DETECT_EVERY = 5
     metavar="K",
     help="Look for people in each K-th frame, and follow them between.  [default: 5]",
 )
+@click.option(
+    "--within",
+    type=parse_within,
+    metavar="HxW|network",
+    help="Scale larger pictures down to lie within this as they come in; in hardware on a Jetson. network: its input.",
+)
 @click.option("--smooth", is_flag=True, help="Keep labels where the picture stands still.")
 @engine_options
 @common_options
@@ -135,6 +146,8 @@ def demo(
             )
         )
         notices = _Notices(terminal)
+        if options["within"] == "network":
+            options["within"] = predictor.engine.input_size
         frames = _open(stack, source, options, notices)
         finder = _finder(options, frames, threads)
         sinks = _sinks(stack, source, frames, options, notices)
@@ -188,6 +201,8 @@ def _check(options: dict[str, Any], *, sourced: bool) -> None:
             raise UsageError(f"{given[0]} is for finding people.", "Add --people detect.")
     if options["fps"] is not None and not sourced:
         raise UsageError("--fps is for images; the walking figure has a rate of its own.", "Name a folder of images.")
+    if options["within"] is not None and not sourced:
+        raise UsageError("--within is for pictures; the walking figure has a size of its own.", "Name a video.")
     if options["token"] is not None and options["serve"] is None and "TRTPARSE_TOKEN" not in os.environ:
         raise UsageError("--token is for the page of --serve.", "Add --serve HOST:PORT, or leave it out.")
 
@@ -196,7 +211,9 @@ def _open(stack: ExitStack, source: str | None, options: dict[str, Any], notify:
     if source is not None:
         from ..demo.open_source import open_source
 
-        return stack.enter_context(open_source(source, options["policy"], notify, fps=options["fps"]))
+        return stack.enter_context(
+            open_source(source, options["policy"], notify, fps=options["fps"], most=options["within"])
+        )
     from ..data.synthetic import WalkingFigure
     from ..demo.sources import ArraySource
 

@@ -220,11 +220,20 @@ def _as_bgrx(size: tuple[int, int]) -> list[list[str]]:
     return [["nvvidconv"], [f"video/x-raw,format=BGRx,width={size[1]},height={size[0]}"]]
 
 
-def csi_elements(number: int, size: tuple[int, int], fps: float) -> list[list[str]]:
-    """A Jetson's camera port as elements whose last one gives BGRx of (height, width) ``size``."""
+def csi_elements(
+    number: int, size: tuple[int, int], fps: float, scaled: tuple[int, int] | None = None
+) -> list[list[str]]:
+    """A Jetson's camera port as elements whose last one gives BGRx.
+
+    Args:
+        number: of the camera.
+        size: (height, width) that it takes pictures in.
+        fps: frames per second.
+        scaled: (height, width) that they are brought to in hardware; None leaves them as they are.
+    """
     height, width = size
     return [
         ["nvarguscamerasrc", f"sensor-id={number}"],
         [f"video/x-raw(memory:NVMM),width={width},height={height},framerate={round(fps)}/1"],
-        *_as_bgrx(size),
+        *_as_bgrx(scaled or size),
     ]

@@ -12,7 +12,7 @@ from ..data.dataset import Image
 from ..data.image_files import IMAGE_EXTENSIONS, endings, is_image, left_out
 from ..data.images import read_image
 from ..errors import DataError
-from .pacing import Notify, PacedSource, fitted, say_nothing
+from .pacing import Notify, PacedSource, fitted, say_nothing, scaled, within
 
 _VIDEO_RATE = 25.0
 _SLIDES_RATE = 2.0
@@ -32,6 +32,7 @@ class ImageSource(PacedSource):
             others, which a person looks at one by one.
         policy: see :data:`~trtparse.demo.pacing.POLICIES`.
         notify: told what is unusual about them.
+        most: (height, width) within which they are to lie; larger ones are scaled down. None takes them as they are.
 
     Attributes:
         numbered: whether they are numbered as the frames of a video: upwards, and mostly by one.
@@ -47,6 +48,7 @@ class ImageSource(PacedSource):
         fps: float | None = None,
         policy: str = "all",
         notify: Notify | None = None,
+        most: tuple[int, int] | None = None,
     ) -> None:
         super().__init__(policy, notify)
         if not paths:
@@ -74,7 +76,8 @@ class ImageSource(PacedSource):
         if first is None:
             raise DataError(f"Not one of the {len(paths)} images in {name} can be read.", "Use JPEG or PNG files.")
         self._first: Image | None = first
-        self.size: tuple[int, int] = (first.shape[0], first.shape[1])
+        self._own_size = (first.shape[0], first.shape[1])
+        self.size: tuple[int, int] = within(self._own_size, most)
 
     def _take(self) -> tuple[Image, float] | None:
         frame, self._first = self._first, None
@@ -83,7 +86,9 @@ class ImageSource(PacedSource):
         if frame is None:
             return None
         self._taken += 1
-        if frame.shape[:2] != self.size:
+        if frame.shape[:2] == self._own_size:
+            frame = scaled(frame, self.size)
+        elif frame.shape[:2] != self.size:
             if not self._resized:
                 self._notify(
                     f"The images of {self.name} differ in size; all are brought to the first one's, "

@@ -19,7 +19,7 @@ import numpy as np
 from ..data.dataset import Image
 from ..errors import DataError, TrtparseError
 from .containers import rate_of, usual_rate
-from .pacing import Notify, check_policy, fitted, say_nothing
+from .pacing import Notify, check_policy, fitted, say_nothing, scaled, within
 
 _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.5, 30.0
 _MOST_WAITING = 32  # frames of a live source that is to keep all; then its reader waits
@@ -54,6 +54,8 @@ class LiveSource:
         connect: opens the stream, the first time and whenever it was lost.
         policy: see :data:`~trtparse.demo.pacing.POLICIES`.
         notify: told, on the reading thread, when it is lost and when it is back.
+        most: (height, width) within which pictures are to lie; larger ones are scaled down. None takes them as they
+            are.
 
     Raises:
         DataError: not one frame came.
@@ -68,9 +70,14 @@ class LiveSource:
     constant_rate = False
 
     def __init__(
-        self, name: str, connect: Callable[[], Connection], policy: str = "latest", notify: Notify | None = None
+        self,
+        name: str,
+        connect: Callable[[], Connection],
+        policy: str = "latest",
+        notify: Notify | None = None,
+        most: tuple[int, int] | None = None,
     ) -> None:
-        self.name = name
+        self.name, self._most = name, most
         self._policy = check_policy(policy)
         self._say: Notify = notify or say_nothing
         self._connect = connect
@@ -156,7 +163,8 @@ class LiveSource:
                 f"{self.name} is there, and not one picture comes from it.",
                 "See whether another program gets any, or holds it.",
             )
-        self.size: tuple[int, int] = (frames[0][0].shape[0], frames[0][0].shape[1])
+        self._own_size = (frames[0][0].shape[0], frames[0][0].shape[1])
+        self.size: tuple[int, int] = within(self._own_size, self._most)
         # the first ones may have waited for us, and come all at once
         measured = rate_of(np.asarray([when for _, when in frames[len(frames) // 3 :]], np.float64))
         self.fps: float = told or (min(usual_rate(measured[0]), 60.0) if measured else 25.0)
@@ -217,8 +225,8 @@ class LiveSource:
         self._say(f"{self.name} is back after {time.monotonic() - lost:.0f} s.")
 
     def _sized(self, frame: Image) -> Image:
-        if frame.shape[:2] == self.size:
-            return frame
+        if frame.shape[:2] in (self.size, self._own_size):
+            return scaled(frame, self.size)
         if not self._resized:
             self._resized = True
             self._say(

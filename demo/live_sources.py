@@ -15,7 +15,7 @@ from ..errors import DataError, MachineError, UsageError
 from .gstreamer import GstPipe, csi_elements, hardware_stream, has_element, opencv_has_gstreamer
 from .live_reader import Connection, LiveSource
 from .mjpeg import MjpegStream, without_password
-from .pacing import Notify
+from .pacing import Notify, within
 
 _OPEN_MILLISECONDS, _READ_MILLISECONDS = 10_000, 10_000
 _RESTART = "See that the camera is plugged in, and restart its service: sudo systemctl restart nvargus-daemon"
@@ -72,12 +72,15 @@ def _asked(text: str, kind: str) -> tuple[str, tuple[int, int] | None, float | N
     return found["device"] or "0", size, float(found["fps"]) if found["fps"] else None
 
 
-def camera(text: str, policy: str = "latest", notify: Notify | None = None) -> LiveSource:
+def camera(
+    text: str, policy: str = "latest", notify: Notify | None = None, most: tuple[int, int] | None = None
+) -> LiveSource:
     """A camera of this machine.
 
     Args:
         text: ``0``, ``/dev/video2``, each with ``@1280x720`` or ``@1280x720@60`` behind it; the camera gives what is
             nearest to that.
+        most: (height, width) within which pictures are to lie, as in all sources here.
 
     Raises:
         UsageError: the text names no camera.
@@ -101,7 +104,7 @@ def camera(text: str, policy: str = "latest", notify: Notify | None = None) -> L
             capture.set(cv2.CAP_PROP_FPS, fps)
         return _Capture(capture)
 
-    return LiveSource(name, connect, policy, notify)
+    return LiveSource(name, connect, policy, notify, most)
 
 
 def _no_camera(device: str) -> MachineError:
@@ -116,7 +119,9 @@ def _no_camera(device: str) -> MachineError:
     return MachineError(f"There is no camera:{device} on this machine.", known)
 
 
-def csi(text: str, policy: str = "latest", notify: Notify | None = None) -> LiveSource:
+def csi(
+    text: str, policy: str = "latest", notify: Notify | None = None, most: tuple[int, int] | None = None
+) -> LiveSource:
     """A camera at a Jetson's camera port, through GStreamer's ``nvarguscamerasrc``.
 
     Through OpenCV where that has GStreamer, else through a pipe from ``gst-launch-1.0``.
@@ -133,7 +138,8 @@ def csi(text: str, policy: str = "latest", notify: Notify | None = None) -> Live
     size, fps = size or _CSI_SIZE, fps or _CSI_FPS
     if not device.isdigit():
         raise UsageError(f"csi:{text} names no camera.", "Give csi:0")
-    name, elements = f"csi:{device}", csi_elements(int(device), size, fps)
+    given = within(size, most)
+    name, elements = f"csi:{device}", csi_elements(int(device), size, fps, given)
     if not opencv_has_gstreamer() and not has_element("nvarguscamerasrc"):
         raise MachineError(
             f"{name} needs GStreamer with NVIDIA's nvarguscamerasrc, which this machine does not have.",
@@ -142,17 +148,19 @@ def csi(text: str, policy: str = "latest", notify: Notify | None = None) -> Live
 
     def connect() -> Connection:
         if not opencv_has_gstreamer():
-            return _Pipe(GstPipe(elements, size, name), fps)
+            return _Pipe(GstPipe(elements, given, name), fps)
         ends = [["videoconvert"], ["video/x-raw,format=BGR"], ["appsink", "drop=true", "max-buffers=1"]]
         capture = cv2.VideoCapture(" ! ".join(" ".join(element) for element in elements + ends), cv2.CAP_GSTREAMER)
         if not capture.isOpened():
             raise MachineError(f"{name} cannot be opened.", _RESTART)
         return _Capture(capture)
 
-    return LiveSource(name, connect, policy, notify)
+    return LiveSource(name, connect, policy, notify, most)
 
 
-def rtsp(address: str, policy: str = "latest", notify: Notify | None = None) -> LiveSource:
+def rtsp(
+    address: str, policy: str = "latest", notify: Notify | None = None, most: tuple[int, int] | None = None
+) -> LiveSource:
     """An RTSP stream, over TCP; decoded in hardware where GStreamer can.
 
     Raises:
@@ -173,19 +181,21 @@ def rtsp(address: str, policy: str = "latest", notify: Notify | None = None) -> 
         first = stream.read()
         if first is not None:
             codec = round(capture.get(cv2.CAP_PROP_FOURCC))
-            pipe = hardware_stream(address, codec, (first.shape[0], first.shape[1]), name)
+            pipe = hardware_stream(address, codec, within((first.shape[0], first.shape[1]), most), name)
             if pipe is not None:
                 stream.close()
                 return _Pipe(pipe, stream.fps)
         return stream
 
-    return LiveSource(name, connect, policy, notify)
+    return LiveSource(name, connect, policy, notify, most)
 
 
-def mjpeg(address: str, policy: str = "latest", notify: Notify | None = None) -> LiveSource:
+def mjpeg(
+    address: str, policy: str = "latest", notify: Notify | None = None, most: tuple[int, int] | None = None
+) -> LiveSource:
     """An MJPEG stream over HTTP.
 
     Raises:
         DataError: it cannot be reached, is no MJPEG stream, or not one picture comes from it.
     """
-    return LiveSource(without_password(address), lambda: MjpegStream(address), policy, notify)
+    return LiveSource(without_password(address), lambda: MjpegStream(address), policy, notify, most)

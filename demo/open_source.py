@@ -36,7 +36,12 @@ class OpenedSource(FrameSource, Protocol):
 
 
 def open_source(
-    text: str, policy: str | None = None, notify: Notify | None = None, *, fps: float | None = None
+    text: str,
+    policy: str | None = None,
+    notify: Notify | None = None,
+    *,
+    fps: float | None = None,
+    most: tuple[int, int] | None = None,
 ) -> OpenedSource:
     """Open what a person named on the command line.
 
@@ -51,6 +56,8 @@ def open_source(
         notify: told in sentences what a person should know: that a stream is lost or back, that images differ in
             size; from any thread.
         fps: frames per second, of images; None as for :class:`ImageSource`.
+        most: (height, width) within which pictures are to lie; larger ones are scaled down, in hardware where a
+            Jetson reads a camera port, a video or an RTSP stream. None takes them as they are.
 
     Raises:
         UsageError: it names no kind of source, there is no such policy, or ``fps`` is given for something else.
@@ -64,29 +71,31 @@ def open_source(
         kind, rest = found["kind"].lower(), found["rest"]
         if kind in _LIVE:
             _refuse_fps(fps)
-            return _LIVE[kind](rest, policy or "latest", notify)
+            return _LIVE[kind](rest, policy or "latest", notify, most)
         if kind in _STREAMS and rest.startswith("//"):
             _refuse_fps(fps)
-            return _STREAMS[kind](text, policy or "latest", notify)
+            return _STREAMS[kind](text, policy or "latest", notify, most)
         near = difflib.get_close_matches(kind, [*_LIVE, *_STREAMS], 1)
         if near or rest.startswith("//"):
             hint = f"Did you mean {near[0]}:{'//' if near[0] in _STREAMS else ''}{rest.lstrip('/')}?" if near else ""
             raise UsageError(f"{kind}: is no kind of source.", hint or f"Give {_KINDS}.")
-    return _from_disk(text, policy or "all", notify, fps)
+    return _from_disk(text, policy or "all", notify, fps, most)
 
 
-def _from_disk(text: str, policy: str, notify: Notify | None, fps: float | None) -> OpenedSource:
+def _from_disk(
+    text: str, policy: str, notify: Notify | None, fps: float | None, most: tuple[int, int] | None
+) -> OpenedSource:
     path, there = Path(text), os.path.exists(text)
     if os.path.isdir(text):
-        return ImageSource(images_in(path, notify or say_nothing), text, fps, policy, notify)
+        return ImageSource(images_in(path, notify or say_nothing), text, fps, policy, notify, most)
     if not there and glob.has_magic(text):
-        return ImageSource(images_like(text), text, fps, policy, notify)
+        return ImageSource(images_like(text), text, fps, policy, notify, most)
     if is_image(path.name) and path.suffix.lower() not in _ANIMATED:
-        return ImageSource([text], path.name, fps, policy, notify)
+        return ImageSource([text], path.name, fps, policy, notify, most)
     if text.isdigit() and not there:
         raise UsageError(f"There is no file {text}.", f"Did you mean camera:{text}?")
     _refuse_fps(fps)
-    return VideoSource(path, policy, notify)
+    return VideoSource(path, policy, notify, most)
 
 
 def _refuse_fps(fps: float | None) -> None:

@@ -6,7 +6,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from types import TracebackType
-from typing import TypeVar
+from typing import TypeVar, cast
+
+import cv2
 
 from ..data.dataset import Image
 from ..data.letterbox import Letterbox
@@ -30,6 +32,23 @@ def check_policy(policy: str) -> str:
     if policy not in POLICIES:
         raise UsageError(f"There is no policy {policy}.", f"Give one of {', '.join(POLICIES)}.")
     return policy
+
+
+def within(size: tuple[int, int], most: tuple[int, int] | None) -> tuple[int, int]:
+    """(height, width) of pictures that are scaled down to lie within ``most``, their shape kept, both sides even."""
+    if most is None or (size[0] <= most[0] and size[1] <= most[1]):
+        return size
+    factor = min(most[0] / size[0], most[1] / size[1])
+    return max(2, int(size[0] * factor / 2) * 2), max(2, int(size[1] * factor / 2) * 2)
+
+
+def scaled(frame: Image, size: tuple[int, int]) -> Image:
+    """A frame in another size, all of it filled."""
+    if frame.shape[:2] == size:
+        return frame
+    smaller = size[0] < frame.shape[0] or size[1] < frame.shape[1]
+    way = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
+    return cast(Image, cv2.resize(frame, (size[1], size[0]), interpolation=way))
 
 
 def fitted(frame: Image, size: tuple[int, int]) -> Image:

@@ -17,7 +17,7 @@ from ..data.quiet import quiet_opencv
 from ..errors import DataError
 from .containers import Container, rate_of, usual_rate
 from .gstreamer import hardware_decoder
-from .pacing import Notify, PacedSource, fitted
+from .pacing import Notify, PacedSource, fitted, scaled, within
 
 _FORMATS = "Give an mp4, mov, avi, mkv, webm or gif file."
 _CUT_OFF = "Copy or download it again; if it was being recorded, end the recording first."
@@ -178,6 +178,8 @@ class VideoSource(PacedSource):
         path: a file on this machine.
         policy: see :data:`~trtparse.demo.pacing.POLICIES`.
         notify: told what is unusual about it.
+        most: (height, width) within which pictures are to lie; larger ones are scaled down, in hardware where that is
+            a Jetson's. None takes them as they are.
 
     Attributes:
         path: the same; ``name`` is its last part.
@@ -191,7 +193,13 @@ class VideoSource(PacedSource):
             without a frame rate, or cut off before its index.
     """
 
-    def __init__(self, path: str | Path, policy: str = "all", notify: Notify | None = None) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        policy: str = "all",
+        notify: Notify | None = None,
+        most: tuple[int, int] | None = None,
+    ) -> None:
         super().__init__(policy, notify)
         self.path = _checked_path(path)
         self.name = self.path.name
@@ -212,13 +220,15 @@ class VideoSource(PacedSource):
             raise self._not_a_video(opened)
         self._first: tuple[Image, float] | None = first
         self._scale = _pixel_scale(capture)
-        self.size: tuple[int, int] = _scaled_size(first[0], self._scale)
-        if self.size != first[0].shape[:2]:
-            self._notify(f"{self.name} has pixels that are not square; it is shown {self.size[1]}x{self.size[0]}.")
+        self._own_size = _scaled_size(first[0], self._scale)
+        if self._own_size != first[0].shape[:2]:
+            shown = f"{self._own_size[1]}x{self._own_size[0]}"
+            self._notify(f"{self.name} has pixels that are not square; it is shown {shown}.")
+        self.size: tuple[int, int] = within(self._own_size, most)
         count = capture.get(cv2.CAP_PROP_FRAME_COUNT)
         self.frame_count: int | None = round(count) if self._container.counts_frames and count >= 1 else None
         self.fps, self.constant_rate = self._rate(float(capture.get(cv2.CAP_PROP_FPS)))
-        self._use_hardware(capture, first[0])
+        self._in_hardware = self._use_hardware(capture, scaled(first[0], self.size))
 
     @property
     def cut_off(self) -> bool:
@@ -247,12 +257,18 @@ class VideoSource(PacedSource):
         frame, shown = taken
         self._last = self._second(shown)
         self._taken += 1
+        return self._sized(frame), self._last
+
+    def _sized(self, frame: Image) -> Image:
+        """A frame in the source's size, to which a decoder in hardware may have brought it already."""
+        if self._in_hardware and frame.shape[:2] == self.size:
+            return frame
         if self._scale != (1.0, 1.0):
-            frame = _scaled(frame, _scaled_size(frame, self._scale))
-        if frame.shape[:2] != self.size:
-            self._say_resized(frame)
-            frame = fitted(frame, self.size)
-        return frame, self._last
+            frame = scaled(frame, _scaled_size(frame, self._scale))
+        if frame.shape[:2] == self._own_size:
+            return scaled(frame, self.size)
+        self._say_resized(frame)
+        return fitted(frame, self.size)
 
     def _second(self, shown: float) -> float:
         """When a picture is shown, of which the file says that it is at ``shown``; 0 where it does not."""
@@ -329,18 +345,20 @@ class VideoSource(PacedSource):
             )
         return found
 
-    def _use_hardware(self, capture: cv2.VideoCapture, first: Image) -> None:
-        """Go over to a decoder in hardware; only where its pictures and their times are known to be those of OpenCV."""
+    def _use_hardware(self, capture: cv2.VideoCapture, first: Image) -> bool:
+        """Go over to a decoder in hardware, which gives pictures in the size of ``first``; only where they and their
+        times are known to be those of OpenCV. Whether there is one."""
         assert self.path is not None
         if not self.constant_rate or self._container.times is None or capture.get(cv2.CAP_PROP_ORIENTATION_META):
-            return
+            return False
         decoder = hardware_decoder(self.path, round(capture.get(cv2.CAP_PROP_FOURCC)), first)
         if decoder is None:
-            return
+            return False
         with self._lock:
             capture.release()
             self._capture, self._decoder = None, decoder
         self._notify(f"{self.name} is decoded in hardware ({decoder.name}).")
+        return True
 
     def _not_a_video(self, opened: bool) -> DataError:
         assert self.path is not None
@@ -383,12 +401,6 @@ def _pixel_scale(capture: cv2.VideoCapture) -> tuple[float, float]:
 
 def _scaled_size(frame: Image, scale: tuple[float, float]) -> tuple[int, int]:
     return max(1, round(frame.shape[0] * scale[0])), max(1, round(frame.shape[1] * scale[1]))
-
-
-def _scaled(frame: Image, size: tuple[int, int]) -> Image:
-    smaller = size[0] < frame.shape[0] or size[1] < frame.shape[1]
-    way = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
-    return cast(Image, cv2.resize(frame, (size[1], size[0]), interpolation=way))
 
 
 def _checked_path(path: str | Path) -> Path:

@@ -126,7 +126,7 @@ import re, sys, time
 from pathlib import Path
 text = " ".join(sys.argv[1:])
 Path({log!r}).write_text(text)
-width, height, sink = (int(re.search(name + "=([0-9]+)", text)[1]) for name in ("width", "height", "fd"))
+width, height, sink = (int(re.findall(r"\\b" + name + "=([0-9]+)", text)[-1]) for name in ("width", "height", "fd"))
 # As NVIDIA's plugins do, whatever -q asks of gst-launch itself.
 print("GST_ARGUS: Creating output stream", flush=True)
 with open(sink, "wb") as pictures:

@@ -11,10 +11,11 @@ import cv2
 import numpy as np
 import pytest
 
-from trtparse.demo import encoders, sinks
+from trtparse.demo import encoders, gstreamer, sinks
 from trtparse.demo.encoders import HARDWARE, GstEncoder, begin, hardware_encoder
 from trtparse.demo.gstreamer import has_element
 from trtparse.demo.sinks import VideoSink
+from trtparse.demo.sources import VideoSource
 from trtparse.errors import MachineError
 
 Frame = Callable[..., np.ndarray]
@@ -52,6 +53,33 @@ def test_a_video_through_gstreamer_keeps_its_frames_its_rate_and_its_pictures(
         frame = capture.read()[1]
         assert np.abs(frame[40:50, 40:50].mean(axis=(0, 1)) - colours[number // 4]).max() < 6
     assert [item.name for item in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.usefixtures("software")
+@pytest.mark.parametrize("most", [None, (48, 64)])
+def test_what_gstreamer_wrote_it_reads_again_in_the_size_that_is_asked_for(
+    most: tuple[int, int] | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not has_element("avdec_h264"):
+        pytest.skip("GStreamer's libav plugin is not installed")
+
+    def as_bgrx(size: tuple[int, int]) -> list[list[str]]:
+        caps = f"video/x-raw,format=BGRx,width={size[1]},height={size[0]}"
+        return [["videoconvert"], ["videoscale"], [caps]]
+
+    monkeypatch.setattr(gstreamer, "_DECODER", "avdec_h264")
+    monkeypatch.setattr(gstreamer, "_as_bgrx", as_bgrx)
+    path, told = tmp_path / "out.mp4", list[str]()
+    with VideoSink(path, 25.0, (96, 128)) as sink:
+        for number in range(8):
+            sink.write(np.full((96, 128, 3), 20 + 25 * number, np.uint8))
+    with VideoSource(path, notify=told.append, most=most) as source:
+        frames = list(source)
+    assert told == ["out.mp4 is decoded in hardware (avdec_h264)."]
+    assert {frame.shape for frame in frames} == {(*(most or (96, 128)), 3)}
+    shades = [float(frame.mean()) for frame in frames]
+    assert shades == pytest.approx([20 + 25 * number for number in range(8)], abs=4)
+    assert source.frames_missing == 0
 
 
 @pytest.mark.usefixtures("software")

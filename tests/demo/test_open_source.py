@@ -94,8 +94,8 @@ def test_live_sources_keep_the_newest_frame_unless_told(
     for table in (module._LIVE, module._STREAMS):
         for name in table:
             monkeypatch.setitem(table, name, lambda *given, name=name: (name, *given))
-    assert open_source(text) == (kind, rest, "latest", None)
-    assert open_source(text, "all", print) == (kind, rest, "all", print)
+    assert open_source(text) == (kind, rest, "latest", None, None)
+    assert open_source(text, "all", print, most=(64, 64)) == (kind, rest, "all", print, (64, 64))
 
 
 @pytest.mark.parametrize(
