@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,8 +44,15 @@ class Photograph:
     letterbox: Letterbox
 
 
-def read_photograph(data: bytes | bytearray, predictor: Predictor[Any], most_pixels: int) -> Photograph:
+def read_photograph(
+    data: bytes | bytearray, letterbox_of: Callable[[tuple[int, int]], Letterbox], most_pixels: int
+) -> Photograph:
     """The frame of a JPEG or a PNG, upright as its EXIF orientation says.
+
+    Args:
+        data: the file.
+        letterbox_of: where an image of (height, width) lies in a frame.
+        most_pixels: that are unpacked.
 
     Raises:
         FormatError: it is neither.
@@ -62,7 +70,7 @@ def read_photograph(data: bytes | bytearray, predictor: Predictor[Any], most_pix
     if height * width > most_pixels:
         raise SizeError(f"The photograph is {width}x{height} pixels; {most_pixels} are read.", "Send a smaller one.")
     image = decode_image(data, "The photograph", upright=True)
-    letterbox = predictor.letterbox((image.shape[0], image.shape[1]))
+    letterbox = letterbox_of((image.shape[0], image.shape[1]))
     return Photograph(letterbox.apply(image)[None], letterbox)
 
 

@@ -289,7 +289,7 @@ class Server:
                     raise BusyError
                 self._photographs += 1
                 stack.callback(self._one_photograph_less)
-                photograph = await self._on_pool(read_photograph, body, predictor, limits.photograph_pixels)
+                photograph = await self._on_pool(read_photograph, body, predictor.letterbox, limits.photograph_pixels)
             except BusyError:
                 raise _busy() from None
             except FormatError as error:

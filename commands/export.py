@@ -1,0 +1,99 @@
+"""``trtparse export``: write what others' servers take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .options import DEFAULT_BUNDLE, common_options
+
+if TYPE_CHECKING:
+    from ..serve.triton.repository import Exported
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def export() -> None:
+    """Write a bundle in the form that another program takes."""
+
+
+@export.command()
+@click.argument("bundles", nargs=-1, metavar="[[NAME=]BUNDLE]...")
+@click.option(
+    "--output", type=click.Path(path_type=Path), default="model_repository", show_default=True, help="A folder."
+)
+@click.option(
+    "--backend",
+    type=click.Choice(["auto", "tensorrt", "onnxruntime", "python"]),
+    default="auto",
+    help="auto: tensorrt where the bundle has engines of it, else onnxruntime; python: ONNX Runtime in the Python "
+    "backend.",
+)
+@click.option("--precision", type=click.Choice(["fp32", "fp16", "int8"]), help="Default: the lowest that there is.")
+@click.option("--image", metavar="TAG", help="Of Triton's image that has the engines' TensorRT, as 24.08-py3.")
+@click.option(
+    "--batch",
+    type=click.IntRange(1, 256),
+    default=8,
+    show_default=True,
+    help="Frames of a pass, where any number goes.",
+)
+@click.option(
+    "--delay",
+    type=click.FloatRange(0, 1000),
+    default=2.0,
+    show_default=True,
+    metavar="MS",
+    help="How long the first of a batch waits for others.",
+)
+@click.option("--queue", type=click.IntRange(1), default=64, show_default=True, help="Requests that wait.")
+@click.option(
+    "--instances",
+    type=click.IntRange(1, 64),
+    default=1,
+    show_default=True,
+    help="Side by side, on each GPU or CPU.",
+)
+@common_options
+def triton(
+    bundles: tuple[str, ...],
+    output: Path,
+    backend: str,
+    precision: str | None,
+    image: str | None,
+    batch: int,
+    delay: float,
+    queue: int,
+    instances: int,
+    threads: int,
+    as_json: bool,
+    debug: bool,
+) -> None:
+    """Write BUNDLES as a model repository for NVIDIA's Triton, each under its folder's name or NAME.
+
+    NAME takes frames and gives what the network gives; NAME_photograph takes a JPEG or a PNG and gives a label map.
+    """
+    from ..serve.model import named_bundles
+    from ..serve.triton.parser import ParserSpec
+    from ..serve.triton.repository import export_repository
+    from .terminal import Terminal
+
+    named = named_bundles(bundles or (str(DEFAULT_BUNDLE),))
+    spec = ParserSpec(backend, precision, batch, round(delay * 1000), queue, instances, threads)
+    with Terminal(as_json=as_json) as terminal:
+        terminal.stage(f"Writing {output}")
+        exported = export_repository(named, output, spec, image)
+    if as_json:
+        terminal.result({"schema_version": 1, "output": str(output), "models": [one.to_dict() for one in exported]})
+        return
+    for one in exported:
+        terminal.out.print(_described(one), markup=False)
+    terminal.out.print(f"How to start it: {output / 'README.md'}", markup=False)
+
+
+def _described(one: Exported) -> str:
+    told: dict[str, Any] = one.to_dict()
+    where = f", TensorRT {told['tensorrt']}" if told["tensorrt"] else ""
+    ensemble = f"; {one.ensemble} for photographs" if one.ensemble else ""
+    return f"{one.name}: {told['backend']}, {told['precision']}{where}{ensemble}"

@@ -1,0 +1,247 @@
+"""The model of a repository that is a bundle's network: its files, and the configuration that they decide."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from ...engines import Bundle
+from ...engines.base import OutputSpec
+from ...engines.manifest import EngineManifest, engine_manifests
+from ...errors import UsageError
+from ..tensors import DATATYPES, INPUT
+from .config import Word, entries
+
+BACKENDS = ("auto", "tensorrt", "onnxruntime", "python")
+"""``auto``: TensorRT where the bundle has engines of it, else ONNX Runtime. ``python``: ONNX Runtime as this package
+runs it, for servers that come with the Python backend alone."""
+
+_FRAMES_OF_A_FREE_BATCH = 8
+
+
+@dataclass(frozen=True)
+class ParserSpec:
+    """What a repository is to hold of a bundle.
+
+    Args:
+        backend: one of :data:`BACKENDS`.
+        precision: ``fp32``, ``fp16`` or ``int8``; by default the lowest that there is.
+        most_frames: of a pass, where the network takes any number.
+        delay: microseconds that a batch waits to fill.
+        most_waiting: requests that wait.
+        instances: how many run side by side, on each GPU or on the CPU.
+        threads: of the CPU, of each instance; 0 for one per core.
+    """
+
+    backend: str = "auto"
+    precision: str | None = None
+    most_frames: int = _FRAMES_OF_A_FREE_BATCH
+    delay: int = 2000
+    most_waiting: int = 64
+    instances: int = 1
+    threads: int = 0
+
+
+@dataclass(frozen=True)
+class ParserModel:
+    """A network as a model of a repository.
+
+    Args:
+        files: what lies in the version's folder: names to where they are copied from, or to a text.
+        config: its configuration, but for the name.
+        input_size: (height, width) of the frames.
+        batch: the fewest and the most frames of a call.
+        precision: of what runs.
+        tensorrt: the version that built its engines; empty where it has none.
+        compute_capabilities: of the GPUs that they are for.
+    """
+
+    files: dict[str, Path | str]
+    config: dict[str, Any]
+    input_size: tuple[int, int]
+    batch: tuple[int, int]
+    precision: str
+    tensorrt: str = ""
+    compute_capabilities: tuple[str, ...] = ()
+
+    @property
+    def takes_one(self) -> bool:
+        """Whether a call may bring one frame, as an ensemble does."""
+        return self.batch[0] == 1
+
+
+def parser_model(bundle: Bundle, spec: ParserSpec) -> ParserModel:
+    """A bundle's network as a model.
+
+    Raises:
+        UsageError: it was not built as asked for, or its engines do not go together.
+    """
+    engines = [manifest for manifest in engine_manifests(bundle, spec.precision) if manifest.target == "tensorrt"]
+    backend = spec.backend if spec.backend != "auto" else "tensorrt" if engines else "onnxruntime"
+    if backend == "tensorrt":
+        return _of_engines(bundle, spec, engines)
+    return _of_graph(bundle, spec, backend)
+
+
+def _of_engines(bundle: Bundle, spec: ParserSpec, engines: list[EngineManifest]) -> ParserModel:
+    if not engines:
+        words = f"--{spec.precision or 'int8'} --target tensorrt"
+        raise UsageError(
+            f"The bundle {bundle.path} has no TensorRT engine"
+            + (f" in {spec.precision.upper()}." if spec.precision else "."),
+            f"Build one on the GPU that it is for: trtparse build {bundle.path} {words}",
+        )
+    lowest = [manifest for manifest in engines if manifest.precision == engines[0].precision]
+    first = lowest[0]
+    by_capability: dict[str, EngineManifest] = {}
+    for manifest in lowest:
+        if manifest.compute_capability in by_capability:
+            other = by_capability[manifest.compute_capability].engine
+            raise UsageError(
+                f"{manifest.engine} and {other} of {bundle.path} are both for "
+                f"compute capability {manifest.compute_capability}; Triton tells GPUs apart by that alone.",
+                "Export from a bundle that holds one of them.",
+            )
+        by_capability[manifest.compute_capability] = manifest
+        if not manifest.is_of(bundle):
+            raise UsageError(
+                f"{manifest.engine} was built from another {manifest.graph} than the one in {bundle.path}.",
+                f"Build it again: {manifest.rebuild_command(bundle.path)}",
+            )
+        if (manifest.tensorrt, manifest.batch) != (first.tensorrt, first.batch):
+            raise UsageError(
+                f"{_told(manifest)}, and {_told(first)}; one model cannot hold both.",
+                "Build the engines alike, or export from a bundle that holds one of them.",
+            )
+    fewest, likely, most = first.batch
+    names = {capability: f"cc{capability}.engine" for capability in sorted(by_capability)}
+    outputs = [*first.outputs, *([] if first.raw is None else [first.raw])]
+    preferred = sorted({frames for frames in (likely, most) if frames > 1})
+    config = {
+        "backend": "tensorrt",
+        **_tensors(first.input_size, outputs, (fewest, most), spec, preferred),
+        "cc_model_filenames": entries(names),
+        "instance_group": [{"count": spec.instances, "kind": Word("KIND_GPU")}],
+        "optimization": {
+            "cuda": {"graphs": True},
+            "input_pinned_memory": {"enable": True},
+            "output_pinned_memory": {"enable": True},
+        },
+        **_warmup(first.input_size, (fewest, most)),
+    }
+    files: dict[str, Path | str] = {
+        names[capability]: bundle.path / manifest.engine for capability, manifest in by_capability.items()
+    }
+    return ParserModel(
+        files, config, first.input_size, (fewest, most), first.precision, first.tensorrt, tuple(sorted(by_capability))
+    )
+
+
+def _of_graph(bundle: Bundle, spec: ParserSpec, backend: str) -> ParserModel:
+    precision = spec.precision or ("int8" if "int8" in bundle.manifest.precisions else "fp32")
+    graph = bundle.graph("int8-cpu" if precision == "int8" else precision)
+    batch = bundle.manifest.batch
+    fewest, most = (1, spec.most_frames) if batch is None else (batch, batch)
+    size = bundle.manifest.input_size
+    config = {
+        "backend": backend,
+        **_tensors(size, _outputs_of(graph), (fewest, most), spec, [], fixed=batch is not None),
+        "instance_group": [{"count": spec.instances, "kind": Word("KIND_CPU")}],
+        **_warmup(size, (fewest, most), fixed=batch is not None),
+    }
+    files: dict[str, Path | str] = {"model.onnx": graph}
+    if backend == "python":
+        files["model.py"] = step_file("ParserStep")
+        config["parameters"] = parameters(precision=precision, threads=str(spec.threads))
+    elif spec.threads:
+        config["parameters"] = parameters(intra_op_thread_count=str(spec.threads))
+    return ParserModel(files, config, size, (fewest, most), precision)
+
+
+def _told(manifest: EngineManifest) -> str:
+    fewest, _, most = manifest.batch
+    return f"{manifest.engine} is of TensorRT {manifest.tensorrt} and takes {fewest} to {most} frames"
+
+
+def step_file(name: str) -> str:
+    """The ``model.py`` of one of :mod:`.steps`."""
+    return (
+        f'"""Written by trtparse, which has to be installed where Triton runs."""\n\n'
+        f"from trtparse.serve.triton.steps import {name} as TritonPythonModel\n\n"
+        f'__all__ = ["TritonPythonModel"]\n'
+    )
+
+
+def parameters(**told: str) -> list[dict[str, Any]]:
+    """Of a configuration."""
+    return entries({name: {"string_value": value} for name, value in told.items()})
+
+
+def tensor(name: str, dtype: str, shape: tuple[int | None, ...], **more: Any) -> dict[str, Any]:
+    """An input or output of a configuration."""
+    dims = [-1 if length is None else length for length in shape]
+    return {"name": name, "data_type": Word(f"TYPE_{DATATYPES[dtype]}"), "dims": dims, **more}
+
+
+def _tensors(
+    size: tuple[int, int],
+    outputs: list[OutputSpec],
+    batch: tuple[int, int],
+    spec: ParserSpec,
+    preferred: list[int],
+    *,
+    fixed: bool = False,
+) -> dict[str, Any]:
+    """Inputs, outputs and batching. Where the batch is fixed, it is a dimension like others, and Triton makes none."""
+    fewest, most = batch
+    fixed = fixed or fewest == most
+    front: tuple[int, ...] = (fewest,) if fixed else ()
+    if not fixed and fewest > 1:
+        raise UsageError(
+            f"The engine takes {fewest} to {most} frames, and Triton also brings one.",
+            "Build it for 1 and more.",
+        )
+    told: dict[str, Any] = {
+        "max_batch_size": 0 if fixed else most,
+        "input": [tensor(INPUT, "uint8", (*front, *size, 3))],
+        "output": [
+            tensor(one.name, one.dtype, (*front, *one.shape), label_filename="labels.txt" if number == 0 else None)
+            for number, one in enumerate(outputs)
+        ],
+    }
+    if not fixed:
+        told["dynamic_batching"] = {
+            "preferred_batch_size": preferred or None,
+            "max_queue_delay_microseconds": spec.delay,
+            "default_queue_policy": {"max_queue_size": spec.most_waiting},
+        }
+    return told
+
+
+def _warmup(size: tuple[int, int], batch: tuple[int, int], *, fixed: bool = False) -> dict[str, Any]:
+    fewest, most = batch
+    fixed = fixed or fewest == most
+    front: tuple[int, ...] = (fewest,) if fixed else ()
+    frames = {"data_type": Word("TYPE_UINT8"), "dims": [*front, *size, 3], "zero_data": True}
+    counts = (0,) if fixed else tuple(sorted({1, most}))
+    return {
+        "model_warmup": [
+            {"name": f"black, {count or fewest} frames", "batch_size": count, "inputs": entries({INPUT: frames})}
+            for count in counts
+        ]
+    }
+
+
+def _outputs_of(graph: Path) -> list[OutputSpec]:
+    model = onnx.load(graph, load_external_data=False)
+    return [
+        OutputSpec(
+            value.name,
+            onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type).name,
+            tuple(d.dim_value if d.HasField("dim_value") else None for d in value.type.tensor_type.shape.dim[1:]),
+        )
+        for value in model.graph.output
+    ]

@@ -1,0 +1,221 @@
+"""What a repository holds, as Triton's own protobuf reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("tritonclient.grpc", reason="tritonclient, or grpcio that its protobuf comes through, is missing")
+
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2
+
+from trtparse.engines import open_bundle
+from trtparse.engines.bundle import add_files
+from trtparse.errors import UsageError
+from trtparse.serve.model import NamedBundle
+from trtparse.serve.triton.parser import ParserSpec
+from trtparse.serve.triton.repository import Exported, export_repository
+from trtparse.tests.engines.recording import fake_engine
+from trtparse.tests.predicting import label_maps
+from trtparse.tests.serve.conftest import SIZE, hands, write_bundle
+
+__all__ = ["hands"]
+
+FILES = [
+    "Dockerfile",
+    "README.md",
+    "hands/1/model.onnx",
+    "hands/config.pbtxt",
+    "hands/labels.txt",
+    "hands_frame/1/model.py",
+    "hands_frame/config.pbtxt",
+    "hands_label_map/1/model.py",
+    "hands_label_map/config.pbtxt",
+    "hands_photograph/1/.keep",
+    "hands_photograph/config.pbtxt",
+    "trtparse-export.json",
+]
+
+
+def exported(bundle: Path, output: Path, image: str | None = None, **spec: Any) -> Exported:
+    (one,) = export_repository([NamedBundle("hands", bundle)], output, ParserSpec(**spec), image)
+    return one
+
+
+def config(repository: Path, model: str) -> Any:
+    text = (repository / model / "config.pbtxt").read_text("utf-8")
+    return text_format.Parse(text, model_config_pb2.ModelConfig())
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def with_engines(bundle: Path, *fields: dict[str, Any]) -> Path:
+    """A bundle with engines that nothing could run."""
+    opened = open_bundle(bundle)
+    graph = {"graph": "student.fp32.onnx", "graph_sha256": opened.manifest.files["student.fp32.onnx"]}
+    contents = {}
+    for number, changes in enumerate(fields):
+        told = {"engine": f"engines/{number}.engine", "batch": (1, 4, 8), **graph, **changes}
+        batch = told.pop("batch")
+        content, manifest = fake_engine(batch, outputs=label_maps(SIZE), input_size=SIZE, **told)
+        contents |= {told["engine"]: content, f"engines/{number}.json": manifest.to_json().encode()}
+    return add_files(opened, contents).path
+
+
+def test_without_tensorrt_engines_it_is_onnx_runtime_s(hands: Path, tmp_path: Path) -> None:
+    one = exported(hands, tmp_path / "repository", most_frames=6, delay=100, most_waiting=9, instances=2, threads=3)
+    assert files(tmp_path / "repository") == FILES
+    assert (one.name, one.ensemble) == ("hands", "hands_photograph")
+    told = config(tmp_path / "repository", "hands")
+    assert (told.name, told.backend, told.max_batch_size) == ("hands", "onnxruntime", 6)
+    assert [(t.name, list(t.dims), t.data_type) for t in told.input] == [("frames", [*SIZE, 3], 2)]
+    assert [(t.name, list(t.dims), t.label_filename) for t in told.output] == [("labels", list(SIZE), "labels.txt")]
+    batching = told.dynamic_batching
+    assert (batching.max_queue_delay_microseconds, batching.default_queue_policy.max_queue_size) == (100, 9)
+    assert [(group.count, group.kind) for group in told.instance_group] == [
+        (2, model_config_pb2.ModelInstanceGroup.KIND_CPU)
+    ]
+    assert [(warm.batch_size, warm.inputs["frames"].zero_data) for warm in told.model_warmup] == [(1, True), (6, True)]
+    assert told.parameters["intra_op_thread_count"].string_value == "3"
+    labels = (tmp_path / "repository/hands/labels.txt").read_text().splitlines()
+    assert labels == ["Nothing", "Head", "Left hand", "Right hand"]
+
+
+def test_the_ensemble_s_tensors_fit_from_a_photograph_to_a_label_map(hands: Path, tmp_path: Path) -> None:
+    exported(hands, tmp_path / "repository")
+    ensemble = config(tmp_path / "repository", "hands_photograph")
+    assert (ensemble.platform, len(ensemble.instance_group)) == ("ensemble", 0)
+    known = {tensor.name: list(tensor.dims) for tensor in ensemble.input}
+    for step in ensemble.ensemble_scheduling.step:
+        model = config(tmp_path / "repository", step.model_name)
+        front = [1] if model.max_batch_size else []
+        for tensor in model.input:
+            assert known[step.input_map[tensor.name]] == [*front, *tensor.dims], (step.model_name, tensor.name)
+        known |= {step.output_map[tensor.name]: [*front, *tensor.dims] for tensor in model.output}
+    assert known[ensemble.output[0].name] == list(ensemble.output[0].dims) == [-1, -1]
+
+
+def test_a_fixed_batch_is_a_dimension_and_makes_an_ensemble_where_it_is_one(tmp_path: Path) -> None:
+    for batch, ensemble in ((1, "hands_photograph"), (4, "")):
+        bundle = write_bundle(tmp_path / f"bundle{batch}", batch=batch)
+        assert exported(bundle, tmp_path / f"{batch}").ensemble == ensemble
+        told = config(tmp_path / f"{batch}", "hands")
+        assert (told.max_batch_size, list(told.input[0].dims)) == (0, [batch, *SIZE, 3])
+        assert not told.HasField("dynamic_batching")
+        assert list(told.model_warmup[0].inputs["frames"].dims) == [batch, *SIZE, 3]
+
+
+def test_engines_are_chosen_by_compute_capability(hands: Path, tmp_path: Path) -> None:
+    bundle = with_engines(hands, {"compute_capability": "8.6"}, {"compute_capability": "8.7"})
+    one = exported(bundle, tmp_path / "repository", "24.08-py3")
+    told = config(tmp_path / "repository", "hands")
+    assert (told.backend, told.max_batch_size) == ("tensorrt", 8)
+    assert list(told.dynamic_batching.preferred_batch_size) == [4, 8]
+    assert dict(told.cc_model_filenames) == {"8.6": "cc8.6.engine", "8.7": "cc8.7.engine"}
+    for number, capability in enumerate(("8.6", "8.7")):
+        there = tmp_path / f"repository/hands/1/cc{capability}.engine"
+        assert there.read_bytes() == (bundle / f"engines/{number}.engine").read_bytes()
+    assert told.instance_group[0].kind == model_config_pb2.ModelInstanceGroup.KIND_GPU
+    assert told.optimization.cuda.graphs
+    assert (one.parser.tensorrt, one.parser.compute_capabilities) == ("10.3.0", ("8.6", "8.7"))
+    text = (tmp_path / "repository/README.md").read_text()
+    assert "TensorRT 10.3.0" in text
+    assert "`24.08-py3`" in text
+    assert "--gpus all" in text
+    assert (tmp_path / "repository/Dockerfile").read_text().startswith("ARG TAG=24.08-py3\n")
+
+
+def test_of_the_engines_those_of_the_lowest_precision_are_taken_or_the_one_asked_for(
+    hands: Path, tmp_path: Path
+) -> None:
+    bundle = with_engines(hands, {"precision": "int8"}, {"precision": "fp16"}, {"target": "tensorrt-rtx"})
+    assert exported(bundle, tmp_path / "a", "x").parser.precision == "int8"
+    assert exported(bundle, tmp_path / "b", "x", precision="fp16").parser.precision == "fp16"
+
+
+@pytest.mark.parametrize(
+    ("engines", "spec", "image", "told", "hint"),
+    [
+        (({},), {}, None, "the one Triton image that has TensorRT 10.3.0", "--image 24.08-py3: https://"),
+        (({}, {}), {}, "x", "both for compute capability 8.7", "holds one of them"),
+        (({}, {"compute_capability": "8.6", "tensorrt": "10.4.0"}), {}, "x", "one model cannot hold both", "alike"),
+        (({}, {"compute_capability": "8.6", "batch": (1, 1, 4)}), {}, "x", "one model cannot hold both", "alike"),
+        (({"batch": (2, 4, 8)},), {}, "x", "takes 2 to 8 frames, and Triton also brings one", "1 and more"),
+        (({"graph_sha256": "0" * 64},), {}, "x", "was built from another student.fp32.onnx", "trtparse build"),
+        (({"target": "tensorrt-rtx"},), {"backend": "tensorrt"}, "x", "has no TensorRT engine", "--target tensorrt"),
+        ((), {"precision": "int8"}, None, "has no INT8 graph", "--int8"),
+    ],
+)
+def test_what_does_not_go_together_is_refused_and_nothing_is_written(
+    hands: Path, tmp_path: Path, engines: tuple[Any, ...], spec: Any, image: str | None, told: str, hint: str
+) -> None:
+    bundle = with_engines(hands, *engines)
+    with pytest.raises(UsageError, match=told) as caught:
+        exported(bundle, tmp_path / "repository", image, **spec)
+    assert hint in caught.value.hint
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["hands"]
+
+
+def test_names_of_models_that_meet_are_refused(hands: Path, tmp_path: Path) -> None:
+    named = [NamedBundle("hands", hands), NamedBundle("hands_frame", hands)]
+    with pytest.raises(UsageError, match="would be called hands_frame"):
+        export_repository(named, tmp_path / "repository", ParserSpec(), None)
+
+
+# The folder.
+
+
+def test_the_same_export_again_writes_the_same_bytes(hands: Path, tmp_path: Path) -> None:
+    output = tmp_path / "repository"
+    exported(hands, output)
+    before = {name: (output / name).read_bytes() for name in files(output)}
+    exported(hands, output)
+    assert {name: (output / name).read_bytes() for name in files(output)} == before
+
+
+def somebody_s(folder: Path) -> None:
+    folder.mkdir()
+    (folder / "config.pbtxt").write_text("precious")
+
+
+def one_of_another_kind(folder: Path) -> None:
+    folder.mkdir()
+    (folder / "trtparse-export.json").write_text('{"kind": "DeepStream", "files": {}}')
+
+
+def added(folder: Path) -> None:
+    (folder / "mine/1").mkdir(parents=True)
+    (folder / "mine/config.pbtxt").write_text("precious")
+
+
+def edited(folder: Path) -> None:
+    (folder / "hands/config.pbtxt").write_text("precious")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "ours", "told"),
+    [
+        (somebody_s, False, "exists and is no model repository for Triton of trtparse"),
+        (one_of_another_kind, False, "exists and is no model repository for Triton of trtparse"),
+        (added, True, "mine/config.pbtxt is not trtparse's"),
+        (edited, True, "hands/config.pbtxt was changed since trtparse wrote it"),
+    ],
+)
+def test_a_folder_that_is_somebody_else_s_is_refused_and_stays(
+    hands: Path, tmp_path: Path, spoil: Callable[[Path], None], ours: bool, told: str
+) -> None:
+    output = tmp_path / "repository"
+    if ours:
+        exported(hands, output)
+    spoil(output)
+    before = {name: (output / name).read_bytes() for name in files(output)}
+    with pytest.raises(UsageError, match=told) as caught:
+        exported(hands, output)
+    assert "--output" in caught.value.hint
+    assert {name: (output / name).read_bytes() for name in files(output)} == before
