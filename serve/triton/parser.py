@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from ...engines import Bundle
 from ...engines.base import OutputSpec
 from ...engines.manifest import EngineManifest, engine_manifests
 from ...errors import UsageError
+from ...graphs.index import property_of
+from ...graphs.raw import OLDER_RAW_OUTPUT, RAW_PROPERTY
 from ..tensors import DATATYPES, INPUT
 from .config import Word, entries
 
@@ -54,6 +57,7 @@ class ParserModel:
         config: its configuration, but for the name.
         input_size: (height, width) of the frames.
         batch: the fewest and the most frames of a call.
+        answer: the output that answers on photographs are made from.
         precision: of what runs.
         tensorrt: the version that built its engines; empty where it has none.
         compute_capabilities: of the GPUs that they are for.
@@ -63,6 +67,7 @@ class ParserModel:
     config: dict[str, Any]
     input_size: tuple[int, int]
     batch: tuple[int, int]
+    answer: OutputSpec
     precision: str
     tensorrt: str = ""
     compute_capabilities: tuple[str, ...] = ()
@@ -135,8 +140,10 @@ def _of_engines(bundle: Bundle, spec: ParserSpec, engines: list[EngineManifest])
     files: dict[str, Path | str] = {
         names[capability]: bundle.path / manifest.engine for capability, manifest in by_capability.items()
     }
+    answer = _answer(bundle, first.outputs, first.raw)
+    capabilities = tuple(sorted(by_capability))
     return ParserModel(
-        files, config, first.input_size, (fewest, most), first.precision, first.tensorrt, tuple(sorted(by_capability))
+        files, config, first.input_size, (fewest, most), answer, first.precision, first.tensorrt, capabilities
     )
 
 
@@ -146,19 +153,36 @@ def _of_graph(bundle: Bundle, spec: ParserSpec, backend: str) -> ParserModel:
     batch = bundle.manifest.batch
     fewest, most = (1, spec.most_frames) if batch is None else (batch, batch)
     size = bundle.manifest.input_size
+    outputs, raw = _outputs_of(graph)
+    answer = _answer(bundle, outputs, raw)
+    # The Python backend gives what goes back onto photographs, as an engine does; others give all that a graph has.
+    given = [answer] if backend == "python" else [*outputs, *([] if raw is None else [raw])]
     config = {
         "backend": backend,
-        **_tensors(size, _outputs_of(graph), (fewest, most), spec, [], fixed=batch is not None),
+        **_tensors(size, given, (fewest, most), spec, [], fixed=batch is not None),
         "instance_group": [{"count": spec.instances, "kind": Word("KIND_CPU")}],
         **_warmup(size, (fewest, most), fixed=batch is not None),
     }
     files: dict[str, Path | str] = {"model.onnx": graph}
     if backend == "python":
         files["model.py"] = step_file("ParserStep")
-        config["parameters"] = parameters(precision=precision, threads=str(spec.threads))
+        returns = bundle.manifest.framing.returns
+        config["parameters"] = parameters(precision=precision, threads=str(spec.threads), returns=returns)
     elif spec.threads:
         config["parameters"] = parameters(intra_op_thread_count=str(spec.threads))
-    return ParserModel(files, config, size, (fewest, most), precision)
+    return ParserModel(files, config, size, (fewest, most), answer, precision)
+
+
+def _answer(bundle: Bundle, outputs: Sequence[OutputSpec], raw: OutputSpec | None) -> OutputSpec:
+    """Which output goes back onto photographs."""
+    if bundle.manifest.framing.returns != "logits":
+        return outputs[0]
+    if raw is None:
+        raise UsageError(
+            f"The bundle {bundle.path} gives labels alone, and its framing has logits go back onto the image.",
+            "Build it with them as one more output: trtparse build --logits",
+        )
+    return raw
 
 
 def _told(manifest: EngineManifest) -> str:
@@ -235,9 +259,11 @@ def _warmup(size: tuple[int, int], batch: tuple[int, int], *, fixed: bool = Fals
     }
 
 
-def _outputs_of(graph: Path) -> list[OutputSpec]:
+def _outputs_of(graph: Path) -> tuple[list[OutputSpec], OutputSpec | None]:
+    """What a graph gives, and the raw tensor where it gives that as well."""
     model = onnx.load(graph, load_external_data=False)
-    return [
+    raw = property_of(model, RAW_PROPERTY) or OLDER_RAW_OUTPUT
+    specs = [
         OutputSpec(
             value.name,
             onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type).name,
@@ -245,3 +271,4 @@ def _outputs_of(graph: Path) -> list[OutputSpec]:
         )
         for value in model.graph.output
     ]
+    return [spec for spec in specs if spec.name != raw], next((spec for spec in specs if spec.name == raw), None)

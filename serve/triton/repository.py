@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -132,9 +133,9 @@ def _export(named: NamedBundle, folder: Path, spec: ParserSpec) -> Exported:
         {
             "backend": "python",
             "max_batch_size": 0,
-            "input": [tensor("labels", "uint8", (1, *size)), image_size],
+            "input": [tensor("answer", parser.answer.dtype, (1, *parser.answer.shape)), image_size],
             "output": [label_map],
-            "parameters": parameters(framing=framing),
+            "parameters": parameters(framing=framing, label_set=json.dumps(task.label_set.to_dict())),
             **cpu,
         },
         {"model.py": step_file("LabelMapStep")},
@@ -150,8 +151,8 @@ def _export(named: NamedBundle, folder: Path, spec: ParserSpec) -> Exported:
             "ensemble_scheduling": {
                 "step": [
                     _step(before, {"photograph": "photograph"}, {"frames": "frames", "image_size": "image_size"}),
-                    _step(named.name, {"frames": "frames"}, {"labels": "labels"}),
-                    _step(after, {"labels": "labels", "image_size": "image_size"}, {"label_map": "label_map"}),
+                    _step(named.name, {"frames": "frames"}, {parser.answer.name: "answer"}),
+                    _step(after, {"answer": "answer", "image_size": "image_size"}, {"label_map": "label_map"}),
                 ]
             },
         },

@@ -16,8 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...data.letterbox import Letterbox
+from ...engines.base import Engine
+from ...engines.raw import RawEngine
 from ...errors import TrtparseError
 from ...specs.framing import Framing
+from ...specs.label_set import LabelSet
+from ...tasks.parsing.task import Parsing
 from ..photographs import read_photograph
 
 Tensors = dict[str, NDArray[Any]]
@@ -97,16 +101,16 @@ class PhotographStep(_Framed):
 
 
 class ParserStep(Step):
-    """``frames`` (N, H, W, 3) uint8 to a graph's outputs, by ONNX Runtime on the CPU."""
+    """``frames`` (N, H, W, 3) uint8 to what goes back onto photographs, by ONNX Runtime on the CPU."""
 
     def begin(self, told: dict[str, str], folder: Path) -> None:
         from ...engines.cpu import CpuEngine
 
-        self._engine = CpuEngine(folder / "model.onnx", told["precision"], threads=int(told["threads"]))
+        engine = CpuEngine(folder / "model.onnx", told["precision"], threads=int(told["threads"]))
+        self._engine: Engine = RawEngine(engine) if told["returns"] == "logits" else engine
 
     def answer(self, given: Tensors) -> Tensors:
-        arrays = self._engine.infer(given["frames"])
-        return {spec.name: array for spec, array in zip(self._engine.outputs, arrays)}
+        return dict(zip(self._outputs, self._engine.infer(given["frames"])))
 
     def finalize(self) -> None:
         """Called at the end, by Triton."""
@@ -114,8 +118,16 @@ class ParserStep(Step):
 
 
 class LabelMapStep(_Framed):
-    """``labels`` (1, H, W) uint8 and ``image_size`` (2,) int32 to ``label_map`` of that size, uint8."""
+    """``answer`` and ``image_size`` (2,) int32 to ``label_map`` of that size, uint8.
+
+    The answer is labels (1, H, W) uint8 or logits (1, C, H, W) float32.
+    """
+
+    def begin(self, told: dict[str, str], folder: Path) -> None:
+        super().begin(told, folder)
+        self._task = Parsing(LabelSet.from_dict(json.loads(told["label_set"])))
 
     def answer(self, given: Tensors) -> Tensors:
         height, width = (int(length) for length in given["image_size"])
-        return {"label_map": self.letterbox((height, width)).restore(given["labels"][0])}
+        (answer,) = self._task.unpack((given["answer"],))
+        return {"label_map": self._task.restore(answer, self.letterbox((height, width)))}

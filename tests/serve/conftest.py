@@ -19,8 +19,11 @@ from trtparse.tests.predicting import HANDS
 SIZE = (48, 32)
 
 
-def brightness_graph(batch: int | str = "N") -> onnx.ModelProto:
-    """``frames`` (N, 48, 32, 3) uint8 to ``labels`` (N, 48, 32) uint8: a quarter of the green, 0 to 3."""
+def brightness_graph(batch: int | str = "N", *, logits: bool = False) -> onnx.ModelProto:
+    """``frames`` (N, 48, 32, 3) uint8 to ``labels`` (N, 48, 32) uint8: a quarter of the green, 0 to 3.
+
+    ``logits`` (N, 4, 48, 32) are 1 at that class and 0 elsewhere.
+    """
     height, width = SIZE
     nodes = [
         helper.make_node("Gather", ["frames", "green"], ["levels"], "green", axis=3),
@@ -29,25 +32,31 @@ def brightness_graph(batch: int | str = "N") -> onnx.ModelProto:
         helper.make_node("Floor", ["quarters"], ["whole"], "whole"),
         helper.make_node("Cast", ["whole"], ["labels"], "to_uint8", to=TensorProto.UINT8),
     ]
-    constants = {"green": np.array(1, np.int64), "step": np.array(64, np.float32)}
+    one_hot = [
+        helper.make_node("Cast", ["whole"], ["places"], "to_int64", to=TensorProto.INT64),
+        helper.make_node("OneHot", ["places", "four", "off_on"], ["logits"], "one_hot", axis=1),
+    ]
+    constants = {"four": np.array(4, np.int64), "off_on": np.array([0, 1], np.float32)} if logits else {}
+    constants |= {"green": np.array(1, np.int64), "step": np.array(64, np.float32)}
     graph = helper.make_graph(
-        nodes,
+        nodes + one_hot if logits else nodes,
         "brightness",
         [helper.make_tensor_value_info("frames", TensorProto.UINT8, [batch, height, width, 3])],
-        [helper.make_tensor_value_info("labels", TensorProto.UINT8, [batch, height, width])],
+        [helper.make_tensor_value_info("labels", TensorProto.UINT8, [batch, height, width])]
+        + [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [batch, 4, height, width])] * logits,
         [numpy_helper.from_array(value, name) for name, value in constants.items()],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
 
 
-def write_bundle(path: Path, batch: int | None = None, model: onnx.ModelProto | None = None) -> Path:
-    """A bundle of :func:`brightness_graph`, or of another graph with its outputs."""
+def write_bundle(path: Path, batch: int | None = None, returns: str = "labels") -> Path:
+    """A bundle of :func:`brightness_graph`, whose labels or logits go back onto images."""
     manifest = Manifest(
         task="parsing",
         network="brightness",
         options={},
         label_set=HANDS,
-        framing=Framing(SIZE, 1.5),
+        framing=Framing(SIZE, 1.5, returns=returns),
         batch=batch,
         precisions=("fp32",),
         parity={},
@@ -55,7 +64,7 @@ def write_bundle(path: Path, batch: int | None = None, model: onnx.ModelProto | 
         versions={},
     )
     with writing(path) as folder:
-        onnx.save(model or brightness_graph(batch or "N"), folder / GRAPHS["fp32"])
+        onnx.save(brightness_graph(batch or "N", logits=returns == "logits"), folder / GRAPHS["fp32"])
         finish(folder, manifest)
     return path
 

@@ -63,11 +63,13 @@ def packages(make_once: MakeOnce) -> Path:
 
 @pytest.fixture(scope="session")
 def server(packages: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
-    """A bundle, and the address of a server that has it: once of any batch, once of one."""
+    """A folder of bundles, and the address of a server that has them: of any batch, of one, and with logits."""
     folder = tmp_path_factory.mktemp("triton")
-    bundle = write_bundle(folder / "hands")
-    one = write_bundle(folder / "one", batch=1)
-    named = [NamedBundle("hands", bundle), NamedBundle("one", one)]
+    named = [
+        NamedBundle("hands", write_bundle(folder / "hands")),
+        NamedBundle("one", write_bundle(folder / "one", batch=1)),
+        NamedBundle("logits", write_bundle(folder / "logits", returns="logits")),
+    ]
     export_repository(named, folder / "repository", ParserSpec("python", threads=1), None)
     triton = packages / "pytriton/tritonserver"
     stub = triton / f"python_backend_stubs/{sys.version_info[0]}.{sys.version_info[1]}/triton_python_backend_stub"
@@ -94,7 +96,7 @@ def server(packages: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
             while not is_ready(port):
                 assert started.poll() is None, log.read_text()
                 time.sleep(0.1)
-            yield bundle, f"127.0.0.1:{port}"
+            yield folder, f"127.0.0.1:{port}"
         finally:
             started.terminate()
             started.wait()
@@ -117,7 +119,7 @@ def asked(address: str, model: str, name: str, array: np.ndarray, output: str) -
     return answer
 
 
-@pytest.mark.parametrize("model", ["hands", "one"])
+@pytest.mark.parametrize("model", ["hands", "one", "logits"])
 def test_a_photograph_s_label_map_is_that_of_parse_bit_for_bit(
     server: tuple[Path, str], model: str, tmp_path: Path
 ) -> None:
@@ -126,10 +128,10 @@ def test_a_photograph_s_label_map_is_that_of_parse_bit_for_bit(
     from trtparse.tasks.open import open_predictor
     from trtparse.tests.predicting import HANDS
 
-    bundle, address = server
+    folder, address = server
     small = np.random.default_rng(0).integers(0, 256, (30, 20, 3), np.uint8)
     cv2.imwrite(str(tmp_path / "person.jpg"), cv2.resize(small, (400, 600)))
-    with open_predictor(bundle, "cpu") as predictor:
+    with open_predictor(folder / model, "cpu") as predictor:
         parse_images([tmp_path / "person.jpg"], predictor, tmp_path / "parsed")
     photograph = np.fromfile(tmp_path / "person.jpg", np.uint8)
     found = asked(address, f"{model}_photograph", "photograph", photograph, "label_map")
@@ -151,6 +153,6 @@ def test_triton_reads_the_configurations_as_they_were_meant(server: tuple[Path, 
     told: Any = client.get_model_config("hands")
     assert (told["max_batch_size"], told["dynamic_batching"]["max_queue_delay_microseconds"]) == (8, 2000)
     assert {entry["name"] for entry in client.get_model_repository_index()} == {
-        f"{name}{part}" for name in ("hands", "one") for part in ("", "_frame", "_label_map", "_photograph")
+        f"{name}{part}" for name in ("hands", "one", "logits") for part in ("", "_frame", "_label_map", "_photograph")
     }
     client.close()

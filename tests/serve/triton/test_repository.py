@@ -101,6 +101,16 @@ def test_the_ensemble_s_tensors_fit_from_a_photograph_to_a_label_map(hands: Path
     assert known[ensemble.output[0].name] == list(ensemble.output[0].dims) == [-1, -1]
 
 
+def test_where_logits_go_back_onto_the_image_the_ensemble_passes_them_on(tmp_path: Path) -> None:
+    bundle = write_bundle(tmp_path / "bundle", returns="logits")
+    for backend, name, outputs in (("onnxruntime", "logits", ["labels", "logits"]), ("python", "logits", ["logits"])):
+        exported(bundle, tmp_path / backend, backend=backend)
+        assert [tensor.name for tensor in config(tmp_path / backend, "hands").output] == outputs
+        steps = config(tmp_path / backend, "hands_photograph").ensemble_scheduling.step
+        assert dict(steps[1].output_map) == {name: "answer"}
+        assert list(config(tmp_path / backend, "hands_label_map").input[0].dims) == [1, 4, *SIZE]
+
+
 def test_a_fixed_batch_is_a_dimension_and_makes_an_ensemble_where_it_is_one(tmp_path: Path) -> None:
     for batch, ensemble in ((1, "hands_photograph"), (4, "")):
         bundle = write_bundle(tmp_path / f"bundle{batch}", batch=batch)

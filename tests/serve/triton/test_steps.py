@@ -23,7 +23,7 @@ from trtparse.serve.model import NamedBundle
 from trtparse.serve.triton.parser import ParserSpec
 from trtparse.serve.triton.repository import export_repository
 from trtparse.tasks.open import open_predictor
-from trtparse.tests.serve.conftest import frames, hands, labels_of
+from trtparse.tests.serve.conftest import frames, hands, labels_of, write_bundle
 
 __all__ = ["frames", "hands"]
 
@@ -43,7 +43,7 @@ class Response:
     error: str = ""
 
 
-Load = Callable[[str], Any]
+Load = Callable[..., Any]
 
 
 @pytest.fixture
@@ -56,10 +56,10 @@ def load(hands: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Load:
         InferenceResponse=Response,
     )
     monkeypatch.setitem(sys.modules, "triton_python_backend_utils", utils)
-    repository = tmp_path / "repository"
-    export_repository([NamedBundle("hands", hands)], repository, ParserSpec("python", threads=1), None)
 
-    def call(name: str) -> Any:
+    def call(name: str, bundle: Path = hands) -> Any:
+        repository = tmp_path / "repository"
+        export_repository([NamedBundle("hands", bundle)], repository, ParserSpec("python", threads=1), None)
         source = (repository / name / "1/model.py").read_text()
         namespace: dict[str, Any] = {}
         exec(source, namespace)
@@ -72,14 +72,17 @@ def load(hands: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Load:
     return call
 
 
-def test_a_photograph_goes_through_the_steps_as_through_a_predictor(load: Load, hands: Path) -> None:
+@pytest.mark.parametrize("returns", ["labels", "logits"])
+def test_a_photograph_goes_through_the_steps_as_through_a_predictor(load: Load, tmp_path: Path, returns: str) -> None:
+    hands = write_bundle(tmp_path / "bundle", returns=returns)
     small = np.random.default_rng(3).integers(0, 256, (8, 5, 3), np.uint8)
     data = cv2.imencode(".jpg", cv2.resize(small, (50, 80)))[1]
-    (first,) = load("hands_frame").execute([[Tensor("photograph", data)]])
+    (first,) = load("hands_frame", hands).execute([[Tensor("photograph", data)]])
     made = {tensor.name: tensor for tensor in first.tensors}
-    parser = load("hands")
+    parser = load("hands", hands)
     (second,) = parser.execute([[made["frames"]]])
-    (third,) = load("hands_label_map").execute([[*second.tensors, made["image_size"]]])
+    (found,) = second.tensors
+    (third,) = load("hands_label_map", hands).execute([[Tensor("answer", found.array), made["image_size"]]])
     parser.finalize()
     (label_map,) = third.tensors
     assert label_map.name == "label_map"
