@@ -201,6 +201,7 @@ def build(
                 ladder=not options["no_ladder"],
                 timed=not options["no_timing"] and engine.target == "tensorrt",
                 fastest=options["fastest"],
+                bisect=True,
             )
             bundle, engines = build_engines(bundle, engine, terminal.stage, how=how)
         if result is not None:

@@ -25,18 +25,19 @@ from ..engines.bundle import GRAPHS, Bundle, add_files
 from ..engines.machine.facts import Machine, read_machine
 from ..engines.machine.probe import Probe
 from ..engines.manifest import FOLDER, EngineManifest
-from ..errors import BuildError, MachineError, UsageError
+from ..errors import BuildError, MachineError, TrtparseError, UsageError
 from ..graphs.index import property_of
 from ..graphs.raw import OLDER_RAW_OUTPUT, RAW_PROPERTY
 from ..storage.files import check_output_file, check_output_folder, write_errors
 from ..tasks.open import task_of
 from . import timing_cache
+from .bisection import Point, bisect, expected_of, points_of, relative_error, with_output
 from .build_process import build_in_process
 from .engine_spec import COMPUTE_CAPABILITIES, DYNAMIC_BATCH, EngineSpec
 from .evidence import Evidence, evidence, forget
 from .inspection import Inspection, NotAsAsked, check, inspect_engine, inspect_network, wanted_convolutions
 from .ladder import AS_IS, HALF, Rung, next_rung, rungs_of
-from .parity import PARITY_NAME, Agreement, compare, load_parity
+from .parity import PARITY_NAME, Agreement, Disagrees, compare, load_parity
 from .tensorrt_api import Built, NoEngine, TensorRT
 from .trtexec import trtexec_line
 from .worth import Race, medians
@@ -60,6 +61,7 @@ class HowToBuild:
         ladder: where no INT8 engine comes of the graph, other forms of it are tried, FP16 last.
         timed: an INT8 engine is timed against an FP16 engine, on the GPU; both get into the bundle.
         fastest: of those two only the faster one does.
+        bisect: where an engine answers otherwise than PyTorch, find the first layer that differs, by a few more builds.
     """
 
     log: Path | None = None
@@ -69,6 +71,7 @@ class HowToBuild:
     ladder: bool = True
     timed: bool = False
     fastest: bool = False
+    bisect: bool = False
 
 
 def build_engines(
@@ -212,6 +215,11 @@ class _Work:
         while True:
             try:
                 return work._attempt(rung, model, reasons)
+            except Disagrees as error:
+                if not (self.how.bisect and self.on_gpu):
+                    raise
+                # What is left of the engine is kept already: Ctrl-C costs nothing but this sentence.
+                raise type(error)(f"{error.message} {work._first_difference(model)}", error.hint) from error
             except (NoEngine, NotAsAsked) as error:
                 following = next_rung(left, error.message)
                 if following is None and not reasons:
@@ -231,7 +239,12 @@ class _Work:
         """What gets into the bundle of an INT8 engine and of the FP16 engine that it is timed against here."""
         if GRAPHS["fp16"] not in self.bundle.manifest.files:
             return (made.noted("The bundle has no FP16 graph, so nobody knows whether INT8 is faster."),)
-        other = replace(self, spec=replace(self.spec, precision="fp16"), graph=self.bundle.graph("fp16"))
+        other = replace(
+            self,
+            spec=replace(self.spec, precision="fp16"),
+            graph=self.bundle.graph("fp16"),
+            how=replace(self.how, bisect=False),
+        )
         try:
             half = other.make()
             self.stage("Timing INT8 against FP16")
@@ -363,6 +376,31 @@ class _Work:
             path.write_bytes(made.content)
             with open_tensorrt(staged, manifest) as engine:
                 yield engine
+
+    def _first_difference(self, model: onnx.ModelProto) -> str:
+        """Where the engine of a graph begins to differ from the graph as ONNX Runtime runs it, in a sentence."""
+        frames, _ = load_parity(self.bundle.path / PARITY_NAME)
+        count = self.bundle.manifest.batch or 1
+        frames = np.ascontiguousarray(np.resize(frames[:count], (count, *frames.shape[1:])))
+        points = points_of(model)
+
+        def error_at(point: Point) -> float:
+            self.stage(f"Looking for the first layer that differs: {point.layer}")
+            marked = with_output(model, point.tensor)
+            with tempfile.TemporaryDirectory(prefix="trtparse-bisection-") as name:
+                graph = Path(name) / self.graph.name
+                onnx.save(marked, graph)
+                memory = self.spec.workspace_mb or workspace_mb(self.machine)
+                built = self._build(graph, replace(self.spec, workspace_mb=memory), Evidence(Path(name)))
+            manifest = self._manifest(marked, built, 0.0)
+            with self._opened(_Made(manifest, built.content)) as engine:
+                arrays = dict(zip((one.name for one in engine.outputs), engine.infer(frames)))
+            return relative_error(arrays[point.tensor], expected_of(model, point.tensor, frames))
+
+        try:
+            return bisect(points, error_at)
+        except TrtparseError as error:
+            return f"Where it begins to differ could not be found: {error.message}"
 
     def _manifest(self, model: onnx.ModelProto, built: Built, seconds: float) -> EngineManifest:
         """All but what the checks found."""

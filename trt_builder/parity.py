@@ -34,6 +34,10 @@ Stored = Mapping[str, NDArray[Any]]
 """PyTorch's arrays by the outputs' names, in order, each N long."""
 
 
+class Disagrees(BuildError):
+    """What ran answers otherwise than the reference."""
+
+
 @dataclass(frozen=True)
 class Agreement:
     """How well an engine agrees with PyTorch.
@@ -62,12 +66,12 @@ class Agreement:
             reference: what it was compared with.
 
         Raises:
-            BuildError: less agreement than the task wants.
+            Disagrees: less agreement than the task wants.
         """
         least = self.closeness.least[name]
         # Written so that a NaN is refused as well.
         if not self.share >= least:
-            raise BuildError(
+            raise Disagrees(
                 f"The {name} graph agrees with {reference} on {100 * self.share:.2f} % of the {self.closeness.unit} of "
                 f"{self.images} images; {100 * least:.2f} % is the least.",
                 "Is the checkpoint trained? INT8 needs calibration images like those it will see (--data).",

@@ -287,12 +287,12 @@ def test_where_int8_is_refused_a_step_hangs_and_one_dies_the_evidence_is_there_a
     assert (found["bench"], found["validate-int8"]) == ("out of time", "killed")
     assert (found["demo"], found["bench-copies"]) == ("passed", "passed")
     steps = {step["name"]: step for step in summary(folder)["steps"]}
-    assert "agrees with PyTorch on" in steps["build-int8"]["told"]
+    assert "agrees with the FP32 graph on" in steps["build-int8"]["told"]
     assert "SIGSEGV" in steps["validate-int8"]["told"]
     failed = {path.name for path in (folder / "bundle" / "engines" / "failed").iterdir()}
     assert {f"tensorrt-10.3-sm87-fp16.{kind}" for kind in ("engine", "inspector.json", "log")} <= failed
     (engine,) = summary(folder)["engines"]
-    assert engine["unverified"][0].startswith("The int8 graph agrees with PyTorch on")
+    assert engine["unverified"][0].startswith("The int8 graph agrees with the FP32 graph on")
 
 
 def test_a_folder_that_is_there_or_a_bundle_that_is_none_is_refused_before_anything_is_done(

@@ -79,7 +79,13 @@ class RecordedGpu:
             "input_size": (height, width),
             "count": count,
             "most": max(count, 1) if count != -1 else (spec.batch or (1, 1, 8))[2],
-            "outputs": {"labels": ("uint8", (height, width))},
+            "outputs": {
+                value.name: (
+                    onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type).name,
+                    shapes[value.name][1:],
+                )
+                for value in model.graph.output
+            },
             "milliseconds": milliseconds,
             "layers": layers,
             "inspector": json.dumps({"Layers": _told(model), "Bindings": ["frames", "labels"]}),

@@ -216,7 +216,7 @@ def test_an_engine_that_fails_its_checks_is_taken_where_that_is_asked_for_and_sa
     (manifest,) = engine_manifests(open_bundle(made.path))
     assert [reason.partition(",")[0].partition(" on ")[0] for reason in manifest.unverified] == [
         "Asked for int8",
-        "The int8 graph agrees with PyTorch",
+        "The int8 graph agrees with the FP32 graph",
     ]
     assert manifest.parity["pixel_agreement"] == 0
     assert facts["unverified"] == manifest.unverified
@@ -290,7 +290,7 @@ def test_an_engine_is_held_to_pytorch_s_answers_before_it_gets_in(
         _, (facts,) = build_engines(made, EngineSpec("int8"), machine=ORIN)
         assert facts["parity"] == {"pixel_agreement": 1.0, "worst_image": 1.0, "images": 4}
     else:
-        with pytest.raises(BuildError, match=r"agrees with PyTorch on 0\.00 %.*What is left of it"):
+        with pytest.raises(BuildError, match=r"agrees with the FP32 graph on 0\.00 %.*What is left of it"):
             build_engines(made, EngineSpec("int8"), machine=ORIN)
         assert engine_manifests(open_bundle(made.path)) == []
         assert failed(made)[f"{STEM}.engine"] == b"engine"
