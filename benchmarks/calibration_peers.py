@@ -249,7 +249,7 @@ def judge_everything(
                 found = in_openvino(bench, path, frames, kind)
             else:
                 found = on_cpu(path, frames, threads, simulate=runtime == "simulated")
-            result[kind] = judge(frames, expected[kind], found, bundle.manifest.label_set)
+            result[kind] = judge(frames, expected[kind], found, bundle.manifest.spec)
         return result
 
     return {name: bench.kept(f"score-{name.replace(' ', '-')}", partial(make, name)) for name in graphs}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import TrtparseError, UsageError
-from .options import DEFAULT_BUNDLE, common_options
+from .options import DEFAULT_BUNDLE, check_task, common_options, task_option
 
 if TYPE_CHECKING:
     from ..engines import Bundle, Engine
@@ -72,6 +72,7 @@ class Contender:
 @click.option(
     "--output", type=click.Path(path_type=Path, dir_okay=False), help="Write the JSON document there as well."
 )
+@task_option
 @common_options
 def bench(
     bundle: Path,
@@ -109,6 +110,7 @@ def bench(
     skipped: list[tuple[str, str]] = []
     with Terminal(as_json=as_json) as terminal:
         opened = open_bundle(bundle)
+        check_task(opened)
         count = _batch(opened, batch)
         frames = _frames(opened.manifest, count)
         machine = read_machine()

@@ -13,12 +13,15 @@ from ..specs.framing import MOST_STRETCH
 from .comparison import ranges_of, typed
 from .foreign_options import FOREIGN_OPTIONS, foreign_options, said_of
 from .options import (
+    BUNDLES,
     DEFAULT_BUNDLE,
     SYNTHETIC,
+    chosen_task,
     common_options,
     labels_option,
     parse_batch,
     parse_size,
+    task_option,
 )
 from .tensorrt_options import ENGINE_OPTIONS, engine_spec, tensorrt_options
 
@@ -26,8 +29,7 @@ if TYPE_CHECKING:
     from ..data.dataset import Images
     from ..engines import Bundle
     from ..graphs.conventions import Said
-    from ..specs.label_set import LabelSet
-    from ..tasks.base import Task
+    from ..tasks.base import Spec, Task
     from ..trt_builder.engine_spec import EngineSpec
     from ..validation.result import ValidationResult
     from .terminal import Terminal
@@ -51,8 +53,15 @@ _INT8_OPTIONS = (
 @click.option("--int8", "precision", flag_value="int8", help="FP32, FP16 and INT8 graphs; needs calibration images.")
 @click.option("--fp16", "precision", flag_value="fp16", help="FP32 and FP16 graphs (the default).")
 @click.option("--fp32", "precision", flag_value="fp32", help="The FP32 graph alone.")
-@click.option("--output", type=click.Path(path_type=Path), help=f"The bundle's folder.  [default: {DEFAULT_BUNDLE}]")
-@click.option("--data", help="Calibration images: LIP's layout, a folder of images, or 'synthetic'.")
+@task_option
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    help=f"The bundle's folder.  [default: {DEFAULT_BUNDLE}, or what --task says]",
+)
+@click.option(
+    "--data", help="Calibration images: LIP's layout, people with their joints, a folder of images, or 'synthetic'."
+)
 @click.option("--split", type=click.Choice(["train", "val", "test"]), help="Of --data.  [default: train, test, val]")
 @click.option("--calibration-images", type=click.IntRange(1), default=256, show_default=True)
 @click.option(
@@ -89,13 +98,13 @@ _INT8_OPTIONS = (
     "--max-drop",
     type=float,
     metavar="POINTS",
-    help="Largest loss of mIoU; layers go back to FP16 until it is met, else exit 4.",
+    help="Largest loss, as of mIoU or PCK; layers go back to FP16 until it is met, else exit 4.",
 )
 @click.option(
     "--min-agreement",
     type=float,
     metavar="POINTS",
-    help="Least agreement with PyTorch (mIoU of the label maps), likewise; needs no labels.",
+    help="Least agreement with PyTorch (mIoU of label maps, OKS of joints), likewise; needs no labels.",
 )
 @click.option(
     "--held-out",
@@ -152,9 +161,10 @@ def build(
     told how it takes images: --labels, --input-order, --mean, --std and what else its file does not say.
     """
     from ..engines import open_bundle
-    from ..specs.label_set import label_set
+    from ..specs.label_set import LabelSet
     from ..storage.files import check_output_file
     from ..storage.folders import recover
+    from ..tasks.open import spec_named
     from .build_result import show_build
     from .terminal import Terminal, show_skipped
 
@@ -181,9 +191,13 @@ def build(
         else:
             if precision != "int8":
                 _refuse_int8_options(context)
-            labels = None if options["labels"] is None else label_set(options["labels"])
+            labels = None if options["labels"] is None else spec_named(options["labels"])
             foreign = _given(context, frozenset(FOREIGN_OPTIONS))
-            said = None if source is None else said_of(source, options, labels, foreign)
+            said = (
+                None
+                if source is None
+                else said_of(source, options, labels if isinstance(labels, LabelSet) else None, foreign)
+            )
             if source is not None and _is_graph(source) and said is None:
                 _refuse_export_options(context)
             timed = engine if engine is not None and not options["no_timing"] else None
@@ -274,13 +288,14 @@ def _build_bundle(
     output: Path | None,
     options: dict[str, Any],
     engine: EngineSpec | None,
-    labels: LabelSet | None,
+    labels: Spec | None,
     said: Said | None,
 ) -> tuple[Bundle, ValidationResult | None, list[tuple[str, str]]]:
     """A new bundle, what its INT8 reached, and the images that could not be read."""
     from ..engines.bundle import CALIBRATION_NAME
 
-    output = output or DEFAULT_BUNDLE
+    wanted = chosen_task()
+    output = output or BUNDLES[wanted or "parsing"]
 
     if source is not None and _is_graph(source):
         from ..graphs.interface import graph_precision, read_onnx
@@ -294,7 +309,7 @@ def _build_bundle(
         terminal.stage("Loading PyTorch")
         require("torch")
     from ..calibration.int8 import Int8Spec
-    from ..networks.weights import DEFAULT_WEIGHTS
+    from ..networks.weights import WEIGHTS
     from ..trt_builder.build import BuildSpec, Listener, build_bundle
     from ..trt_builder.source import task_of_source
 
@@ -314,11 +329,14 @@ def _build_bundle(
             "Give --data a folder in LIP's layout or of images; --data synthetic takes the rendered people. With "
             "TensorRT's own calibration cache (--ranges) and --no-validate none is needed.",
         )
-    task = task_of_source(source or DEFAULT_WEIGHTS, labels, said)
+    given = source or WEIGHTS[wanted or "parsing"]
+    task = task_of_source(given, labels, said)
+    if wanted not in (None, task.name):
+        raise UsageError(f"{given} is for {task.name}, and --task says {wanted}.", "Leave --task out.")
     dataset = task.open_data(options["data"], options["split"], "calibration", labels)
-    task.scorer(dataset, str(source or DEFAULT_WEIGHTS))  # refuses labels of something else
+    task.scorer(dataset, str(given))  # refuses labels of something else
     spec = BuildSpec(
-        source=source or DEFAULT_WEIGHTS,
+        source=given,
         precision=precision,
         input_size=options["input_size"],
         stretch=options["stretch"],

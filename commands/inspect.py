@@ -88,7 +88,7 @@ def _rows(bundle: Bundle, manifest: dict[str, Any], engines: list[dict[str, Any]
     batch = "any number of" if manifest["batch"] is None else manifest["batch"]
     yield "bundle", str(bundle.path)
     yield "network", manifest["network"] + (f" ({options})" if options else "")
-    yield "frames", f"{batch} × {height}×{width} (height × width), {bundle.manifest.label_set}"
+    yield "frames", f"{batch} × {height}×{width} (height × width), {bundle.manifest.spec}"
     if bundle.manifest.stretch > 1:
         yield "images", f"fill a frame, their shapes changed up to {bundle.manifest.stretch:g} times; the rest is black"
     yield from (

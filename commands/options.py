@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from ..errors import UsageError
+
 if TYPE_CHECKING:
     from ..engines import Bundle
     from ..engines.manifest import EngineManifest
@@ -16,7 +18,12 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 DEFAULT_BUNDLE = Path("build/student")
+BUNDLES = {"parsing": DEFAULT_BUNDLE, "pose": Path("build/pose")}
+"""Where the networks that come along are built to, by their task."""
+
 SYNTHETIC = "synthetic"
+
+_TASK = "trtparse.task"
 TARGETS = ("auto", "tensorrt", "cpu", "onnxruntime", "openvino", "simulated", "pytorch")
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 
@@ -29,6 +36,44 @@ def common_options(command: Command) -> Command:
     ):
         command = option(command)
     return command
+
+
+def task_option(command: Command) -> Command:
+    """``--task``: of the network that comes along, where no other is named."""
+    return click.option(
+        "--task",
+        type=click.Choice(list(BUNDLES)),
+        is_eager=True,
+        expose_value=False,
+        callback=_choose_task,
+        help="What it is for: parts of people, or their joints.  [default: parsing]",
+    )(command)
+
+
+def _choose_task(context: click.Context, _: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        context.meta[_TASK] = value
+        context.default_map = {**(context.default_map or {}), "bundle": str(BUNDLES[value])}
+
+
+def chosen_task() -> str | None:
+    """What ``--task`` says; None where it was left out."""
+    task: str | None = click.get_current_context().meta.get(_TASK)
+    return task
+
+
+def check_task(bundle: Bundle) -> None:
+    """See that a bundle is for the task that was asked for.
+
+    Raises:
+        UsageError: it is for another; names both.
+    """
+    wanted = chosen_task()
+    if wanted is not None and bundle.manifest.task != wanted:
+        raise UsageError(
+            f"{bundle.path} is for {bundle.manifest.task}, and --task says {wanted}.",
+            "Leave --task out, or name another.",
+        )
 
 
 def engine_options(command: Command) -> Command:

@@ -10,7 +10,7 @@ import click
 
 from ..errors import DataError, TrtparseError
 from .comparison import SENSITIVITY_NAME
-from .options import DEFAULT_BUNDLE, common_options, labels_option
+from .options import DEFAULT_BUNDLE, check_task, common_options, labels_option, task_option
 
 if TYPE_CHECKING:
     from ..calibration.budget.sensitivity import Measure, Sensitivity
@@ -43,6 +43,7 @@ SHOWN = 20
     "--record", type=click.Path(path_type=Path), metavar="FILE", help="Keep every score there, and go on with it."
 )
 @labels_option
+@task_option
 @common_options
 def sensitivity(
     bundle: Path,
@@ -74,6 +75,7 @@ def sensitivity(
             check_output_file(file)
     with Terminal(as_json=as_json) as terminal:
         opened = open_bundle(bundle)
+        check_task(opened)
         ranges = _calibration(opened)
         task = task_of(opened.manifest)
         dataset = task.open_data(data, split, "validation", labels)

@@ -9,7 +9,7 @@ import click
 
 from ..errors import UsageError
 from .comparison import Comparison, Contender, comparison_options, exit_code, show, typed
-from .options import DEFAULT_BUNDLE, common_options, engine_options
+from .options import DEFAULT_BUNDLE, check_task, common_options, engine_options, task_option
 
 if TYPE_CHECKING:
     from ..engines import Bundle
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 @comparison_options
 @click.option("--report", type=click.Path(path_type=Path), metavar="DIR", help="Of the report.  [default: the bundle]")
 @click.option("--no-report", is_flag=True, help="Write no report, and leave the bundle as it is.")
+@task_option
 @engine_options
 @common_options
 @click.pass_context
@@ -36,7 +37,7 @@ def validate(
     debug: bool,
     **options: Any,
 ) -> None:
-    """Compare an engine of BUNDLE with PyTorch: mIoU by LIP's protocol, class by class.
+    """Compare an engine of BUNDLE with PyTorch: mIoU by LIP's protocol, class by class; PCK and AP, joint by joint.
 
     Writes a report into the bundle, and the figures into its manifest. Exits with 4 when the engine loses more than
     the tolerance.
@@ -48,6 +49,7 @@ def validate(
         raise UsageError("--no-report and --report contradict each other.", "Give one of them.")
     with Terminal(as_json=as_json) as terminal:
         opened = open_bundle(bundle)
+        check_task(opened)
         into_bundle = report is None and not no_report
         folder = opened.path if into_bundle else report
         if into_bundle:

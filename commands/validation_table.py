@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..tasks.scoring import Scores
+from ..tasks.scoring import figures_of
 from ..validation.result import EngineComparison, EngineRun, ValidationResult
 from ..validation.verdict import (
     NOTHING,
@@ -131,9 +131,9 @@ def _rows(result: ValidationResult, engine: EngineComparison, label: str) -> Tab
         table.add_column("loss", justify="right", no_wrap=True)
         table.add_column("95 %\ninterval", justify="right", no_wrap=True)
     table.add_column("agree", justify="right", no_wrap=True)
-    for place, (words, agreement) in enumerate(engine.agreement.summary):
+    for words, (before, after, agreement) in figures_of(engine.agreement, result.reference, engine.scores):
         primary = words.lower() == result.figure.words.lower()
-        scores = _summary_cells(result, engine, place, primary) if result.labelled else []
+        scores = _summary_cells(engine, before, after, primary) if result.labelled else []
         table.add_row(words, "", "", *scores, percent(agreement), style="bold" if primary else "")
     table.add_section()
     table.add_row(f"{result.figure.of_row} by {result.figure.row}")
@@ -151,9 +151,8 @@ def _table() -> Table:
     return Table(box=SIMPLE, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold", show_edge=False)
 
 
-def _summary_cells(result: ValidationResult, engine: EngineComparison, place: int, primary: bool) -> list[str]:
+def _summary_cells(engine: EngineComparison, before: float | None, after: float | None, primary: bool) -> list[str]:
     """A score of reference and engine and the loss, with its interval where it is known."""
-    before, after = _value(result.reference, place), _value(engine.scores, place)
     if primary and engine.loss is not None:
         loss = engine.loss
         return [percent(before), percent(after), _points(loss.points), _interval(loss.low, loss.high)]
@@ -181,7 +180,3 @@ def _interval(low: float, high: float) -> str:
 def _points(value: float | None, digits: int = 2) -> str:
     """Signed, with the minus that every terminal has."""
     return signed(value, digits).replace("−", "-")
-
-
-def _value(scores: Scores | None, place: int) -> float | None:
-    return None if scores is None else scores.summary[place][1]

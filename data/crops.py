@@ -120,6 +120,10 @@ class Placement(Protocol):
         """Points (..., 2), x before y, from pixels of the frame to pixels of the image."""
         ...
 
+    def to_frame(self, points: NDArray[np.floating]) -> NDArray[np.float32]:
+        """The way back: from pixels of the image to pixels of the frame."""
+        ...
+
 
 @dataclass(frozen=True)
 class Crop:
@@ -153,6 +157,10 @@ class Crop:
     def to_image(self, points: NDArray[np.floating]) -> NDArray[np.float32]:
         """As :meth:`Placement.to_image`."""
         return apply(inverse(self.matrix), points)
+
+    def to_frame(self, points: NDArray[np.floating]) -> NDArray[np.float32]:
+        """As :meth:`Placement.to_frame`."""
+        return apply(self.matrix, points)
 
 
 def place(framing: Framing, image_size: tuple[int, int], box: Box | None = None) -> Placement:

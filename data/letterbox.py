@@ -145,6 +145,11 @@ class Letterbox:
         scale = np.array([self.image_size[1] / self.width, self.image_size[0] / self.height])
         return np.asarray((points - (self.left, self.top) + 0.5) * scale - 0.5, np.float32)
 
+    def to_frame(self, points: NDArray[np.floating]) -> NDArray[np.float32]:
+        """The inverse of :meth:`to_image`."""
+        scale = np.array([self.width / self.image_size[1], self.height / self.image_size[0]])
+        return np.asarray((points + 0.5) * scale - 0.5 + (self.left, self.top), np.float32)
+
     @staticmethod
     def _check(array: Image | LabelMap, size: tuple[int, int]) -> None:
         if array.shape[:2] != size or array.dtype != np.uint8:

@@ -19,6 +19,7 @@ from ..errors import UsageError
 from ..specs.framing import Framing
 from ..specs.label_set import LabelSet, told_label_set
 from ..specs.origin import Origin
+from ..specs.skeleton import Skeleton
 from ..storage import folders
 from ..storage.files import replace_bytes, sha256, write_errors
 from ..storage.folders import recover
@@ -46,9 +47,9 @@ class Manifest:
     """What a bundle says of itself.
 
     Args:
-        task: ``parsing``.
+        task: ``parsing`` or ``pose``.
         network, options: what the graphs were exported from.
-        label_set: what the classes mean.
+        spec: what the answers speak of: classes, or joints.
         framing: how images become frames; what of it is arithmetic is in the graphs already.
         batch: frames per call, or None for any number.
         precisions: ``fp32``, ``fp16``, ``int8``: those that can be opened.
@@ -63,7 +64,7 @@ class Manifest:
     task: str
     network: str
     options: dict[str, Any]
-    label_set: LabelSet
+    spec: LabelSet | Skeleton
     framing: Framing
     batch: int | None
     precisions: tuple[str, ...]
@@ -93,7 +94,8 @@ class Manifest:
     def to_json(self) -> str:
         values = asdict(self)
         del values["framing"]
-        values["label_set"] = self.label_set.to_dict()
+        del values["spec"]
+        values["skeleton" if isinstance(self.spec, Skeleton) else "label_set"] = self.spec.to_dict()
         values["input_size"] = list(self.framing.input_size)
         values["preprocessing"] = self.framing.preprocessing()
         values["digest"] = digest_of(values)
@@ -118,7 +120,10 @@ class Manifest:
         try:
             height, width = values.pop("input_size")
             values["framing"] = Framing.of_preprocessing((int(height), int(width)), values.pop("preprocessing"))
-            values["label_set"] = told_label_set(values.pop("label_set", None) or values.pop("labels"), str(path))
+            if "skeleton" in values:
+                values["spec"] = Skeleton.from_dict(values.pop("skeleton"))
+            else:
+                values["spec"] = told_label_set(values.pop("label_set", None) or values.pop("labels"), str(path))
             values["origin"] = Origin(**values.pop("origin", {}))
             values["precisions"] = tuple(values["precisions"])
             return replace(cls(**values), schema=SCHEMA)

@@ -8,9 +8,13 @@ import torch
 from torch import nn
 
 from ..errors import MachineError
-from ..networks.checkpoint import parse_checkpoint, read_tensors
+from ..networks.checkpoint import read_tensors
+from ..networks.pose import PoseNetwork
+from ..networks.pose_checkpoint import PoseCheckpoint, parse_any_checkpoint
+from ..networks.pose_decoding.create import create_decoder
 from ..networks.preprocessing import normalise
 from ..networks.released import is_released, parse_released
+from ..specs.decoding import Decoding
 from .base import Arrays, Engine, Frames, OutputSpec, Raw
 
 
@@ -20,6 +24,7 @@ class PyTorchEngine(Engine):
     Args:
         network: any mode; it is put into evaluation mode.
         input_size: (height, width) of the frames.
+        decoding: of a pose network's heatmaps.
         threads: for the CPU; 0 leaves PyTorch's own setting.
         precision: ``fp32`` is what every engine is compared with; ``fp16`` is what ``trtparse bench`` times besides.
         channels_last: keep the channels of a pixel together, which some GPUs convolve faster.
@@ -35,6 +40,7 @@ class PyTorchEngine(Engine):
         network: nn.Module,
         input_size: tuple[int, int],
         *,
+        decoding: Decoding = Decoding(),
         threads: int = 0,
         precision: str = "fp32",
         channels_last: bool = False,
@@ -49,7 +55,13 @@ class PyTorchEngine(Engine):
         # PyTorch's own types leave this form out.
         self._network.to(memory_format=self._layout)  # type: ignore[call-overload]
         self.input_size, self.batch = input_size, None
-        self.outputs = (OutputSpec("labels", "uint8", input_size),)
+        self._decoder: torch.nn.Module | None = None
+        if isinstance(network, PoseNetwork):
+            size = (input_size[0] // decoding.stride, input_size[1] // decoding.stride)
+            self._decoder = create_decoder(decoding, size).to(self._device).eval()
+            self.outputs = (OutputSpec("keypoints", "float32", (network.spec.joints, 3)),)
+        else:
+            self.outputs = (OutputSpec("labels", "uint8", input_size),)
         self.precision, self.target = precision, "pytorch"
         if threads:
             torch.set_num_threads(threads)
@@ -72,8 +84,16 @@ class PyTorchEngine(Engine):
 
             released = parse_released(header, state, path)
             return ReleasedEngine(released, threads=threads, precision=precision, channels_last=channels_last)
-        network = parse_checkpoint(header, state, path).network
-        return cls(network, input_size, threads=threads, precision=precision, channels_last=channels_last)
+        loaded = parse_any_checkpoint(header, state, path)
+        decoding = loaded.decoding if isinstance(loaded, PoseCheckpoint) else Decoding()
+        return cls(
+            loaded.network,
+            input_size,
+            decoding=decoding,
+            threads=threads,
+            precision=precision,
+            channels_last=channels_last,
+        )
 
     def raw(self, frames: Frames) -> Raw:
         self._check(frames)
@@ -88,9 +108,11 @@ class PyTorchEngine(Engine):
     def _run(self, frames: Frames) -> Arrays:
         return self._decoded(self._forward(frames))
 
-    @staticmethod
-    def _decoded(raw: torch.Tensor) -> Arrays:
+    def _decoded(self, raw: torch.Tensor) -> Arrays:
         # What the exported graph does after the network; see trt_builder/export.py.
+        if self._decoder is not None:
+            with torch.inference_mode():
+                return (self._decoder(raw).cpu().numpy(),)
         return (raw.argmax(1).to(torch.uint8).cpu().numpy(),)
 
     @torch.inference_mode()

@@ -14,11 +14,21 @@ from onnx.external_data_helper import load_external_data_for_model, uses_externa
 from ..errors import BuildError, UsageError
 from ..networks.file_kind import refuse_others
 from ..specs.label_set import LabelSet, check_same, label_set, label_sets, told_label_set
+from ..specs.skeleton import Skeleton, shipped_skeletons
 from .facts import STANDARD_DOMAINS
 from .index import fresh_graph_copy, property_of
 from .raw import find_argmax
 
-_WANTED = "frames (N, H, W, 3) uint8, BGR, in; labels (N, H, W) uint8 out; logits (N, classes, H, W) may follow"
+LABELS, KEYPOINTS = "labels", "keypoints"
+"""The first output: what a graph of parsing, and one of pose, answers with."""
+
+RAW_OUTPUTS = {LABELS: "logits", KEYPOINTS: "heatmaps"}
+"""What may follow."""
+
+_WANTED = (
+    "frames (N, H, W, 3) uint8, BGR, in; out either labels (N, H, W) uint8, after which logits (N, classes, H, W) may "
+    "follow, or keypoints (N, K, 3) float32, after which heatmaps (N, K, h, w) may"
+)
 _HALF_FROM = "Normalisation and argmax belong into the graph: see what trtparse build exports."
 
 
@@ -122,6 +132,43 @@ def label_set_of(model: onnx.ModelProto, given: LabelSet | None, path: Path) -> 
     return meant
 
 
+def answers_of(model: onnx.ModelProto) -> str:
+    """``labels`` or ``keypoints``: what a graph that :func:`check_interface` passed answers with."""
+    return KEYPOINTS if any(output.name == KEYPOINTS for output in model.graph.output) else LABELS
+
+
+def skeleton_of(model: onnx.ModelProto, given: object, path: Path) -> Skeleton:
+    """What a graph's joints are: as its metadata says, else as somebody says.
+
+    Args:
+        model: with our outputs.
+        given: what somebody says; None for nothing.
+        path: the graph's file, for messages.
+
+    Raises:
+        UsageError: nobody says it, the graph has another number of joints, or two skeletons are told.
+    """
+    told = property_of(model, "skeleton")
+    if given is not None and not isinstance(given, Skeleton):
+        raise UsageError(f"{path} finds joints, and {given} has classes.", "Give --labels a skeleton, such as coco17.")
+    meant = Skeleton.from_json(told) if told else given
+    if meant is None:
+        raise UsageError(
+            f"{path} does not say what its joints are.",
+            f"Give --labels their skeleton: one of {', '.join(shipped_skeletons())}, or a TOML file.",
+        )
+    if told and given is not None and given.joints != meant.joints:
+        raise UsageError(
+            f"{path} has the joints of {meant.name}, and --labels names {given.name}.", "Leave --labels out."
+        )
+    found = next(_shape(output) for output in model.graph.output if output.name == KEYPOINTS)[1]
+    if found is not None and found != len(meant):
+        raise UsageError(
+            f"{path} finds {found} joints, and its skeleton is {meant}.", "Give the one it was trained on."
+        )
+    return meant
+
+
 def check_interface(model: onnx.ModelProto, path: Path) -> int | None:
     """See that a graph has our input and outputs.
 
@@ -140,20 +187,29 @@ def check_interface(model: onnx.ModelProto, path: Path) -> int | None:
 
     if len(inputs) != 1 or inputs[0].name != "frames":
         raise refused("the one input must be called frames")
-    if "labels" not in outputs or set(outputs) - {"labels", "logits"}:
-        raise refused("the outputs must be labels, and logits where wanted")
-    frames, labels = inputs[0], outputs["labels"]
-    if frames.type.tensor_type.elem_type != TensorProto.UINT8 or labels.type.tensor_type.elem_type != TensorProto.UINT8:
-        raise refused("frames and labels must be uint8")
+    answers = next((name for name in RAW_OUTPUTS if name in outputs), None)
+    if answers is None or set(outputs) - {answers, RAW_OUTPUTS[answers]}:
+        raise refused("the outputs must be labels, and logits where wanted; or keypoints, and heatmaps where wanted")
+    frames, found = inputs[0], outputs[answers]
+    kinds = {LABELS: TensorProto.UINT8, KEYPOINTS: TensorProto.FLOAT}
+    if frames.type.tensor_type.elem_type != TensorProto.UINT8 or found.type.tensor_type.elem_type != kinds[answers]:
+        what = "frames and labels must be uint8" if answers == LABELS else "frames must be uint8, keypoints float32"
+        raise refused(what)
     shape = _shape(frames)
     if len(shape) != 4 or shape[3] != 3 or shape[1] is None or shape[2] is None:
         raise refused("frames must be (N, H, W, 3) with a fixed height and width")
     batch, height, width = shape[0], shape[1], shape[2]
-    if not _fits(_shape(labels), (batch, height, width)):
-        raise refused(f"labels must be (N, {height}, {width})")
-    logits = _shape(outputs["logits"]) if "logits" in outputs else None
-    if logits is not None and not _fits(logits, (batch, *logits[1:2], height, width)):
-        raise refused(f"logits must be (N, classes, {height}, {width})")
+    raw = _shape(outputs[RAW_OUTPUTS[answers]]) if RAW_OUTPUTS[answers] in outputs else None
+    if answers == KEYPOINTS:
+        if not _fits(_shape(found), (batch, *_shape(found)[1:2], 3)):
+            raise refused("keypoints must be (N, K, 3)")
+        if raw is not None and len(raw) != 4:
+            raise refused("heatmaps must be (N, K, h, w)")
+    else:
+        if not _fits(_shape(found), (batch, height, width)):
+            raise refused(f"labels must be (N, {height}, {width})")
+        if raw is not None and not _fits(raw, (batch, *raw[1:2], height, width)):
+            raise refused(f"logits must be (N, classes, {height}, {width})")
     _check_domains(model, path)
     return batch
 

@@ -10,7 +10,7 @@ import json
 import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,11 @@ class Checkpoint:
     origin: Origin = field(default_factory=Origin)
 
     @property
+    def spec(self) -> LabelSet:
+        """What its answers speak of."""
+        return self.label_set
+
+    @property
     def input_size(self) -> tuple[int, int]:
         """(height, width) it was trained at."""
         return self.framing.input_size
@@ -115,6 +120,7 @@ def save_checkpoint(
         "options": network.spec.to_dict(),
         "input_size": list(framing.input_size),
         "stretch": framing.stretch,
+        **({} if framing.crop is None else {"crop": asdict(framing.crop)}),
         **meant,
         "training_data": origin.training_data,
         "licence": origin.licence,

@@ -14,14 +14,16 @@ from typing import Any
 
 from torch import Tensor
 
+from ..data.crops import RULES
 from ..errors import UsageError
 from ..specs.decoding import HRNET as HRNET_DECODING
 from ..specs.decoding import MSPN as MSPN_DECODING
 from ..specs.decoding import Decoding
 from ..specs.framing import Framing
+from ..specs.label_set import LabelSet
 from ..specs.origin import Origin
 from ..specs.skeleton import Skeleton, load_skeleton, shipped_skeletons
-from .checkpoint import DEFAULT_INPUT_SIZE, fill, named, parse_header, read_tensors
+from .checkpoint import DEFAULT_INPUT_SIZE, Checkpoint, fill, named, parse_checkpoint, parse_header, read_tensors
 from .hrnet import LAYOUTS as HRNETS
 from .hrnet import MODULES, HRNet
 from .mspn import LAYOUTS as MSPNS
@@ -69,9 +71,43 @@ class PoseCheckpoint:
     origin: Origin = field(default_factory=Origin)
 
     @property
+    def spec(self) -> Skeleton:
+        """What its answers speak of."""
+        return self.skeleton
+
+    @property
     def input_size(self) -> tuple[int, int]:
         """(height, width) it was trained at; 256x192 where a released checkpoint does not say."""
         return self.framing.input_size
+
+
+def open_checkpoint(path: Path, meant: LabelSet | Skeleton | None = None) -> Checkpoint | PoseCheckpoint:
+    """Read a checkpoint of whatever network it is of.
+
+    Args:
+        path: of the file.
+        meant: what its classes or its joints mean, where the file does not say.
+
+    Raises:
+        UsageError: as :func:`~trtparse.networks.checkpoint.load_checkpoint` and :func:`load_pose_checkpoint`.
+    """
+    return parse_any_checkpoint(*read_tensors(path), path, meant)
+
+
+def parse_any_checkpoint(
+    header: str, state: StateDict, path: Path, meant: LabelSet | Skeleton | None = None
+) -> Checkpoint | PoseCheckpoint:
+    """The checkpoint of a file that was read already; see :func:`open_checkpoint`."""
+    if is_pose_checkpoint(header, state, path):
+        if isinstance(meant, LabelSet):
+            hint = "Give --labels a skeleton, such as coco17."
+            raise UsageError(f"{path} finds joints, and {meant} has classes.", hint)
+        return parse_pose_checkpoint(header, state, path, meant)
+    if isinstance(meant, Skeleton):
+        raise UsageError(
+            f"{path} tells classes apart, and {meant.name} has joints.", "Give --labels a label set, such as lip."
+        )
+    return parse_checkpoint(header, state, path, meant)
 
 
 def load_pose_checkpoint(path: Path, skeleton: Skeleton | None = None) -> PoseCheckpoint:
@@ -107,12 +143,14 @@ def parse_pose_checkpoint(
             # Those without one are of a cross-entropy: all that were trained here before it was written down.
             decoding = Decoding.from_dict(said.values.get("decoding", {}))
         framing, values = said.framing, dict(said.values)
+        framing = framing if framing.crop else replace(framing, crop=RULES["trtparse"])
     else:
         kind, released_joints = recognise_released(tensors, path)
         network = create_pose_network(kind, {"joints": released_joints})
-        decoding = HRNET_DECODING
+        decoding, framing = HRNET_DECODING, replace(framing, crop=RULES["hrnet"])
         if isinstance(network, MSPN):
             tensors = _for_rgb_and_a_peak_of_1(tensors)
+            framing = replace(framing, crop=RULES["mspn"])
             decoding = replace(MSPN_DECODING, blur=MPII_BLUR) if released_joints == MPII_JOINTS else MSPN_DECODING
     meant = _skeleton(values, network.spec.joints, skeleton, path)
     fill(network, tensors, path, f"{network.kind} with {network.spec.joints} joints")

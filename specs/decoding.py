@@ -15,9 +15,6 @@ from ..errors import UsageError
 
 KINDS = ("sign-shift", "second-highest", "dark", "logits")
 
-CROPS = ("trtparse", "hrnet", "mspn")
-"""Families of networks by how they cut a person's box out of an image; ``data/crops.py`` has the rules."""
-
 
 @dataclass(frozen=True)
 class Decoding:
@@ -30,7 +27,6 @@ class Decoding:
         blur: width of the Gaussian before it, in cells; odd, and 1 for none.
         stride: input pixels a cell.
         offset: input pixels from the first pixel's centre to the first cell's.
-        crop: how the network was taught to see a person's box.
 
     Raises:
         UsageError: an impossible value; says which.
@@ -40,12 +36,10 @@ class Decoding:
     blur: int = 1
     stride: int = 4
     offset: float = 1.5
-    crop: str = "trtparse"
 
     def __post_init__(self) -> None:
-        for what, value, known in (("decoding", self.kind, KINDS), ("crop", self.crop, CROPS)):
-            if value not in known:
-                raise UsageError(f"There is no {what} {value!r} of heatmaps.", f"Known are {', '.join(known)}.")
+        if self.kind not in KINDS:
+            raise UsageError(f"There is no decoding {self.kind!r} of heatmaps.", f"Known are {', '.join(KINDS)}.")
         whole = all(type(value) is int and value > 0 for value in (self.blur, self.stride))
         placed = isinstance(self.offset, (int, float)) and math.isfinite(self.offset)
         if not (whole and placed and self.blur % 2):
@@ -80,8 +74,8 @@ LOGITS = Decoding()
 DARK = Decoding("dark", 11)
 """Of what is trained here with Gaussians at sub-pixel centres."""
 
-HRNET = Decoding("sign-shift", offset=0.0, crop="hrnet")
+HRNET = Decoding("sign-shift", offset=0.0)
 """Of the checkpoints that HRNet's authors released."""
 
-MSPN = Decoding("second-highest", 5, offset=2.0, crop="mspn")
+MSPN = Decoding("second-highest", 5, offset=2.0)
 """Of those of MSPN's authors, trained on COCO; on MPII they blur by 9."""

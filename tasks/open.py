@@ -10,9 +10,12 @@ from ..engines import Bundle, open_bundle, open_engine
 from ..engines.bundle import Manifest
 from ..engines.raw import RawEngine
 from ..errors import UsageError
-from ..specs.label_set import LabelSet
+from ..specs.decoding import Decoding
+from ..specs.label_set import LabelSet, label_set
+from ..specs.skeleton import Skeleton, load_skeleton, shipped_skeletons
 from .base import Predictor, Spec, Task
 from .parsing.task import Parsing
+from .pose.task import Pose
 
 FIRST: type[Task[Any]] = Parsing
 """What files are of that were written before they told a task."""
@@ -39,18 +42,39 @@ def task_of(manifest: Manifest) -> Task[Any]:
     Raises:
         UsageError: a task that this version does not know.
     """
-    return task_named(manifest.task, manifest.label_set)
+    return task_named(manifest.task, manifest.spec, manifest.options.get("decoding"))
 
 
-def task_named(name: str, spec: Spec) -> Task[Any]:
+def task_named(name: str, spec: Spec, decoding: Mapping[str, Any] | None = None) -> Task[Any]:
     """A task by its name, and what its answers speak of.
+
+    Args:
+        name: as manifests have it.
+        spec: classes, or joints.
+        decoding: how heatmaps become joints, as :meth:`~trtparse.specs.decoding.Decoding.to_dict` says it.
 
     Raises:
         UsageError: a task that this version does not know, or that speaks of something else.
     """
     if name == Parsing.name and isinstance(spec, LabelSet):
         return Parsing(spec)
+    if name == Pose.name and isinstance(spec, Skeleton):
+        return Pose(spec, Decoding.from_dict(decoding or {}))
     raise UsageError(f"The task {name!r} of {spec} is none that this trtparse knows.", "Update trtparse.")
+
+
+def spec_named(word: str) -> Spec:
+    """What ``--labels`` names: a label set or a skeleton that comes along, or a TOML file of either.
+
+    Raises:
+        UsageError: there is none, or it cannot be.
+    """
+    if word in shipped_skeletons():
+        return load_skeleton(word)
+    path = Path(word)
+    if path.suffix.lower() == ".toml" and path.is_file() and "[[joints]]" in path.read_text("utf-8", "replace"):
+        return load_skeleton(path)
+    return label_set(word)
 
 
 def task_told(name: str, told: Mapping[str, Any]) -> Task[Any]:
@@ -59,4 +83,4 @@ def task_told(name: str, told: Mapping[str, Any]) -> Task[Any]:
     Raises:
         UsageError: as :func:`task_named`, or it is no such spec.
     """
-    return task_named(name, LabelSet.from_dict(told))
+    return task_named(name, Skeleton.from_dict(told) if name == Pose.name else LabelSet.from_dict(told))

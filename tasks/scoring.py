@@ -97,6 +97,16 @@ class Agreement(Scores):
         return ()
 
 
+def figures_of(agreement: Agreement, *measured: Scores | None) -> list[tuple[str, tuple[float | None, ...]]]:
+    """All figures over everything, by what they are called: of each of ``measured``, and last of the agreement.
+
+    Those that only one side has, as COCO's AP, are None on the other.
+    """
+    tables = [dict(scores.summary) if scores is not None else {} for scores in (*measured, agreement)]
+    words = dict.fromkeys(word for table in tables for word in table)
+    return [(word, tuple(table.get(word) for table in tables)) for word in words]
+
+
 def told_invented(count: int | None, rows: Sequence[str], unit: str) -> str:
     """What is invented, in words: "invents 34 pixels of Scarf, Skirt", or nothing.
 

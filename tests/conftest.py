@@ -104,19 +104,56 @@ def short_trunks() -> Iterator[None]:
         yield
 
 
+MakeOnce = Callable[[str, Callable[[Path], object]], Path]
+
+
+@contextmanager
+def _tiny_layout() -> Iterator[None]:
+    from trtparse.networks import mspn
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(mspn.LAYOUTS, "l-mspn", mspn.Layout(1, (1, 1, 1, 1), (8, 8, 8, 8), 1, 8, 8))
+        yield
+
+
+@pytest.fixture
+def tiny_layout() -> Iterator[None]:
+    """L-MSPN is of one stage and eight channels, as :func:`tiny_mspn` is, so that its checkpoints can be read."""
+    with _tiny_layout():
+        yield
+
+
 @pytest.fixture(scope="session")
 def tiny_mspn() -> Any:
     """An MSPN of one stage and eight channels for COCO's joints, that maps cells by their centres. To be read only."""
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     from trtparse.networks import mspn
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(mspn.LAYOUTS, "l-mspn", mspn.Layout(1, (1, 1, 1, 1), (8, 8, 8, 8), 1, 8, 8))
+    with _tiny_layout():
         torch.manual_seed(0)
         return mspn.MSPN("l-mspn", mspn.MSPNSpec(half_pixel=True)).eval()
 
 
-MakeOnce = Callable[[str, Callable[[Path], object]], Path]
+@pytest.fixture(scope="session")
+def pose_bundle(tiny_mspn: Any, make_once: MakeOnce) -> Path:
+    """An INT8 bundle of that network at 64x64 for rendered people, with heatmaps. To be read only."""
+    from trtparse.calibration.int8 import Int8Spec
+    from trtparse.networks.checkpoint import save_checkpoint
+    from trtparse.specs.framing import CropRule, Framing
+    from trtparse.specs.skeleton import load_skeleton
+    from trtparse.tasks.pose.images import PersonImages
+    from trtparse.tasks.pose.rendered import rendered_people
+    from trtparse.trt_builder.build import BuildSpec, build_bundle
+
+    def build(folder: Path) -> None:
+        path = folder / "tiny.safetensors"
+        framing = Framing((64, 64), crop=CropRule())
+        save_checkpoint(tiny_mspn, path, framing, load_skeleton("coco17"), lossless=True)
+        spec = BuildSpec(path, "int8", batch=1, logits=True, int8=Int8Spec("max"), validate=False, threads=1)
+        with _tiny_layout():
+            build_bundle(spec, PersonImages(rendered_people(4, seed=5)), folder / "bundle")
+
+    return make_once("pose-bundle", build) / "bundle"
 
 
 @pytest.fixture(scope="session")

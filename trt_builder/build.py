@@ -30,9 +30,8 @@ from ..errors import DataError
 from ..graphs.conventions import Said
 from ..graphs.half import to_half
 from ..graphs.interface import named
-from ..specs.label_set import LabelSet
 from ..storage.files import replace_bytes
-from ..tasks.base import Predictor
+from ..tasks.base import Predictor, Spec
 from ..validation.result import ValidationResult, measured_accuracy
 from ..validation.validate import validate
 from .engine_spec import EngineSpec
@@ -59,7 +58,7 @@ class BuildSpec:
         precision: ``fp32``, ``fp16`` or ``int8``; each includes those before it.
         input_size: (height, width); None takes the checkpoint's.
         stretch: how far images' shapes are changed to fill it; None takes the checkpoint's.
-        labels: what the classes mean, where the source does not say so itself.
+        labels: what the classes or joints mean, where the source does not say so itself.
         said: how a network that is not ours sees images; None for one that has our input and outputs.
         batch: frames per call, None for any number.
         logits: give the graphs a second output.
@@ -77,7 +76,7 @@ class BuildSpec:
     precision: str = "int8"
     input_size: tuple[int, int] | None = None
     stretch: float | None = None
-    labels: LabelSet | None = None
+    labels: Spec | None = None
     said: Said | None = None
     batch: int | None = 1
     logits: bool = False
@@ -200,7 +199,7 @@ def build_bundle(
             task=source.task.name,
             network=source.network,
             options=source.options,
-            label_set=source.label_set,
+            spec=source.task.spec,
             framing=source.framing,
             batch=source.batch,
             precisions=tuple(name for name in ("fp32", "fp16", "int8") if name in graphs),
@@ -307,7 +306,7 @@ def _timer(spec: BuildSpec, output: Path, source: Source, listener: Listener) ->
     if spec.engine is None or spec.engine.target != "tensorrt" or spec.engine.dla_core is not None:
         # An accelerator's engine hides its layers; TensorRT-RTX builds without the GPU.
         return None
-    return GraphTimer(spec.engine, output, source.label_set, listener.stage)
+    return GraphTimer(spec.engine, output, source.task.spec, listener.stage)
 
 
 def _measure(

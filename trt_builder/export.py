@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from .. import __version__
 from ..errors import BuildError, UsageError
+from ..graphs.interface import KEYPOINTS, RAW_OUTPUTS
 from ..graphs.opset import OPSET
 from ..graphs.raw import find_argmax, name_raw
 from ..networks.network import ParsingNetwork
@@ -30,8 +31,8 @@ from ..specs.label_set import LabelSet
 from ..specs.skeleton import Skeleton
 from ..tasks.parsing.task import Parsing
 
-KEYPOINTS, HEATMAPS = "keypoints", "heatmaps"
-"""Outputs of a graph of pose."""
+HEATMAPS = RAW_OUTPUTS[KEYPOINTS]
+"""The raw tensor of a graph of pose."""
 
 
 class _Normalised(nn.Module):

@@ -17,7 +17,7 @@ from ..engines.machine.facts import Machine, read_machine
 from ..engines.manifest import engine_manifests
 from ..errors import BuildError, MachineError
 from ..graphs.index import GraphIndex
-from ..specs.label_set import LabelSet
+from ..tasks.base import Spec
 from . import timing_cache
 from .compile import HowToBuild, build_engines
 from .engine_spec import EngineSpec
@@ -136,14 +136,14 @@ class GraphTimer:
     Args:
         spec: of the engine that is to be built in the end.
         output: the bundle's folder, beside which the timing cache lies.
-        labels: what the graphs' classes mean.
+        labels: what the graphs' classes or joints mean.
         stage: told at the start of each step, and of what cannot be timed.
         machine: what this machine is; looked up by default.
     """
 
     spec: EngineSpec
     output: Path
-    labels: LabelSet
+    labels: Spec
     stage: Callable[[str], None] = lambda _: None
     machine: Machine | None = None
 

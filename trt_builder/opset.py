@@ -7,6 +7,8 @@ refuses it now.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx
 import onnxruntime
@@ -25,6 +27,7 @@ from ..graphs import front
 from ..graphs.facts import opset_of
 from ..graphs.half import to_half
 from ..graphs.index import fresh_graph_copy
+from ..graphs.interface import answers_of
 from ..graphs.observe import input_size_of
 from ..graphs.opset import CLOSE, OPSET, converted
 from ..graphs.raw import find_raw
@@ -33,8 +36,8 @@ from ..graphs.simulated import simulated_graph
 LEAST_OPSET = MINIMUM_OPSET[TensorProto.FLOAT16]
 """The first opset whose Q/DQ takes FP16 scales."""
 
-Answers = tuple[NDArray[np.uint8], NDArray[np.float32]]
-"""Label maps, and the scores that they were chosen by."""
+Answers = tuple[NDArray[Any], NDArray[np.float32]]
+"""Answers, and the raw tensor that they come of."""
 
 
 def prepare_for_int8(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
@@ -71,18 +74,18 @@ def raise_opset(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
     try:
         raised = converted(model)
         frames = made_up_frames(model)
-        (labels, scores), (new_labels, new_scores) = _answers(model, frames), _answers(raised, frames)
+        (answers, scores), (new_answers, new_scores) = _answers(model, frames), _answers(raised, frames)
     except Exception as error:
         # The converter's, the checker's and the runtime's exceptions have no common base but Exception.
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise UsageError(
             f"INT8 needs opset {LEAST_OPSET}, {name} has {before}, and it cannot be raised: {reason}.", hint
         ) from error
-    if not np.array_equal(labels, new_labels) and not _close(scores, new_scores):
-        differ = 100 * float((labels != new_labels).mean())
+    if not np.array_equal(answers, new_answers) and not _close(scores, new_scores):
+        differ = 100 * float((answers != new_answers).mean())
         raise UsageError(
             f"INT8 needs opset {LEAST_OPSET}, {name} has {before}, and raised to {OPSET} it answers differently: "
-            f"{differ:.2f} % of the pixels.",
+            f"{differ:.2f} % of {answers_of(model)}.",
             hint,
         )
     return raised
@@ -111,8 +114,8 @@ def _answers(model: onnx.ModelProto, frames: NDArray[np.uint8], *, as_float: boo
     if as_float:
         options.add_session_config_entry("session.disable_quant_qdq", "1")
     session = onnxruntime.InferenceSession(observed.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    labels, values = session.run(["labels", scores], {"frames": frames})
-    return labels, values.astype(np.float32)
+    answers, values = session.run([answers_of(model), scores], {"frames": frames})
+    return answers, values.astype(np.float32)
 
 
 def _type_of(model: onnx.ModelProto, tensor: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -22,14 +23,30 @@ from ..graphs.conventions import Said
 from ..graphs.facts import opset_of
 from ..graphs.half import to_half
 from ..graphs.index import property_of
-from ..graphs.interface import check_interface, graph_precision, label_set_of, named, read_onnx
+from ..graphs.interface import (
+    KEYPOINTS,
+    answers_of,
+    check_interface,
+    graph_precision,
+    label_set_of,
+    named,
+    read_onnx,
+    skeleton_of,
+)
 from ..graphs.observe import framing_of
+from ..specs.decoding import LOGITS, Decoding
 from ..specs.framing import Framing
 from ..specs.label_set import LabelSet
 from ..specs.origin import Origin
+from ..specs.skeleton import Skeleton
 from ..storage.files import replace_bytes
-from ..tasks.base import Predictor, Task
+from ..tasks.base import Predictor, Spec, Task
 from ..tasks.parsing.task import Parsing
+from ..tasks.pose.task import Pose
+
+if TYPE_CHECKING:
+    from ..networks.checkpoint import Checkpoint
+    from ..networks.pose_checkpoint import PoseCheckpoint
 
 if TYPE_CHECKING:
     from ..networks.released import Released
@@ -43,7 +60,7 @@ class Source:
         model: FP32.
         network, options: what it is.
         framing: how images become its frames.
-        label_set: what its classes mean.
+        task: what its answers mean.
         batch: frames per call, None for any number.
         reference: what the reference is called.
         open_engine: opens the reference, with a number of threads.
@@ -57,18 +74,13 @@ class Source:
     network: str
     options: dict[str, Any]
     framing: Framing
-    label_set: LabelSet
+    task: Task[Any]
     batch: int | None
     reference: str
     open_engine: Callable[[int], Engine]
     save_weights: Callable[[Path], None]
     origin: Origin = field(default_factory=Origin)
     told: str = ""
-
-    @property
-    def task(self) -> Task[Any]:
-        """What the arrays of the reference and of all graphs mean."""
-        return Parsing(self.label_set)
 
     def open_reference(self, threads: int) -> Predictor[Any]:
         """The reference with what it means."""
@@ -87,7 +99,7 @@ def open_source(
     *,
     logits: bool,
     int8: bool = False,
-    labels: LabelSet | None = None,
+    labels: Spec | None = None,
     said: Said | None = None,
 ) -> Source:
     """Export a checkpoint, or read an FP32 graph.
@@ -100,7 +112,7 @@ def open_source(
         batch: frames per call, None for any number.
         logits: give the graph a second output.
         int8: INT8 is to be made of it; an ONNX file is brought to what that needs.
-        labels: what its classes mean, where it does not say so itself.
+        labels: what its classes or joints mean, where it does not say so itself.
         said: how a network that is not ours sees images and gives answers.
 
     Raises:
@@ -113,33 +125,42 @@ def open_source(
     for package in ("torch", "safetensors", "onnxslim"):
         require(package)
     from ..engines.reference import PyTorchEngine
-    from ..networks.checkpoint import parse_checkpoint, read_tensors, save_checkpoint
+    from ..networks.checkpoint import read_tensors, save_checkpoint
+    from ..networks.pose_checkpoint import PoseCheckpoint, parse_any_checkpoint
     from ..networks.released import is_released, parse_released
-    from .export import export_onnx
 
     header, state = read_tensors(path)
     if is_released(header, state.tensors):
-        said = said or Said(labels=labels, stretch=stretch, input_size=input_size)
+        said = said or Said(labels=_classes(labels, path), stretch=stretch, input_size=input_size)
         return _of_released(parse_released(header, state, path, said), batch, logits=logits)
     _refuse_said(said, path)
-    checkpoint = parse_checkpoint(header, state, path, labels)
+    checkpoint = parse_any_checkpoint(header, state, path, labels)
     network = checkpoint.network
-    framing = checkpoint.framing.resized(input_size or checkpoint.input_size)
-    framing = framing.stretched(stretch or checkpoint.stretch)
+    framing = checkpoint.framing.resized(input_size or checkpoint.framing.input_size)
+    options, decoding = network.spec.to_dict(), LOGITS
+    if isinstance(checkpoint, PoseCheckpoint):
+        if stretch is not None:
+            raise UsageError(
+                "--stretch is for whole images, and a pose network sees one person's box.", "Leave it out."
+            )
+        decoding = checkpoint.decoding
+        options["decoding"] = decoding.to_dict()
+    framing = framing.stretched(stretch or framing.stretch)
     return Source(
-        model=export_onnx(network, framing, checkpoint.label_set, batch=batch, logits=logits),
+        model=_exported(checkpoint, framing, batch, raw=logits),
         network=network.kind,
-        options=network.spec.to_dict(),
+        options=options,
         framing=framing,
-        label_set=checkpoint.label_set,
+        task=_task_of(checkpoint),
         batch=batch,
         reference="PyTorch",
-        open_engine=lambda threads: PyTorchEngine(network, framing.input_size, threads=threads),
+        open_engine=lambda threads: PyTorchEngine(network, framing.input_size, decoding=decoding, threads=threads),
         save_weights=lambda folder: save_checkpoint(
             network,
             folder / WEIGHTS_NAME,
             checkpoint.framing.stretched(framing.stretch),
-            checkpoint.label_set,
+            checkpoint.spec,
+            decoding=decoding,
             lossless=True,
             origin=checkpoint.origin,
         ),
@@ -148,26 +169,56 @@ def open_source(
     )
 
 
-def task_of_source(path: Path, labels: LabelSet | None, said: Said | None = None) -> Task[Any]:
+def _exported(
+    checkpoint: Checkpoint | PoseCheckpoint, framing: Framing, batch: int | None, *, raw: bool
+) -> onnx.ModelProto:
+    from ..networks.pose_checkpoint import PoseCheckpoint
+    from .export import export_onnx, export_pose_onnx
+
+    if isinstance(checkpoint, PoseCheckpoint):
+        network, decoding = checkpoint.network, checkpoint.decoding
+        return export_pose_onnx(network, framing, checkpoint.skeleton, decoding, batch=batch, heatmaps=raw)
+    return export_onnx(checkpoint.network, framing, checkpoint.label_set, batch=batch, logits=raw)
+
+
+def _task_of(checkpoint: Checkpoint | PoseCheckpoint) -> Task[Any]:
+    from ..networks.pose_checkpoint import PoseCheckpoint
+
+    if isinstance(checkpoint, PoseCheckpoint):
+        return Pose(checkpoint.skeleton, checkpoint.decoding)
+    return Parsing(checkpoint.label_set)
+
+
+def task_of_source(path: Path, labels: Spec | None, said: Said | None = None) -> Task[Any]:
     """What a checkpoint or a graph is for; arguments as of :func:`open_source`.
 
     Raises:
-        UsageError: no such file, one that cannot be used, or a label set that does not fit.
+        UsageError: no such file, one that cannot be used, or a label set or skeleton that does not fit.
     """
     if path.suffix.lower() == ".onnx":
         if said is not None:
             return Parsing(said.label_set(str(path)))
-        return Parsing(label_set_of(read_onnx(path), labels, path))
-    from ..networks.checkpoint import parse_checkpoint, read_tensors
+        return task_of_graph(read_onnx(path), labels, path)
+    from ..networks.checkpoint import read_tensors
+    from ..networks.pose_checkpoint import parse_any_checkpoint
     from ..networks.released import is_released, parse_released
 
     header, state = read_tensors(path)
     if is_released(header, state.tensors):
         # Of which size it is does not matter here.
-        said = said or Said(labels=labels, input_size=(64, 64))
+        said = said or Said(labels=_classes(labels, path), input_size=(64, 64))
         return Parsing(parse_released(header, state, path, said).label_set)
     _refuse_said(said, path)
-    return Parsing(parse_checkpoint(header, state, path, labels).label_set)
+    return _task_of(parse_any_checkpoint(header, state, path, labels))
+
+
+def _classes(labels: Spec | None, path: Path) -> LabelSet | None:
+    """What ``--labels`` says of a network that tells classes apart."""
+    if isinstance(labels, Skeleton):
+        raise UsageError(
+            f"{path} tells classes apart, and {labels.name} has joints.", "Give --labels a label set, such as lip."
+        )
+    return labels
 
 
 def _refuse_said(said: Said | None, path: Path) -> None:
@@ -189,7 +240,7 @@ def _of_released(released: Released, batch: int | None, *, logits: bool) -> Sour
         network=released.family,
         options={"num_classes": released.network.num_classes},
         framing=released.framing,
-        label_set=released.label_set,
+        task=Parsing(released.label_set),
         batch=batch,
         reference="PyTorch",
         open_engine=lambda threads: ReleasedEngine(released, threads=threads),
@@ -199,13 +250,29 @@ def _of_released(released: Released, batch: int | None, *, logits: bool) -> Sour
     )
 
 
-def _of_graph(path: Path, labels: LabelSet | None, said: Said | None, *, int8: bool, logits: bool) -> Source:
+def task_of_graph(model: onnx.ModelProto, meant: Spec | None, path: Path) -> Task[Any]:
+    """What a graph with our outputs is for: its metadata says it, or somebody.
+
+    Raises:
+        UsageError: nobody says what its classes or joints mean, or two things are told.
+    """
+    if answers_of(model) == KEYPOINTS:
+        decoding = property_of(model, "decoding")
+        return Pose(skeleton_of(model, meant, path), Decoding.from_dict(json.loads(decoding)) if decoding else LOGITS)
+    if isinstance(meant, Skeleton):
+        raise UsageError(
+            f"{path} tells classes apart, and {meant} has joints.", "Give --labels a label set, such as lip."
+        )
+    return Parsing(label_set_of(model, meant, path))
+
+
+def _of_graph(path: Path, labels: Spec | None, said: Said | None, *, int8: bool, logits: bool) -> Source:
     model = read_onnx(path)
     own = opset_of(model)
     if said is not None:
         model, labels = adapt(model, said, path, logits=logits), None
     batch = check_interface(model, path)
-    label_set = label_set_of(model, labels, path)
+    task = task_of_graph(model, labels, path)
     precision = graph_precision(model)
     if precision != "fp32":
         raise UsageError(
@@ -223,9 +290,9 @@ def _of_graph(path: Path, labels: LabelSet | None, said: Said | None, *, int8: b
     return Source(
         model=model,
         network="onnx",
-        options={"source": path.name, "producer": model.producer_name or "unknown", **preset},
+        options={**_options_of(model, path), **preset},
         framing=framing_of(model),
-        label_set=label_set,
+        task=task,
         batch=batch,
         reference="the FP32 graph",
         open_engine=lambda threads: CpuEngine(reference, "fp32", threads=threads),
@@ -234,7 +301,13 @@ def _of_graph(path: Path, labels: LabelSet | None, said: Said | None, *, int8: b
     )
 
 
-def bundle_of_onnx(path: Path, output: Path, precision: str | None = None, labels: LabelSet | None = None) -> Bundle:
+def _options_of(model: onnx.ModelProto, path: Path) -> dict[str, Any]:
+    decoding = property_of(model, "decoding")
+    known = {"decoding": json.loads(decoding)} if decoding else {}
+    return {"source": path.name, "producer": model.producer_name or "unknown", **known}
+
+
+def bundle_of_onnx(path: Path, output: Path, precision: str | None = None, labels: Spec | None = None) -> Bundle:
     """Check an ONNX file and make a bundle of it.
 
     Args:
@@ -268,11 +341,12 @@ def bundle_of_onnx(path: Path, output: Path, precision: str | None = None, label
         graphs["fp16"] = named("fp16", to_half(model))
     if precision == "fp16" and own == "int8":
         raise UsageError(f"{path} is int8, from which FP16 alone cannot be had back.", "Give --int8.")
+    task = task_of_graph(model, labels, path)
     manifest = Manifest(
-        task="parsing",
+        task=task.name,
         network=property_of(model, "network") or "onnx",
-        options={"source": path.name, "producer": model.producer_name or "unknown"},
-        label_set=label_set_of(model, labels, path),
+        options=_options_of(model, path),
+        spec=task.spec,
         framing=framing_of(model),
         batch=batch,
         precisions=tuple(name for name in ("fp32", "fp16", "int8") if name in graphs),

@@ -7,10 +7,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ...data.crops import RULES, apply, crop_matrix, cut, inverse
+from ...data.crops import apply, crop_matrix, cut, inverse
 from ...networks.pose import PoseNetwork
 from ...networks.preprocessing import normalise
 from ...specs.decoding import Decoding
+from ...specs.framing import Framing
 from ...specs.skeleton import Skeleton
 from ...tasks.pose.decoding import decode
 from ...tasks.pose.people import People
@@ -22,7 +23,7 @@ def answers(
     network: PoseNetwork,
     people: People,
     album: Album,
-    size: tuple[int, int],
+    framing: Framing,
     decoding: Decoding,
     precision: Precision,
     *,
@@ -35,8 +36,8 @@ def answers(
         network: in evaluation mode.
         people: boxes and images.
         album: reads the images.
-        size: (height, width) of the input.
-        decoding: of the network's heatmaps, with the crop of its family.
+        framing: of the crops that the network sees.
+        decoding: of its heatmaps.
         precision: of the forward pass.
         flip: the network's skeleton, to average with the answers to the mirror image; None: do not.
         batch: people at once.
@@ -45,11 +46,12 @@ def answers(
         (N, K, 3) float32: x and y in pixels of the image, score.
     """
     device = next(network.parameters()).device
-    rule = RULES[decoding.crop]
+    assert framing.crop is not None, "a pose network sees people"
+    size = framing.input_size
     results = []
     for start in range(0, len(people), batch):
         chosen = people.people[start : start + batch]
-        matrices = [crop_matrix(person.box, size, rule) for person in chosen]
+        matrices = [crop_matrix(person.box, size, framing.crop) for person in chosen]
         frames = np.stack([cut(album.read(p), matrix, size) for p, matrix in zip(chosen, matrices)])
         heatmaps = _heatmaps(network, torch.from_numpy(frames).to(device), precision)
         if flip is not None:

@@ -240,7 +240,7 @@ class PoseRecipe:
     @property
     def decoding(self) -> Decoding:
         """How the heatmaps of a network that was trained so become points."""
-        return replace(LOGITS if self.loss.kind == "cross-entropy" else DARK, crop=self.crop)
+        return LOGITS if self.loss.kind == "cross-entropy" else DARK
 
     def at(self, step: int) -> tuple[Phase, int]:
         """The phase of a step, and how many people the steps before it have shown."""

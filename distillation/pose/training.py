@@ -238,10 +238,10 @@ class _Run:
         averaged = copy.deepcopy(self.network).eval()
         averaged.load_state_dict(self.average)
         phase, _ = self.recipe.at(self.step - 1)
-        decoding = self.recipe.decoding
-        size, people = phase.input_size, self.validation
+        decoding, people = self.recipe.decoding, self.validation
+        framing = Framing(phase.input_size, crop=RULES[self.recipe.crop])
         plain, flipped = (
-            self._score(answers(averaged, people, self.album, size, decoding, self.precision, flip=flip))
+            self._score(answers(averaged, people, self.album, framing, decoding, self.precision, flip=flip))
             for flip in (None, self.skeleton)
         )
         self.last = plain.value
@@ -262,7 +262,7 @@ class _Run:
             save_checkpoint(
                 averaged,
                 self.output / BEST_NAME,
-                Framing(phase.input_size),
+                framing,
                 self.skeleton,
                 decoding=decoding,
                 origin=self.recipe.origin,

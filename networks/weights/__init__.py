@@ -4,3 +4,9 @@ from pathlib import Path
 
 DEFAULT_WEIGHTS = Path(__file__).parent / "student.safetensors"
 """LSFA-R18 at 256x192; ``README.md`` beside it is its model card."""
+
+POSE_WEIGHTS = Path(__file__).parent / "pose-student.safetensors"
+"""L-MSPN at 256x192, COCO's joints; ``pose-student.md`` beside it is its model card."""
+
+WEIGHTS = {"parsing": DEFAULT_WEIGHTS, "pose": POSE_WEIGHTS}
+"""By task."""

@@ -78,6 +78,30 @@ def read_coco(path: Path, images: Path, *, skeleton: Skeleton | None = None) -> 
     return People(f"{path.name}, {len(people)} people{told}", own, tuple(people))
 
 
+def first_image(path: Path, form: str) -> str:
+    """The file name of the first image of an annotations' file, relative to the folder of the images.
+
+    Args:
+        path: of the file.
+        form: ``coco``, ``mpii`` or ``lip``.
+
+    Raises:
+        DataError: the file is missing, cut off, of another form, or names none.
+    """
+    if form == "lip":
+        with _opened(path, newline="") as lines:
+            first = next(csv.reader(lines), [""])[0]
+    elif form == "mpii":
+        entries = _json_list(path, "MPII's list as HRNet has it: image, center, scale, joints")
+        first = entries[0].get("image", "") if entries else ""
+    else:
+        images = _list(_json_table(path), "images", path)
+        first = images[0].get("file_name", "") if images else ""
+    if not isinstance(first, str) or not first:
+        raise DataError(f"{path} names no image.", _COCO_HINT)
+    return first
+
+
 def coco_skeleton(table: Mapping[str, Any], path: Path) -> Skeleton:
     """The skeleton of a COCO file's category with keypoints.
 

@@ -53,7 +53,7 @@ def built(theirs: Path, photographs: Path, tmp_path_factory: pytest.TempPathFact
 
 def test_a_graph_told_by_hand_becomes_an_int8_bundle_whose_reference_is_its_own(built: Path, run: Run) -> None:
     manifest = open_bundle(built).manifest
-    assert (manifest.label_set, manifest.framing.order) == (label_set("atr"), "RGB")
+    assert (manifest.spec, manifest.framing.order) == (label_set("atr"), "RGB")
     assert manifest.precisions == ("fp32", "fp16", "int8")
     assert manifest.options["source"] == "theirs.onnx"
     assert manifest.parity["fp32"]["pixel_agreement"] == 1

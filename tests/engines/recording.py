@@ -506,7 +506,7 @@ def bundle_with(path: Path, *engines: tuple[bytes, EngineManifest]) -> Bundle:
         task="parsing",
         network="student",
         options={},
-        label_set=label_set("lip"),
+        spec=label_set("lip"),
         framing=Framing(engines[0][1].input_size if engines else (6, 4)),
         batch=1,
         precisions=("fp32", "fp16", "int8"),

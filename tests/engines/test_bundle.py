@@ -22,7 +22,7 @@ def manifest(**changes: object) -> Manifest:
         "task": "parsing",
         "network": "lsfa-r18",
         "options": {},
-        "label_set": LIP,
+        "spec": LIP,
         "framing": Framing((64, 64)),
         "batch": 1,
         "precisions": ("fp32",),

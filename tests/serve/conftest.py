@@ -55,7 +55,7 @@ def write_bundle(path: Path, batch: int | None = None, returns: str = "labels") 
         task="parsing",
         network="brightness",
         options={},
-        label_set=HANDS,
+        spec=HANDS,
         framing=Framing(SIZE, 1.5, returns=returns),
         batch=batch,
         precisions=("fp32",),

@@ -4,9 +4,8 @@ from typing import Any
 
 import pytest
 
-from trtparse.data.crops import RULES
 from trtparse.errors import UsageError
-from trtparse.specs.decoding import CROPS, DARK, HRNET, MSPN, Decoding
+from trtparse.specs.decoding import DARK, HRNET, MSPN, Decoding
 
 
 @pytest.mark.parametrize("decoding", [Decoding(), DARK, HRNET, MSPN], ids=lambda decoding: decoding.kind)
@@ -14,15 +13,10 @@ def test_a_decoding_comes_back_from_its_table(decoding: Decoding) -> None:
     assert Decoding.from_dict(decoding.to_dict()) == decoding
 
 
-def test_every_family_s_crop_has_its_rule() -> None:
-    assert set(CROPS) == set(RULES)
-
-
 @pytest.mark.parametrize(
     ("values", "said"),
     [
         ({"kind": "soft-argmax"}, "no decoding 'soft-argmax'"),
-        ({"crop": "square"}, "no crop 'square'"),
         ({"blur": 4}, "a blur of 4"),
         ({"stride": 0}, "a stride of 0"),
         ({"offset": float("nan")}, "an offset of nan"),

@@ -85,9 +85,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def old_bundle(path: Path) -> dict[str, bytes]:
     values = {name: {} for name in ("options", "parity", "calibration", "versions")}
-    manifest = Manifest(
-        "parsing", "lsfa-r18", label_set=LIP, framing=Framing(SIZE), batch=1, precisions=("fp32",), **values
-    )
+    manifest = Manifest("parsing", "lsfa-r18", spec=LIP, framing=Framing(SIZE), batch=1, precisions=("fp32",), **values)
     with writing(path) as folder:
         (folder / GRAPHS["fp32"]).write_bytes(b"old")
         finish(folder, manifest)
@@ -97,7 +95,7 @@ def old_bundle(path: Path) -> dict[str, bytes]:
 def test_a_bundle_says_what_it_holds(exported: Bundle) -> None:
     manifest = open_bundle(exported.path).manifest
     assert manifest == exported.manifest
-    assert (manifest.task, manifest.network, manifest.label_set) == ("parsing", "lsfa-r18", LIP)
+    assert (manifest.task, manifest.network, manifest.spec) == ("parsing", "lsfa-r18", LIP)
     assert (manifest.input_size, manifest.batch, manifest.precisions) == (SIZE, 1, ("fp32", "fp16", "int8"))
     assert set(manifest.parity) == set(GRAPHS)
     assert set(manifest.files) == {*GRAPHS.values(), CALIBRATION_NAME, PARITY_NAME, "student.safetensors"}

@@ -25,7 +25,7 @@ from ...calibration.budget.search import Search
 from ...errors import UsageError
 from ...specs.origin import Origin
 from ...storage.files import check_output_folder, replace_bytes
-from ...tasks.scoring import Confusion
+from ...tasks.scoring import Confusion, figures_of
 from ..result import EngineComparison, EngineRun, ValidationResult, WorstImage
 from ..verdict import (
     NOTHING,
@@ -432,5 +432,5 @@ def _template() -> jinja2.Template:
         lstrip_blocks=True,
     )
     environment.filters.update(percent=percent, signed=signed, sentence=sentence)
-    environment.globals["density_key"] = charts.density_key
+    environment.globals.update(density_key=charts.density_key, figures_of=figures_of)
     return environment.get_template("report.html.jinja")

@@ -18,7 +18,7 @@ SIZE = (20, 15)
 ALL = {
     "sign-shift": HRNET,
     "second-highest": MSPN,
-    "second-highest, MPII": Decoding("second-highest", 9, offset=2.0, crop="mspn"),
+    "second-highest, MPII": Decoding("second-highest", 9, offset=2.0),
     "dark": DARK,
     "logits": LOGITS,
 }

@@ -1,0 +1,185 @@
+"""Poses as a task: where the joints of one person are."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...data.crops import Placement
+from ...data.dataset import Images
+from ...engines.base import Arrays, Frames
+from ...errors import UsageError
+from ...specs.decoding import LOGITS, Decoding
+from ...specs.label_set import LabelSet
+from ...specs.skeleton import Skeleton
+from .. import scoring
+from ..base import Ask, Closeness, Figure, Predictor, Spec, Task
+from ..protocol import Protocol
+from .data import open_data
+from .decoding import decode
+from .images import people_of
+from .metrics import LIMB_JOINTS
+from .oks import AREA_OF_BOX, LEAST_SCORE, of_joints
+from .pictures import DIFFERS_RGB
+from .scoring import PCK, Agreement, Keypoints, Scorer, Scores, check_measurable
+
+_BOX_OF_FRAME = 1.25
+"""Sides of a frame over those of the person's box in it, roughly: what parity takes for the person's area."""
+
+
+@dataclass(frozen=True)
+class Pose(Task[Keypoints]):
+    """The joints of one person: (K, 3) float32, x and y in pixels and a score.
+
+    Args:
+        skeleton: the joints.
+        decoding: how raw heatmaps become joints; engines do it themselves, but for test-time augmentation.
+    """
+
+    skeleton: Skeleton
+    decoding: Decoding = LOGITS
+    name: ClassVar[str] = "pose"
+    figure: ClassVar[Figure] = Figure(
+        PCK,
+        PCK,
+        "PCK",
+        "joint",
+        "joints",
+        "joints",
+        "a joint is right within 0.2 of the person's longer shoulder\N{EN DASH}hip diagonal, 10 pixels at the least; "
+        "over the twelve limb joints of the people who have one, boxes given, all joints alike. The agreement is the "
+        f"mean OKS with {{reference}}'s answers over the joints that it scores at {LEAST_SCORE:g} or more",
+    )
+    closeness: ClassVar[Closeness] = Closeness(
+        "keypoint_agreement", "joints", {"fp32": 0.9995, "fp16": 0.98, "int8": 0.80, "int8-cpu": 0.80}
+    )
+    spec_words: ClassVar[str] = "skeleton"
+
+    @property
+    def spec(self) -> Skeleton:
+        return self.skeleton
+
+    @property
+    def rows(self) -> tuple[str, ...]:
+        """The names of the joints."""
+        return self.skeleton.joints
+
+    @property
+    def legend(self) -> tuple[tuple[str, tuple[int, int, int]], ...]:
+        return (*zip(self.skeleton.joints, self.skeleton.colours), ("differs", DIFFERS_RGB))
+
+    def unpack(self, arrays: Arrays) -> list[Keypoints]:
+        """(K, 3) float32 of each frame, of the ``keypoints`` (N, K, 3) that an engine gives.
+
+        Raises:
+            UsageError: arrays of another kind, of another number of joints, or a joint that is nowhere.
+        """
+        found = arrays[0] if arrays else None
+        wanted = f"(N, {len(self.skeleton)}, 3) float32 keypoints"
+        if not isinstance(found, np.ndarray) or found.dtype != np.float32 or found.shape[1:] != (len(self.skeleton), 3):
+            told = f"{found.shape} {found.dtype}" if isinstance(found, np.ndarray) else "nothing"
+            hint = f"Use a graph of {self.skeleton.name} that trtparse build wrote."
+            raise UsageError(f"returned {told} instead of {wanted}.", hint)
+        if not np.isfinite(found).all():
+            raise UsageError("placed joints nowhere: not a number.", "Build it again with --fp32, and look there.")
+        return list(found)
+
+    def restore(self, answer: Keypoints, placement: Placement) -> Keypoints:
+        """(K, 3) in pixels of the image."""
+        return np.column_stack([placement.to_image(answer[:, :2]), answer[:, 2]]).astype(np.float32)
+
+    def scorer(self, dataset: Images, whose: str = "the network") -> Scorer:
+        people = people_of(dataset)
+        if dataset.labelled:
+            if people is None:
+                raise UsageError(
+                    f"The labels of {dataset.description} are no joints.", "Give --data people with their joints."
+                )
+            check_measurable(people)
+            if not set(LIMB_JOINTS) & set(people.skeleton.joints) & set(self.skeleton.joints):
+                raise UsageError(
+                    f"{whose} finds the joints of {self.skeleton.name}, and {dataset.description} has those of "
+                    f"{people.skeleton.name}: no limb joint is in both.",
+                    "Joints go together by their names, such as left_wrist.",
+                )
+        return Scorer(self.skeleton, dataset)
+
+    def open_data(
+        self,
+        data: str | None,
+        split: str | None,
+        purpose: str,
+        labels: str | Spec | None = None,
+        whose: str = "the network",
+    ) -> Images:
+        if isinstance(labels, LabelSet):
+            raise UsageError(f"{labels} is no skeleton.", "Give --labels the joints of the annotations.")
+        return open_data(data, split, purpose, labels)
+
+    def scores_told(self, told: dict[str, Any]) -> Scores:
+        return Scores.from_dict(told)
+
+    def agreement_told(self, told: dict[str, Any]) -> Agreement:
+        agreement = Agreement.from_dict(told)
+        if len(agreement.joints) != len(self.skeleton):
+            raise ValueError(f"{len(agreement.joints)} values by joint, of {self.skeleton.name}")
+        return agreement
+
+    def notes(
+        self, reference: scoring.Scores | None, scores: scoring.Scores | None, agreement: scoring.Agreement, whose: str
+    ) -> Sequence[str]:
+        found = cast("Scores | None", scores)
+        lines = [] if found is None else [f"{line}." if not line.endswith(".") else line for line in found.told]
+        unsure = [self.skeleton.joints[number] for number in agreement.left_out]
+        over = f"The agreement goes over the joints that {whose} scores at {LEAST_SCORE:g} or more"
+        return [*lines, f"{over}; it is never sure of {', '.join(unsure)}." if unsure else f"{over}."]
+
+    def check_protocol(self, protocol: Protocol, predictors: Sequence[Predictor[Any]]) -> None:
+        self.order_of(protocol)
+        if protocol.scales != (1.0,):
+            raise UsageError("Poses are looked at in one scale.", "Leave --scales out; --flip is for poses as well.")
+        for predictor in predictors:
+            if protocol.flip and not predictor.engine.gives_raw:
+                raise UsageError(
+                    f"The flip test needs heatmaps, and {predictor.name} gives joints alone.",
+                    "Build the bundle with its heatmaps as a second output: trtparse build --logits",
+                )
+
+    @contextlib.contextmanager
+    def asking(self, predictor: Predictor[Any], protocol: Protocol) -> Iterator[Ask]:
+        def flipped(frames: Frames) -> list[Keypoints]:
+            plain = predictor.engine.raw(frames)
+            mirrored = predictor.engine.raw(np.ascontiguousarray(frames[:, :, ::-1]))
+            return list(decode((plain + self.mirrored(mirrored)) / np.float32(2), self.decoding))
+
+        yield flipped if protocol.flip else predictor.infer
+
+    def mirrored(self, heatmaps: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Heatmaps of mirror images, as those of the images: columns turned round, left and right joints exchanged.
+
+        Where cells are not counted by their centres the mirror moves them, as far as a whole cell; HRNet's by one.
+        """
+        turned = heatmaps[:, list(self.skeleton.flip_order), :, ::-1]
+        step = round((self.decoding.stride - 1 - 2 * self.decoding.offset) / self.decoding.stride)
+        if step > 0:
+            turned = np.concatenate([turned[..., :step], turned[..., :-step]], -1)
+        return np.ascontiguousarray(turned)
+
+    def agreement(self, found: Arrays, expected: Arrays) -> NDArray[np.float64]:
+        """(N,) how alike two engines' joints are: the OKS over those that the other is sure of.
+
+        A joint of which ``expected`` is not sure counts as alike where ``found`` is not sure of it either.
+        """
+        one, other = found[0], expected[0]
+        # The person's area is not known here; in a frame it is about as large for everybody.
+        side = np.percentile(np.abs(other[..., :2]), 99) / _BOX_OF_FRAME if other.size else 1.0
+        areas = np.full(len(other), AREA_OF_BOX * max(float(side), 1.0) ** 2)
+        alike = of_joints(other, one, np.array(self.skeleton.sigmas), areas)
+        sure = other[..., 2] >= LEAST_SCORE
+        neither = np.where(one[..., 2] < 2 * LEAST_SCORE, 1.0, 0.0)
+        return np.asarray(np.where(sure, alike, neither).mean(1))
