@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from trtparse.tests.engines import recording
 from trtparse.tests.trt_builder import recorded_gpu
 from trtparse.tests.trt_builder.conftest import DECLARED, StandIn, small_model
 from trtparse.tests.trt_builder.recorded_gpu import RecordedGpu
+from trtparse.trt_builder.bisection import expected_of, points_of
 from trtparse.trt_builder.build import BuildSpec, build_bundle
 from trtparse.trt_builder.engine_spec import EngineSpec
 
@@ -279,6 +281,10 @@ def test_where_int8_is_refused_a_step_hangs_and_one_dies_the_evidence_is_there_a
         return np.full(frames.shape[:3], 7, np.uint8)
 
     monkeypatch.setitem(recording.ANSWERS, "labels", wrong)
+    graph = onnx.load(source.graph("fp32"))
+    for point in points_of(graph):
+        read_out = partial(expected_of, graph, point.tensor)
+        monkeypatch.setitem(recording.ANSWERS, point.tensor, read_out)
     folder, run = tmp_path / "contact", Rehearsal(hang="bench", die="validate-int8")
     assert _main(source, folder, photographs, run) == 1
     found = states(folder)
@@ -288,6 +294,7 @@ def test_where_int8_is_refused_a_step_hangs_and_one_dies_the_evidence_is_there_a
     assert (found["demo"], found["bench-copies"]) == ("passed", "passed")
     steps = {step["name"]: step for step in summary(folder)["steps"]}
     assert "agrees with the FP32 graph on" in steps["build-int8"]["told"]
+    assert "the fault is behind it" in json.loads((folder / "steps" / "build-int8.out").read_text())["error"]
     assert "SIGSEGV" in steps["validate-int8"]["told"]
     failed = {path.name for path in (folder / "bundle" / "engines" / "failed").iterdir()}
     assert {f"tensorrt-10.3-sm87-fp16.{kind}" for kind in ("engine", "inspector.json", "log")} <= failed
