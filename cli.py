@@ -24,6 +24,7 @@ COMMANDS = {
     "sensitivity": "Rank the layers by what INT8 costs each.",
     "inspect": "Say what BUNDLE or an ONNX file holds.",
     "doctor": "Say what this machine is, and what to type for what does not work.",
+    "find": "Find the people in SOURCE, as boxes to train a finder on.",
     "synthesize": "Render people with label maps into OUTPUT, in LIP's layout.",
 }
 """Every command, in the order of ``trtparse -h``, with its line there."""

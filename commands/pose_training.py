@@ -10,28 +10,11 @@ from ..errors import UsageError
 
 if TYPE_CHECKING:
     from ..distillation.pose.recipe import PoseRecipe
-    from ..distillation.pose.training import PoseProgress
+    from ..distillation.stepping import StepProgress
 
 
 _LEAST_PART = 8
 """People a process and step: with 16 at 128x96 a core trains 47 people a second, with 32 60."""
-
-
-def is_pose(name: str) -> bool:
-    """Whether a recipe, by its name or its file, is one of a pose training.
-
-    Raises:
-        UsageError: there is no such recipe, or it is no TOML.
-    """
-    from ..distillation.pose.recipe import shipped_pose
-    from ..distillation.recipe import read_recipe, shipped
-
-    if name in shipped_pose():
-        return True
-    if name not in shipped() and not Path(name).exists():
-        known = ", ".join([*shipped(), *shipped_pose()])
-        raise UsageError(f"There is no recipe {name}.", f"Name a TOML file, or one of those that come along: {known}.")
-    return read_recipe(shipped().get(name, Path(name))).get("task") == "pose"
 
 
 def run_pose_training(
@@ -63,9 +46,9 @@ def run_pose_training(
         raise UsageError("There is no teacher to distil from.", "Give --teacher, or train without one: trtparse train.")
     # A process needs some people a step to be worth its start; the threads of a large machine are divided among few.
     workers = max(min(torch.get_num_threads(), min(phase.batch for phase in recipe.phases) // _LEAST_PART), 1)
-    last: list[PoseProgress] = []
+    last: list[StepProgress] = []
 
-    def report(now: PoseProgress) -> None:
+    def report(now: StepProgress) -> None:
         last[:] = [now]
         score = "" if now.best is None else f", best PCK@0.2 {100 * now.best:.1f}"
         terminal.progress(now.step, now.steps, f"loss {now.loss:.3f}, {now.images_per_second:.1f} images/s{score}")

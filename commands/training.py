@@ -10,7 +10,9 @@ import click
 
 from ..errors import UsageError
 from .options import labels_option, parse_size
-from .pose_training import is_pose, run_pose_training
+from .people_training import run_people_training
+from .pose_training import run_pose_training
+from .recipes import task_of
 
 if TYPE_CHECKING:
     from ..distillation.recipe import Recipe
@@ -67,8 +69,16 @@ def run_training(
 
     if threads:
         torch.set_num_threads(threads)
-    if name is not None and is_pose(name):
+    task = "parsing" if name is None else task_of(name)
+    if name is not None and task == "pose":
         run_pose_training(name, output, settings, given, as_json=as_json, taught=needs_teacher)
+        return
+    if name is not None and task == "people":
+        if needs_teacher:
+            raise UsageError(
+                "A finder's teacher draws boxes before the training: trtparse find.", "Then: trtparse train RECIPE."
+            )
+        run_people_training(name, output, settings, given, as_json=as_json)
         return
     recipe = _recipe(name, settings, given)
     if needs_teacher and not recipe.distillation.teacher:

@@ -153,17 +153,22 @@ class Scene:
         right, bottom = (min(float(value), limit) for value, limit in zip(flat.max(0), (width, height)))
         return left, top, right - left, bottom - top
 
-    def draw(self, rng: np.random.Generator) -> tuple[Image, LabelMap]:
-        """(H, W, 3) uint8, BGR, and (H, W) uint8, 0 to 19. Further people in the image are background."""
+    def draw(self, rng: np.random.Generator, *, alone: bool = False) -> tuple[Image, LabelMap]:
+        """(H, W, 3) uint8, BGR, and (H, W) uint8, 0 to 19. Further people in the image are background.
+
+        Args:
+            rng: of everything around the person.
+            alone: nobody else is in the image.
+        """
         framing, light = self.framing, self.light
         feet = (self.skeleton.lowest() * -framing.scale) - framing.top
         image = random_background(rng, framing.size, int(feet - rng.uniform(0.02, 0.35) * framing.size[0]))
         if feet < framing.size[0] * 1.05:
             image = ground_shadow(image, (-framing.left, feet), 0.28 * framing.scale, float(rng.uniform(0, 0.6)))
-        if rng.random() < 0.18:
+        if rng.random() < 0.18 and not alone:
             image = _passer_by(rng, image, None, framing, light)[0]
         image, labels = paste(image, None, *sampled(self.patches, self.view, framing.size, light, _RENDERED_PIXELS))
-        if rng.random() < 0.07:
+        if rng.random() < 0.07 and not alone:
             image, labels = _passer_by(rng, image, labels, framing, light)
         if rng.random() < 0.25:
             image, labels = random_occluder(rng, image, labels)

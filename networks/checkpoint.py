@@ -28,9 +28,10 @@ from ..specs.skeleton import Skeleton
 from ..storage.files import replace_bytes
 from .ce2p import recognise as recognise_released
 from .file_kind import refuse_others
+from .finder import Finder
 from .network import AUXILIARY_PREFIX, ParsingNetwork
 from .pose import PoseNetwork
-from .registry import POSE_NETWORKS, create_network, recognise
+from .registry import FINDERS, POSE_NETWORKS, create_network, recognise
 from .state_dict import StateDict, find_mismatch, find_state_dict, first_not_finite, read_pickle
 
 DEFAULT_INPUT_SIZE = (256, 192)
@@ -82,10 +83,10 @@ class Checkpoint:
 
 
 def save_checkpoint(
-    network: ParsingNetwork | PoseNetwork,
+    network: ParsingNetwork | PoseNetwork | Finder,
     path: Path,
     framing: Framing,
-    spec: LabelSet | Skeleton,
+    spec: LabelSet | Skeleton | None,
     *,
     decoding: Decoding = Decoding(),
     lossless: bool = False,
@@ -99,7 +100,7 @@ def save_checkpoint(
         network: on any device.
         path: ends in ``.safetensors``.
         framing: how it was trained to see images.
-        spec: what its classes or its joints mean.
+        spec: what its classes or its joints mean; None for a finder.
         decoding: how a pose network's heatmaps become points.
         lossless: keep float32 where half precision would change a value.
         origin: what its weights come from.
@@ -129,9 +130,16 @@ def save_checkpoint(
 
 
 def _meant(
-    network: ParsingNetwork | PoseNetwork, spec: LabelSet | Skeleton, decoding: Decoding, path: Path
+    network: ParsingNetwork | PoseNetwork | Finder,
+    spec: LabelSet | Skeleton | None,
+    decoding: Decoding,
+    path: Path,
 ) -> dict[str, Any]:
     """What a header says of a network's classes or joints."""
+    if isinstance(network, Finder):
+        return {}
+    if spec is None:
+        raise UsageError(f"{path} would not say what the answers of {network.kind} mean.")
     if isinstance(network, PoseNetwork):
         if not isinstance(spec, Skeleton) or len(spec) != network.spec.joints:
             raise UsageError(
@@ -170,6 +178,10 @@ def parse_checkpoint(
         if said.kind in POSE_NETWORKS:
             raise UsageError(
                 f"{path} holds {said.kind}, a pose network.", "Name a checkpoint of a parsing network here."
+            )
+        if said.kind in FINDERS:
+            raise UsageError(
+                f"{path} holds {said.kind}, which finds people.", "Name a checkpoint of a parsing network here."
             )
         with named(path):
             network = create_network(said.kind, said.options)

@@ -29,7 +29,7 @@ from .hrnet import MODULES, HRNet
 from .mspn import LAYOUTS as MSPNS
 from .mspn import MSPN
 from .pose import PoseNetwork
-from .registry import NETWORKS, POSE_NETWORKS, create_pose_network
+from .registry import FINDERS, NETWORKS, POSE_NETWORKS, create_pose_network
 from .state_dict import StateDict
 
 STEM = "top.conv.conv.weight"
@@ -137,6 +137,10 @@ def parse_pose_checkpoint(
         if said.kind in NETWORKS:
             raise UsageError(
                 f"{path} holds {said.kind}, a parsing network.", "Name a checkpoint of a pose network here."
+            )
+        if said.kind in FINDERS:
+            raise UsageError(
+                f"{path} holds {said.kind}, which finds people.", "Name a checkpoint of a pose network here."
             )
         with named(path):
             network = create_pose_network(said.kind, said.options)

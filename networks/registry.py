@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from .c_dlinknet import CDLinkNet
+from .finder import Finder
 from .h_hrnet import LAYOUTS as H_HRNETS
 from .h_hrnet import HHRNet
 from .hrnet import LAYOUTS as HRNETS
@@ -27,6 +28,9 @@ POSE_NETWORKS: dict[str, type[PoseNetwork]] = {
     **dict.fromkeys(H_HRNETS, HHRNet),
     **dict.fromkeys(MSPNS, MSPN),
 }
+
+
+FINDERS: dict[str, type[Finder]] = {Finder.kind: Finder}
 
 
 def create_network(kind: str, options: Mapping[str, Any], auxiliary: bool = False) -> ParsingNetwork:
@@ -58,6 +62,21 @@ def create_pose_network(kind: str, options: Mapping[str, Any]) -> PoseNetwork:
     check_choice("pose network", kind, POSE_NETWORKS)
     network = POSE_NETWORKS[kind]
     return network(kind, network.spec_class.from_dict(options))
+
+
+def create_finder(kind: str, options: Mapping[str, Any]) -> Finder:
+    """A finder with random weights.
+
+    Args:
+        kind: one of ``FINDERS``.
+        options: of its spec; those that are left out have their defaults.
+
+    Raises:
+        UsageError: an unknown kind, option or value; the nearest that is allowed is named.
+    """
+    check_choice("finder", kind, FINDERS)
+    network = FINDERS[kind]
+    return network(network.spec_class.from_dict(options))
 
 
 def recognise(tensors: Collection[str]) -> str:

@@ -8,8 +8,8 @@ from typing import Protocol
 
 from ...data.dataset import Image
 from ...errors import UsageError
+from ...tasks.people.boxes import Detections
 from ...tasks.people.person import Person
-from .boxes import Detections
 from .hog import HogDetector
 from .tracker import PeopleTracker
 

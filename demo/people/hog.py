@@ -22,7 +22,7 @@ from cv2.typing import MatLike
 from numpy.typing import NDArray
 
 from ...data.dataset import Image
-from .boxes import Detections, contained, suppress
+from ...tasks.people.boxes import Detections, contained, suppress
 
 Floats = NDArray[np.float32]
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from ...tasks.people.boxes import Boxes, Detections, overlap
 from ...tasks.people.person import Person
-from .boxes import Boxes, Detections, overlap
 
 _LEAST_OVERLAP = 0.3  # of a detection with where its person was expected; SORT's
 # Somebody unseen is still shown where they were heading while both hold, and can come back as the same while one does.

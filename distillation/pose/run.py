@@ -20,9 +20,10 @@ from ...tasks.pose.files import read_coco, read_lip, read_mpii
 from ...tasks.pose.metrics import has_diagonals
 from ...tasks.pose.people import People
 from ...tasks.pose.rendered import TRAINING_SEED, VALIDATION_SEED, rendered_people
+from ..stepping import StepProgress
 from .loader import Album
 from .recipe import PoseRecipe, PoseSource
-from .training import PoseImages, PoseProgress, train
+from .training import PoseImages, train
 
 RENDERED_TRAINING, RENDERED_VALIDATION = 512, 64
 """People drawn where a recipe names none."""
@@ -33,7 +34,7 @@ def run_recipe(
     output: Path,
     *,
     workers: int = 1,
-    on_progress: Callable[[PoseProgress], None] | None = None,
+    on_progress: Callable[[StepProgress], None] | None = None,
     on_stage: Callable[[str], None] | None = None,
 ) -> Path:
     """Train what a recipe says; the same call again goes on where it was stopped.

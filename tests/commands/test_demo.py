@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 import pytest
 
-from trtparse.demo.people.boxes import Detections
 from trtparse.engines import Bundle
+from trtparse.tasks.people.boxes import Detections
 from trtparse.tests.predicting import LIP
 
 Run = Callable[..., tuple[int, str, str]]

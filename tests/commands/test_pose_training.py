@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("torch", reason="PyTorch is not installed")
 
-from trtparse.distillation.pose.training import PoseProgress
+from trtparse.distillation.stepping import StepProgress
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -51,8 +51,8 @@ def test_a_run_that_was_stopped_says_so_and_not_that_it_has_a_checkpoint(
 ) -> None:
     recipe.write_text(RECIPE.replace("steps = 1", "steps = 5"))
 
-    def stopped(recipe: object, output: Path, *, on_progress: Callable[[PoseProgress], None], **_: object) -> Path:
-        on_progress(PoseProgress(2, 5, 1.0, 10.0, None, None))
+    def stopped(recipe: object, output: Path, *, on_progress: Callable[[StepProgress], None], **_: object) -> Path:
+        on_progress(StepProgress(2, 5, 1.0, 10.0, None, None))
         return output / "best.safetensors"
 
     monkeypatch.setattr("trtparse.distillation.pose.run.run_recipe", stopped)

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 
 from trtparse.demo.parsed_frame import ParsedFrame
-from trtparse.demo.people.boxes import Detections
 from trtparse.demo.people.crops import Crop
 from trtparse.demo.people.finder import PeopleFinder
 from trtparse.demo.pipeline import run_demo
 from trtparse.demo.sources import ArraySource
+from trtparse.tasks.people.boxes import Detections
 from trtparse.tasks.people.person import Person
 from trtparse.tests.predicting import predicting
 

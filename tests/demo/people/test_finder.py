@@ -3,10 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from trtparse.demo.people.boxes import Detections
 from trtparse.demo.people.finder import PeopleFinder, open_detector
 from trtparse.demo.people.hog import HogDetector
 from trtparse.errors import UsageError
+from trtparse.tasks.people.boxes import Detections
 
 FRAME = np.zeros((100, 200, 3), np.uint8)
 

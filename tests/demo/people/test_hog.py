@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from trtparse.data.synthetic import WalkingFigure
-from trtparse.demo.people.boxes import overlap
 from trtparse.demo.people.hog import HogDetector, block_histograms
+from trtparse.tasks.people.boxes import overlap
 
 GOLDEN_PLACES = [96, 209, 1076, 1100, 1468, 1783, 1964, 2405, 2549, 3062, 3079, 3703]
 GOLDEN = [0.02445, 0.238, 0.36367, 0.31433, 0.31391, 0.3417, 0.22171, 0.27274, 0.15034, 0.11862, 0.3232, 0.02847]

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from trtparse.demo.people.boxes import Detections
 from trtparse.demo.people.tracker import PeopleTracker
+from trtparse.tasks.people.boxes import Detections
 
 STEP = 1 / 25
 

@@ -15,7 +15,8 @@ from torch import Tensor, nn  # noqa: E402
 
 from trtparse.distillation.pose.loader import Album  # noqa: E402
 from trtparse.distillation.pose.recipe import PoseRecipe  # noqa: E402
-from trtparse.distillation.pose.training import PoseImages, PoseProgress, train  # noqa: E402
+from trtparse.distillation.pose.training import PoseImages, train  # noqa: E402
+from trtparse.distillation.stepping import StepProgress  # noqa: E402
 from trtparse.errors import TrtparseError, UsageError  # noqa: E402
 from trtparse.networks.pose import PoseNetwork, PoseSpec  # noqa: E402
 from trtparse.tasks.pose.examples import labelled_examples  # noqa: E402
@@ -84,7 +85,7 @@ def test_a_run_that_was_terminated_ends_where_one_that_was_not_does(images: Pose
     run(images, tmp_path / "whole")
     recipe = PoseRecipe.from_dict(VALUES)
 
-    def end(progress: PoseProgress) -> None:
+    def end(progress: StepProgress) -> None:
         if progress.step == 1:
             os.kill(os.getpid(), signal.SIGTERM)
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trtparse.demo.people.boxes import contained, overlap, suppress
+from trtparse.tasks.people.boxes import contained, overlap, suppress
 
 corners = st.integers(0, 40)
 boxes = st.lists(st.tuples(corners, corners, corners, corners), min_size=1, max_size=8).map(

@@ -10,16 +10,15 @@ import contextlib
 import os
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
+from typing import Any
 
 import torch
-from torch import Tensor, multiprocessing
+from torch import Tensor, multiprocessing, nn
 
-from ...errors import MachineError
-from ...networks.pose import PoseNetwork
-from .loader import Batch
+from ..errors import MachineError
 
-Backward = Callable[[PoseNetwork, Batch, int], float]
-"""Fills the gradients of a network from a batch at a step, and returns the loss."""
+Backward = Callable[[Any, Any, int], float]
+"""Fills the gradients of a network from a batch of its task at a step, and returns the loss."""
 
 
 class Workers:
@@ -34,7 +33,7 @@ class Workers:
         threads: of each.
     """
 
-    def __init__(self, network: PoseNetwork, backward: Backward, count: int, threads: int = 1) -> None:
+    def __init__(self, network: nn.Module, backward: Backward, count: int, threads: int = 1) -> None:
         self.count = count
         self._gradients: list[list[Tensor]] = []
         self._pipes: list[Connection] = []
@@ -57,12 +56,12 @@ class Workers:
             self._pipes.append(ours)
             self._processes.append(process)
 
-    def begin(self, parts: Sequence[Batch], step: int) -> None:
+    def begin(self, parts: Sequence[Any], step: int) -> None:
         """Hand one part to each process; :meth:`finish` waits for them."""
         for pipe, part in zip(self._pipes, parts):
             pipe.send((part, step))
 
-    def finish(self, network: PoseNetwork, shares: Sequence[float]) -> list[float]:
+    def finish(self, network: nn.Module, shares: Sequence[float]) -> list[float]:
         """Wait, add the gradients to the network's, and return the losses.
 
         Args:
@@ -93,7 +92,7 @@ class Workers:
             process.join(timeout=10)
 
 
-def _serve(pipe: Connection, network: PoseNetwork, gradients: list[Tensor], backward: Backward, threads: int) -> None:
+def _serve(pipe: Connection, network: nn.Module, gradients: list[Tensor], backward: Backward, threads: int) -> None:
     # In a session of its own Ctrl-C reaches the parent alone, which saves the state and closes the pipe.
     with contextlib.suppress(OSError):
         os.setsid()

@@ -1,0 +1,287 @@
+"""The loop of a training whose batches are shared among processes; what is trained on what is its task's.
+
+``state.pt`` holds all that a resumed run needs; ``best.safetensors`` is the product.
+"""
+
+from __future__ import annotations
+
+import copy
+import io
+import itertools
+import json
+import math
+import signal
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from types import FrameType
+from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import TrtparseError, UsageError
+from ..storage.files import replace_bytes
+from .parallel import Backward, Workers
+from .recipe import Optimizer, differences
+from .training import Precision, create_optimizer, learning_rate, training_device, update_average
+
+BEST_NAME, STATE_NAME, LOG_NAME = "best.safetensors", "state.pt", "log.jsonl"
+
+
+class SteppingRecipe(Protocol):
+    """What the loop reads of a task's recipe."""
+
+    @property
+    def steps(self) -> int: ...
+
+    @property
+    def seed(self) -> int: ...
+
+    @property
+    def optimizer(self) -> Optimizer: ...
+
+    @property
+    def precision(self) -> Literal["auto", "fp32", "bf16", "fp16"]: ...
+
+    @property
+    def validate_every(self) -> int: ...
+
+    @property
+    def save_every(self) -> int: ...
+
+    def to_dict(self) -> dict[str, Any]: ...
+
+
+class Batches(Protocol):
+    """Batches in order, each a frozen dataclass whose fields are sequences of as many entries."""
+
+    def next(self) -> Any: ...
+
+    def close(self) -> None: ...
+
+
+Recipe = TypeVar("Recipe", bound=SteppingRecipe)
+Network = TypeVar("Network", bound=nn.Module)
+
+
+@dataclass(frozen=True)
+class StepProgress:
+    """What a running training says of itself.
+
+    Args:
+        step, steps: where it is.
+        loss: of the last step.
+        images_per_second: since the run was started or resumed, validation included.
+        score: of the last validation, 0 to 1, or None before the first.
+        best: the best so far.
+    """
+
+    step: int
+    steps: int
+    loss: float
+    images_per_second: float
+    score: float | None
+    best: float | None
+
+
+class SteppingRun(ABC, Generic[Recipe, Network]):
+    """A run of one task: opened, looped and closed.
+
+    Args:
+        recipe: every value of the run.
+        network: with the weights to start from.
+        output: folder of the run.
+        backward: what each process computes.
+        workers: processes that share a batch and torch's threads; more than 1 on a CPU alone.
+    """
+
+    fixed: ClassVar[tuple[str, ...]]
+    """Tables of a recipe that a resumed run cannot change. The rest is a plan, and plans change."""
+
+    def __init__(self, recipe: Recipe, network: Network, output: Path, backward: Backward, workers: int) -> None:
+        torch.manual_seed(recipe.seed)
+        self.recipe, self.output, self.backward = recipe, output, backward
+        self.device = training_device()
+        self.precision = Precision(recipe.precision, self.device)
+        self.network = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.optimizer = _optimizer(self.network, recipe.optimizer)
+        self.average = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
+        self.step = 0
+        self.best: float | None = None
+        self.last: float | None = None
+        self.stopped = threading.Event()
+        self._resume()
+        if self.device.type != "cpu":
+            workers = 1
+        threads = max(torch.get_num_threads() // workers, 1)
+        torch.set_num_threads(threads)
+        self.workers = Workers(self.network, backward, workers - 1, threads)
+        self.loader = self.open_batches(self.step)
+
+    @abstractmethod
+    def read_recipe(self, values: dict[str, Any]) -> Recipe:
+        """The recipe of the tables that a state holds."""
+
+    @abstractmethod
+    def open_batches(self, first: int) -> Batches:
+        """The batches from a step on."""
+
+    @abstractmethod
+    def validate(self, averaged: Network) -> tuple[float | None, dict[str, object]]:
+        """The score that the best checkpoint is chosen by, and what the log says beside it.
+
+        Args:
+            averaged: the average of the weights, in evaluation mode.
+        """
+
+    @abstractmethod
+    def save_best(self, averaged: Network) -> None:
+        """Write ``best.safetensors``."""
+
+    def _resume(self) -> None:
+        path = self.output / STATE_NAME
+        if not path.is_file():
+            return
+        state = torch.load(path, map_location=self.device, weights_only=True)
+        changed = differences(self.read_recipe(json.loads(state["recipe"])), self.recipe)
+        refused = [change for change in changed if change.partition(" ")[0].partition(".")[0] in self.fixed]
+        if refused:
+            raise UsageError(
+                f"{self.output} holds a run with another recipe: {'; '.join(refused[:3])}.",
+                "Choose another output folder, or the same recipe.",
+            )
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.precision.scaler.load_state_dict(state["scaler"])
+        self.average = state["average"]
+        self.step, self.best, self.last = state["step"], state["best"], state["last"]
+        if changed:
+            self._log({"step": self.step, "changed": changed})
+
+    def save_state(self) -> None:
+        state = {
+            "recipe": json.dumps(self.recipe.to_dict(), sort_keys=True),
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.precision.scaler.state_dict(),
+            "average": self.average,
+            "step": self.step,
+            "best": self.best,
+            "last": self.last,
+        }
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        replace_bytes(self.output / STATE_NAME, buffer.getvalue())
+
+    def loop(self, on_progress: Callable[[StepProgress], None] | None) -> None:
+        """Train until the last step, or until a termination signal; the state is saved at the end."""
+        started, shown, steps = time.monotonic(), 0, self.recipe.steps
+        with _ends_on_signal(self.stopped):
+            while self.step < steps and not self.stopped.is_set():
+                loss, images = self._train_step()
+                self.step += 1
+                shown += images
+                due = self.step == steps
+                if due or self.step % self.recipe.validate_every == 0:
+                    self._validate(loss, shown / (time.monotonic() - started))
+                if due or self.step % self.recipe.save_every == 0:
+                    self.save_state()
+                if on_progress is not None:
+                    speed = shown / (time.monotonic() - started)
+                    on_progress(StepProgress(self.step, steps, loss, speed, self.last, self.best))
+            self.save_state()
+
+    def _train_step(self) -> tuple[float, int]:
+        """The loss of the next step, and how many images it showed."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.recipe.optimizer, self.step, self.recipe.steps)
+        batch = self.loader.next()
+        own, *others = in_parts(batch, 1 + self.workers.count)
+        share, *shares = (len(part.frames) / len(batch.frames) for part in (own, *others))
+        self.workers.begin(others, self.step)
+        losses = [self.backward(self.network, own, self.step)]
+        for parameter in self.network.parameters():
+            if parameter.grad is not None:
+                parameter.grad.mul_(share)
+        losses += self.workers.finish(self.network, shares)
+        value = sum(loss * part for loss, part in zip(losses, (share, *shares)))
+        if not math.isfinite(value):
+            raise self._not_finite(value, batch.names)
+        scaler = self.precision.scaler
+        scaler.unscale_(self.optimizer)
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.optimizer.gradient_clip)
+        scaler.step(self.optimizer)
+        scaler.update()
+        update_average(self.average, self.network, self.step, self.recipe.optimizer.average)
+        return value, len(batch.frames)
+
+    def _validate(self, loss: float, speed: float) -> None:
+        averaged = copy.deepcopy(self.network).eval()
+        averaged.load_state_dict(self.average)
+        self.last, told = self.validate(averaged)
+        now = {"step": self.step, "time": time.strftime("%H:%M:%S")}
+        self._log({**now, "loss": round(loss, 4), "images_per_second": round(speed, 1), **told})
+        if self.last is not None and (self.best is None or self.last >= self.best):
+            self.best = self.last
+            self.save_best(averaged)
+
+    def close(self) -> None:
+        self.loader.close()
+        self.workers.close()
+
+    def _log(self, entry: dict[str, object]) -> None:
+        with (self.output / LOG_NAME).open("a") as log:
+            log.write(json.dumps(entry) + "\n")
+
+    def _not_finite(self, value: float, names: Sequence[str]) -> TrtparseError:
+        kept = "No checkpoint was good enough to keep" if self.best is None else f"{BEST_NAME} of {self.output} is kept"
+        return TrtparseError(
+            f"The loss of step {self.step} is {value}; its images are {', '.join(names[:3])} and others. {kept}.",
+            "Take a lower learning rate: --set optimizer.learning_rate=0.0005.",
+        )
+
+
+def in_parts(batch: Any, count: int) -> list[Any]:
+    """A batch, a frozen dataclass of sequences as long as its ``frames``, as ``count`` of nearly one size."""
+    bounds = [len(batch.frames) * part // count for part in range(count + 1)]
+    return [
+        replace(batch, **{field.name: getattr(batch, field.name)[start:end] for field in fields(batch)})
+        for start, end in itertools.pairwise(bounds)
+    ]
+
+
+def rounded(value: float | None) -> float | None:
+    """As the log has it."""
+    return None if value is None else round(value, 4)
+
+
+def _optimizer(network: nn.Module, recipe: Optimizer) -> torch.optim.Optimizer:
+    def those(decays: bool) -> list[Tensor]:
+        return [parameter for parameter in network.parameters() if (parameter.ndim > 1) == decays]
+
+    groups: list[dict[str, Any]] = [
+        {"params": those(decays), "weight_decay": recipe.weight_decay if decays else 0.0} for decays in (True, False)
+    ]
+    return create_optimizer(groups, recipe)
+
+
+@contextmanager
+def _ends_on_signal(stopped: threading.Event) -> Iterator[None]:
+    """SIGTERM ends the run after the step in hand; elsewhere than on the main thread signals are not ours to take."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(_signal: int, _frame: FrameType | None) -> None:
+        stopped.set()
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

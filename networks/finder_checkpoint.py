@@ -1,0 +1,51 @@
+"""Read checkpoints of finders."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..errors import UsageError
+from ..specs.framing import Framing
+from ..specs.origin import Origin
+from .checkpoint import fill, named, parse_header, read_tensors
+from .finder import Finder
+from .registry import FINDERS, create_finder
+
+
+@dataclass(frozen=True)
+class FinderCheckpoint:
+    """A finder with its weights, and what its file says about it.
+
+    Args:
+        network: on the CPU, float32, in evaluation mode.
+        framing: how it was trained to see images.
+        source: where it came from, for messages.
+        origin: what its weights come from.
+    """
+
+    network: Finder
+    framing: Framing
+    source: str
+    origin: Origin = field(default_factory=Origin)
+
+
+def load_finder(path: Path) -> FinderCheckpoint:
+    """Read a checkpoint as :func:`~trtparse.networks.checkpoint.save_checkpoint` writes it.
+
+    Raises:
+        UsageError: no such file, not a checkpoint of ours, or one of another network.
+    """
+    header, state = read_tensors(path)
+    if not header:
+        raise UsageError(f"{path} is no finder of trtparse.", "Name what trtparse train person-finder wrote.")
+    said = parse_header(header, path)
+    if said.kind not in FINDERS:
+        raise UsageError(
+            f"{path} holds {said.kind}, which finds nobody.", "Name what trtparse train person-finder wrote."
+        )
+    with named(path):
+        network = create_finder(said.kind, said.options)
+    fill(network, state.tensors, path, network.kind)
+    origin = Origin(str(said.values.get("training_data", "")), str(said.values.get("licence", "")))
+    return FinderCheckpoint(network.eval(), said.framing, str(path), origin)

@@ -1,0 +1,160 @@
+"""People in images as a file has them: COCO's detection annotations, with a detector's scores."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...data.dataset import Image
+from ...data.images import read_image
+from ...errors import DataError
+from ...storage.files import replace_bytes
+from .boxes import Detections
+
+_CATEGORY = 1
+"""A person, as in COCO."""
+
+_HINT = "It should have COCO's lists images, with file_name, and annotations, with bbox."
+
+
+@dataclass(frozen=True)
+class Found:
+    """An image and who was found in it.
+
+    Args:
+        image: its file.
+        size: (height, width) in pixels.
+        people: boxes and scores, the best first; boxes by hand have a score of 1.
+    """
+
+    image: Path
+    size: tuple[int, int]
+    people: Detections
+
+    def read(self) -> Image:
+        """The image, (H, W, 3) uint8, BGR.
+
+        Raises:
+            DataError: it cannot be read, or has another size than the file of boxes says.
+        """
+        image = read_image(self.image)
+        if image.shape[:2] != self.size:
+            told = " x ".join(str(side) for side in self.size)
+            raise DataError(
+                f"{self.image} is {image.shape[0]} x {image.shape[1]} pixels (height x width), "
+                f"and its boxes are for {told}.",
+                "Find the people in it again.",
+            )
+        return image
+
+
+def read_found(path: Path, images: Path) -> list[Found]:
+    """Read people from COCO's detection annotations.
+
+    Args:
+        path: the file; annotations may have a ``score``. Groups (``iscrowd``) and other categories than 1, a person,
+            are left out.
+        images: folder that its file names are in.
+
+    Returns:
+        Every image of the file, those without people too, in its order.
+
+    Raises:
+        DataError: there is no such file, it is of another form, a box is none, or an image is missing.
+    """
+    table = _table(path)
+    people: dict[Any, list[tuple[list[float], float]]] = {}
+    for annotation in _list(table, "annotations", path):
+        if annotation.get("category_id", _CATEGORY) != _CATEGORY or annotation.get("iscrowd"):
+            continue
+        box = _numbers(annotation.get("bbox"), 4)
+        score = _numbers([annotation.get("score", 1.0)], 1)
+        if box is None or score is None or min(box[2:]) <= 0:
+            raise DataError(f"{path} has an annotation whose bbox or score is none: {annotation}.", _HINT)
+        left, top, width, height = box
+        people.setdefault(annotation.get("image_id"), []).append(([left, top, left + width, top + height], score[0]))
+    found = []
+    for image in _list(table, "images", path):
+        size = _numbers([image.get("height"), image.get("width")], 2)
+        if "id" not in image or not isinstance(image.get("file_name"), str) or size is None or min(size) < 1:
+            raise DataError(f"{path} has an image without id, file_name, height or width: {image}.", _HINT)
+        file = images / image["file_name"]
+        if not file.is_file():
+            raise DataError(f"The image {file} is missing.", "Is the folder of the images the right one?")
+        here = sorted(people.get(image["id"], []), key=lambda person: -person[1])
+        boxes = np.array([box for box, _ in here], np.float64).reshape(-1, 4)
+        scores = np.array([score for _, score in here], np.float64)
+        found.append(Found(file, (int(size[0]), int(size[1])), Detections(boxes, scores)))
+    return found
+
+
+def write_found(path: Path, found: Sequence[Found], images: Path, description: str) -> None:
+    """Write people as :func:`read_found` reads them; the file is written beside its place and renamed.
+
+    Args:
+        path: the file.
+        found: images with their people.
+        images: folder that all the images are in.
+        description: where the boxes come from.
+    """
+    listed: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for number, one in enumerate(found, 1):
+        name = one.image.relative_to(images).as_posix()
+        listed.append({"id": number, "file_name": name, "height": one.size[0], "width": one.size[1]})
+        for (left, top, right, bottom), score in zip(one.people.boxes.tolist(), one.people.scores.tolist()):
+            box = [round(value, 2) for value in (left, top, right - left, bottom - top)]
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": number,
+                    "category_id": _CATEGORY,
+                    "bbox": box,
+                    "area": round(box[2] * box[3], 2),
+                    "iscrowd": 0,
+                    "score": round(score, 4),
+                }
+            )
+    table = {
+        "info": {"description": description},
+        "images": listed,
+        "annotations": annotations,
+        "categories": [{"id": _CATEGORY, "name": "person"}],
+    }
+    replace_bytes(path, json.dumps(table).encode())
+
+
+def _table(path: Path) -> Mapping[str, Any]:
+    try:
+        table = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise DataError(f"There is no file {path}.", "trtparse find writes such files.") from None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}.", "Check its permissions.") from error
+    except ValueError as error:
+        raise DataError(f"{path} is cut off or no JSON: {error}.", "Copy or make the file again.") from error
+    if not isinstance(table, Mapping):
+        raise DataError(f"{path} is JSON, but not COCO's table.", _HINT)
+    return table
+
+
+def _list(table: Mapping[str, Any], key: str, path: Path) -> list[Mapping[str, Any]]:
+    entries = table.get(key)
+    if not isinstance(entries, list) or not all(isinstance(entry, Mapping) for entry in entries):
+        raise DataError(f"{path} has no list of {key}.", _HINT)
+    return entries
+
+
+def _numbers(values: Any, count: int) -> list[float] | None:
+    if not isinstance(values, list) or len(values) != count:
+        return None
+    if any(isinstance(value, bool) or not isinstance(value, (int, float)) for value in values):
+        return None
+    numbers = [float(value) for value in values]
+    return numbers if all(math.isfinite(number) for number in numbers) else None
