@@ -60,11 +60,12 @@ def find(
     finder = open_detector(detector, threads=threads)
     folder = sources[0] if sources[0].is_dir() else frames or output.with_suffix("")
     found: list[Found] = []
+    skipped: list[tuple[str, str]] = []
     with Terminal(as_json=as_json) as terminal:
         for source in sources:
             terminal.stage(f"Looking for people in {source.name} with {finder.name}")
             if source.is_dir():
-                found += _in_images(source, finder, terminal)
+                found += _in_images(source, finder, terminal, skipped)
             else:
                 found += _in_video(source, finder, folder / source.stem, every, (since, until), terminal)
         names = ", ".join(source.name for source in sources)
@@ -73,13 +74,26 @@ def find(
     sure = sum(int((one.people.scores >= finder.sure).sum()) for one in found)
     if as_json:
         terminal.result(
-            {"boxes": str(output), "images": str(folder), "count": len(found), "people": boxes, "sure": sure}
+            {
+                "boxes": str(output),
+                "images": str(folder),
+                "count": len(found),
+                "people": boxes,
+                "sure": sure,
+                "skipped": [{"image": image, "reason": reason} for image, reason in skipped],
+            }
         )
     else:
         terminal.out.print(f"{sure} people (and {boxes - sure} perhaps) in {len(found)} images: {output}", markup=False)
+        for _, reason in skipped[:5]:
+            terminal.note(f"Left out: {reason}")
+        if len(skipped) > 5:
+            terminal.note(f"and {len(skipped) - 5} more that cannot be read")
 
 
-def _in_images(folder: Path, detector: PersonDetector, terminal: Terminal) -> list[Found]:
+def _in_images(
+    folder: Path, detector: PersonDetector, terminal: Terminal, skipped: list[tuple[str, str]]
+) -> list[Found]:
     from ..data.image_files import is_image
     from ..data.images import read_image
     from ..tasks.people.found import Found
@@ -92,7 +106,7 @@ def _in_images(folder: Path, detector: PersonDetector, terminal: Terminal) -> li
         try:
             image = read_image(file)
         except DataError as error:
-            terminal.note(f"Left out: {error.message}")
+            skipped.append((str(file), error.message))
             continue
         found.append(Found(file, (image.shape[0], image.shape[1]), detector.detect(image)))
         terminal.progress(number, len(files))

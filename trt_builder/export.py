@@ -219,7 +219,7 @@ def _exported(graph: nn.Module, input_size: tuple[int, int], batch: int | None, 
     frames = torch.zeros((batch or 2, *input_size, 3), dtype=torch.uint8)
     dynamic = None if batch else {"frames": {0: torch.export.Dim("batch")}}
     try:
-        with _quiet():
+        with quiet_exporter():
             program = torch.onnx.export(
                 graph.to("cpu"),
                 (frames,),
@@ -275,7 +275,7 @@ def _check(model: onnx.ModelProto, input_size: tuple[int, int], batch: int | Non
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet_exporter() -> Iterator[None]:
     """Keep the exporter's chatter about optional packages from the user's terminal."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level

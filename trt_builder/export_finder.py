@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from .. import __version__
 from ..errors import BuildError
+from ..graphs.opset import OPSET
 from ..graphs.raw import name_raw
 from ..networks.finder import Finder, decode
 from ..networks.preprocessing import MEAN_RGB, STD_RGB
 from ..specs.framing import Framing
 from .export import quiet_exporter
-from .opset import OPSET
 
 OUTPUT, ANSWER = "boxes", "answer"
 """What the graph gives, and the raw tensor that it is decoded from."""

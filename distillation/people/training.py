@@ -115,7 +115,7 @@ class _Run(SteppingRun[PeopleRecipe, Finder]):
 
 def validation_mosaics(recipe: PeopleRecipe, supply: Supply) -> list[Mosaic]:
     """The mosaics that a run is measured on: the same in every run of these data."""
-    limit = Limit(0)
+    limit = Limit()
     return [
         supply.mosaic(recipe.mosaics, recipe.input_size, limit, np.random.default_rng((_VALIDATION_SEED, number)))
         for number in range(recipe.data.mosaics)

@@ -9,13 +9,13 @@ NOBODY = np.zeros((0, 4))
 
 
 def test_a_middle_is_one_and_its_surroundings_fall_off_by_the_size_of_the_box() -> None:
-    targets = make_targets(np.array([[20, 10, 60, 58.0]]), NOBODY, SIZE)
+    targets = make_targets(np.array([[8, 4, 72, 64.0]]), NOBODY, SIZE)
     assert targets.heat.shape == (8, 12)
     assert targets.heat[4, 5] == 1
     assert (targets.heat == 1).sum() == 1
     assert targets.heat[4, 6] > targets.heat[4, 7] > 0
     assert targets.weights[4, 5] == 1
-    assert targets.boxes[:, 4, 5].tolist() == [20, 10, 60, 58]
+    assert targets.boxes[:, 4, 5].tolist() == [8, 4, 72, 64]
     assert (targets.counts == 1).all()
 
 
