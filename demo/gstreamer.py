@@ -37,6 +37,8 @@ _ENDINGS = ((signal.SIGINT, 5.0), (signal.SIGTERM, 2.0), (signal.SIGKILL, 10.0))
 is ended otherwise stays taken, until its service is restarted."""
 _ALIKE = 12.0
 """Mean difference of two decoders' first pictures, of 255; they round colours and chroma differently, by 1 to 3."""
+_COMPLAINTS = (r".*(Failed to create CaptureSession|No cameras available)", r"ERROR|WARNING: erroneous", "(?i).*error")
+"""What tells most first: NVIDIA's camera service says that it gives no camera in a line of its own, beside others."""
 _PIPE_BYTES = 1 << 20  # fewer switches between the programs; the most that Linux gives without privileges
 _F_SETPIPE_SZ = 1031
 
@@ -137,7 +139,12 @@ class GstPipe:
             self._process.wait(1.0)
         self._errors.seek(0)
         lines = self._errors.read().decode("utf-8", "replace").splitlines()
-        for of_its_own in (r"ERROR|WARNING: erroneous", r"(?i).*error"):
+        # NVIDIA's camera service says on a line of its own, and after others, that it gives no camera.
+        for of_its_own in (
+            r".*(Failed to create CaptureSession|No cameras available)",
+            r"ERROR|WARNING: erroneous",
+            r"(?i).*error",
+        ):
             errors = [line for line in lines if re.match(of_its_own, line)]
             if errors:
                 return errors[0].strip()

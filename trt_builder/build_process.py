@@ -36,6 +36,8 @@ ENGINE_LEFT, LOG_LEFT = "engine", "log"
 _SPEC, _RESULT, _CACHE = "spec.json", "result.json", "timing.cache"
 _ERRORS = ("[F] ", "[E] ")
 """As the logger marks them."""
+_LONGEST_LINE = 1000
+"""Characters of a line that is told; all of it is in the log."""
 _START = "from trtparse.trt_builder.build_process import main; main()"
 
 
@@ -98,7 +100,7 @@ def _run(folder: Path, log: Path, told: Callable[[str], None]) -> tuple[int, str
         with process.stdout as lines, log.open("ab", buffering=0) as file:
             for line in lines:
                 file.write(line)
-                text = line.decode("utf-8", "replace").strip()
+                text = line.decode("utf-8", "replace").strip()[:_LONGEST_LINE]
                 if text:
                     last.append(text)
                     told(text)

@@ -168,6 +168,33 @@ def test_a_video_is_decoded_in_hardware_where_there_is_any_and_that_is_said(
     assert source.frames_missing == 0
 
 
+BUSY = """#!{python}
+import sys
+# NVIDIA's plugin where another program holds the camera, in the words that people report.
+print("Error generated. gstnvarguscamerasrc.cpp, execute:768 Failed to create CaptureSession")
+print("(Argus) Error Timeout:  (propagating from ClientSocketManager.cpp, function send(), line 137)")
+print("Error generated. gstnvarguscamerasrc.cpp, threadInitialize:317 Failed to create CameraProvider", flush=True)
+sys.exit(0)
+"""
+
+
+@pytest.mark.parametrize("others_first", [False, True])
+def test_a_camera_service_that_is_busy_is_told_by_what_it_could_not_do(
+    others_first: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = BUSY.format(python=sys.executable).splitlines(keepends=True)
+    if others_first:
+        lines[3], lines[4] = lines[4], lines[3]
+    program = tmp_path / "gst-launch-1.0"
+    program.write_text("".join(lines))
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    pipe = GstPipe([["nvarguscamerasrc"]], SIZE, "csi:0")
+    assert pipe.read() == (False, None)
+    assert pipe.complaint().endswith("Failed to create CaptureSession")
+    pipe.release()
+
+
 # With GStreamer's own elements, where there is GStreamer
 
 BGRX = [["videoconvert"], [f"video/x-raw,format=BGRx,width={SIZE[1]},height={SIZE[0]}"]]

@@ -147,6 +147,20 @@ def test_all_that_is_said_is_left_line_by_line_and_told(
     assert not (left / "engine").exists()  # it was not refused
 
 
+def test_a_log_of_ten_megabytes_is_left_whole_and_told_in_short(
+    graph: Path, left: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = "self.say('[E] node 7 has no kernel'); [self.say('[V] ' + 'tactic ' * 140) for _ in range(9000)]"
+    start_with(monkeypatch, f"{words}; self.say('[V] ' + 'x' * 1_000_000); os.kill(os.getpid(), signal.SIGKILL)")
+    with pytest.raises(BuildError, match="was killed") as caught:
+        build_in_process(graph, SPEC, left=left)
+    assert "[E] node 7 has no kernel …" in caught.value.message
+    assert len(caught.value.message) < 5000
+    log = (left / "log").read_bytes()
+    assert len(log) > 9_000_000
+    assert log.count(b"\n") == 9002
+
+
 def test_an_engine_that_is_refused_after_it_was_built_is_left(
     graph: Path, folders: Path, left: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
