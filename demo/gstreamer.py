@@ -140,11 +140,7 @@ class GstPipe:
         self._errors.seek(0)
         lines = self._errors.read().decode("utf-8", "replace").splitlines()
         # NVIDIA's camera service says on a line of its own, and after others, that it gives no camera.
-        for of_its_own in (
-            r".*(Failed to create CaptureSession|No cameras available)",
-            r"ERROR|WARNING: erroneous",
-            r"(?i).*error",
-        ):
+        for of_its_own in _COMPLAINTS:
             errors = [line for line in lines if re.match(of_its_own, line)]
             if errors:
                 return errors[0].strip()

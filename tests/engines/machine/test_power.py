@@ -1,4 +1,4 @@
-"""Watts from recorded trees of sysfs, and from a management library that says what it is told to."""
+"""Watts from trees of sysfs as the boards have them, and from a management library that says what it is told to."""
 
 from __future__ import annotations
 
