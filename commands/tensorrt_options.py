@@ -79,7 +79,8 @@ def tensorrt_options(command: Command) -> Command:
                 "--target",
                 type=click.Choice(BUILD_TARGETS),
                 default="auto",
-                help="cpu: the graphs alone; tensorrt: an engine for this GPU; tensorrt-rtx: engines without a GPU.  "
+                help="cpu: the graphs alone; tensorrt: an engine for this GPU (with TensorRT 8 experimental: not run "
+                "yet); tensorrt-rtx: engines without a GPU.  "
                 "[default: auto, tensorrt where it can build]",
             ),
             click.option(

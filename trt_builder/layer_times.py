@@ -15,7 +15,7 @@ from ..calibration.budget.earning import Savings
 from ..engines.base import LayerTime
 from ..engines.machine.facts import Machine, read_machine
 from ..engines.manifest import engine_manifests
-from ..errors import BuildError, MachineError
+from ..errors import TrtparseError
 from ..graphs.index import GraphIndex
 from ..tasks.base import Spec
 from . import timing_cache
@@ -190,6 +190,6 @@ class GraphTimer:
                     frames = np.zeros((manifest.batch[1], *manifest.input_size, 3), np.uint8)
                     (median,) = medians((engine,), frames)
                     return median, engine.layer_times(frames, _PROFILED_CALLS) if profiled else []
-        except (BuildError, MachineError) as error:
+        except TrtparseError as error:
             self.stage(f"{precision.upper()} cannot be timed, so multiply-adds stand for it: {error.message}")
             return None

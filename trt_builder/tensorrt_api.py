@@ -28,6 +28,12 @@ _LAST_FLAGGED_DLA, _FIRST_TYPED_DLA = (10, 7), (11, 4, 1)
 """Between the two TensorRT has no deep-learning accelerator (NVIDIA's "Working with DLA", TensorRT 11.4.1)."""
 
 
+_EXPERIMENTAL = (
+    "Experimental: precision by flags beside the graph, as TensorRT 8 and its accelerators need it, has not run on a "
+    "GPU yet."
+)
+
+
 class NoEngine(BuildError):
     """The builder read the graph and made no engine of it: another form of the graph may do."""
 
@@ -172,6 +178,8 @@ class TensorRT:
             if spec.dla_core is not None and spec.precision == "int8":
                 model, ranges = implicit_graph(model)
         work = self._start(typed)
+        if not typed:
+            work.notes.append(_EXPERIMENTAL)
         self._parse(work, model, spec)
         self._configure(work, spec, capability)
         if not typed:

@@ -338,7 +338,8 @@ def test_an_accelerator_s_engine_has_a_name_of_its_own(bundle: Callable[..., Bun
     )
     assert facts["engine"] == "engines/tensorrt-10.3-sm87-int8-dla1.engine"
     assert facts["settings"]["dla_core"] == 1
-    assert "tensors have an INT8 range" in facts["settings"]["notes"][0]
+    assert facts["settings"]["notes"][0].startswith("Experimental")
+    assert "tensors have an INT8 range" in facts["settings"]["notes"][1]
 
 
 def test_the_workspace_is_half_of_what_is_free() -> None:

@@ -13,7 +13,7 @@ import pytest
 from trtparse.calibration.int8 import Int8Spec
 from trtparse.data.dataset import Dataset, Subset
 from trtparse.engines.base import LayerTime
-from trtparse.errors import BuildError
+from trtparse.errors import BuildError, MachineError, TrtparseError, UsageError
 from trtparse.graphs.index import quantised_nodes
 from trtparse.tests.predicting import LIP
 from trtparse.tests.trt_builder.recorded_gpu import ORIN, RecordedGpu, install
@@ -111,10 +111,11 @@ def test_a_timer_builds_both_engines_times_them_and_leaves_their_kernels_alone(
     assert [name for name in left if not name.endswith(".lock")] == ["timing/tensorrt-10.3.0-sm87.cache"]
 
 
+@pytest.mark.parametrize("kind", [BuildError, MachineError, UsageError])
 def test_a_graph_that_no_engine_comes_of_is_told_and_not_guessed(
-    gpu: RecordedGpu, tmp_path: Path, int8: onnx.ModelProto, half: onnx.ModelProto
+    kind: type[TrtparseError], gpu: RecordedGpu, tmp_path: Path, int8: onnx.ModelProto, half: onnx.ModelProto
 ) -> None:
-    gpu.refuses["fp16"] = BuildError("Nothing fits.")
+    gpu.refuses["fp16"] = kind("Nothing fits.")
     told: list[str] = []
     assert _timer(tmp_path, told).savings(LAYERS, int8, half) is None
     assert told[-1].startswith("FP16 cannot be timed, so multiply-adds stand for it: Nothing fits.")
