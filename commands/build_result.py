@@ -47,6 +47,8 @@ def show_build(
         if "trtexec" in engine["settings"]:
             terminal.out.print(f"With trtexec: {engine['settings']['trtexec']}", markup=False)
     terminal.out.print()
+    if manifest.float_nodes:
+        terminal.out.print(f"In FP32:    {len(manifest.float_nodes)} nodes that overflow FP16", markup=False)
     if manifest.calibration:
         _show_calibration(terminal, manifest.calibration)
         _show_accuracy(terminal, manifest)

@@ -100,6 +100,8 @@ def _rows(bundle: Bundle, manifest: dict[str, Any], engines: list[dict[str, Any]
             f"parity {name}",
             f"{100 * parity['pixel_agreement']:.2f} % of the pixels as in {bundle.manifest.reference}",
         )
+    if manifest["float_nodes"]:
+        yield "in FP32", _by_reason(manifest["float_nodes"])
     yield from _calibration_rows(manifest["calibration"])
     for name, figures in manifest["accuracy"].items():
         yield f"accuracy {name}", _accuracy(figures)

@@ -59,6 +59,7 @@ class Manifest:
         files: relative path to sha256.
         accuracy: target and precision ("cpu-int8") to what ``trtparse validate`` measured last.
         origin: what the weights come from, as their checkpoint says.
+        float_nodes: nodes that FP16 and INT8 leave in FP32, as they overflow FP16, each with the reason.
     """
 
     task: str
@@ -74,6 +75,7 @@ class Manifest:
     files: dict[str, str] = field(default_factory=dict)
     accuracy: dict[str, dict[str, Any]] = field(default_factory=dict)
     origin: Origin = field(default_factory=Origin)
+    float_nodes: dict[str, str] = field(default_factory=dict)
     schema: int = SCHEMA
 
     @property

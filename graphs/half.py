@@ -3,12 +3,11 @@
 TensorRT 11 and TensorRT-RTX know no other way, and the older versions read such a graph as well. The pass
 is short because the graphs are ours: every float becomes half, Q/DQ scales included, except the operands of
 Resize that the standard wants in FP32, and what makes float answers out of the raw tensor: coordinates to a tenth of a
-pixel in 192 are beyond FP16, and DARK's 1e-10 is 0 there, its logarithm infinite.
+pixel in 192 are beyond FP16, and DARK's 1e-10 is 0 there, its logarithm infinite. What overflows FP16 stays FP32 as
+well, where the graph's metadata names it (:mod:`.overflow`).
 """
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import numpy as np
 import onnx
@@ -16,7 +15,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from ..errors import BuildError
 from .index import GraphIndex
+from .overflow import float_nodes
 from .raw import find_raw
+from .single import Single, keep_single, own_constant
 
 _FLOAT_OPERANDS = {"Resize": (1, 2)}
 """Inputs that stay FP32: Resize's roi and scales."""
@@ -27,7 +28,8 @@ _HALF_MAXIMUM = float(np.finfo(np.float16).max)
 def to_half(model: onnx.ModelProto) -> onnx.ModelProto:
     """A copy of an FP32 graph, with or without Q/DQ, typed in FP16.
 
-    Integer inputs and outputs stay; a float output (logits) is cast back to FP32 at the end.
+    Integer inputs and outputs stay, and so do nodes that the metadata names (:mod:`.overflow`); a float output (logits)
+    is cast back to FP32 at the end.
 
     Raises:
         BuildError: a weight that FP16 cannot hold, an operand that would have to be both, or a graph that the
@@ -36,7 +38,8 @@ def to_half(model: onnx.ModelProto) -> onnx.ModelProto:
     half = onnx.ModelProto()
     half.CopyFrom(model)
     graph = half.graph
-    single = _keep_decoding(half)
+    overflowing, decoding = keep_single(half, float_nodes(half)), _keep_decoding(half)
+    single = Single(overflowing.nodes | decoding.nodes, overflowing.constants | decoding.constants)
     kept = _float_operands(graph) | single.constants
     for tensor in graph.initializer:
         if tensor.data_type == TensorProto.FLOAT and tensor.name not in kept:
@@ -61,15 +64,7 @@ def to_half(model: onnx.ModelProto) -> onnx.ModelProto:
     return half
 
 
-@dataclass(frozen=True)
-class _Single:
-    """What stays FP32: nodes, and constants that they alone read, by name."""
-
-    nodes: frozenset[str]
-    constants: frozenset[str]
-
-
-def _keep_decoding(model: onnx.ModelProto) -> _Single:
+def _keep_decoding(model: onnx.ModelProto) -> Single:
     """Cast what a decoding reads to FP32 where it makes float answers, and give it constants of its own.
 
     A graph whose answers are integers, such as an arg max, needs nothing of the kind.
@@ -85,7 +80,7 @@ def _keep_decoding(model: onnx.ModelProto) -> _Single:
             after.update(node.output)
             nodes.append(node)
     if not (after - {raw}) & floats:
-        return _Single(frozenset(), frozenset())
+        return Single(frozenset(), frozenset())
     inferred = onnx.shape_inference.infer_shapes(model)
     typed = {value.name: value.type.tensor_type.elem_type for value in inferred.graph.value_info}
     inside = {node.name for node in nodes}
@@ -95,7 +90,7 @@ def _keep_decoding(model: onnx.ModelProto) -> _Single:
     for node in nodes:
         for position, name in enumerate(node.input):
             if name in index.initializers:
-                node.input[position] = _own(graph, index, name, inside)
+                node.input[position] = own_constant(graph, index, name, inside)
                 constants.add(node.input[position])
             elif name != raw and name and name not in made_inside and typed.get(name) == TensorProto.FLOAT:
                 single = f"{name}_fp32"
@@ -110,19 +105,7 @@ def _keep_decoding(model: onnx.ModelProto) -> _Single:
     for name, cast in casts.items():
         producer = next(number for number, node in enumerate(graph.node) if name in node.output)
         graph.node.insert(producer + 1, cast)
-    return _Single(frozenset(inside | {cast.name for cast in casts.values()}), frozenset(constants))
-
-
-def _own(graph: onnx.GraphProto, index: GraphIndex, name: str, inside: set[str]) -> str:
-    """An initializer that none but the nodes ``inside`` read: itself, or a copy."""
-    if all(user.name in inside for user, _ in index.consumers(name)):
-        return name
-    own = f"{name}_fp32"
-    if all(tensor.name != own for tensor in graph.initializer):
-        copy = graph.initializer.add()
-        copy.CopyFrom(index.initializers[name])
-        copy.name = own
-    return own
+    return Single(frozenset(inside | {cast.name for cast in casts.values()}), frozenset(constants))
 
 
 def _float_operands(graph: onnx.GraphProto) -> set[str]:

@@ -17,6 +17,7 @@ from ..specs.label_set import LabelSet, check_same, label_set, label_sets, told_
 from ..specs.skeleton import Skeleton, shipped_skeletons
 from .facts import STANDARD_DOMAINS
 from .index import fresh_graph_copy, property_of
+from .overflow import float_nodes
 from .raw import find_argmax
 
 LABELS, KEYPOINTS = "labels", "keypoints"
@@ -274,7 +275,7 @@ def graph_precision(model: onnx.ModelProto) -> str:
     types = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
     kernels = [node.input[1] for node in model.graph.node if node.op_type in ("Conv", "ConvTranspose")]
     found = {types[name] for name in kernels if name in types}
-    if found == {TensorProto.FLOAT16}:
+    if found == {TensorProto.FLOAT16} or (TensorProto.FLOAT16 in found and float_nodes(model)):
         return "fp16"
     if not found - {TensorProto.FLOAT}:
         return "fp32"

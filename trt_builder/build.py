@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as package_version
@@ -20,7 +20,7 @@ from ..calibration.budget.judge import GraphJudge
 from ..calibration.frames import letterboxed
 from ..calibration.int8 import AUTO, CORRECTED_ON, Int8, Int8Builder, Int8Spec, Records
 from ..calibration.quantise.equalisation import equalise
-from ..calibration.ranges import Ranges
+from ..calibration.ranges import RangeCollector, Ranges
 from ..calibration.selection import Selection, read_selection, select
 from ..data.dataset import Images, Subset
 from ..engines.base import Frames
@@ -30,6 +30,8 @@ from ..errors import DataError
 from ..graphs.conventions import Said
 from ..graphs.half import to_half
 from ..graphs.interface import named
+from ..graphs.overflow import float_nodes, keep_what_overflows
+from ..graphs.simulated import stored_in_half
 from ..storage.files import replace_bytes
 from ..tasks.base import Predictor, Spec
 from ..validation.result import ValidationResult, measured_accuracy
@@ -44,6 +46,9 @@ HELD_OUT_IMAGES = 64
 
 SCOUTED_IMAGES = 32
 """Images on which each layer alone is judged, to rank them for a budget."""
+
+OVERFLOW_IMAGES = 16
+"""Of those that calibrate, or that graphs are compared on: what overflows FP16 is found on them."""
 
 RESERVED = 5
 """One image in so many is held out of the calibration images where no other images are given to judge on."""
@@ -162,6 +167,9 @@ def build_bundle(
         if "equalisation" in spec.int8.corrections:
             listener.stage("Equalising channels")
             model = _equalised(source, spec, dataset, selection, listener)
+        if spec.precision in ("fp16", "int8"):
+            listener.stage("Looking for what overflows FP16")
+            model = _with_float_nodes(model, source, spec, dataset, selection.indices or tuple(spare))
         graphs = {"fp32": named("fp32", model)}
         if spec.precision in ("fp16", "int8"):
             graphs["fp16"] = named("fp16", to_half(graphs["fp32"]))
@@ -208,10 +216,21 @@ def build_bundle(
             versions=_versions(),
             accuracy={} if result is None else _accuracy(result),
             origin=source.origin,
+            float_nodes=float_nodes(model),
         )
         manifest = finish(folder, manifest)
     records.remove()
     return Built(Bundle(output, manifest), result)
+
+
+def _with_float_nodes(
+    model: onnx.ModelProto, source: Source, spec: BuildSpec, dataset: Images, indices: Sequence[int]
+) -> onnx.ModelProto:
+    """The graph with the names of what FP16 has to leave in FP32, by the ranges of its activations."""
+    collector = RangeCollector(model, spec.threads)
+    for name, frame in letterboxed(dataset, indices[:OVERFLOW_IMAGES], source.framing):
+        collector.update(name, frame[None])
+    return keep_what_overflows(model, collector.limits()) if collector.frames_seen else model
 
 
 def _equalised(
@@ -369,7 +388,10 @@ def _parity(
 ) -> dict[str, float]:
     """How much of what the reference gives a graph gives as well."""
     precision = name.split("-")[0]
-    with CpuEngine(folder / GRAPHS[name], precision, threads=spec.threads, simulate=name == "int8") as engine:
+    path = folder / GRAPHS[name]
+    # The CPU runtime computes FP16 in FP32, so that what overflows on a GPU would not be seen.
+    graph = stored_in_half(onnx.load(path)) if name == "fp16" else path
+    with CpuEngine(graph, precision, threads=spec.threads, simulate=name == "int8") as engine:
         agreement = compare(engine, source.task, frames, expected, listener.progress)
     agreement.check(name, source.reference)
     return agreement.to_dict()
