@@ -10,6 +10,7 @@ from typing import Any
 import onnx
 import pytest
 
+from trtparse.calibration import int8 as calibration_int8
 from trtparse.calibration.int8 import Int8Spec
 from trtparse.data.dataset import Dataset, Subset
 from trtparse.engines.base import LayerTime
@@ -149,3 +150,33 @@ def test_a_build_on_a_gpu_leaves_what_int8_makes_slower_in_fp16(
     left = {node.name for node in quantised_nodes(onnx.load(bundle.graph("int8")).graph)}
     assert left == {"images_q", "images_dq", "w1_q", "w1_dq"}
     assert not list(tmp_path.glob(".student.*")), "no record stays"
+
+
+def test_a_budget_goes_by_the_milliseconds_that_were_measured(
+    monkeypatch: pytest.MonkeyPatch,
+    declared: Callable[[str], Any],
+    small: SimpleNamespace,
+    people: Dataset,
+    tmp_path: Path,
+) -> None:
+    def recorded(model: onnx.ModelProto, spec: EngineSpec) -> tuple[float, list[tuple[str, float]]]:
+        first, second = (0.1, 0.2) if quantised_nodes(model.graph) else (0.4, 0.7)
+        return first + second, [("first + relu", first), ("second + relu_2", second)]
+
+    install(monkeypatch, declared, recorded)
+    seen: list[Any] = []
+    real = calibration_int8.meet_budget
+
+    def searched(*arguments: Any, milliseconds: Any = None, **options: Any) -> Any:
+        seen.append(milliseconds)
+        return real(*arguments, milliseconds=milliseconds, **options)
+
+    monkeypatch.setattr(calibration_int8, "meet_budget", searched)
+    onnx.save(small.model(), tmp_path / "small.onnx")
+    spec = BuildSpec(
+        tmp_path / "small.onnx", int8=Int8Spec("max", min_agreement=0), threads=1, engine=EngineSpec("int8")
+    )
+    built = build_bundle(spec, Subset(people, (0, 1)), tmp_path / "student", held_out=Subset(people, (2, 3)))
+    assert seen == [pytest.approx({"first": 0.3, "second": 0.5})]
+    (point,) = built.bundle.manifest.calibration["search"]["points"]
+    assert point["saved"] == 1
