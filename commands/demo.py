@@ -17,7 +17,6 @@ from ..errors import UsageError
 from .options import DEFAULT_BUNDLE, common_options, engine_options, parse_size, rebuild
 
 if TYPE_CHECKING:
-    from ..data.dataset import LabelMap
     from ..demo.live import LivePage
     from ..demo.open_source import OpenedSource
     from ..demo.people.finder import PeopleFinder
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from ..demo.result import DemoResult
     from ..demo.sinks import FrameSink
     from ..demo.sources import FrameSource
-    from ..specs.label_set import LabelSet
     from ..tasks.base import Predictor
     from .terminal import Terminal
 
@@ -63,13 +61,17 @@ def parse_within(value: str | tuple[int, int]) -> str | tuple[int, int]:
     help="What viewers have to know; needed where others reach the page. TRTPARSE_TOKEN says it without a trace in ps.",
 )
 @click.option(
-    "--labels", type=click.Path(path_type=Path), metavar="DIR", help="Write each frame's label map there, as PNG."
+    "--answers",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Write each frame's answer there: of parsing its label map, as PNG.",
 )
+@click.option("--labels", "formerly_answers", type=click.Path(path_type=Path), hidden=True)
 @click.option(
     "--jsonl",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Write a line per frame: time, people, pixels per class.",
+    help="Write a line per frame: time, people, and the answer; of parsing the pixels per class.",
 )
 @click.option(
     "--fps",
@@ -128,11 +130,15 @@ def demo(
     from ..demo.pipeline import run_demo
     from ..demo.sinks import differences
     from ..tasks.open import open_predictor
-    from ..tasks.parsing.task import classes_of
     from .terminal import Terminal
 
+    formerly = options.pop("formerly_answers")
     _check(options, sourced=source is not None)
     with Terminal(as_json=as_json) as terminal, ExitStack() as stack:
+        if formerly is not None:
+            # Elsewhere --labels is a label set.
+            terminal.note("--labels of demo is called --answers now.")
+            options["answers"] = options["answers"] or formerly
         predictor = stack.enter_context(
             open_predictor(
                 bundle,
@@ -152,7 +158,7 @@ def demo(
         finder = _finder(options, frames, threads)
         sinks = _sinks(stack, source, frames, options, notices)
         page = notices.page = _page(stack, frames, predictor, options)
-        observers = _observers(stack, page, classes_of(predictor.task, "trtparse demo"), options)
+        observers = _observers(stack, page, options)
         if any(sink.path is not None for sink in sinks):
             for sentence in differences(frames):
                 terminal.note(sentence)
@@ -170,7 +176,7 @@ def demo(
             progress=_with_fps(terminal),
             hud=options["show"] or page is not None,
         )
-    _show(terminal, result)
+    _show(terminal, result, predictor.task.flicker_words)
 
 
 class _Notices:
@@ -258,7 +264,7 @@ def _sinks(
     if options["show"]:
         sinks.append(stack.enter_context(WindowSink("trtparse", frames.size)))
     output = options["output"]
-    if output is None and not any(options[name] for name in ("show", "serve", "labels", "jsonl")):
+    if output is None and not any(options[name] for name in ("show", "serve", "answers", "jsonl")):
         output = _free(f"{_stem(source, frames)}-parsed", notify) if source else Path("walking-figure-parsed.mp4")
     if output is not None:
         sinks.append(stack.enter_context(VideoSink(output, frames.fps, frames.size)))
@@ -283,18 +289,15 @@ def _stem(source: str, frames: FrameSource) -> str:
     return re.sub(r"[^A-Za-z0-9]+", "-", Path(frames.name).stem if Path(source).exists() else frames.name).strip("-")
 
 
-def _page(
-    stack: ExitStack, frames: FrameSource, predictor: Predictor[LabelMap], options: dict[str, Any]
-) -> LivePage | None:
+def _page(stack: ExitStack, frames: FrameSource, predictor: Predictor[Any], options: dict[str, Any]) -> LivePage | None:
     if options["serve"] is None:
         return None
     from ..demo.live import LivePage, LiveSettings
-    from ..tasks.parsing.task import classes_of
 
     page = LivePage(
         options["serve"],
         options["token"] or "",
-        settings=LiveSettings(classes_of(predictor.task, "trtparse demo"), policy=frames.policy),
+        settings=LiveSettings(predictor.task.parts, policy=frames.policy),
         title=frames.name,
         details=predictor.name,
         frames_dropped=lambda: frames.frames_dropped,
@@ -302,14 +305,14 @@ def _page(
     return stack.enter_context(page)
 
 
-def _observers(stack: ExitStack, page: LivePage | None, label_set: LabelSet, options: dict[str, Any]) -> list[Observer]:
-    from ..demo.records import JsonlRecorder, LabelRecorder
+def _observers(stack: ExitStack, page: LivePage | None, options: dict[str, Any]) -> list[Observer]:
+    from ..demo.records import AnswerRecorder, JsonlRecorder
 
     observers: list[Observer] = []
-    if options["labels"] is not None:
-        observers.append(stack.enter_context(LabelRecorder(options["labels"], label_set)))
+    if options["answers"] is not None:
+        observers.append(stack.enter_context(AnswerRecorder(options["answers"])))
     if options["jsonl"] is not None:
-        observers.append(stack.enter_context(JsonlRecorder(options["jsonl"], label_set)))
+        observers.append(stack.enter_context(JsonlRecorder(options["jsonl"])))
     if page is not None:
         observers.append(page)
     return observers
@@ -324,7 +327,7 @@ def _with_fps(terminal: Terminal) -> Callable[[int, int | None], None]:
     return report
 
 
-def _show(terminal: Terminal, result: DemoResult) -> None:
+def _show(terminal: Terminal, result: DemoResult, flickering: str) -> None:
     """Frames, end-to-end FPS and where the time went."""
     if terminal.as_json:
         terminal.result(result.to_dict())
@@ -345,7 +348,7 @@ def _show(terminal: Terminal, result: DemoResult) -> None:
         terminal.out.print(f"People: {result.people}")
     if result.flicker is not None:
         terminal.out.print(
-            f"Flicker: {100 * result.flicker.after:.2f} % of the pixels of people who stand still, "
+            f"Flicker: {100 * result.flicker.after:.2f} % {flickering}, "
             f"{100 * result.flicker.before:.2f} % without --smooth"
         )
     if result.frames_dropped:

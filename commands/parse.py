@@ -13,7 +13,6 @@ from ..errors import UsageError
 from .options import DEFAULT_BUNDLE, common_options, engine_options, rebuild
 
 if TYPE_CHECKING:
-    from ..data.dataset import LabelMap
     from ..parse.images import ParseResult
     from ..parse.parser import ParseSpec
     from ..parse.provenance import MadeBy
@@ -39,9 +38,11 @@ def _parse_shard(context: click.Context, option: click.Parameter, value: str | N
 @click.option("--bundle", type=click.Path(path_type=Path), default=DEFAULT_BUNDLE, show_default=True)
 @click.option("--output", type=click.Path(), default="parsed", show_default=True, help="A folder.")
 @click.option("--recursive", is_flag=True, help="Take subfolders as well; the results keep their layout.")
-@click.option("--no-overlay", is_flag=True, help="Write label maps alone.")
+@click.option("--no-overlay", is_flag=True, help="Write answers alone.")
 @click.option(
-    "--index", type=click.Path(), help="Also write the pixels of each class, one row per image: .csv or .parquet."
+    "--index",
+    type=click.Path(),
+    help="Also write how much there is of each class or joint, one row per image: .csv or .parquet.",
 )
 @click.option("--overwrite", is_flag=True, help="Make results again that are there already.")
 @click.option("--shard", callback=_parse_shard, metavar="K/N", help="The K-th of N parts, for one of N machines.")
@@ -71,7 +72,7 @@ def parse(
     as_json: bool,
     debug: bool,
 ) -> None:
-    """Write a label PNG (LIP's palette) and an overlay for each of IMAGES, files or folders.
+    """Write an answer, of parsing a label PNG, and an overlay for each of IMAGES, files or folders.
 
     What is there already is not made again, so the same command goes on where it was ended.
     """
@@ -123,7 +124,7 @@ def _parse_here(
     images: tuple[str, ...],
     output: str,
     spec: ParseSpec,
-    open_parser: Callable[[], tuple[Predictor[LabelMap], MadeBy]],
+    open_parser: Callable[[], tuple[Predictor[Any], MadeBy]],
 ) -> ParseResult:
     from ..parse.images import parse_images
     from ..parse.objects import is_uri
@@ -147,7 +148,7 @@ def _parse_here(
 
 def _open(
     bundle: Path, target: str, precision: str | None, threads: int, **options: Any
-) -> tuple[Predictor[LabelMap], MadeBy]:
+) -> tuple[Predictor[Any], MadeBy]:
     from ..engines import open_bundle
     from ..parse.provenance import MadeBy
     from ..tasks.open import open_predictor

@@ -5,6 +5,7 @@ Points are pixels with centres at whole numbers. A box is measured from the imag
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -19,6 +20,9 @@ from .letterbox import Letterbox
 Matrix = NDArray[np.float64]
 """(2, 3): from pixels of the image to pixels of the input."""
 
+
+_MARGIN = 0.08  # of a box's sides, around it: a detector's box cuts hands and feet off, LIP's crops do not
+_LEAST_SIDE = 2  # pixels
 
 RULES = {
     "trtparse": CropRule(),
@@ -163,6 +167,52 @@ class Crop:
         return apply(self.matrix, points)
 
 
+@dataclass(frozen=True)
+class Window:
+    """A rectangle of an image, letterboxed into a frame.
+
+    Args:
+        image_size: (height, width) of the image.
+        top, left: the rectangle's corner, whole pixels.
+        letterbox: from the rectangle's size to the frame's.
+    """
+
+    image_size: tuple[int, int]
+    top: int
+    left: int
+    letterbox: Letterbox
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """(height, width) of the frame."""
+        return self.letterbox.input_size
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the rectangle."""
+        return self.letterbox.image_size
+
+    @property
+    def where(self) -> tuple[slice, slice]:
+        """Its rows and columns in the image."""
+        height, width = self.size
+        return slice(self.top, self.top + height), slice(self.left, self.left + width)
+
+    def apply(self, image: Image, out: Image | None = None) -> Image:
+        """As :meth:`Placement.apply`."""
+        return self.letterbox.apply(image[self.where], out)
+
+    def to_frame(self, points: NDArray[np.floating]) -> NDArray[np.float32]:
+        """As :meth:`Placement.to_frame`."""
+        corner = np.array([self.left, self.top], np.float32)
+        return self.letterbox.to_frame(points - corner)
+
+    def to_image(self, points: NDArray[np.floating]) -> NDArray[np.float32]:
+        """As :meth:`Placement.to_image`."""
+        corner = np.array([self.left, self.top], np.float32)
+        return np.asarray(self.letterbox.to_image(points) + corner, np.float32)
+
+
 def place(framing: Framing, image_size: tuple[int, int], box: Box | None = None) -> Placement:
     """Where an image lies in the frames of a network.
 
@@ -175,3 +225,32 @@ def place(framing: Framing, image_size: tuple[int, int], box: Box | None = None)
         return Letterbox.fit(image_size, framing.input_size, framing.stretch)
     height, width = image_size
     return Crop(image_size, framing.input_size, box or (0.0, 0.0, float(width), float(height)), framing.crop)
+
+
+def place_around(
+    framing: Framing, image_size: tuple[int, int], corners: tuple[float, float, float, float]
+) -> Placement:
+    """Where somebody in an image lies in the frames of a network.
+
+    One that sees whole images sees the rectangle around them with a margin, as far as it lies in the image.
+
+    Args:
+        framing: of the network.
+        image_size: (height, width).
+        corners: left, top, right and bottom of the person; may lie outside of the image, wholly or in part.
+    """
+    left, top, right, bottom = corners
+    if framing.crop is not None:
+        return place(framing, image_size, (left, top, max(right - left, 1.0), max(bottom - top, 1.0)))
+    beside, above = _MARGIN * (right - left), _MARGIN * (bottom - top)
+    first_row, last_row = _inside(top - above, bottom + above, image_size[0])
+    first_column, last_column = _inside(left - beside, right + beside, image_size[1])
+    size = (last_row - first_row, last_column - first_column)
+    return Window(image_size, first_row, first_column, Letterbox.fit(size, framing.input_size, framing.stretch))
+
+
+def _inside(start: float, end: float, length: int) -> tuple[int, int]:
+    """Whole pixels of 0..length that cover start..end; at least two where there are two."""
+    first = min(max(math.floor(start), 0), max(length - _LEAST_SIDE, 0))
+    last = min(max(math.ceil(end), first + _LEAST_SIDE), length)
+    return first, last

@@ -6,15 +6,13 @@ import contextlib
 import queue
 import threading
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
-from ..data.dataset import Image, LabelMap
+from ..data.crops import Placement
+from ..data.dataset import Image
 from ..engines.base import Frames
+from ..tasks.drawing import Sight
 from ..tasks.people.person import Person
-from .people.crops import Crop
 
 _POLL_SECONDS = 0.1
 
@@ -27,25 +25,19 @@ class Job:
 
     Args:
         number, seconds, frame: as the source gave them; see :class:`~trtparse.demo.parsed_frame.ParsedFrame`.
-        people: who was found.
-        crops: what of it is parsed.
-        found: the label map of each crop, at the network's size.
-        labels, instances: at the frame's size.
+        people: who was found; None where nobody was looked for.
+        placements: where what the network sees of it lies.
+        found: the answer for each of these, in the network's pixels.
+        sight: what is shown of it, once it was looked at.
     """
 
     number: int
     seconds: float
     frame: Image
-    people: tuple[Person, ...] = ()
-    crops: tuple[Crop, ...] = ()
-    found: list[LabelMap] = field(default_factory=list)
-    labels: LabelMap = field(default_factory=lambda: np.zeros((0, 0), np.uint8))
-    instances: NDArray[np.uint8] | None = None
-
-    @property
-    def cell(self) -> float:
-        """The width of one of the network's pixels in pixels of the frame; the mean of the crops'."""
-        return sum(crop.letterbox.cell for crop in self.crops) / len(self.crops) if self.crops else 1.0
+    people: tuple[Person, ...] | None = None
+    placements: tuple[Placement, ...] = ()
+    found: list[Any] = field(default_factory=list)
+    sight: Sight | None = None
 
 
 @dataclass

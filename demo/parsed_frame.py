@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
-from ..data.dataset import Image, LabelMap
+from ..data.dataset import Image
+from ..tasks.drawing import Sight
 from ..tasks.people.person import Person
 
 
@@ -30,10 +28,9 @@ class ParsedFrame:
         number: from 0, of the frames that were parsed.
         seconds: when the source showed it, from its first frame on.
         drawn: (H, W, 3) uint8, BGR, with the overlay.
-        labels: (H, W) uint8, ids of LIP-20.
-        people: those who were found; empty where the whole frame was parsed as one person.
-        instances: (H, W) uint8, 0 or the id of the person (modulo 255, plus 1, above 255); None where ``people``
-            is empty because nobody was looked for.
+        sight: what is shown of it.
+        people: those who were found; empty where the whole frame was taken for one person's.
+        looked_for: whether people were looked for.
         fps: frames per second of the pipeline, over the last half second.
         stages: the same, per stage.
     """
@@ -41,8 +38,8 @@ class ParsedFrame:
     number: int
     seconds: float
     drawn: Image
-    labels: LabelMap
+    sight: Sight
     people: tuple[Person, ...]
-    instances: NDArray[np.uint8] | None
+    looked_for: bool
     fps: float
     stages: StageTimes

@@ -10,7 +10,7 @@ Five threads hand frames on to each other::
 no more, so the queues are bounded by that and putting never waits; only taking does, and whoever takes is woken when
 the run is to stop and looks at the stop flag ten times a second besides. So whatever stage fails, all of them end.
 
-A frame is parsed as one crop, or as one per person; a request to the engine carries as many crops as it takes.
+A frame is seen as a whole, or person by person; a request to the engine carries as many of these as it takes.
 """
 
 from __future__ import annotations
@@ -21,21 +21,19 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
-from ..data.dataset import Image, LabelMap
+from ..data.dataset import Image
 from ..engines.base import Engine, Frames, Ticket
 from ..errors import DataError, UsageError
 from ..tasks.base import Predictor
-from ..tasks.parsing.draw import Overlay
-from ..tasks.parsing.task import classes_of
+from ..tasks.drawing import Drawer, Seen
 from .jobs import Channel, Job, Request
 from .meter import Clock, Meter
 from .parsed_frame import ParsedFrame
-from .people.crops import Crop, paste
 from .people.finder import PeopleFinder
-from .people.smoothing import TemporalSmoothing
 from .result import DemoResult
 from .settings import Settings
 from .sinks import FrameSink
@@ -56,7 +54,7 @@ Observer = Callable[[ParsedFrame], None]
 
 def run_demo(
     source: FrameSource,
-    predictor: Predictor[LabelMap],
+    predictor: Predictor[Any],
     sinks: Sequence[FrameSink],
     *,
     observers: Sequence[Observer] = (),
@@ -95,8 +93,8 @@ def run_demo(
         Whatever the source, the engine, a sink or a callback raises.
     """
     _refuse_same_file(source, sinks)
-    run = _Run(source, predictor, sinks, observers, people, settings, progress)
-    run.smoothing = TemporalSmoothing() if smooth else None
+    drawer = predictor.task.drawer(source.size, source.fps, smooth=smooth)
+    run = _Run(source, predictor, drawer, sinks, observers, people, settings, progress)
     run.hud = hud
     return run.run()
 
@@ -121,23 +119,23 @@ class _Run:
     def __init__(
         self,
         source: FrameSource,
-        predictor: Predictor[LabelMap],
+        predictor: Predictor[Any],
+        drawer: Drawer[Any, Any],
         sinks: Sequence[FrameSink],
         observers: Sequence[Observer],
         people: PeopleFinder | None,
         settings: Settings | None,
         progress: Progress | None,
     ) -> None:
-        self._source, self._predictor = source, predictor
+        self._source, self._predictor, self._drawer = source, predictor, drawer
         engine = predictor.engine
         self._sinks = [sink for sink in sinks if not sink.latest_only]
         self._viewers = [sink for sink in sinks if sink.latest_only]
         self._output = next((sink.path for sink in sinks if sink.path is not None), None)
         self._observers, self._people = observers, people
         self._settings, self._progress = settings, progress
-        self.smoothing: TemporalSmoothing | None = None
         self.hud = False
-        self._whole = Crop.whole(source.size, predictor)
+        self._whole = predictor.place(source.size)
         self._fewest, self._capacity = _batch(engine, people is not None)
         self._in_flight = max(1, engine.in_flight)
         self._clock = Clock()
@@ -196,7 +194,7 @@ class _Run:
             frames_missing=0 if self._requested_end else self._source.frames_missing,
             frames_dropped=self._source.frames_dropped,
             people=None if self._people is None else self._people.count,
-            flicker=None if self.smoothing is None else self.smoothing.flicker,
+            flicker=self._drawer.flicker,
             stopped=self._requested_end,
             output=self._output,
             engine=self._predictor.name,
@@ -242,16 +240,16 @@ class _Run:
         while (job := self._decoded.take()) is not None:
             with self._clock.time("preprocess"):
                 self._look_for_people(job)
-            for crop in job.crops:
+            for placement in job.placements:
                 if request is None or len(request.carried) == self._capacity:
                     self._hand_over(request)
                     request = self._begin()
                     if request is None:
                         return
                 with self._clock.time("preprocess"):
-                    crop.cut(job.frame, request.inputs[len(request.carried)])
+                    placement.apply(job.frame, request.inputs[len(request.carried)])
                 request.carried.append(job)
-            if request is None:  # nobody to parse; the frame keeps its place among the others
+            if request is None:  # nobody to look at; the frame keeps its place among the others
                 request = Request(np.zeros((0, 0, 0, 3), np.uint8))
             request.complete.append(job)
             if self._people is not None or len(request.carried) == self._capacity:
@@ -262,10 +260,11 @@ class _Run:
 
     def _look_for_people(self, job: Job) -> None:
         if self._people is None:
-            job.crops = (self._whole,)
+            job.placements = (self._whole,)
             return
         job.people = self._people.find(job.frame, job.seconds)
-        job.crops = tuple(Crop.around(one, self._source.size, self._predictor) for one in job.people)
+        size = self._source.size
+        job.placements = tuple(self._predictor.place_around(size, one.box) for one in job.people)
 
     def _begin(self) -> Request | None:
         buffer = self._buffers.take()
@@ -318,10 +317,10 @@ class _Run:
         return self._predictor.submit(request.inputs[: max(len(request.carried), self._fewest)])
 
     def _collect(self, ticket: Ticket, request: Request) -> None:
-        label_maps = self._predictor.collect(ticket)
+        answers = self._predictor.collect(ticket)
         self._buffers.put(request.inputs)
-        for job, labels in zip(request.carried, label_maps):
-            job.found.append(labels)
+        for job, answer in zip(request.carried, answers):
+            job.found.append(answer)
 
     def _look_up(self) -> None:
         """What is for the caller's thread only: progress, and windows."""
@@ -341,32 +340,22 @@ class _Run:
     # Draw.
 
     def _draw(self) -> None:
-        overlay = Overlay(self._source.size, classes_of(self._predictor.task, "trtparse demo"), self._source.fps)
         while (job := self._parsed.take()) is not None:
             with self._clock.time("overlay"):
-                self._restore(job)
+                seen = Seen(job.seconds, job.placements, tuple(job.found), job.people)
+                job.sight = self._drawer.look(job.frame, seen)
                 settings = self._settings
-                overlay.draw(
+                self._drawer.draw(
                     job.frame,
-                    job.labels,
-                    cell=job.cell,
-                    people=job.people,
+                    job.sight,
+                    people=job.people or (),
                     hud=f"{self._meter.fps:.0f} FPS  {self._predictor.engine.precision.upper()}" if self.hud else "",
-                    alpha=None if settings is None else settings.opacity,
-                    classes=None if settings is None else settings.classes,
+                    opacity=None if settings is None else settings.opacity,
+                    parts=None if settings is None else settings.classes,
                 )
             self._drawn.put(job)
         if not self._stop.is_set():
             self._drawn.put(None)
-
-    def _restore(self, job: Job) -> None:
-        """Labels, and instances, at the frame's size."""
-        if self._people is None:
-            job.labels = self._predictor.task.restore(job.found[0], self._whole.letterbox)
-        else:
-            job.labels, job.instances = paste(job.crops, job.found, self._source.size, self._predictor.task.restore)
-        if self.smoothing is not None:
-            job.labels, job.instances = self.smoothing.apply(job.frame, job.labels, job.instances)
 
     # Encode.
 
@@ -384,13 +373,14 @@ class _Run:
             self._room.put(True)
 
     def _tell(self, job: Job) -> None:
+        assert job.sight is not None
         parsed = ParsedFrame(
             job.number,
             job.seconds,
             job.frame,
-            job.labels,
-            job.people,
-            job.instances,
+            job.sight,
+            job.people or (),
+            job.people is not None,
             self._meter.fps,
             self._meter.stages,
         )

@@ -1,4 +1,4 @@
-"""What a run found, frame by frame, for other programs: label maps as PNGs, and a line of JSON each.
+"""What a run found, frame by frame, for other programs: a file each, as label maps in PNGs, and a line of JSON each.
 
 Both are observers of the pipeline: called with each frame, in order.
 """
@@ -14,20 +14,17 @@ from pathlib import Path
 from types import TracebackType
 
 from ..errors import TrtparseError
-from ..specs.label_set import LabelSet
 from ..storage.files import Claim, check_output_file, check_output_folder, partial_path, replace_bytes, write_errors
 from ..storage.interrupts import uninterrupted
-from ..tasks.parsing.draw import encode_label_png
-from ..tasks.parsing.metrics import pixels_of_classes
 from .parsed_frame import ParsedFrame
 
 SCHEMA_VERSION = 1
 
-_NAME = re.compile(r"frame-(\d{6,})\.png")
+_NAME = re.compile(r"frame-(\d{6,})(\.\w+)")
 
 
-class LabelRecorder:
-    """Writes each frame's label map: ``frame-000000.png``, the pixel values being the class ids.
+class AnswerRecorder:
+    """Writes each frame's answer, as the task keeps it: a label map as ``frame-000000.png``.
 
     Frames of an earlier run in the same folder are replaced; those of its that are left over, as it was longer, are
     removed where the block ends, so that a folder never holds frames of two runs.
@@ -40,19 +37,20 @@ class LabelRecorder:
         MachineError: the disk is full.
     """
 
-    def __init__(self, folder: str | Path, label_set: LabelSet) -> None:
-        self.folder, self._label_set = Path(folder), label_set
-        self.frames = 0
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self.frames, self._ending = 0, ""
 
-    def __enter__(self) -> LabelRecorder:
+    def __enter__(self) -> AnswerRecorder:
         check_output_folder(self.folder)
         self.frames = 0
         return self
 
     def __call__(self, frame: ParsedFrame) -> None:
-        """Write a frame's label map."""
-        replace_bytes(self.folder / f"frame-{frame.number:06d}.png", encode_label_png(frame.labels, self._label_set))
-        self.frames = frame.number + 1
+        """Write a frame's answer."""
+        sight = frame.sight
+        replace_bytes(self.folder / f"frame-{frame.number:06d}{sight.ending}", sight.file())
+        self.frames, self._ending = frame.number + 1, sight.ending
 
     @uninterrupted()
     def __exit__(
@@ -62,7 +60,7 @@ class LabelRecorder:
             return
         for name in os.listdir(self.folder):
             found = _NAME.fullmatch(name)
-            if found and int(found[1]) >= self.frames:
+            if found and found[2] == self._ending and int(found[1]) >= self.frames:
                 with contextlib.suppress(OSError):
                     os.unlink(self.folder / name)
 
@@ -74,9 +72,9 @@ class JsonlRecorder:
          "people": [{"id": 1, "box": [12.0, 8.5, 80.0, 200.0], "score": 0.87}],
          "pixels": {"Background": 90000, "Hair": 812, ...}}
 
-    ``box`` is left, top, right, bottom in pixels of the frame, ``pixels`` has the classes that are there. The file
-    appears under its name where the block ends, by an exception too, with the frames so far; an older one stays
-    where there were none.
+    ``box`` is left, top, right, bottom in pixels of the frame; what follows is the task's, of parsing the pixels of the
+    classes that are there. The file appears under its name where the block ends, by an exception too, with the frames
+    so far; an older one stays where there were none.
 
     Args:
         path: where to.
@@ -86,8 +84,8 @@ class JsonlRecorder:
         MachineError: the disk is full.
     """
 
-    def __init__(self, path: str | Path, label_set: LabelSet) -> None:
-        self.path, self._label_set = Path(path), label_set
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
         self.frames = 0
         self._partial = partial_path(self.path)
         self._claim = Claim(self.path)
@@ -110,7 +108,7 @@ class JsonlRecorder:
         """Write a frame's line."""
         if self._file is None:
             raise ValueError("the record is not open")
-        line = json.dumps(line_of(frame, self._label_set), separators=(",", ":")).encode("ascii") + b"\n"
+        line = json.dumps(line_of(frame), separators=(",", ":")).encode("ascii") + b"\n"
         written = 0
         with write_errors(self.path):
             while written < len(line):  # a full disk takes the beginning of a line, and refuses the rest
@@ -143,17 +141,16 @@ class JsonlRecorder:
             self._claim.release()
 
 
-def line_of(frame: ParsedFrame, label_set: LabelSet) -> dict[str, object]:
+def line_of(frame: ParsedFrame) -> dict[str, object]:
     """What a frame's line says, as JSON takes it."""
     people = [
         {"id": one.id, "box": [round(float(side), 1) for side in one.box], "score": round(float(one.score), 3)}
         for one in frame.people
     ]
-    counts = pixels_of_classes(frame.labels, label_set)
     return {
         "schema_version": SCHEMA_VERSION,
         "frame": frame.number,
         "seconds": round(frame.seconds, 6),
         "people": people,
-        "pixels": {name: count for name, count in zip(label_set.classes, counts) if count},
+        **frame.sight.told(),
     }

@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ..tasks.drawing import Flicker
 from .parsed_frame import StageTimes
-from .people.smoothing import Flicker
 
 SCHEMA_VERSION = 1
 
@@ -24,7 +24,7 @@ class DemoResult:
         frames_missing: how many a file's header lists, or a folder holds, that could not be decoded.
         frames_dropped: how many the source left out because the pipeline could not follow.
         people: how many different people were followed; None where nobody was looked for.
-        flicker: before and after smoothing in time; None where there was none.
+        flicker: before and after smoothing in time, of what :attr:`Task.flicker_words` says; None where there was none.
         stopped: whether a sink asked for the end before the source's.
         output: the file that the first sink with one makes.
         engine: the engine's name.

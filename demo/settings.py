@@ -10,12 +10,12 @@ class Settings(Protocol):
 
     @property
     def opacity(self) -> float:
-        """0..1, how far a part's colour covers the frame."""
+        """0..1, how far drawings cover the frame."""
         ...
 
     @property
     def classes(self) -> frozenset[int]:
-        """Which ids of LIP-20 are drawn."""
+        """Which of the task's parts are drawn, by their numbers."""
         ...
 
     @property

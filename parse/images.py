@@ -1,4 +1,4 @@
-"""Photographs in, label maps and overlays out, on this machine."""
+"""Photographs in, answers and overlays out, on this machine."""
 
 from __future__ import annotations
 
@@ -10,17 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, overload
 
-from ..data.dataset import LabelMap
 from ..engines.base import Engine
 from ..errors import DataError
-from ..specs.label_set import LabelSet
 from ..storage.files import check_output_folder
-from ..tasks.base import Predictor
-from ..tasks.parsing.task import classes_of
+from ..tasks.base import Predictor, Task
 from .index import index_place, writing_index
 from .listing import Listing, list_images
 from .objects import LocalStorage, is_uri
-from .parser import ImageResult, Parser, ParseSpec, label_path, overlay_path
+from .parser import ImageResult, Parser, ParseSpec, answer_path, overlay_path
 from .provenance import MadeBy
 
 SCHEMA_VERSION = 1
@@ -36,7 +33,7 @@ class ParsedImage:
 
     Args:
         image: as listed.
-        labels: the PNG.
+        labels: the answer's file, of a label map a PNG.
         overlay: the JPEG; None where none was asked for.
     """
 
@@ -48,8 +45,8 @@ class ParsedImage:
 class ParsedImages(Sequence[ParsedImage]):
     """Made when asked for: a number per image is held."""
 
-    def __init__(self, listing: Listing, output: str, overlay: bool) -> None:
-        self._listing, self._output, self._overlay = listing, output, overlay
+    def __init__(self, listing: Listing, output: str, overlay: bool, ending: str) -> None:
+        self._listing, self._output, self._overlay, self._ending = listing, output, overlay, ending
         self._positions = array("L")
 
     def append(self, position: int) -> None:
@@ -68,7 +65,7 @@ class ParsedImages(Sequence[ParsedImage]):
             return [self[position] for position in range(len(self))[index]]
         named = self._listing[self._positions[index]]
         overlay = _place(overlay_path(self._output, named.name)) if self._overlay else None
-        return ParsedImage(_place(named.path), _place(label_path(self._output, named.name)), overlay)
+        return ParsedImage(_place(named.path), _place(answer_path(self._output, named.name, self._ending)), overlay)
 
 
 def _place(path: str) -> Path | str:
@@ -92,7 +89,7 @@ class ParseResult:
         output: the folder.
         engine: the engine's name.
         precision: the engine's precision.
-        index: the file with the pixels of each class, where one was asked for.
+        index: the file with how much there is of each row, where one was asked for.
     """
 
     parsed: Sequence[ParsedImage]
@@ -136,26 +133,26 @@ class ParseResult:
 
 def parse_images(
     paths: Sequence[Path],
-    predictor: Predictor[LabelMap],
+    predictor: Predictor[Any],
     output: Path,
     spec: ParseSpec = ParseSpec(),
     *,
     made_by: MadeBy | None = None,
     progress: Progress | None = None,
 ) -> ParseResult:
-    """Parse photographs and write ``<stem>.png`` and ``<stem>_overlay.jpg`` for each into ``output``.
+    """Parse photographs and write an answer and ``<stem>_overlay.jpg`` for each into ``output``.
 
-    The PNG holds the class ids as palette indices, at the photograph's own size, turned upright as its EXIF
-    orientation says. Of two photographs with one stem the second becomes ``<stem>-2``. Every file appears whole.
-    What is there already, of the same photograph and the same network, is not made again. Memory does not grow
-    with the photographs, but for their names.
+    An answer is a file of the task's; of a label map ``<stem>.png``, which holds the class ids as palette indices, at
+    the photograph's own size, turned upright as its EXIF orientation says. Of two photographs with one stem the second
+    becomes ``<stem>-2``. Every file appears whole. What is there already, of the same photograph and the same network,
+    is not made again. Memory does not grow with the photographs, but for their names.
 
     Args:
         paths: files, and folders whose images are taken in the order of their names.
         predictor: what parses them.
         output: a folder; made where it is missing.
         spec: how; the rest of what can be asked for.
-        made_by: what the label maps depend on; without it all are made anew.
+        made_by: what the answers depend on; without it all are made anew.
         progress: see :data:`Progress`.
 
     Raises:
@@ -172,9 +169,7 @@ def parse_images(
     storage = LocalStorage()
     parser = Parser(predictor, made_by, storage, storage, str(output), spec)
     parser.refuse_others(listing)
-    collected = collect(
-        parser.parse(listing), listing, str(output), spec, classes_of(predictor.task, "trtparse parse"), progress
-    )
+    collected = collect(parser.parse(listing), listing, str(output), spec, predictor.task, progress)
     return collected.result(output, predictor.engine, time.perf_counter() - begin)
 
 
@@ -228,7 +223,7 @@ def collect(
     listing: Listing,
     output: str,
     spec: ParseSpec,
-    label_set: LabelSet,
+    task: Task[Any],
     progress: Progress | None,
 ) -> Collected:
     """Take results as they come, in the order of the listing, and write the index.
@@ -237,9 +232,9 @@ def collect(
         DataError: nothing was readable.
     """
     place = None if spec.index is None else index_place(spec.index, spec.shard)
-    collected = Collected(ParsedImages(listing, output, spec.overlay), place, listing.left_out)
+    collected = Collected(ParsedImages(listing, output, spec.overlay, task.ending), place, listing.left_out)
     # closed here and not when they are collected, so that an error leaves the engine with nothing in flight
-    with contextlib.closing(results), writing_index(place, label_set) as index:
+    with contextlib.closing(results), writing_index(place, task) as index:
         for position, result in enumerate(results):
             collected.add(position, result)
             index.add(result)

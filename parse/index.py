@@ -1,4 +1,4 @@
-"""The index: one row per photograph, with the pixels of each class. A CSV or a Parquet file.
+"""The index: one row per photograph, with how much there is of each row. A CSV or a Parquet file.
 
 Rows come in the order of the listing and hold nothing that differs from run to run, so neither do the bytes. The
 file is written beside its place, row by row, and takes it when the last row is written.
@@ -16,9 +16,9 @@ from typing import Any, Protocol
 
 from ..engines.machine.dependencies import require
 from ..errors import UsageError
-from ..specs.label_set import LabelSet
 from ..storage.files import check_output_file, partial_path, write_errors
-from .parser import ImageResult, label_name
+from ..tasks.base import Task
+from .parser import ImageResult, answer_name
 
 _TEXTS = ("image", "labels", "skipped")
 FORMATS = (".csv", ".parquet")
@@ -48,21 +48,22 @@ def index_place(path: str, shard: tuple[int, int] | None) -> Path:
     return place if shard is None else place.with_name(f"{place.stem}.{shard[0]}-of-{shard[1]}{place.suffix}")
 
 
-def columns(label_set: LabelSet) -> tuple[str, ...]:
+def columns(task: Task[Any]) -> tuple[str, ...]:
     """The first row.
 
-    ``labels`` is relative to the output folder; the classes hold pixels; ``skipped`` says why an image was not read.
+    ``labels`` is the answer's file, relative to the output folder; the task's rows hold how much there is of each, of
+    classes pixels; ``skipped`` says why an image was not read.
     """
-    return ("image", "labels", "height", "width", *label_set.classes, "skipped")
+    return ("image", "labels", "height", "width", *task.rows, "skipped")
 
 
 @contextlib.contextmanager
-def writing_index(place: Path | None, label_set: LabelSet) -> Iterator[Index]:
+def writing_index(place: Path | None, task: Task[Any]) -> Iterator[Index]:
     """An index that takes its place when the block ends well, and leaves nothing when it does not.
 
     Args:
         place: from :func:`index_place`; rows are dropped where None.
-        label_set: whose classes have columns.
+        task: whose rows have columns.
 
     Raises:
         UsageError: it cannot be written.
@@ -75,7 +76,7 @@ def writing_index(place: Path | None, label_set: LabelSet) -> Iterator[Index]:
     partial = partial_path(place)
     kind = _ParquetIndex if place.suffix.lower() == ".parquet" else _CsvIndex
     try:
-        index = kind(partial, place, columns(label_set))
+        index = kind(partial, place, columns(task), task.ending)
         try:
             yield index
         finally:
@@ -86,10 +87,10 @@ def writing_index(place: Path | None, label_set: LabelSet) -> Iterator[Index]:
         partial.unlink(missing_ok=True)
 
 
-def _row(result: ImageResult, columns: int) -> list[Value]:
+def _row(result: ImageResult, columns: int, ending: str) -> list[Value]:
     height, width = result.size or (None, None)
     pixels = result.pixels or (None,) * (columns - 5)
-    labels = label_name(result.name) if result.size else None
+    labels = answer_name(result.name, ending) if result.size else None
     return [result.path, labels, height, width, *pixels, result.skipped or None]
 
 
@@ -99,8 +100,8 @@ class _NoIndex:
 
 
 class _CsvIndex:
-    def __init__(self, partial: Path, place: Path, columns: tuple[str, ...]) -> None:
-        self._place, self._columns = place, len(columns)
+    def __init__(self, partial: Path, place: Path, columns: tuple[str, ...], ending: str) -> None:
+        self._place, self._columns, self._ending = place, len(columns), ending
         with write_errors(place):
             # by whole lines; a file name that is no text is written as the bytes that it is
             self._file = partial.open("w", 1, encoding="utf-8", errors="surrogateescape", newline="")
@@ -108,7 +109,7 @@ class _CsvIndex:
         self._write(list(columns))
 
     def add(self, result: ImageResult) -> None:
-        self._write(_row(result, self._columns))
+        self._write(_row(result, self._columns, self._ending))
 
     def _write(self, row: list[Value]) -> None:
         with write_errors(self._place):
@@ -120,8 +121,8 @@ class _CsvIndex:
 
 
 class _ParquetIndex:
-    def __init__(self, partial: Path, place: Path, columns: tuple[str, ...]) -> None:
-        self._place, self._columns = place, len(columns)
+    def __init__(self, partial: Path, place: Path, columns: tuple[str, ...], ending: str) -> None:
+        self._place, self._columns, self._ending = place, len(columns), ending
         self._arrow = require("pyarrow")
         parquet = importlib.import_module("pyarrow.parquet")
         text, number = self._arrow.string(), self._arrow.int32()
@@ -131,7 +132,7 @@ class _ParquetIndex:
             self._writer: Any = parquet.ParquetWriter(str(partial), self._schema)
 
     def add(self, result: ImageResult) -> None:
-        row = _row(result, self._columns)
+        row = _row(result, self._columns, self._ending)
         # Parquet's texts are UTF-8, which a file name need not be
         self._rows.append([_text(value) if isinstance(value, str) else value for value in row])
         if len(self._rows) == _ROWS_AT_ONCE:

@@ -1,4 +1,4 @@
-"""Photographs in, label maps and overlays out, one after the other: what every worker does, here or on a cluster."""
+"""Photographs in, answers and overlays out, one after the other: what every worker does, here or on a cluster."""
 
 from __future__ import annotations
 
@@ -9,25 +9,22 @@ from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
-from typing import cast
+from typing import Any, cast
 
 import cv2
 import numpy as np
 
-from ..data.dataset import Image, LabelMap
+from ..data.crops import Placement
+from ..data.dataset import Image
 from ..data.images import decode_image
-from ..data.letterbox import Letterbox
 from ..data.reading import called_ahead
 from ..engines.base import Ticket
 from ..errors import DataError, FileNameError
 from ..storage.files import fitting_name
 from ..tasks.base import Predictor
-from ..tasks.parsing.draw import draw
-from ..tasks.parsing.metrics import pixels_of_classes
-from ..tasks.parsing.task import classes_of
 from .listing import NamedImage
 from .objects import Storage
-from .provenance import MadeBy, digest, find_labels, label_png
+from .provenance import MadeBy, answer_file, digest, find_answer
 
 _JPEG_QUALITY = 92
 _JPEG_LONGEST = 65_500
@@ -49,7 +46,7 @@ class ImageResult:
         made: whether it was parsed now; otherwise its results were there, or it was skipped.
         skipped: why it could not be read, or its results not written; empty where they could.
         size: (height, width); None where it was skipped.
-        pixels: of each class, where they were asked for.
+        pixels: how much there is of each of the task's rows, such as pixels of a class, where that was asked for.
         note: what its results lack; mostly nothing.
     """
 
@@ -82,7 +79,7 @@ class ParseSpec:
         overlay: draw overlays.
         overwrite: make results again that are there.
         strict: raise at the first image that would be skipped.
-        index: file for the pixels of each class, CSV or Parquet.
+        index: file for how much there is of each row, CSV or Parquet.
     """
 
     recursive: bool = False
@@ -100,7 +97,7 @@ class _Looked:
     named: NamedImage
     settled: ImageResult | None = None
     image: Image | None = None
-    box: Letterbox | None = None
+    placement: Placement | None = None
     digest: str = ""
 
 
@@ -109,16 +106,16 @@ class Parser:
 
     Args:
         predictor: its engine is fed ``engine.batch`` images at a time, one where that is None.
-        made_by: what label maps depend on; None makes all of them anew, without a record.
+        made_by: what answers depend on; None makes all of them anew, without a record.
         source: where photographs are.
-        results: where label maps and overlays go.
+        results: where answers and overlays go.
         output: the folder there.
         spec: how.
     """
 
     def __init__(
         self,
-        predictor: Predictor[LabelMap],
+        predictor: Predictor[Any],
         made_by: MadeBy | None,
         source: Storage,
         results: Storage,
@@ -126,7 +123,7 @@ class Parser:
         spec: ParseSpec,
     ) -> None:
         self._predictor, self._made_by, self._spec = predictor, made_by, spec
-        self._engine, self._label_set = predictor.engine, classes_of(predictor.task, "trtparse parse")
+        self._engine, self._task = predictor.engine, predictor.task
         self._source, self._results, self._output = source, results, output
 
     def parse(self, images: Iterable[NamedImage]) -> Generator[ImageResult, None, None]:
@@ -164,9 +161,9 @@ class Parser:
         if self._made_by is None or self._spec.overwrite:
             return
         for named in islice(images, _PROBED):
-            path = label_path(self._output, named.name)
+            path = self._answer_path(named)
             if self._results.size(path):
-                find_labels(self._results.read(path), self._label_set, self._made_by, "", path)
+                find_answer(self._results.read(path), self._task, self._made_by, "", path)
                 return
 
     def _look(self, named: NamedImage) -> _Looked:
@@ -176,29 +173,35 @@ class Parser:
             hashed = "" if self._made_by is None else digest(data)
             found = self._find(named, hashed)
             if found is not None:
-                return _Looked(named, self._settled(named, found, made=False))
+                size = self._task.image_size(found)
+                if size is None:
+                    size = decode_image(data, named.path, upright=True).shape[:2]
+                return _Looked(named, self._settled(named, found, size, made=False))
             image = decode_image(data, named.path, upright=True)
         except DataError as error:
             if self._spec.strict:
                 raise
             return _Looked(named, ImageResult(named.path, named.name, skipped=error.message))
-        box = self._predictor.letterbox((image.shape[0], image.shape[1]))
-        return _Looked(named, None, image, box, hashed)
+        placement = self._predictor.place((image.shape[0], image.shape[1]))
+        return _Looked(named, None, image, placement, hashed)
 
-    def _find(self, named: NamedImage, hashed: str) -> LabelMap | None:
-        """The label map that is there already, if nothing is left to do for its photograph."""
-        path = label_path(self._output, named.name)
+    def _find(self, named: NamedImage, hashed: str) -> Any | None:
+        """The answer that is there already, if nothing is left to do for its photograph."""
+        path = self._answer_path(named)
         if self._made_by is None or self._spec.overwrite or not self._results.size(path):
             return None
-        labels = find_labels(self._results.read(path), self._label_set, self._made_by, hashed, path)
+        answer = find_answer(self._results.read(path), self._task, self._made_by, hashed, path)
         if self._spec.overlay and not self._results.size(overlay_path(self._output, named.name)):
             return None
-        return labels
+        return answer
 
-    def _settled(self, named: NamedImage, labels: LabelMap, *, made: bool) -> ImageResult:
-        path = label_path(self._output, named.name)
-        pixels = pixels_of_classes(labels, self._label_set, path) if self._spec.index is not None else None
-        return ImageResult(named.path, named.name, made, "", (labels.shape[0], labels.shape[1]), pixels)
+    def _answer_path(self, named: NamedImage) -> str:
+        return answer_path(self._output, named.name, self._task.ending)
+
+    def _settled(self, named: NamedImage, answer: Any, size: tuple[int, int], *, made: bool) -> ImageResult:
+        path = self._answer_path(named)
+        pixels = self._task.amounts(answer, path) if self._spec.index is not None else None
+        return ImageResult(named.path, named.name, made, "", size, pixels)
 
     def _batches(self, looked: Iterable[_Looked]) -> Iterator[list[_Looked]]:
         """Photographs for one pass of the engine, with the settled ones between them."""
@@ -221,50 +224,50 @@ class Parser:
         for index in range(len(frames)):
             item = waiting[min(index, len(waiting) - 1)]
             assert item.image is not None
-            assert item.box is not None
-            item.box.apply(item.image, out=frames[index])
+            assert item.placement is not None
+            item.placement.apply(item.image, out=frames[index])
         return self._predictor.submit(frames)
 
     def _collect(self, ticket: Ticket | None, batch: list[_Looked]) -> Iterator[ImageResult]:
-        label_maps = iter(() if ticket is None else self._predictor.collect(ticket))
+        answers = iter(() if ticket is None else self._predictor.collect(ticket))
         for item in batch:
             if item.settled is not None:
                 yield item.settled
                 continue
-            assert item.box is not None
-            labels = self._predictor.task.restore(next(label_maps), item.box)
+            assert item.placement is not None
+            answer = self._task.restore(next(answers), item.placement)
             try:
-                note = self._write(item, labels)
+                note = self._write(item, answer)
             except FileNameError as error:
                 if self._spec.strict:
                     raise
                 yield ImageResult(item.named.path, item.named.name, skipped=error.message)
                 continue
-            yield replace(self._settled(item.named, labels, made=True), note=note)
+            yield replace(self._settled(item.named, answer, item.placement.image_size, made=True), note=note)
 
-    def _write(self, item: _Looked, labels: LabelMap) -> str:
-        """The label map last: where it is, the overlay is, and belongs to it. Returns what is to be told."""
-        path, overlay = (place(self._output, item.named.name) for place in (label_path, overlay_path))
+    def _write(self, item: _Looked, answer: Any) -> str:
+        """The answer last: where it is, the overlay is, and belongs to it. Returns what is to be told."""
+        path, overlay = self._answer_path(item.named), overlay_path(self._output, item.named.name)
         note = ""
         if self._spec.overlay:
             assert item.image is not None
-            assert item.box is not None
-            drawn, note = _as_jpeg_takes_it(draw(item.image, labels, self._label_set, cell=item.box.cell), overlay)
+            assert item.placement is not None
+            drawn, note = _as_jpeg_takes_it(self._task.drawn(item.image, answer, item.placement), overlay)
             self._results.write(overlay, _jpeg(drawn))
         elif self._results.size(path):  # what is made again had an overlay perhaps, which would outlive it
             self._results.remove(overlay)
-        self._results.write(path, label_png(labels, self._label_set, self._made_by, item.digest))
+        self._results.write(path, answer_file(self._task, answer, self._made_by, item.digest))
         return note
 
 
-def label_name(name: str) -> str:
-    """What the label map of a name is called, relative to the output folder."""
-    return _result_name(name, ".png")
+def answer_name(name: str, ending: str) -> str:
+    """What the answer of a name is called, relative to the output folder; ``ending`` is the task's."""
+    return _result_name(name, ending)
 
 
-def label_path(output: str, name: str) -> str:
-    """Where the label map of a name goes."""
-    return f"{output.rstrip('/')}/{label_name(name)}"
+def answer_path(output: str, name: str, ending: str) -> str:
+    """Where the answer of a name goes."""
+    return f"{output.rstrip('/')}/{answer_name(name, ending)}"
 
 
 def overlay_path(output: str, name: str) -> str:
@@ -284,7 +287,7 @@ def _as_jpeg_takes_it(image: Image, path: str) -> tuple[Image, str]:
     if scale >= 1:
         return image, ""
     size = max(1, int(width * scale)), max(1, int(height * scale))
-    note = f"{path} is {size[0]}x{size[1]} pixels, as JPEG ends at {_JPEG_LONGEST} a side; the label map has them all."
+    note = f"{path} is {size[0]}x{size[1]} pixels, as JPEG ends at {_JPEG_LONGEST} a side; the answer has them all."
     return cast(Image, cv2.resize(image, size, interpolation=cv2.INTER_AREA)), note
 
 

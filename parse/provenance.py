@@ -1,37 +1,31 @@
-"""A label map says in itself what it was made from, so that it is neither made twice nor taken for another's.
+"""A result says in itself what it was made from, so that it is neither made twice nor taken for another's.
 
-The record is a tEXt chunk of the PNG: the network, how it was run, and the hash of the photograph. It holds
-nothing that differs between machines or runs, so the bytes of a result do not either.
+The record lies in the file, of a label map in a tEXt chunk of its PNG: the network, how it was run, and the hash of the
+photograph. It holds nothing that differs between machines or runs, so the bytes of a result do not either.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-import zlib
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-
-from ..data.dataset import LabelMap
-from ..data.images import png_chunks
 from ..engines import Bundle, Engine
 from ..engines.bundle import GRAPHS, WEIGHTS_NAME
 from ..engines.open import graph_of
-from ..errors import DataError, UsageError
-from ..specs.label_set import LabelSet
-from ..tasks.parsing.draw import LABEL_PNG_KIND, encode_label_png, label_png_palette
+from ..errors import UsageError
+from ..tasks.base import Task
 
-_KEYWORD = b"trtparse\x00"
 _IN_THE_ORDER_TOLD = ("target", "precision", "input_size", "graph", "method")
 _METHOD = 1
-"""Goes up when the same network on the same photograph gives other label maps than before."""
+"""Goes up when the same network on the same photograph gives other answers than before."""
 
 
 @dataclass(frozen=True)
 class MadeBy:
-    """What label maps depend on, besides the photograph.
+    """What answers depend on, besides the photograph.
 
     Args:
         graph: sha256 of the file that the engine runs.
@@ -59,58 +53,47 @@ class MadeBy:
         return cls(bundle.manifest.files[name], engine.target, engine.precision, engine.input_size)
 
 
-def label_png(labels: LabelMap, label_set: LabelSet, made_by: MadeBy | None, photograph: str) -> bytes:
-    """A label map as a PNG with its record; without one where ``made_by`` is None.
+def answer_file(task: Task[Any], answer: Any, made_by: MadeBy | None, photograph: str) -> bytes:
+    """An answer as a file with its record; without one where ``made_by`` is None.
 
     Args:
-        labels: (H, W) uint8.
-        label_set: what the ids mean.
+        task: whose.
+        answer: on the photograph.
         made_by: what it depends on.
         photograph: sha256 of the file.
     """
     if made_by is None:
-        return encode_label_png(labels, label_set)
-    record = json.dumps(_record(made_by, photograph), sort_keys=True, separators=(",", ":"))
-    return encode_label_png(labels, label_set, _KEYWORD + record.encode("ascii"))
+        return task.encode(answer)
+    return task.encode(answer, json.dumps(_record(made_by, photograph), sort_keys=True, separators=(",", ":")))
 
 
 def _record(made_by: MadeBy, photograph: str) -> dict[str, Any]:
     return {**asdict(made_by), "input_size": list(made_by.input_size), "photograph": photograph}
 
 
-def find_labels(data: bytes, label_set: LabelSet, made_by: MadeBy, photograph: str, path: str) -> LabelMap | None:
-    """The label map in a file that is there already, if it is what would be made now.
+def find_answer(data: bytes, task: Task[Any], made_by: MadeBy, photograph: str, path: str) -> Any | None:
+    """The answer in a file that is there already, if it is what would be made now.
 
     Args:
         data: the file.
-        label_set: what its ids have to mean.
+        task: whose.
+        made_by: what would make it.
         photograph: sha256 of the photograph.
         path: for messages.
 
     Returns:
-        (H, W) uint8; None where the file is damaged, was packed anew by another program (the record may have
-        outlived that, the indices may not), or was made from another state of the photograph.
+        None where the file is damaged, was written anew by another program, or was made from another state of the
+        photograph.
 
     Raises:
         UsageError: it was made by something else, or does not say by what.
     """
-    record: dict[str, Any] | None = None
-    whole, pixels, size, header, palette = False, b"", (0, 0), b"", b""
-    try:
-        for kind, body in png_chunks(data, path) if data.startswith(b"\x89PNG") else ():
-            if kind == b"IHDR":
-                size, header = (int.from_bytes(body[4:8], "big"), int.from_bytes(body[:4], "big")), body[8:]
-            elif kind == b"PLTE":
-                palette = body
-            elif kind == b"tEXt" and body.startswith(_KEYWORD):
-                record = json.loads(body[len(_KEYWORD) :])
-                if record.get("target") == "cpu":
-                    record["target"] = "onnxruntime"  # which it was called while it was the only one
-            elif kind == b"IDAT":
-                pixels += body
-            whole = whole or kind == b"IEND"
-    except (DataError, ValueError):
-        whole = False
+    told, answer = task.decode(data, path)
+    record: Any = None
+    with contextlib.suppress(ValueError):
+        record = None if told is None else json.loads(told)
+    if isinstance(record, dict) and record.get("target") == "cpu":
+        record["target"] = "onnxruntime"  # which it was called while it was the only one
     if not isinstance(record, dict):
         raise UsageError(
             f"{path} is there already and does not say what made it.",
@@ -124,14 +107,7 @@ def find_labels(data: bytes, label_set: LabelSet, made_by: MadeBy, photograph: s
                 f"{_short(record.get(field))}, not {_short(expected[field])}.",
                 "Choose another output folder, or give --overwrite to make it again.",
             )
-    if not whole or record != expected:
-        return None
-    unpacked = np.frombuffer(zlib.decompress(pixels), np.uint8)
-    if unpacked.size != size[0] * (size[1] + 1):
-        return None
-    lines = unpacked.reshape(size[0], size[1] + 1)
-    packed_by_us = header == LABEL_PNG_KIND and palette == label_png_palette(label_set) and not lines[:, 0].any()
-    return lines[:, 1:] if packed_by_us else None
+    return answer if record == expected else None
 
 
 def _short(value: Any) -> str:

@@ -26,13 +26,11 @@ from typing import Any
 
 import cv2
 
-from ..data.dataset import LabelMap
 from ..engines.machine.dependencies import require
 from ..errors import MachineError, TrtparseError, UsageError
 from ..storage.files import check_output_folder
 from ..storage.interrupts import kept_handlers
 from ..tasks.base import Predictor
-from ..tasks.parsing.task import classes_of
 from .images import ParseResult, Progress, collect
 from .index import index_place
 from .listing import Listing, NamedImage, Naming, image_files, list_images
@@ -43,7 +41,7 @@ from .provenance import MadeBy
 LOCAL = "local"
 """The address that starts a Ray of its own on this machine, for this one job."""
 
-OpenPredictor = Callable[[], tuple[Predictor[LabelMap], MadeBy | None]]
+OpenPredictor = Callable[[], tuple[Predictor[Any], MadeBy | None]]
 """Opens an engine where it is called; it travels to the workers."""
 
 _AT_ONCE = 64  # photographs that a worker is given: what is given again when it is killed
@@ -101,11 +99,10 @@ def parse_on_ray(
         listing = listing.shard(*spec.shard)
     predictor, made_by = open_predictor()
     with predictor:
-        classes = classes_of(predictor.task, "trtparse parse")
         Parser(predictor, made_by, source, results, output, spec).refuse_others(listing)
     job = _Job(open_predictor, made_by, source, results, output, spec, threads)
     with ray_cluster(address, workers, threads) as size:
-        collected = collect(_results(job, listing, size), listing, output, spec, classes, progress)
+        collected = collect(_results(job, listing, size), listing, output, spec, predictor.task, progress)
     place = output if is_uri(output) else Path(output)
     return collected.result(place, predictor.engine, time.perf_counter() - begin)
 

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data.crops import Placement, place
+from ..data.crops import Placement, place, place_around
 from ..data.dataset import Box, Images
 from ..data.letterbox import Letterbox
 from ..engines.base import Arrays, Engine, Frames, Ticket
@@ -24,6 +24,7 @@ from ..errors import UsageError
 from ..specs.framing import Framing
 from ..specs.label_set import LabelSet, check_same
 from ..specs.skeleton import Skeleton
+from .drawing import Drawer, Part
 from .protocol import Protocol
 from .scoring import Agreement, Answer, Scorer, Scores
 
@@ -176,6 +177,73 @@ class Task(ABC, Generic[Answer]):
         """As :meth:`scores_told`, of an agreement."""
         raise ValueError(f"nothing scores {self.name}")
 
+    ending: ClassVar[str] = ""
+    """Of the file that an answer is kept in."""
+    flicker_words: ClassVar[str] = ""
+    """What :class:`~trtparse.tasks.drawing.Flicker` is a share of."""
+
+    @property
+    def parts(self) -> Mapping[int, Part]:
+        """What can be drawn or left out, by its number among ``rows``."""
+        return {}
+
+    def drawer(self, frame_size: tuple[int, int], fps: float, *, smooth: bool = False) -> Drawer[Answer, Any]:
+        """What draws one frame of a run after the other.
+
+        Args:
+            frame_size: (height, width).
+            fps: frames a second.
+            smooth: keep still what stands still in the picture.
+
+        Raises:
+            UsageError: nothing draws the task.
+        """
+        raise UsageError(f"Nothing draws {self.name}.", "Its answers can be had in Python: Predictor.look_at.")
+
+    def drawn(self, image: NDArray[np.uint8], answer: Answer, placement: Placement) -> NDArray[np.uint8]:
+        """One still image with its answer, (H, W, 3) uint8, BGR; the caller's own.
+
+        Args:
+            image: (H, W, 3) uint8, BGR.
+            answer: in its pixels.
+            placement: where it lay in the network's frame.
+        """
+        raise UsageError(f"Nothing draws {self.name}.", "Its answers can be had in Python: Predictor.look_at.")
+
+    def encode(self, answer: Answer, record: str = "") -> bytes:
+        """An answer as a file, the same bytes each time.
+
+        Args:
+            answer: on its image.
+            record: what it was made from, ASCII; empty for nothing.
+        """
+        raise UsageError(f"Nothing keeps {self.name} in files.", "Its answers can be had in Python: Predictor.look_at.")
+
+    def decode(self, data: bytes, path: str) -> tuple[str | None, Answer | None]:
+        """The inverse of :meth:`encode`.
+
+        Args:
+            data: the file.
+            path: for messages.
+
+        Returns:
+            What it was made from, None where it does not say; and the answer, None where the file is damaged or was
+            written anew by another program.
+        """
+        raise UsageError(f"Nothing keeps {self.name} in files.", "Its answers can be had in Python: Predictor.look_at.")
+
+    def image_size(self, answer: Answer) -> tuple[int, int] | None:
+        """(height, width) of the image that an answer is on; None where the answer does not tell."""
+        return None
+
+    def amounts(self, answer: Answer, path: str = "") -> tuple[int, ...]:
+        """How much of each of ``rows`` an answer on an image holds, in the figure's unit of support.
+
+        Raises:
+            UsageError: what it holds is no answer of the task; ``path`` is where it came from.
+        """
+        raise UsageError(f"Nothing counts {self.name}.", "Leave --index out.")
+
     def check_same(self, whose: str, other: Task[Any], whose_other: str) -> None:
         """See that two things speak of the same, before they are compared, taught or mixed.
 
@@ -320,6 +388,10 @@ class Predictor(Generic[Answer]):
             return self.task.unpack(arrays)
         except UsageError as error:
             raise UsageError(f"{self.name} {error.message}", error.hint) from error
+
+    def place_around(self, image_size: tuple[int, int], corners: tuple[float, float, float, float]) -> Placement:
+        """Where somebody in an image lies in a frame; see :func:`~trtparse.data.crops.place_around`."""
+        return place_around(self.framing, image_size, corners)
 
     def look_at(self, image: NDArray[np.uint8], box: Box | None = None) -> Answer:
         """The answer for one image, in the image's pixels.

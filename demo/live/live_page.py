@@ -31,7 +31,7 @@ Result = TypeVar("Result")
 class LivePage:
     """Serves the page while its block runs, and is called with each frame::
 
-        with LivePage("127.0.0.1:8080", settings=LiveSettings(label_set)) as page:
+        with LivePage("127.0.0.1:8080", settings=LiveSettings(task.parts)) as page:
             print(page.url)
             run_demo(source, engine, sinks, observers=[page], settings=page.settings)
 
@@ -41,7 +41,7 @@ class LivePage:
     Args:
         address: ``HOST:PORT``, ``[IPV6]:PORT``, or ``PORT`` of this machine alone; port 0 takes a free one.
         token: what a viewer has to know; needed where other machines can reach the page.
-        settings: what viewers may change, and of which label set.
+        settings: what viewers may change, and of which parts.
         title: what is watched, as the name of the source.
         details: in small letters beside it, as the engine's name.
         frames_dropped: how many frames the source threw away, where somebody counts them.
@@ -69,7 +69,7 @@ class LivePage:
         self._token = token
         self.settings = settings
         self.url = ""
-        self._welcome = welcome(title, details, settings.label_set)
+        self._welcome = welcome(title, details, settings.parts)
         self._frames_dropped = frames_dropped
         self._came = time.monotonic()
         self._people_so_far = 0
@@ -160,9 +160,7 @@ class LivePage:
     def _status(self) -> str:
         frame = self._pictures.newest
         dropped = None if self._frames_dropped is None else self._frames_dropped()
-        return status_letter(
-            frame, time.monotonic() - self._came, self._people_so_far, dropped, self.settings.label_set
-        )
+        return status_letter(frame, time.monotonic() - self._came, self._people_so_far, dropped)
 
 
 def _farewell(error: BaseException | None) -> str:

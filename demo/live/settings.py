@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from ...specs.label_set import LabelSet
-from ...tasks.parsing.draw import ALPHA
+from ...tasks.drawing import OPACITY, Part
 from ..pacing import POLICIES
 
 
@@ -33,17 +32,17 @@ class LiveSettings:
     """Settings that several threads read and write; a change is seen whole or not yet.
 
     Args:
-        label_set: of the label maps.
-        opacity: 0..1, how far a part's colour covers the frame.
-        classes: ids that are drawn, background never among them; None for all.
+        parts: what can be drawn, by number; the task's.
+        opacity: 0..1, how far drawings cover the frame.
+        classes: numbers of the parts that are drawn; None for all.
         policy: of the source; one of :data:`~trtparse.demo.pacing.POLICIES`.
 
     Raises:
         ValueError: a value outside those; setting one raises the same and changes nothing.
 
     Example:
-        >>> from trtparse.specs.label_set import label_set
-        >>> settings = LiveSettings(label_set("lip"), classes=[5, 9])
+        >>> from trtparse.tasks.drawing import OPACITY, Part
+        >>> settings = LiveSettings({5: Part("Coat", (0, 0, 255)), 9: Part("Pants", (0, 255, 0))}, classes=[5, 9])
         >>> settings.opacity = 0.25
         >>> settings.choice
         Choice(opacity=0.25, classes=frozenset({9, 5}), policy='all')
@@ -51,14 +50,14 @@ class LiveSettings:
 
     def __init__(
         self,
-        label_set: LabelSet,
-        opacity: float = ALPHA,
+        parts: Mapping[int, Part],
+        opacity: float = OPACITY,
         classes: Iterable[int] | None = None,
         policy: str = POLICIES[0],
     ) -> None:
         self._lock = threading.Lock()
-        self.label_set = label_set
-        drawn = range(1, len(label_set)) if classes is None else classes
+        self.parts = parts
+        drawn = parts if classes is None else classes
         self._choice = Choice(opacity, self._checked(drawn), policy)
 
     @property
@@ -91,10 +90,10 @@ class LiveSettings:
         self.change(policy=value)
 
     def _checked(self, classes: Iterable[int]) -> frozenset[int]:
-        names = self.label_set.classes
         for index in (chosen := frozenset(classes)):
-            if type(index) is not int or not 0 < index < len(names):
-                raise ValueError(f"a class is between 1, {names[1]}, and {len(names) - 1}, not {index!r}")
+            if type(index) is not int or index not in self.parts:
+                first, last = min(self.parts), max(self.parts)
+                raise ValueError(f"a class is between {first}, {self.parts[first].name}, and {last}, not {index!r}")
         return chosen
 
     def change(

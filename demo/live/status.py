@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-import numpy as np
-
-from ...specs.label_set import LabelSet
-from ...tasks.parsing.legend import LEAST_SHARE, class_shares
+from ...tasks.drawing import Part
 from ..pacing import POLICIES
 from ..parsed_frame import ParsedFrame
 from .settings import Choice
@@ -18,13 +16,12 @@ from .settings import Choice
 _MOST_PEOPLE = 32  # told apart on the page; all of them are counted
 
 
-def welcome(title: str, details: str, label_set: LabelSet) -> str:
+def welcome(title: str, details: str, parts: Mapping[int, Part]) -> str:
     """Said once to each viewer: what is watched, and the parts there are."""
-    parts = [
-        {"id": index, "name": label_set.classes[index].replace("-", " "), "colour": label_set.colours[index]}
-        for index in range(1, len(label_set))
+    told = [
+        {"id": number, "name": part.name.replace("-", " "), "colour": part.colour} for number, part in parts.items()
     ]
-    return _letter("welcome", title=title, details=details, classes=parts, policies=POLICIES)
+    return _letter("welcome", title=title, details=details, classes=told, policies=POLICIES)
 
 
 def settings_letter(choice: Choice) -> str:
@@ -32,9 +29,7 @@ def settings_letter(choice: Choice) -> str:
     return _letter("settings", opacity=choice.opacity, classes=sorted(choice.classes), policy=choice.policy)
 
 
-def status_letter(
-    frame: ParsedFrame | None, waited: float, people_so_far: int, dropped: int | None, label_set: LabelSet
-) -> str:
+def status_letter(frame: ParsedFrame | None, waited: float, people_so_far: int, dropped: int | None) -> str:
     """Said four times a second.
 
     Args:
@@ -42,12 +37,9 @@ def status_letter(
         waited: seconds since it came.
         people_so_far: how many different ones.
         dropped: frames that the source threw away; None where it does not say.
-        label_set: of the label maps.
     """
     if frame is None:
         return _letter("status", waited=waited)
-    shares = class_shares(frame.labels, len(label_set))
-    seen = {int(index): float(shares[index]) for index in np.flatnonzero(shares >= LEAST_SHARE) if index}
     people = [{"id": person.id, "score": _finite(person.score)} for person in frame.people[:_MOST_PEOPLE]]
     return _letter(
         "status",
@@ -58,10 +50,10 @@ def status_letter(
         stages={name: _finite(value) for name, value in asdict(frame.stages).items()},
         size=[frame.drawn.shape[1], frame.drawn.shape[0]],
         # None where nobody was looked for: the frame is one person's.
-        people=None if frame.instances is None else people,
+        people=people if frame.looked_for else None,
         people_count=len(frame.people),
         people_so_far=people_so_far,
-        classes=seen,
+        classes=frame.sight.shares(),
         dropped=dropped,
     )
 

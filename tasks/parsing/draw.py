@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 
 from ...data.dataset import Image, LabelMap
 from ...specs.label_set import LabelSet
+from ..drawing import OPACITY
 from ..people.draw import mark_people
 from ..people.person import Person
 from .legend import Panel, SteadyClasses, legend_panel, text_height, text_panel
 
-ALPHA = 0.55
+ALPHA = OPACITY
 """How far a part's colour covers the frame."""
 
 _LINE_LIGHT = 0.7  # outlines are the part's colour, this far towards white: visible on dark clothes in dark colours

@@ -21,8 +21,12 @@ from ...specs.label_set import LabelSet, check_same
 from ...specs.skeleton import Skeleton
 from .. import scoring
 from ..base import Ask, Closeness, Figure, Predictor, Spec, Task
+from ..drawing import Part
 from ..protocol import Protocol
-from .metrics import COUNTED_SHARE, Agreement, Scores
+from .draw import draw, encode_label_png
+from .drawer import LabelDrawer, letterbox_of
+from .label_png import KEYWORD, decode_label_png
+from .metrics import COUNTED_SHARE, Agreement, Scores, pixels_of_classes
 from .pictures import DIFFERS_RGB, IGNORED_RGB
 from .scoring import Prediction, Scorer
 from .words import agreement_note, class_notes, invention
@@ -124,6 +128,35 @@ class Parsing(Task[LabelMap]):
         if answer.ndim == 2:
             return placement.restore(answer)
         return placement.restore_scores(np.asarray(answer, np.float32))
+
+    ending: ClassVar[str] = ".png"
+    flicker_words: ClassVar[str] = "of the pixels of people who stand still"
+
+    @property
+    def parts(self) -> Mapping[int, Part]:
+        """The classes but the background."""
+        named = zip(self.label_set.classes, self.label_set.colours)
+        return {number: Part(*one) for number, one in enumerate(named) if number}
+
+    def drawer(self, frame_size: tuple[int, int], fps: float, *, smooth: bool = False) -> LabelDrawer:
+        return LabelDrawer(self.label_set, self.restore, frame_size, fps, smooth=smooth)
+
+    def drawn(self, image: NDArray[np.uint8], answer: LabelMap, placement: Placement) -> NDArray[np.uint8]:
+        return draw(image, answer, self.label_set, cell=letterbox_of(placement).cell)
+
+    def encode(self, answer: LabelMap, record: str = "") -> bytes:
+        """A PNG whose pixel values are the class ids."""
+        return encode_label_png(answer, self.label_set, KEYWORD + record.encode("ascii") if record else b"")
+
+    def decode(self, data: bytes, path: str) -> tuple[str | None, LabelMap | None]:
+        return decode_label_png(data, self.label_set, path)
+
+    def image_size(self, answer: LabelMap) -> tuple[int, int]:
+        return (answer.shape[0], answer.shape[1])
+
+    def amounts(self, answer: LabelMap, path: str = "The label map") -> tuple[int, ...]:
+        """The pixels of each class."""
+        return pixels_of_classes(answer, self.label_set, path)
 
     def scorer(self, dataset: Images, whose: str = "the network") -> Scorer:
         if dataset.labelled:

@@ -66,7 +66,7 @@ def test_images_that_cannot_be_read_are_not_called_a_file_s(demo: Demo, pictures
 
 
 def test_records_are_written_and_no_video_beside_them(demo: Demo, pictures: Path, tmp_path: Path) -> None:
-    code, out, _ = demo(pictures, "--labels", "labels", "--jsonl", "frames.jsonl", "--smooth")
+    code, out, _ = demo(pictures, "--answers", "labels", "--jsonl", "frames.jsonl", "--smooth")
     assert code == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["frames.jsonl", "labels", "pictures"]
     assert len(list(Path("labels").glob("*.png"))) == 5
@@ -77,6 +77,15 @@ def test_records_are_written_and_no_video_beside_them(demo: Demo, pictures: Path
     assert set(lines[2]["pixels"]) <= set(LIP.classes)
     assert labels is not None
     assert "Flicker: " in out
+
+
+def test_what_the_folder_of_answers_was_called_before_is_still_understood_and_said(
+    demo: Demo, pictures: Path, tmp_path: Path
+) -> None:
+    code, _, err = demo(pictures, "--labels", "labels")
+    assert code == 0
+    assert "--labels of demo is called --answers now." in err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["labels", "pictures"]
 
 
 class TwoPeople:

@@ -83,9 +83,9 @@ def test_every_frame_comes_out_once_in_order_with_its_own_labels(
     assert [parsed.seconds for parsed in seen] == pytest.approx([number / 25 for number in range(18)])
     assert (result.frames, result.frames_missing, result.stopped) == (18, 0, False)
     for parsed in seen:
-        index, labels = parsed.number, parsed.labels
+        index, labels = parsed.number, parsed.sight.labels
         assert parsed.drawn is sink.frames[index]
-        assert (parsed.people, parsed.instances) == ((), None)
+        assert (parsed.people, parsed.looked_for, parsed.sight.instances) == ((), False, None)
         assert labels.shape == SIZE
         left = 5 + index
         assert (labels[15:28, left + 7 : left + 13] == 13).all()

@@ -14,12 +14,10 @@ import numpy as np
 import pytest
 
 from trtparse.demo.parsed_frame import ParsedFrame
-from trtparse.demo.people.crops import Crop
 from trtparse.demo.people.finder import PeopleFinder
 from trtparse.demo.pipeline import run_demo
 from trtparse.demo.sources import ArraySource
 from trtparse.tasks.people.boxes import Detections
-from trtparse.tasks.people.person import Person
 from trtparse.tests.predicting import predicting
 
 SIZE = (96, 128)
@@ -91,13 +89,13 @@ def test_everybody_is_parsed_in_their_own_crop_and_put_back_with_their_id(make_e
     assert (result.frames, result.people) == (10, sum(counts))
     for parsed, count in zip(seen, counts):
         assert [person.id for person in parsed.people] == list(range(1, count + 1))
-        assert parsed.instances is not None
-        assert set(np.unique(parsed.instances)) == {0, *range(1, count + 1)}
-        assert np.array_equal(parsed.instances > 0, parsed.labels > 0)
+        assert parsed.sight.instances is not None
+        assert set(np.unique(parsed.sight.instances)) == {0, *range(1, count + 1)}
+        assert np.array_equal(parsed.sight.instances > 0, parsed.sight.labels > 0)
         for number in range(count):
             body = (slice(24, 76), slice(8 + 24 * number, 16 + 24 * number))
-            assert (parsed.labels[body] == 5).all()
-            assert (parsed.instances[body] == number + 1).all()
+            assert (parsed.sight.labels[body] == 5).all()
+            assert (parsed.sight.instances[body] == number + 1).all()
 
 
 def test_people_of_two_frames_never_wait_for_each_other_and_two_requests_fly(make_engine: Any) -> None:
@@ -116,11 +114,11 @@ def test_one_who_is_alone_is_parsed_like_a_frame_of_their_own(make_engine: Any) 
     seen: list[ParsedFrame] = []
     with make_engine() as engine:
         run_demo(source([1]), predicting(engine), [], observers=[seen.append], people=PeopleFinder(BrightPeople()))
-        crop = Crop.around(Person(1, (6, 20, 18, 80), 0.9), SIZE, predicting(engine))
+        crop = predicting(engine).place_around(SIZE, (6, 20, 18, 80))
         inputs = np.zeros((1, *engine.input_size, 3), np.uint8)
-        crop.cut(street(1), inputs[0])
+        crop.apply(street(1), inputs[0])
         wanted = crop.letterbox.restore(engine.infer(inputs)[0][0])
-    assert np.array_equal(seen[0].labels[crop.where], wanted)
+    assert np.array_equal(seen[0].sight.labels[crop.where], wanted)
     assert wanted.any()
 
 
@@ -149,7 +147,7 @@ def test_settings_that_change_are_followed_from_the_next_frames_on(make_engine: 
     body, head = (60, 15), (25, 15)
     plain = make_frame(0)
     for parsed in seen:
-        assert (parsed.labels[body], parsed.labels[head]) == (5, 13)  # what is hidden is still known
+        assert (parsed.sight.labels[body], parsed.sight.labels[head]) == (5, 13)  # what is hidden is still known
     assert (seen[0].drawn[body] != plain[body]).any()
     only_face = [parsed for parsed in seen if 30 < parsed.number <= 40]
     last = seen[-1]

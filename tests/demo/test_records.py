@@ -13,8 +13,9 @@ from hypothesis.extra import numpy as arrays
 
 from trtparse.data.images import read_label_map
 from trtparse.demo.parsed_frame import ParsedFrame, StageTimes
-from trtparse.demo.records import JsonlRecorder, LabelRecorder, line_of
+from trtparse.demo.records import AnswerRecorder, JsonlRecorder, line_of
 from trtparse.errors import MachineError, UsageError
+from trtparse.tasks.parsing.drawer import LabelSight
 from trtparse.tasks.people.person import Person
 from trtparse.tests.predicting import LIP
 
@@ -25,17 +26,19 @@ def parsed(number: int, labels: np.ndarray | None = None, people: tuple[Person, 
         labels[2:4, :3] = 13
         labels[5, number % 8] = 5
     drawn = np.zeros((*labels.shape, 3), np.uint8)
-    return ParsedFrame(number, number / 30, drawn, labels, people, None, 30.0, StageTimes(1, 1, 1, 1, 1))
+    return ParsedFrame(
+        number, number / 30, drawn, LabelSight(labels, LIP), people, False, 30.0, StageTimes(1, 1, 1, 1, 1)
+    )
 
 
-def record_and_be_interrupted(recorder: LabelRecorder | JsonlRecorder, frames: int) -> None:
+def record_and_be_interrupted(recorder: AnswerRecorder | JsonlRecorder, frames: int) -> None:
     with recorder as record:
         for number in range(frames):
             record(parsed(number))
         raise KeyboardInterrupt
 
 
-def record_without_end(recorder: LabelRecorder | JsonlRecorder, frame: ParsedFrame) -> None:
+def record_without_end(recorder: AnswerRecorder | JsonlRecorder, frame: ParsedFrame) -> None:
     with recorder as record:
         for _ in range(100):
             record(frame)
@@ -43,9 +46,9 @@ def record_without_end(recorder: LabelRecorder | JsonlRecorder, frame: ParsedFra
 
 def test_a_second_run_to_one_record_is_refused_and_takes_nothing_from_the_first(tmp_path: Path) -> None:
     path = tmp_path / "frames.jsonl"
-    with JsonlRecorder(path, LIP) as first:
+    with JsonlRecorder(path) as first:
         first(parsed(0))
-        with pytest.raises(UsageError, match="is being written by another run"), JsonlRecorder(path, LIP):
+        with pytest.raises(UsageError, match="is being written by another run"), JsonlRecorder(path):
             pass
         first(parsed(1))
     assert len(path.read_text().splitlines()) == 2
@@ -54,30 +57,30 @@ def test_a_second_run_to_one_record_is_refused_and_takes_nothing_from_the_first(
 
 def test_label_maps_come_back_as_they_were_one_file_per_frame(tmp_path: Path) -> None:
     folder = tmp_path / "deep" / "labels"
-    with LabelRecorder(folder, LIP) as record:
+    with AnswerRecorder(folder) as record:
         for number in range(3):
             record(parsed(number))
     assert sorted(os.listdir(folder)) == [f"frame-00000{number}.png" for number in range(3)]
     for number in range(3):
-        assert np.array_equal(read_label_map(folder / f"frame-00000{number}.png"), parsed(number).labels)
+        assert np.array_equal(read_label_map(folder / f"frame-00000{number}.png"), parsed(number).sight.labels)
 
 
 def test_a_folder_never_holds_frames_of_two_runs_nor_loses_what_is_not_ours(tmp_path: Path) -> None:
     (tmp_path / "frame-notes.png").touch()
-    with LabelRecorder(tmp_path, LIP) as record:
+    with AnswerRecorder(tmp_path) as record:
         for number in range(9):
             record(parsed(number))
-    with LabelRecorder(tmp_path, LIP):
+    with AnswerRecorder(tmp_path):
         pass
     assert len(os.listdir(tmp_path)) == 10  # a run without a frame replaces nothing
     with pytest.raises(KeyboardInterrupt):
-        record_and_be_interrupted(LabelRecorder(tmp_path, LIP), 2)
+        record_and_be_interrupted(AnswerRecorder(tmp_path), 2)
     assert sorted(os.listdir(tmp_path)) == ["frame-000000.png", "frame-000001.png", "frame-notes.png"]
 
 
 def test_a_line_has_the_time_the_people_and_the_pixels_of_the_classes_that_are_there(tmp_path: Path) -> None:
     person = Person(3, (1.04, 2.0, np.float32(7.25), 6.0), np.float32(0.87654))  # type: ignore[arg-type]
-    with JsonlRecorder(tmp_path / "out.jsonl", LIP) as record:
+    with JsonlRecorder(tmp_path / "out.jsonl") as record:
         record(parsed(0))
         record(parsed(1, people=(person,)))
     first, second = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
@@ -95,7 +98,7 @@ def test_a_line_has_the_time_the_people_and_the_pixels_of_the_classes_that_are_t
 @settings(max_examples=40, deadline=None)
 @given(arrays.arrays(np.uint8, arrays.array_shapes(min_dims=2, max_dims=2, max_side=40), elements=st.integers(0, 19)))
 def test_every_pixel_is_counted_once(labels: np.ndarray) -> None:
-    pixels = line_of(parsed(0, labels), LIP)["pixels"]
+    pixels = line_of(parsed(0, labels))["pixels"]
     assert isinstance(pixels, dict)
     assert sum(pixels.values()) == labels.size
     assert all(count == int((labels == LIP.classes.index(name)).sum()) for name, count in pixels.items())
@@ -104,20 +107,20 @@ def test_every_pixel_is_counted_once(labels: np.ndarray) -> None:
 def test_lines_are_on_the_disk_while_it_grows_and_an_exception_keeps_them(tmp_path: Path) -> None:
     path = tmp_path / "out.jsonl"
     path.write_text("older")
-    with JsonlRecorder(path, LIP) as record:
+    with JsonlRecorder(path) as record:
         for number in range(1, 4):
             record(parsed(number))
             assert (tmp_path / ".out.partial.jsonl").read_text().count("\n") == number
             assert path.read_text() == "older"
     with pytest.raises(KeyboardInterrupt):
-        record_and_be_interrupted(JsonlRecorder(path, LIP), 1)
+        record_and_be_interrupted(JsonlRecorder(path), 1)
     assert json.loads(path.read_text())["frame"] == 0
     assert os.listdir(tmp_path) == ["out.jsonl"]
 
 
 def test_a_run_without_a_frame_leaves_the_older_record(tmp_path: Path) -> None:
     (tmp_path / "out.jsonl").write_text("older")
-    with JsonlRecorder(tmp_path / "out.jsonl", LIP):
+    with JsonlRecorder(tmp_path / "out.jsonl"):
         pass
     assert (tmp_path / "out.jsonl").read_text() == "older"
     assert os.listdir(tmp_path) == ["out.jsonl"]
@@ -130,7 +133,7 @@ def test_a_full_disk_is_the_machine_s_error_and_leaves_whole_lines_and_no_half_f
     (tmp_path / "labels").mkdir()
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
-        for recorder in (JsonlRecorder(tmp_path / "out.jsonl", LIP), LabelRecorder(tmp_path / "labels", LIP)):
+        for recorder in (JsonlRecorder(tmp_path / "out.jsonl"), AnswerRecorder(tmp_path / "labels")):
             with pytest.raises(MachineError, match="No space left"):
                 record_without_end(recorder, noise)
     finally:
@@ -144,11 +147,11 @@ def test_a_full_disk_is_the_machine_s_error_and_leaves_whole_lines_and_no_half_f
 def test_places_that_cannot_be_written_are_refused_before_any_work(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for recorder in (
-        LabelRecorder(tmp_path / "file", LIP),
-        JsonlRecorder(tmp_path / "no" / "a.jsonl", LIP),
-        JsonlRecorder(tmp_path, LIP),
+        AnswerRecorder(tmp_path / "file"),
+        JsonlRecorder(tmp_path / "no" / "a.jsonl"),
+        JsonlRecorder(tmp_path),
     ):
         with pytest.raises(UsageError), recorder:
             pass
     with pytest.raises(ValueError, match="not open"):
-        JsonlRecorder(tmp_path / "a.jsonl", LIP)(parsed(0))
+        JsonlRecorder(tmp_path / "a.jsonl")(parsed(0))

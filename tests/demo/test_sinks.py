@@ -23,6 +23,7 @@ from trtparse.demo.sinks import VideoSink, WindowSink, check_display, difference
 from trtparse.demo.sources import ArraySource
 from trtparse.errors import MachineError, UsageError
 from trtparse.storage.interrupts import interrupts
+from trtparse.tasks.parsing.drawer import LabelSight
 from trtparse.tests.predicting import LIP
 
 Count = Callable[[Path], int]
@@ -146,14 +147,16 @@ def interrupted_while_closing(
 def test_a_signal_at_any_moment_of_closing_loses_nothing(
     tmp_path: Path, make_frame: Frame, count_frames: Count, number: signal.Signals
 ) -> None:
-    frame = ParsedFrame(0, 0.0, make_frame(0), np.zeros((4, 4), np.uint8), (), None, 1.0, StageTimes(1, 1, 1, 1, 1))
+    frame = ParsedFrame(
+        0, 0.0, make_frame(0), LabelSight(np.zeros((4, 4), np.uint8), LIP), (), False, 1.0, StageTimes(1, 1, 1, 1, 1)
+    )
     fewest = {}
     for name in ("out.avi", "out.jsonl"):
         path, line, interrupted = tmp_path / name, 0, True
         while interrupted:
             line += 1
             path.unlink(missing_ok=True)
-            sink = VideoSink(path, 25, (96, 128)) if name == "out.avi" else JsonlRecorder(path, LIP)
+            sink = VideoSink(path, 25, (96, 128)) if name == "out.avi" else JsonlRecorder(path)
             fill = (
                 (lambda sink=sink: [sink.write(make_frame(index)) for index in range(3)])
                 if isinstance(sink, VideoSink)

@@ -10,10 +10,12 @@ import pytest
 from trtparse.data.images import png_chunks, read_label_map
 from trtparse.engines import Bundle, open_engine
 from trtparse.errors import UsageError
-from trtparse.parse.provenance import MadeBy, digest, find_labels, label_png
+from trtparse.parse.provenance import MadeBy, answer_file, digest, find_answer
 from trtparse.tasks.parsing.draw import encode_label_png
+from trtparse.tasks.parsing.task import Parsing
 from trtparse.tests.predicting import LIP
 
+PARSING = Parsing(LIP)
 NETWORK = MadeBy("ab" * 32, "onnxruntime", "int8", (256, 192))
 PHOTOGRAPH = digest(b"a photograph")
 
@@ -25,17 +27,17 @@ def labels() -> np.ndarray:
 
 def test_a_record_does_not_change_what_a_label_map_says(labels: np.ndarray, tmp_path: Path) -> None:
     path = tmp_path / "a.png"
-    path.write_bytes(label_png(labels, LIP, NETWORK, PHOTOGRAPH))
+    path.write_bytes(answer_file(PARSING, labels, NETWORK, PHOTOGRAPH))
     assert np.array_equal(read_label_map(path), labels)
-    found = find_labels(path.read_bytes(), LIP, NETWORK, PHOTOGRAPH, str(path))
+    found = find_answer(path.read_bytes(), PARSING, NETWORK, PHOTOGRAPH, str(path))
     assert found is not None
     assert np.array_equal(found, labels)
-    assert label_png(labels, LIP, None, "") == encode_label_png(labels, LIP)
+    assert answer_file(PARSING, labels, None, "") == encode_label_png(labels, LIP)
 
 
 def test_what_onnx_runtime_made_while_it_was_called_cpu_is_its_own(labels: np.ndarray) -> None:
     older = replace(NETWORK, target="cpu")
-    found = find_labels(label_png(labels, LIP, older, PHOTOGRAPH), LIP, NETWORK, PHOTOGRAPH, "a.png")
+    found = find_answer(answer_file(PARSING, labels, older, PHOTOGRAPH), PARSING, NETWORK, PHOTOGRAPH, "a.png")
     assert found is not None
 
 
@@ -53,8 +55,12 @@ def test_what_something_else_made_is_refused_and_the_difference_named(
     labels: np.ndarray, change: dict[str, object], told: str
 ) -> None:
     with pytest.raises(UsageError, match=told) as caught:
-        find_labels(
-            label_png(labels, LIP, NETWORK, PHOTOGRAPH), LIP, replace(NETWORK, **change), PHOTOGRAPH, "out/a.png"
+        find_answer(
+            answer_file(PARSING, labels, NETWORK, PHOTOGRAPH),
+            PARSING,
+            replace(NETWORK, **change),
+            PHOTOGRAPH,
+            "out/a.png",
         )
     assert "out/a.png" in caught.value.message
     assert "--overwrite" in caught.value.hint
@@ -64,12 +70,12 @@ def test_what_something_else_made_is_refused_and_the_difference_named(
 def test_what_does_not_say_what_made_it_is_refused(labels: np.ndarray, data: bytes | str) -> None:
     data = encode_label_png(labels, LIP) if isinstance(data, str) else data
     with pytest.raises(UsageError, match=r"out/a\.png is there already and does not say what made it"):
-        find_labels(data, LIP, NETWORK, PHOTOGRAPH, "out/a.png")
+        find_answer(data, PARSING, NETWORK, PHOTOGRAPH, "out/a.png")
 
 
 @pytest.mark.parametrize("change", ["filter", "depth", "palette"])
 def test_a_label_map_that_another_program_packed_anew_is_made_again(labels: np.ndarray, change: str) -> None:
-    parts = list(png_chunks(label_png(labels, LIP, NETWORK, PHOTOGRAPH), "a.png"))
+    parts = list(png_chunks(answer_file(PARSING, labels, NETWORK, PHOTOGRAPH), "a.png"))
     made = dict(parts)
     if change == "filter":  # each byte as its distance from the one to its left
         moved = np.diff(labels.astype(np.int16), prepend=0, axis=1).astype(np.uint8)
@@ -83,22 +89,25 @@ def test_a_label_map_that_another_program_packed_anew_is_made_again(labels: np.n
         len(made[kind]).to_bytes(4, "big") + kind + made[kind] + zlib.crc32(kind + made[kind]).to_bytes(4, "big")
         for kind, _ in parts
     )
-    assert find_labels(data, LIP, NETWORK, PHOTOGRAPH, "out/a.png") is None
+    assert find_answer(data, PARSING, NETWORK, PHOTOGRAPH, "out/a.png") is None
 
 
 def test_a_label_map_of_another_photograph_is_none(labels: np.ndarray) -> None:
-    assert find_labels(label_png(labels, LIP, NETWORK, PHOTOGRAPH), LIP, NETWORK, digest(b"another"), "a.png") is None
+    assert (
+        find_answer(answer_file(PARSING, labels, NETWORK, PHOTOGRAPH), PARSING, NETWORK, digest(b"another"), "a.png")
+        is None
+    )
 
 
 def test_a_damaged_label_map_is_none(labels: np.ndarray) -> None:
-    data = label_png(labels, LIP, NETWORK, PHOTOGRAPH)
+    data = answer_file(PARSING, labels, NETWORK, PHOTOGRAPH)
     record_ends = data.index(b"IDAT") - 4
     for end in range(record_ends, len(data)):
-        assert find_labels(data[:end], LIP, NETWORK, PHOTOGRAPH, "a.png") is None
+        assert find_answer(data[:end], PARSING, NETWORK, PHOTOGRAPH, "a.png") is None
     for position in range(record_ends + 8, len(data) - 12, 7):
         spoilt = bytearray(data)
         spoilt[position] ^= 1
-        assert find_labels(bytes(spoilt), LIP, NETWORK, PHOTOGRAPH, "a.png") is None
+        assert find_answer(bytes(spoilt), PARSING, NETWORK, PHOTOGRAPH, "a.png") is None
 
 
 def test_engines_of_a_bundle_are_told_apart_by_the_graph_that_runs(bundle: Bundle) -> None:

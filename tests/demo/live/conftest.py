@@ -9,9 +9,10 @@ import pytest
 
 from trtparse.demo.live import LivePage, LiveSettings
 from trtparse.specs.label_set import label_set
+from trtparse.tasks.parsing.task import Parsing
 from trtparse.tests.demo.live.chromium import Browser, Tab
 
-LIP = label_set("lip")
+PARTS = Parsing(label_set("lip")).parts
 
 
 @pytest.fixture(scope="session")
@@ -41,5 +42,7 @@ def tab(browser: Browser, window: Tab) -> Tab:
 
 @pytest.fixture
 def page() -> Iterator[LivePage]:
-    with LivePage("127.0.0.1:0", settings=LiveSettings(LIP), title="street.mp4", details="ONNX Runtime, int8") as page:
+    with LivePage(
+        "127.0.0.1:0", settings=LiveSettings(PARTS), title="street.mp4", details="ONNX Runtime, int8"
+    ) as page:
         yield page

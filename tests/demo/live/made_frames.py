@@ -12,9 +12,12 @@ import numpy as np
 from trtparse.demo.live import LivePage, LiveSettings
 from trtparse.demo.parsed_frame import ParsedFrame, StageTimes
 from trtparse.specs.label_set import label_set
+from trtparse.tasks.parsing.drawer import LabelSight
+from trtparse.tasks.parsing.task import Parsing
 from trtparse.tasks.people.person import Person
 
 LIP = label_set("lip")
+PARTS = Parsing(LIP).parts
 
 HEIGHT, WIDTH = 120, 160
 UPPER_CLOTHES, PANTS = 5, 9
@@ -22,7 +25,7 @@ UPPER_CLOTHES, PANTS = 5, 9
 
 def made_frame(number: int, settings: LiveSettings | None = None) -> ParsedFrame:
     """A grey frame with upper clothes on the left, pants on the right, and a white bar on top that moves."""
-    settings = settings or LiveSettings(LIP)
+    settings = settings or LiveSettings(PARTS)
     size = height, width = HEIGHT, WIDTH
     labels = np.zeros(size, np.uint8)
     labels[height // 2 :, : width // 2] = UPPER_CLOTHES
@@ -36,7 +39,7 @@ def made_frame(number: int, settings: LiveSettings | None = None) -> ParsedFrame
     drawn[: height // 4, left : left + 16] = 255
     people = tuple(Person(identity, (0.0, 0.0, 10.0, 20.0), 0.9) for identity in (1, 2))
     stages = StageTimes(1.0, 2.0, 12.5, 3.0, 4.0)
-    return ParsedFrame(number, number / 25, drawn, labels, people, np.zeros(size, np.uint8), 25.0, stages)
+    return ParsedFrame(number, number / 25, drawn, LabelSight(labels, LIP), people, True, 25.0, stages)
 
 
 class Pipeline:

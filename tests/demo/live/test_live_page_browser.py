@@ -13,10 +13,11 @@ pytest.importorskip("aiohttp", reason="aiohttp is not installed, so no page is s
 
 from trtparse.demo.live import LivePage, LiveSettings
 from trtparse.specs.label_set import label_set
+from trtparse.tasks.parsing.task import Parsing
 from trtparse.tests.demo.live.chromium import Browser, Tab
 from trtparse.tests.demo.live.made_frames import PANTS, UPPER_CLOTHES, Pipeline, eventually, made_frame
 
-LIP = label_set("lip")
+PARTS = Parsing(label_set("lip")).parts
 
 SHOWN = "Number(document.getElementById('picture').dataset.shown ?? 0)"
 LEFT, RIGHT = (0.2, 0.8), (0.8, 0.8)  # in the upper clothes, in the pants
@@ -216,7 +217,7 @@ def test_the_eyes_of_these_tests_see_what_is_wrong_with_a_page(tab: Tab, running
 
 def test_words_from_a_source_stay_words(tab: Tab) -> None:
     title = "<img src=x onerror=stolen=1>.mp4"
-    with LivePage("127.0.0.1:0", settings=LiveSettings(LIP), title=title) as page, Pipeline(page):
+    with LivePage("127.0.0.1:0", settings=LiveSettings(PARTS), title=title) as page, Pipeline(page):
         opened(tab, page)
         page.say(title)
         tab.until("!document.getElementById('notice').hidden")
@@ -225,7 +226,7 @@ def test_words_from_a_source_stay_words(tab: Tab) -> None:
 
 
 def test_a_frame_that_stays_away_is_said_and_so_is_the_end(tab: Tab) -> None:
-    with LivePage("127.0.0.1:0", settings=LiveSettings(LIP)) as page:
+    with LivePage("127.0.0.1:0", settings=LiveSettings(PARTS)) as page:
         tab.open(page.url)
         tab.until("document.getElementById('state').textContent === 'Waiting'")
         assert text(tab, "message") == "Waiting for the first frame"
@@ -243,18 +244,18 @@ def test_a_frame_that_stays_away_is_said_and_so_is_the_end(tab: Tab) -> None:
 
 
 def test_a_page_that_is_served_again_is_found_again(tab: Tab, running: LivePage) -> None:
-    with LivePage("127.0.0.1:0", settings=LiveSettings(LIP)) as page, Pipeline(page):
+    with LivePage("127.0.0.1:0", settings=LiveSettings(PARTS)) as page, Pipeline(page):
         opened(tab, page)
         port = urlsplit(page.url).port
     tab.until("document.getElementById('state').textContent === 'Ended'")
     before = tab.run(SHOWN)
-    with LivePage(f"127.0.0.1:{port}", settings=LiveSettings(LIP)) as page, Pipeline(page):
+    with LivePage(f"127.0.0.1:{port}", settings=LiveSettings(PARTS)) as page, Pipeline(page):
         tab.until(f"{SHOWN} > {before} && document.getElementById('state').textContent === 'Live'")
         assert not tab.run("document.getElementById('opacity').disabled")
 
 
 def test_the_token_is_asked_for_once_and_leaves_the_address(browser: Browser, tab: Tab) -> None:
-    with LivePage("127.0.0.1:0", "a long token", settings=LiveSettings(LIP)) as page, Pipeline(page):
+    with LivePage("127.0.0.1:0", "a long token", settings=LiveSettings(PARTS)) as page, Pipeline(page):
         plain = page.url.split("?")[0]
         tab.look(320, 640, phone=True)
         tab.open(plain)
@@ -269,7 +270,7 @@ def test_the_token_is_asked_for_once_and_leaves_the_address(browser: Browser, ta
         again.open(plain)
         again.until(f"{SHOWN} > 0")
         again.call("Page.close")
-    with LivePage("127.0.0.1:0", "another token", settings=LiveSettings(LIP)) as page, Pipeline(page):
+    with LivePage("127.0.0.1:0", "another token", settings=LiveSettings(PARTS)) as page, Pipeline(page):
         tab.open(page.url)
         tab.until(f"{SHOWN} > 0")
         assert tab.run("location.search") == ""
@@ -297,7 +298,7 @@ def test_a_page_under_a_name_that_somebody_made_point_here_stays_shut(tab: Tab, 
 
 
 def test_a_page_of_another_port_gets_nothing_from_this_one(tab: Tab, running: LivePage) -> None:
-    with LivePage("127.0.0.1:0", settings=LiveSettings(LIP)) as other:
+    with LivePage("127.0.0.1:0", settings=LiveSettings(PARTS)) as other:
         tab.open(other.url)
         tab.until("document.readyState === 'complete'")
         tab.call("Page.setBypassCSP", enabled=True)

@@ -16,17 +16,18 @@ import aiohttp
 
 from trtparse.demo.live import LivePage, LiveSettings, server
 from trtparse.specs.label_set import label_set
+from trtparse.tasks.parsing.task import Parsing
 from trtparse.tests.demo.live.clients import asked, at, close_code, letter, watched
 from trtparse.tests.demo.live.made_frames import eventually, made_frame
 
-LIP = label_set("lip")
+PARTS = Parsing(label_set("lip")).parts
 
 TOKEN = "a token & more"
 
 
 @pytest.fixture
 def locked() -> Iterator[LivePage]:
-    with LivePage("127.0.0.1:0", TOKEN, settings=LiveSettings(LIP)) as page:
+    with LivePage("127.0.0.1:0", TOKEN, settings=LiveSettings(PARTS)) as page:
         yield page
 
 
@@ -112,7 +113,7 @@ def test_every_answer_allows_scripts_and_styles_of_its_own_only(locked: LivePage
 def test_too_many_requests_are_told_to_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     _, at_once = server._REQUESTS
     monkeypatch.setattr(server, "_REQUESTS", (1e-6, at_once))  # a slow machine does not get more meanwhile
-    with LivePage("127.0.0.1:0", settings=LiveSettings(LIP)) as page:
+    with LivePage("127.0.0.1:0", settings=LiveSettings(PARTS)) as page:
 
         async def rush() -> list[int]:
             async with aiohttp.ClientSession() as session:
@@ -184,7 +185,7 @@ def test_more_viewers_than_there_is_room_for_are_turned_away(page: LivePage, mon
 def test_silent_connections_are_closed_and_too_many_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "_MOST_CONNECTIONS", 2)
     monkeypatch.setattr(server, "_SILENCE_SECONDS", 1.0)
-    with LivePage("127.0.0.1:0", settings=LiveSettings(LIP)) as page:
+    with LivePage("127.0.0.1:0", settings=LiveSettings(PARTS)) as page:
         port = urlsplit(page.url).port
         silent = [socket.create_connection(("127.0.0.1", port), timeout=10) for _ in range(2)]
         silent[1].sendall(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n")  # and never the end of it

@@ -11,12 +11,13 @@ from trtparse.demo.live import LiveSettings
 from trtparse.demo.pacing import POLICIES
 from trtparse.specs.label_set import label_set
 from trtparse.tasks.parsing.draw import ALPHA
+from trtparse.tasks.parsing.task import Parsing
 
-LIP = label_set("lip")
+PARTS = Parsing(label_set("lip")).parts
 
 
 def test_at_first_every_part_is_drawn_as_the_overlay_draws_it() -> None:
-    settings = LiveSettings(LIP)
+    settings = LiveSettings(PARTS)
     assert settings.opacity == ALPHA
     assert settings.classes == frozenset(range(1, 20))
     assert settings.policy == "all"
@@ -24,7 +25,7 @@ def test_at_first_every_part_is_drawn_as_the_overlay_draws_it() -> None:
 
 @given(opacity=st.floats(0, 1), classes=st.sets(st.integers(1, 19)), policy=st.sampled_from(POLICIES))
 def test_what_is_allowed_is_set_together(opacity: float, classes: set[int], policy: str) -> None:
-    settings = LiveSettings(LIP)
+    settings = LiveSettings(PARTS)
     choice = settings.change(opacity=opacity, classes=classes, policy=policy)
     assert choice == settings.choice
     assert (settings.opacity, settings.classes, settings.policy) == (opacity, classes, policy)
@@ -40,7 +41,7 @@ def test_what_is_allowed_is_set_together(opacity: float, classes: set[int], poli
     ids=repr,
 )
 def test_what_is_not_allowed_changes_nothing_not_even_what_came_with_it(wish: dict[str, object]) -> None:
-    settings = LiveSettings(LIP, opacity=0.3, classes=[5], policy="latest")
+    settings = LiveSettings(PARTS, opacity=0.3, classes=[5], policy="latest")
     before = settings.choice
     with pytest.raises((ValueError, TypeError)):
         settings.change(**{"opacity": 0.9, "classes": [1], "policy": "all", **wish})
@@ -48,7 +49,7 @@ def test_what_is_not_allowed_changes_nothing_not_even_what_came_with_it(wish: di
 
 
 def test_each_setting_is_also_an_attribute() -> None:
-    settings = LiveSettings(LIP)
+    settings = LiveSettings(PARTS)
     settings.opacity, settings.classes, settings.policy = 0.2, frozenset({3}), "latest"
     assert (settings.choice.opacity, settings.choice.classes, settings.choice.policy) == (0.2, {3}, "latest")
     with pytest.raises(ValueError, match="between 0 and 1"):
@@ -56,7 +57,7 @@ def test_each_setting_is_also_an_attribute() -> None:
 
 
 def test_changes_from_several_threads_are_not_lost() -> None:
-    settings = LiveSettings(LIP)
+    settings = LiveSettings(PARTS)
 
     def often(wish: dict[str, object]) -> None:
         for _ in range(500):

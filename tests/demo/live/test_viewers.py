@@ -26,19 +26,20 @@ from trtparse.demo.pipeline import run_demo
 from trtparse.demo.sources import ArraySource
 from trtparse.errors import DataError, MachineError, UsageError
 from trtparse.specs.label_set import label_set
+from trtparse.tasks.parsing.task import Parsing
 from trtparse.tests.demo.conftest import BrightEngine
 from trtparse.tests.demo.live.clients import asked, at, bar, letter, picture, watched
 from trtparse.tests.demo.live.made_frames import PANTS, Pipeline, eventually, made_frame
 from trtparse.tests.predicting import predicting
 from trtparse.web.address import ServeAddress, listen
 
-LIP = label_set("lip")
+PARTS = Parsing(label_set("lip")).parts
 
 # What a viewer is sent.
 
 
 def test_a_viewer_is_told_what_there_is_and_what_holds() -> None:
-    settings = LiveSettings(LIP, 0.25, [PANTS], "latest")
+    settings = LiveSettings(PARTS, 0.25, [PANTS], "latest")
     with LivePage("127.0.0.1:0", settings=settings, title="<b>", details="x", frames_dropped=lambda: 12) as page:
 
         async def first(connection: aiohttp.ClientWebSocketResponse) -> list[dict[str, Any]]:
@@ -191,7 +192,7 @@ def test_the_viewers_see_the_last_frame_and_are_told_why_it_is_the_last(
 ) -> None:
     # Long enough that nobody sees the frame who does not wait for it.
     monkeypatch.setattr(pictures, "encode_jpeg", lambda image: time.sleep(0.2) or encode_jpeg(image))
-    page = LivePage("127.0.0.1:0", settings=LiveSettings(LIP))
+    page = LivePage("127.0.0.1:0", settings=LiveSettings(PARTS))
     messages: list[aiohttp.WSMessage] = []
     watching = threading.Event()
 
@@ -218,14 +219,14 @@ def test_the_viewers_see_the_last_frame_and_are_told_why_it_is_the_last(
 def test_afterwards_nothing_is_left_running_and_the_port_is_free() -> None:
     before = threading.active_count()
     for _ in range(2):
-        with LivePage("127.0.0.1:0", settings=LiveSettings(LIP)) as page:
+        with LivePage("127.0.0.1:0", settings=LiveSettings(PARTS)) as page:
             port = urlsplit(page.url).port
             asked(page)
         assert threading.active_count() == before
         page.say("nobody hears it")
         page.end()
         page(made_frame(1))
-        with LivePage(f"127.0.0.1:{port}", settings=LiveSettings(LIP)):
+        with LivePage(f"127.0.0.1:{port}", settings=LiveSettings(PARTS)):
             pass
 
 
@@ -233,7 +234,7 @@ def test_a_port_in_use_is_an_error_before_anything_runs(page: LivePage) -> None:
     before = threading.active_count()
     with (
         pytest.raises(UsageError, match="in use"),
-        LivePage(f"127.0.0.1:{urlsplit(page.url).port}", settings=LiveSettings(LIP)),
+        LivePage(f"127.0.0.1:{urlsplit(page.url).port}", settings=LiveSettings(PARTS)),
     ):
         pass
     assert threading.active_count() == before
@@ -245,7 +246,7 @@ def test_a_page_that_does_not_start_leaves_nothing_behind(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(server.LiveServer, "start", start)
     before = threading.active_count()
-    page = LivePage("127.0.0.1:0", settings=LiveSettings(LIP))
+    page = LivePage("127.0.0.1:0", settings=LiveSettings(PARTS))
     with pytest.raises(RuntimeError, match="not today"), page:
         pass
     assert threading.active_count() == before
@@ -256,7 +257,7 @@ def test_a_page_that_does_not_start_leaves_nothing_behind(monkeypatch: pytest.Mo
 
 def test_a_missing_library_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("trtparse.engines.machine.dependencies._is_installed", lambda module: False)
-    with pytest.raises(MachineError) as caught, LivePage("127.0.0.1:0", settings=LiveSettings(LIP)):
+    with pytest.raises(MachineError) as caught, LivePage("127.0.0.1:0", settings=LiveSettings(PARTS)):
         pass
     assert "trtparse[serve]" in caught.value.hint
 

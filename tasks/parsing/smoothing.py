@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import cast
 
 import cv2
@@ -11,6 +10,7 @@ from cv2.typing import MatLike
 from numpy.typing import NDArray
 
 from ...data.dataset import Image, LabelMap
+from ..drawing import Flicker
 
 STILL = 6
 """Grey levels, after a 5x5 mean, up to which a pixel counts as unchanged: above the noise of cameras and codecs."""
@@ -20,23 +20,11 @@ _FRAMES = 5  # that a new label has to last where the picture is still: a fifth 
 _Mask = NDArray[np.uint8]
 
 
-@dataclass(frozen=True)
-class Flicker:
-    """The share of pixels whose label changes from one frame to the next although the picture does not.
+class FlickerMeter:
+    """Measures flicker over a run: the share of pixels whose label changes although the picture does not.
 
     Only pixels that are a person's before or after are counted, as background would hide the rest.
-
-    Args:
-        before: of the labels as the network gave them.
-        after: of the labels that were drawn.
     """
-
-    before: float
-    after: float
-
-
-class FlickerMeter:
-    """Measures flicker over a run."""
 
     def __init__(self) -> None:
         self._labels: LabelMap | None = None

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from trtparse.demo.people.smoothing import FlickerMeter, StillPixels, TemporalSmoothing
+from trtparse.tasks.parsing.smoothing import FlickerMeter, StillPixels, TemporalSmoothing
 
 SIZE = (60, 80)
 STILL = np.full(SIZE, 255, np.uint8)
