@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from ..engines.latency import Speed
     from .terminal import Terminal
 
-TARGETS = ("tensorrt", "cpu", "pytorch")
-PRECISIONS = ("fp32", "fp16", "int8")
+TARGETS = ("tensorrt", "cpu", "onnxruntime", "openvino", "pytorch")
+PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 SLOWEST_LAYERS = 15
 SCHEMA = 1
 
@@ -41,7 +41,7 @@ class Contender:
     "targets",
     type=click.Choice(TARGETS),
     multiple=True,
-    help="May be repeated.  [default: all that run here]",
+    help="May be repeated; cpu is both CPU runtimes.  [default: all that run here]",
 )
 @click.option(
     "--precision",
@@ -62,7 +62,7 @@ class Contender:
     default=None,
     help="TensorRT works in the processor's memory, or on copies in the GPU's own.  [default: mapped on a Jetson]",
 )
-@click.option("--layers", is_flag=True, help="Time every layer of the TensorRT engines as well.")
+@click.option("--layers", is_flag=True, help="Time every layer as well, and sum them by kind; PyTorch's are not.")
 @click.option(
     "--explorer",
     type=click.Path(path_type=Path, file_okay=False),
@@ -93,8 +93,8 @@ def bench(
 ) -> None:
     """Time BUNDLE's engines: latency from host to host, throughput, and the GPU's part alone.
 
-    Takes all that run here: TensorRT engines that fit this GPU, ONNX Runtime on the CPU, and PyTorch, eager, as it
-    comes and with channels last. Times are of whole calls: frames in, label maps out.
+    Takes all that run here: TensorRT engines that fit this GPU, ONNX Runtime and OpenVINO on the CPU, and PyTorch,
+    eager, as it comes and with channels last. Times are of whole calls: frames in, label maps out.
     """
     from ..engines import open_bundle
     from ..engines.machine.clocks import read_clocks
@@ -205,16 +205,18 @@ def _contenders(
     if "pytorch" in wanted and (targets or bundle.weights.is_file()):
         # In fp16, PyTorch needs a GPU.
         for precision in precisions or (("fp32", "fp16") if gpu else ("fp32",)):
-            if precision == "int8":
+            if precision in ("int8", "bf16"):
                 continue
             for channels_last in (False, True):
                 label = f"PyTorch {precision}{' channels_last' if channels_last else ''}"
                 yield Contender(label, lambda p=precision, c=channels_last: _pytorch(bundle, p, c, threads))  # type: ignore[misc]
-    if "cpu" in wanted:
+    for target, runtime in _cpu_runtimes(targets):
         for precision in precisions or [name for name in bundle.manifest.precisions if name != "fp16"]:
+            if precision == "bf16" and target == "onnxruntime" and target not in targets:
+                continue
             yield Contender(
-                f"ONNX Runtime {precision}",
-                lambda p=precision: open_engine(bundle, "cpu", p, threads=threads),  # type: ignore[misc]
+                f"{runtime} {precision}",
+                lambda t=target, p=precision: open_engine(bundle, t, p, threads=threads),  # type: ignore[misc]
             )
     if "tensorrt" in wanted and (targets or engine_names(bundle)):
         for precision in precisions or _engine_precisions(bundle):
@@ -222,6 +224,16 @@ def _contenders(
                 f"TensorRT {precision}",
                 lambda p=precision: open_engine(bundle, "tensorrt", p, **tensorrt),  # type: ignore[misc]
             )
+
+
+def _cpu_runtimes(targets: Sequence[str]) -> list[tuple[str, str]]:
+    """Those that were asked for by name, or for ``cpu`` and by default those that are installed."""
+    from importlib.util import find_spec
+
+    from ..engines.choice import RUNTIMES
+
+    every = not targets or "cpu" in targets
+    return [(target, name) for target, name in RUNTIMES.items() if target in targets or (every and find_spec(target))]
 
 
 def _engine_precisions(bundle: Bundle) -> list[str]:
@@ -283,7 +295,8 @@ def _measured(
             last = error
             continue
         done += 1
-        yield contender.label, speed
+        between = f", {engine.between} between" if engine.between else ""
+        yield contender.label + between, speed
     if strict and not done and last is not None:
         raise last
 
@@ -356,8 +369,19 @@ def _short(milliseconds: float) -> str:
 
 def _show_layers(terminal: Terminal, label: str, speed: Speed) -> None:
     total = sum(layer.milliseconds for layer in speed.layers)
-    slowest = sorted(speed.layers, key=lambda layer: -layer.milliseconds)[:SLOWEST_LAYERS]
-    terminal.out.print(f"{label}: {len(speed.layers)} layers, {total:.2f} ms together; the slowest:", markup=False)
-    for layer in slowest:
-        share = 100 * layer.milliseconds / total if total else 0.0
-        terminal.out.print(f"  {layer.milliseconds:7.3f} ms  {share:4.1f} %  {layer.name}", markup=False)
+    kinds: dict[str, list[float]] = {}
+    for layer in speed.layers:
+        if layer.kind:
+            kinds.setdefault(layer.kind, []).append(layer.milliseconds)
+    out = terminal.out
+    out.print(f"{label}: {len(speed.layers)} layers, {total:.2f} ms together", markup=False)
+    for kind, times in sorted(kinds.items(), key=lambda entry: -sum(entry[1])):
+        out.print(f"  {sum(times):7.3f} ms  {_share(sum(times), total)}  {len(times):3} × {kind}", markup=False)
+    out.print("The slowest:")
+    for layer in sorted(speed.layers, key=lambda layer: -layer.milliseconds)[:SLOWEST_LAYERS]:
+        told = f"  {layer.milliseconds:7.3f} ms  {_share(layer.milliseconds, total)}  {layer.name}"
+        out.print(f"{told} ({layer.kind})" if layer.kind else told, markup=False)
+
+
+def _share(milliseconds: float, total: float) -> str:
+    return f"{100 * milliseconds / total if total else 0.0:4.1f} %"

@@ -28,6 +28,7 @@ from .tensorrt_options import ENGINE_OPTIONS, engine_spec, tensorrt_options
 if TYPE_CHECKING:
     from ..data.dataset import Images
     from ..engines import Bundle
+    from ..engines.choice import Choice
     from ..graphs.conventions import Said
     from ..tasks.base import Spec, Task
     from ..trt_builder.engine_spec import EngineSpec
@@ -182,6 +183,10 @@ def build(
         from ..engines.machine.dependencies import require
 
         require("tensorrt_rtx_bindings")
+    if target == "openvino":
+        from ..engines.openvino import load_openvino
+
+        load_openvino()
     result: ValidationResult | None = None
     with Terminal(as_json=as_json) as terminal:
         if source is not None and (source.is_dir() or source.name == "bundle.json"):
@@ -236,7 +241,29 @@ def build(
 
             terminal.stage("Writing the calibration cache")
             bundle, cache = add_calibration_cache(bundle, options["calibration_cache"])
-    show_build(terminal, bundle, engines, cache)
+        runtimes = None if engine is not None else _faster_runtime(terminal, bundle, target, options["threads"])
+    show_build(terminal, bundle, engines, cache, runtimes)
+
+
+def _faster_runtime(terminal: Terminal, bundle: Bundle, target: str, threads: int) -> Choice | None:
+    """Time the CPU runtimes on what an engine of the bundle runs by default, and note in it which is faster.
+
+    Raises:
+        UsageError: OpenVINO was asked for, and does not run the graph as it should.
+    """
+    from ..engines.bundle import GRAPHS
+    from ..engines.choice import choose
+    from ..engines.open import graph_of
+
+    precision = "int8" if "int8" in bundle.manifest.precisions else "fp32"
+    graph = graph_of("cpu", precision)
+    if GRAPHS[graph] not in bundle.manifest.files:
+        return None
+    terminal.stage("Timing the CPU runtimes")
+    choice = choose(bundle, graph, precision, threads)
+    if target == "openvino" and choice.refused:
+        raise UsageError(f"{choice.refused}.", f"The bundle {bundle.path} is whole: run it with --target onnxruntime.")
+    return choice
 
 
 def _given(context: click.Context, names: frozenset[str] | None = None) -> list[str]:

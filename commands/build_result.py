@@ -12,11 +12,16 @@ from .terminal import Terminal, plain_table
 if TYPE_CHECKING:
     from ..engines import Bundle
     from ..engines.bundle import Manifest
+    from ..engines.choice import Choice
     from ..trt_builder.calibration_cache import CalibrationCache
 
 
 def show_build(
-    terminal: Terminal, bundle: Bundle, engines: list[dict[str, Any]], cache: CalibrationCache | None = None
+    terminal: Terminal,
+    bundle: Bundle,
+    engines: list[dict[str, Any]],
+    cache: CalibrationCache | None = None,
+    runtimes: Choice | None = None,
 ) -> None:
     """What a build made, and what to type next."""
     manifest = bundle.manifest
@@ -24,6 +29,8 @@ def show_build(
         document = {"bundle": str(bundle.path), "manifest": json.loads(manifest.to_json()), "engines": engines}
         if cache is not None:
             document["calibration_cache"] = str(cache.cache)
+        if runtimes is not None:
+            document["cpu_runtimes"] = runtimes.to_dict()
         terminal.result(document)
         return
     from ..engines.bundle import GRAPHS
@@ -54,6 +61,8 @@ def show_build(
         _show_accuracy(terminal, manifest)
     if cache is not None:
         _show_cache(terminal, cache)
+    if runtimes is not None:
+        terminal.out.print(f"On the CPU: {runtimes.told()}", markup=False)
     path = shlex.quote(str(bundle.path))
     terminal.out.print(f"Bundle:     {bundle.path}\nNext:       trtparse validate {path}", markup=False)
 

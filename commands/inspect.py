@@ -83,6 +83,8 @@ def _of_bundle(terminal: Terminal, path: Path) -> list[tuple[str, str]]:
 
 
 def _rows(bundle: Bundle, manifest: dict[str, Any], engines: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
+    from ..engines.choice import noted
+
     height, width = manifest["input_size"]
     options = ", ".join(f"{name} {value}" for name, value in manifest["options"].items())
     batch = "any number of" if manifest["batch"] is None else manifest["batch"]
@@ -105,6 +107,8 @@ def _rows(bundle: Bundle, manifest: dict[str, Any], engines: list[dict[str, Any]
     yield from _calibration_rows(manifest["calibration"])
     for name, figures in manifest["accuracy"].items():
         yield f"accuracy {name}", _accuracy(figures)
+    for precision, choice in noted(bundle).items():
+        yield f"on the CPU, {precision}", choice.told()
     for engine in engines:
         facts = [f"{name.replace('_', ' ')} {engine[name]}" for name in _ENGINE_FACTS if engine.get(name) is not None]
         yield f"engine {engine['engine']}", ", ".join(facts)

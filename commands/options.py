@@ -91,8 +91,8 @@ def engine_options(command: Command) -> Command:
             "--target",
             type=click.Choice(TARGETS),
             default="auto",
-            help="auto: a TensorRT engine of the bundle that fits this machine, else cpu; cpu: ONNX Runtime; "
-            "simulated: TensorRT's graph in float arithmetic.",
+            help="auto: a TensorRT engine of the bundle that fits this machine, else cpu; cpu: the faster of ONNX "
+            "Runtime and OpenVINO here; simulated: TensorRT's graph in float arithmetic.",
         ),
         click.option(
             "--auto-rebuild", is_flag=True, help="Build the TensorRT engine where the bundle has none for this machine."

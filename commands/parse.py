@@ -97,6 +97,8 @@ def parse(
         else:
             from ..parse.ray import parse_on_ray
 
+            if target == "cpu":
+                target = _runtime_for_all(bundle, precision, max(threads, 1))
             terminal.stage(f"Parsing on Ray, {address}")
             result = parse_on_ray(
                 images,
@@ -117,6 +119,16 @@ def parse(
                 progress=with_rate(terminal),
             )
     _show(terminal, result)
+
+
+def _runtime_for_all(bundle: Path, precision: str | None, threads: int) -> str:
+    """The CPU runtime that is faster on this machine: workers that measured for themselves would not all take one."""
+    from ..engines import open_bundle
+    from ..engines.open import faster_runtime
+
+    opened = open_bundle(bundle)
+    lowest = "int8" if "int8" in opened.manifest.precisions else "fp32"
+    return faster_runtime(opened, precision or lowest, threads)[0]
 
 
 def _parse_here(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-BUILD_TARGETS = ("auto", "cpu", "tensorrt", "tensorrt-rtx")
+BUILD_TARGETS = ("auto", "cpu", "onnxruntime", "openvino", "tensorrt", "tensorrt-rtx")
 
 # As in trt_builder.engine_spec, which is not imported for a help text; a test holds them together.
 COMPUTE_CAPABILITIES = ("7.5", "8.0", "8.6", "8.9", "12.0", "12.1")
@@ -79,8 +79,8 @@ def tensorrt_options(command: Command) -> Command:
                 "--target",
                 type=click.Choice(BUILD_TARGETS),
                 default="auto",
-                help="cpu: the graphs alone; tensorrt: an engine for this GPU (with TensorRT 8 experimental: not run "
-                "yet); tensorrt-rtx: engines without a GPU.  "
+                help="cpu: the graphs alone, and which CPU runtime is faster (or one by name); tensorrt: an engine for "
+                "this GPU (with TensorRT 8 experimental: not run yet); tensorrt-rtx: engines without a GPU.  "
                 "[default: auto, tensorrt where it can build]",
             ),
             click.option(
@@ -183,7 +183,7 @@ def engine_spec(precision: str, target: str, options: dict[str, Any]) -> EngineS
         from ..trt_builder.compile import choose_target
 
         target = choose_target()
-    if target == "cpu":
+    if target in ("cpu", "onnxruntime", "openvino"):
         given = [name for name in ENGINE_OPTIONS if options[name] != _DEFAULTS.get(name, False)]
         if given:
             name = given[0]

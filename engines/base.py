@@ -92,6 +92,7 @@ class Engine(ABC):
         batch: the number of frames a call must bring, or None where any number goes.
         in_flight: how many requests may be under way.
         gives_raw: whether :meth:`raw` works.
+        between: of INT8 on OpenVINO, what is computed with between its layers: ``f32``, ``bf16`` or ``f16``.
     """
 
     name: str
@@ -102,6 +103,7 @@ class Engine(ABC):
     batch: int | None
     in_flight: int = 2
     gives_raw: bool = False
+    between: str = ""
 
     def __init__(self, streams: int = 1) -> None:
         self._worker = ThreadPoolExecutor(streams, thread_name_prefix=type(self).__name__)

@@ -30,6 +30,11 @@ class Measurable(Protocol):
 
     def engine_times(self, frames: Frames, calls: int) -> list[float]: ...
 
+
+@runtime_checkable
+class Layered(Protocol):
+    """An engine that can time its layers."""
+
     def layer_times(self, frames: Frames, calls: int) -> list[LayerTime]: ...
 
 
@@ -133,7 +138,8 @@ def measure(
         calls = int(np.clip(1e3 * seconds / single.p50, LEAST_CALLS, MOST_ENGINE_CALLS))
         alone = Times.of(engine.engine_times(frames, calls))
         progress(3, parts)
-        profile = tuple(engine.layer_times(frames, _PROFILED_CALLS)) if layers else ()
+    if layers and isinstance(engine, Layered):
+        profile = tuple(engine.layer_times(frames, _PROFILED_CALLS))
     progress(parts, parts)
     return Speed(
         engine.name,

@@ -12,8 +12,8 @@ from .machine.dependencies import require
 from .manifest import EngineManifest, check_fits, engine_manifests, engine_names, mismatches
 
 TARGETS = ("auto", "tensorrt", "cpu", "onnxruntime", "openvino", "simulated", "pytorch")
-"""``tensorrt``: an engine of the bundle, TensorRT-RTX's included. ``cpu``: ONNX Runtime. ``simulated``: TensorRT's
-INT8 graph in float arithmetic. ``pytorch``: the reference."""
+"""``tensorrt``: an engine of the bundle, TensorRT-RTX's included. ``cpu``: the faster of ONNX Runtime and OpenVINO.
+``simulated``: TensorRT's INT8 graph in float arithmetic. ``pytorch``: the reference."""
 
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 """``bf16`` is the FP32 graph computed in BF16, by OpenVINO on a processor that has it."""
@@ -40,8 +40,8 @@ def open_engine(
 
     Args:
         bundle: an opened bundle, or its folder.
-        target: one of ``TARGETS``; ``auto`` takes a TensorRT engine of the bundle that fits this machine, else the
-            CPU runtime.
+        target: one of ``TARGETS``; ``auto`` takes a TensorRT engine of the bundle that fits this machine, else
+            ``cpu``, which measures once on a machine which runtime is faster where OpenVINO is installed.
         precision: one of ``PRECISIONS``; by default the lowest that there is.
         threads: of the CPU runtime; 0 for one per core.
         streams: requests that the CPU runtime works on side by side, sharing its threads.
@@ -97,18 +97,52 @@ def _open_on_cpu(bundle: Bundle, target: str, precision: str, *, threads: int, s
 
     name = graph_of(target, precision)
     graph = bundle.graph(name)
+    if precision == "bf16" and target in ("onnxruntime", "simulated"):
+        raise UsageError(
+            f"{'TensorRT, simulated,' if target == 'simulated' else 'ONNX Runtime'} does not compute in BF16.",
+            "OpenVINO does: --target openvino",
+        )
+    remark = ""
+    if target == "openvino" or (target == "cpu" and precision == "bf16"):
+        _check_openvino(bundle, name, precision, threads)
+        target = "openvino"
+    elif target in ("auto", "cpu"):
+        target, remark = faster_runtime(bundle, precision, threads)
     if target == "openvino":
         from .model_cache import ModelCache
         from .openvino import OpenVinoEngine
 
         cache = ModelCache.beside(bundle.path, bundle.manifest.files[GRAPHS[name]])
-        return OpenVinoEngine(graph, precision, threads=threads, streams=streams, cache=cache)
-    if precision == "bf16":
-        raise UsageError(
-            f"{'TensorRT, simulated,' if target == 'simulated' else 'ONNX Runtime'} does not compute in BF16.",
-            "OpenVINO does: --target openvino",
-        )
-    return CpuEngine(graph, precision, threads=threads, streams=streams, simulate=target == "simulated")
+        engine: Engine = OpenVinoEngine(graph, precision, threads=threads, streams=streams, cache=cache)
+    else:
+        engine = CpuEngine(graph, precision, threads=threads, streams=streams, simulate=target == "simulated")
+    engine.name += remark
+    return engine
+
+
+def faster_runtime(bundle: Bundle, precision: str, threads: int) -> tuple[str, str]:
+    """``onnxruntime`` or ``openvino``, and what an engine's name has to say of that; see :mod:`.choice`."""
+    from . import choice
+
+    found = choice.choose(bundle, graph_of("cpu", precision), precision, threads)
+    return found.runtime, found.remark
+
+
+def _check_openvino(bundle: Bundle, graph: str, precision: str, threads: int) -> None:
+    """See that OpenVINO runs a graph as it should.
+
+    Raises:
+        MachineError: it is not there.
+        UsageError: it cannot run the graph, or gives something else than ONNX Runtime.
+    """
+    from .openvino import load_openvino
+
+    load_openvino()
+    from . import choice
+
+    refused = choice.choose(bundle, graph, precision, threads).refused
+    if refused:
+        raise UsageError(f"{refused}.", "Run it on ONNX Runtime: --target onnxruntime")
 
 
 def graph_of(target: str, precision: str) -> str:

@@ -122,7 +122,7 @@ class OpenVinoEngine(Engine):
         self._raw_request: Any = None
         self._free = deque(self._compiled.create_infer_request() for _ in range(self.in_flight))
         self.precision, self.target = precision, "openvino"
-        self.arithmetic = hint
+        self.between = hint if precision == "int8" else ""
         told = f"{threads} threads" if threads > 1 else "1 thread" if threads else "all cores"
         self.name = f"OpenVINO {version_of(self._openvino)}, {_told_precision(precision, hint)}, {told}{self._not_kept}"
 

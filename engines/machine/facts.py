@@ -135,6 +135,11 @@ def machine_facts(machine: Machine | None = None) -> dict[str, str]:
     return facts
 
 
+def processor_name() -> str:
+    """As the system calls it."""
+    return _processor(Probe())
+
+
 def _processor(probe: Probe) -> str:
     found = re.search(r"^model name\s*:\s*(.+)$", probe.read("/proc/cpuinfo"), re.MULTILINE)
     return found.group(1).strip() if found else platform.processor() or platform.machine()

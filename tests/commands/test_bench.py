@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import re
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -51,13 +53,25 @@ def test_the_table_names_every_engine_and_the_document_is_written_beside_it(
     pristine_bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = tmp_path / "bench.json"
-    assert _bench(str(pristine_bundle.path), "--target", "cpu", "--output", str(output)) == 0
+    assert _bench(str(pristine_bundle.path), "--target", "onnxruntime", "--output", str(output)) == 0
     told = capsys.readouterr().out
     engines = json.loads(output.read_text())["engines"]
     assert [engine["precision"] for engine in engines] == ["fp32", "int8"]
     for engine in engines:
         assert f"ONNX Runtime {engine['precision']}" in told
         assert engine["engine"] in told
+
+
+@pytest.mark.skipif(find_spec("openvino") is None, reason="OpenVINO is not installed")
+def test_cpu_is_both_runtimes_each_with_its_layers_by_kind(
+    pristine_bundle: Bundle, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _bench(str(pristine_bundle.path), "--target", "cpu", "--precision", "int8", "--layers") == 0
+    told = capsys.readouterr().out
+    assert "ONNX Runtime int8: " in told
+    assert re.search(r"OpenVINO int8, (f32|f16|bf16) between: \d+ layers", told)
+    assert re.search(r"ms +\d+\.\d % +\d+ × QLinearConv", told)
+    assert re.search(r"ms +\d+\.\d % +\d+ × Convolution", told)
 
 
 def test_without_a_gpu_an_engine_of_the_bundle_is_listed_with_the_reason(

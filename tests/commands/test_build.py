@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from trtparse.commands.build_result import show_build
 from trtparse.commands.terminal import Terminal
 from trtparse.data.synthetic import write_lip_layout
 from trtparse.engines import Bundle
+from trtparse.engines.choice import Choice
 from trtparse.errors import DataError
 from trtparse.specs.framing import Framing
 from trtparse.specs.label_set import label_set
@@ -60,6 +63,41 @@ def test_a_calibration_cache_is_written_into_a_bundle_and_its_use_is_told(bundle
     assert cache.read_text().startswith("TRT-8601-")
     assert f"Cache:      {cache}" in told
     assert f"--calib={cache}" in told
+
+
+def test_a_build_says_which_cpu_runtime_is_faster_and_by_how_much(
+    bundle: Bundle, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+
+    def choose(*arguments: Any) -> Choice:
+        asked.append(arguments[1:])
+        return Choice({"onnxruntime": 5.6, "openvino": 3.5})
+
+    monkeypatch.setattr("trtparse.engines.choice.choose", choose)
+    code, told, _ = run("build", bundle.path, "--int8", "--target", "cpu", "--threads", "1")
+    assert code == 0
+    assert asked == [("int8-cpu", "int8", 1)]
+    assert "On the CPU: OpenVINO, 1.60 × as fast as ONNX Runtime here (3.50 ms a call, not 5.60)" in told
+    _, told, _ = run("build", bundle.path, "--int8", "--target", "cpu", "--json")
+    assert json.loads(told)["cpu_runtimes"] == {
+        "faster": "openvino",
+        "ratio": pytest.approx(1.6),
+        "milliseconds": {"onnxruntime": 5.6, "openvino": 3.5},
+        "refused": "",
+    }
+
+
+@pytest.mark.skipif(find_spec("openvino") is None, reason="OpenVINO is not installed")
+def test_openvino_by_name_is_an_error_where_it_does_not_run_the_graph(
+    bundle: Bundle, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trtparse.engines.choice.choose", lambda *_: Choice({"onnxruntime": 5.6}, "OpenVINO errs"))
+    code, _, error = run("build", bundle.path, "--int8", "--target", "openvino")
+    assert code == 2
+    assert "OpenVINO errs." in error
+    assert "--target onnxruntime" in error
+    assert run("build", bundle.path, "--int8", "--target", "onnxruntime")[0] == 0
 
 
 def test_tensorrt_s_calibration_cache_needs_no_images_of_one_s_own_unless_int8_is_measured(

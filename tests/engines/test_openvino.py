@@ -90,7 +90,7 @@ def test_int8_says_what_is_between(pristine_bundle: Bundle, frames: Frames, with
         assert "int8 with f32 between" in engine.name
         expected = engine.infer(frames[:1])[0]
     with OpenVinoEngine(graph, "int8", threads=1) as engine:
-        assert (engine.precision, engine.arithmetic) == ("int8", "bf16")
+        assert (engine.precision, engine.between) == ("int8", "bf16")
         assert "int8 with bf16 between" in engine.name
         found = engine.infer(frames[:1])[0]
     assert 0.98 < (found == expected).mean() < 1

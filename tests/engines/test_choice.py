@@ -1,0 +1,222 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from trtparse.engines import Bundle, choice, open_engine
+from trtparse.engines.bundle import GRAPHS, Manifest, finish
+from trtparse.engines.choice import NOTES_NAME, Choice, difference, noted
+from trtparse.errors import MachineError, UsageError
+from trtparse.specs.framing import Framing
+from trtparse.tests.engines.tiny_graphs import SIZE, joints_graph
+from trtparse.tests.predicting import LIP
+
+pytestmark = pytest.mark.skipif(find_spec("openvino") is None, reason="OpenVINO is not installed")
+
+Choose = Callable[..., Choice]
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Bundle:
+    """A bundle of one small FP32 graph."""
+    folder = tmp_path / "tiny"
+    folder.mkdir()
+    onnx.save(joints_graph(("labels",)), folder / GRAPHS["fp32"])
+    manifest = Manifest("parsing", "tiny", {}, LIP, Framing(SIZE), None, ("fp32",), {}, {}, {})
+    return Bundle(folder, finish(folder, manifest))
+
+
+@pytest.fixture
+def choose(measured_for_real: Choose, monkeypatch: pytest.MonkeyPatch) -> Choose:
+    """What chooses, in place of what the tests record."""
+    monkeypatch.setattr(choice, "choose", measured_for_real)
+    monkeypatch.setattr(choice, "SECONDS", 0.0)
+    return measured_for_real
+
+
+def _recorded(monkeypatch: pytest.MonkeyPatch, *choices: Choice) -> list[tuple[Any, ...]]:
+    """Make measurements give these, one after the other; the arguments of each."""
+    asked: list[tuple[Any, ...]] = []
+
+    def measure(*arguments: Any) -> Choice:
+        asked.append(arguments)
+        return choices[len(asked) - 1]
+
+    monkeypatch.setattr(choice, "measure", measure)
+    return asked
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "faster", "told"),
+    [
+        ({"onnxruntime": 5.6, "openvino": 3.4}, "openvino", "OpenVINO, 1.65 × as fast as ONNX Runtime here"),
+        ({"onnxruntime": 26.5, "openvino": 28.0}, "onnxruntime", "ONNX Runtime, 1.06 × as fast as OpenVINO here"),
+        ({"onnxruntime": 5.0, "openvino": 5.0}, "onnxruntime", "1.00 ×"),
+        ({}, "onnxruntime", "ONNX Runtime"),
+    ],
+)
+def test_the_faster_one_is_taken_and_says_by_how_much(milliseconds: dict[str, float], faster: str, told: str) -> None:
+    found = Choice(milliseconds)
+    assert found.runtime == faster
+    assert told in found.told()
+    assert found.remark == ""
+
+
+def test_what_is_refused_is_not_taken_however_fast() -> None:
+    found = Choice({"onnxruntime": 5.0, "openvino": 1.0}, "OpenVINO runs it wrongly")
+    assert found.runtime == "onnxruntime"
+    assert found.told() == "ONNX Runtime; OpenVINO runs it wrongly"
+    assert found.remark == " (OpenVINO runs it wrongly)"
+
+
+def test_cpu_opens_the_faster_one_and_measures_once(
+    tiny: Bundle, choose: Choose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = _recorded(monkeypatch, Choice({"onnxruntime": 5.0, "openvino": 4.0}))
+    for target in ("cpu", "auto", "cpu"):
+        with open_engine(tiny, target, threads=1) as engine:
+            assert engine.target == "openvino"
+            assert "OpenVINO" in engine.name
+    assert len(asked) == 1
+    note = json.loads((tiny.path / NOTES_NAME).read_text())["notes"][0]
+    assert (note["faster"], note["ratio"]) == ("openvino", 1.25)
+    assert {"graph", "processor", "cores", "onnxruntime", "openvino", "threads"} <= note["of"].keys()
+    assert noted(tiny)["fp32, 1 thread"].told() == Choice({"onnxruntime": 5.0, "openvino": 4.0}).told()
+
+
+def test_another_number_of_threads_another_graph_and_another_machine_are_measured_again(
+    tiny: Bundle, choose: Choose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faster, slower = (
+        Choice({"onnxruntime": 5.0, "openvino": 4.0}),
+        Choice({"onnxruntime": 4.0, "openvino": 5.0}),
+    )
+    asked = _recorded(monkeypatch, faster, slower, slower, faster)
+    assert choose(tiny, "fp32", "fp32", 1).runtime == "openvino"
+    assert choose(tiny, "fp32", "fp32", 2).runtime == "onnxruntime"
+    other = Bundle(tiny.path, replace(tiny.manifest, files={GRAPHS["fp32"]: "ab" * 32}))
+    assert choose(other, "fp32", "fp32", 1).runtime == "onnxruntime"
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(choice, "processor_name", lambda: "another")
+        assert choose(tiny, "fp32", "fp32", 2).runtime == "openvino"
+    assert len(asked) == 4
+    assert choose(tiny, "fp32", "fp32", 1).runtime == "openvino"
+    assert choose(tiny, "fp32", "fp32", 2).runtime == "onnxruntime"
+    assert len(asked) == 4
+
+
+@pytest.mark.parametrize("notes", ["", "[]", '{"notes": 3}', '{"notes": [{}, 5]}', "\udcff"])
+def test_notes_that_are_none_are_made_again(
+    notes: str, tiny: Bundle, choose: Choose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tiny.path / NOTES_NAME).write_bytes(notes.encode("utf-8", "surrogateescape"))
+    _recorded(monkeypatch, Choice({"onnxruntime": 5.0, "openvino": 4.0}))
+    assert choose(tiny, "fp32", "fp32").runtime == "openvino"
+    assert choose(tiny, "fp32", "fp32").runtime == "openvino"
+
+
+def test_a_bundle_that_cannot_be_written_is_measured_each_time_and_says_so(
+    tiny: Bundle, choose: Choose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise UsageError(f"{tiny.path} cannot be written to.")
+
+    monkeypatch.setattr(choice, "replace_bytes", refuse)
+    asked = _recorded(monkeypatch, *[Choice({"onnxruntime": 5.0, "openvino": 4.0})] * 2)
+    for _ in range(2):
+        with open_engine(tiny, "cpu", threads=1) as engine:
+            assert "measured anew each time" in engine.name
+    assert len(asked) == 2
+
+
+def test_both_are_timed_and_compared_on_people(tiny: Bundle, choose: Choose) -> None:
+    found = choose(tiny, "fp32", "fp32", 1)
+    assert set(found.milliseconds) == {"onnxruntime", "openvino"}
+    assert all(value > 0 for value in found.milliseconds.values())
+    assert found.refused == ""
+
+
+def test_what_openvino_runs_wrongly_it_does_not_run(
+    tiny: Bundle, choose: Choose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from trtparse.engines.openvino import OpenVinoEngine
+
+    finish_right = OpenVinoEngine._finish
+
+    def finish_wrongly(self: Any, *arguments: Any) -> tuple[Any, ...]:
+        return tuple(
+            np.where(np.arange(array.shape[2]) % 8, array, array + 1) for array in finish_right(self, *arguments)
+        )
+
+    monkeypatch.setattr(OpenVinoEngine, "_finish", finish_wrongly)
+    with open_engine(tiny, "cpu", threads=1) as engine:
+        assert engine.target == "onnxruntime"
+        assert "OpenVINO runs student.fp32.onnx wrongly: 12.5 % of what it gives differs" in engine.name
+    with pytest.raises(UsageError, match=r"wrongly: 12\.5 %") as caught:
+        open_engine(tiny, "openvino", threads=1)
+    assert "--target onnxruntime" in caught.value.hint
+
+
+def test_what_openvino_cannot_convert_runs_on_onnx_runtime_and_says_why(
+    tiny: Bundle, choose: Choose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise UsageError("OpenVINO 1 cannot run it: it does not know Frobnicate.")
+
+    monkeypatch.setattr(choice, "OpenVinoEngine", refuse)
+    with open_engine(tiny, "cpu", threads=1) as engine:
+        assert engine.target == "onnxruntime"
+        assert "it does not know Frobnicate" in engine.name
+    with pytest.raises(UsageError, match="does not know Frobnicate"):
+        open_engine(tiny, "openvino", threads=1)
+
+
+@pytest.mark.parametrize("message", ["OpenVINO is not installed.", "OpenVINO 2023.3.0 is too old.", "no CPU plugin."])
+def test_without_a_working_openvino_it_is_onnx_runtime_and_nothing_is_measured(
+    message: str, tiny: Bundle, choose: Choose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing() -> None:
+        raise MachineError(message)
+
+    monkeypatch.setattr(choice, "load_openvino", missing)
+    asked = _recorded(monkeypatch)
+    with open_engine(tiny, "cpu", threads=1) as engine:
+        assert engine.target == "onnxruntime"
+        assert ("OpenVINO" in engine.name) == ("too old" in message)
+    assert asked == []
+
+
+def test_bf16_is_openvino_s_alone(tiny: Bundle, choose: Choose, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UsageError, match="does not compute in BF16"):
+        open_engine(tiny, "onnxruntime", "bf16")
+    capabilities = ("FP32", "INT8")
+    for place in ("openvino", "choice"):
+        monkeypatch.setattr(f"trtparse.engines.{place}.capabilities_of", lambda core: capabilities)
+    with pytest.raises(MachineError, match="has no BF16"):
+        open_engine(tiny, "cpu", "bf16", threads=1)
+    capabilities = ("FP32", "INT8", "BF16")
+    with open_engine(tiny, "cpu", "bf16", threads=1) as engine:
+        assert (engine.target, engine.precision) == ("openvino", "bf16")
+
+
+def test_a_difference_is_of_what_is_equal_or_close() -> None:
+    whole = np.arange(100, dtype=np.uint8).reshape(1, 10, 10)
+    turned = whole.copy()
+    turned[0, 0, :7] += 1
+    assert difference([(whole,)], [(whole,)]) == 0
+    assert difference([(turned,)], [(whole,)]) == pytest.approx(0.07)
+    smooth = np.linspace(0, 1, 100, dtype=np.float32).reshape(1, 100)
+    assert difference([(smooth + 0.04,)], [(smooth,)]) == 0
+    assert difference([(smooth + 0.06,)], [(smooth,)]) == 1
+    assert difference([(whole, smooth)], [(whole, -smooth)]) > 0.9
+    assert difference([(smooth,)], [(np.zeros_like(smooth),)]) > 0.9
+    assert difference([(whole,)], [(whole[:, :5],)]) == 1
+    assert difference([(np.full((1, 3), np.nan, np.float32),)], [(np.zeros((1, 3), np.float32),)]) == 1
