@@ -26,9 +26,11 @@ _PURPOSE = {
     "aiohttp": ("aiohttp", "serve"),
     "faster_coco_eval": ("faster-coco-eval", "pose"),
     "scipy": ("SciPy", "pose"),
+    "supervision": ("supervision", ""),
 }
 
 _INSTALL = {
+    "supervision": "Install it: pip install supervision",
     "tensorrt": "Install it: pip install tensorrt. On a Jetson it comes with JetPack and never from pip: "
     "python3 -m venv --system-site-packages",
     "pycuda": "Install it: pip install pycuda. It is compiled on this machine: nvcc must be on the PATH.",

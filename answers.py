@@ -1,0 +1,123 @@
+"""What ``import trtparse`` answers with: values that can be drawn, saved and handed on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .engines.machine.dependencies import require
+from .specs.label_set import LabelSet
+from .storage.files import replace_bytes
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A picture.
+
+    Args:
+        pixels: (H, W, 3) uint8, BGR.
+    """
+
+    pixels: NDArray[np.uint8]
+
+    def save(self, path: Path | str) -> Path:
+        """Write it, whole or not at all; the ending says in which format (.png, .jpg).
+
+        Raises:
+            UsageError: an ending that OpenCV does not write, or a place that takes no file.
+        """
+        import cv2
+
+        from .errors import UsageError
+
+        path = Path(path)
+        try:
+            fits, data = cv2.imencode(path.suffix or ".", self.pixels)
+        except cv2.error as error:
+            raise UsageError(f"{path} has no ending of a picture.", "End it in .png or .jpg.") from error
+        assert fits
+        replace_bytes(path, data.tobytes())
+        return path
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """The class of every pixel of a picture.
+
+    Args:
+        labels: (H, W) uint8, ids of ``label_set``.
+        label_set: what they mean.
+        image: (H, W, 3) uint8, BGR: what was looked at.
+        cell: the side of one of the network's pixels in pixels of the picture.
+        seconds: when it was shown, in a stream; 0 for a photograph.
+
+    >>> import numpy as np
+    >>> from trtparse.specs.label_set import label_set
+    >>> answer = Parsed(np.array([[0, 13], [13, 5]], np.uint8), label_set("lip"), np.zeros((2, 2, 3), np.uint8))
+    >>> answer.shares()
+    {'Upper-clothes': 0.25, 'Face': 0.5}
+    >>> answer.mask("Face").sum()
+    np.int64(2)
+    """
+
+    labels: NDArray[np.uint8]
+    label_set: LabelSet
+    image: NDArray[np.uint8] = field(repr=False)
+    cell: float = 1.0
+    seconds: float = 0.0
+
+    def mask(self, name: str) -> NDArray[np.bool_]:
+        """(H, W) bool: where a class is.
+
+        Raises:
+            UsageError: the label set has none of that name.
+        """
+        return np.asarray(self.labels == self.label_set.id_of(name))
+
+    def shares(self) -> dict[str, float]:
+        """The share of the picture of each class that is there, without the background."""
+        counts = np.bincount(self.labels.ravel(), minlength=len(self.label_set))
+        found = zip(self.label_set.classes[1:], counts[1 : len(self.label_set)])
+        return {name: float(count) / self.labels.size for name, count in found if count}
+
+    def draw(self, alpha: float | None = None, *, legend: bool = True) -> Drawn:
+        """Its colours over the picture.
+
+        Args:
+            alpha: how far a colour covers the picture, 0 to 1; None for the usual.
+            legend: name the classes in a corner.
+        """
+        from .tasks.parsing.draw import ALPHA, draw
+
+        strength = ALPHA if alpha is None else alpha
+        return Drawn(draw(self.image, self.labels, self.label_set, cell=self.cell, alpha=strength, legend=legend))
+
+    def save(self, path: Path | str) -> Path:
+        """Write the label map as a PNG whose values are ids and whose palette has their colours."""
+        from .tasks.parsing.draw import encode_label_png
+
+        path = Path(path)
+        replace_bytes(path, encode_label_png(self.labels, self.label_set))
+        return path
+
+    def to_supervision(self) -> Any:
+        """``supervision.Detections``: a mask, a box and a name for each class that is there.
+
+        Raises:
+            MachineError: supervision is not installed.
+        """
+        supervision = require("supervision")
+        ids = [number for number in range(1, len(self.label_set)) if (self.labels == number).any()]
+        masks = np.stack([self.labels == number for number in ids]) if ids else np.zeros((0, *self.labels.shape), bool)
+        boxes = np.array([_box(mask) for mask in masks], np.float32).reshape(-1, 4)
+        names = np.array([self.label_set.classes[number] for number in ids])
+        return supervision.Detections(xyxy=boxes, mask=masks, class_id=np.array(ids, int), data={"class_name": names})
+
+
+def _box(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1

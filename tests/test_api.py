@@ -1,0 +1,232 @@
+"""``import trtparse`` gives what the README promises, to threads and processes, and reads nothing before."""
+
+from __future__ import annotations
+
+import ast
+import doctest
+import multiprocessing
+import os
+import pickle
+import re
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnx
+import pytest
+
+import trtparse
+from trtparse import answers, api
+from trtparse.errors import DataError, MachineError, UsageError
+from trtparse.specs.label_set import label_set
+from trtparse.trt_builder.source import bundle_of_onnx
+
+from .trt_builder.test_opset import old_graph
+
+ROOT = Path(trtparse.__file__).resolve().parent
+
+
+@pytest.fixture(scope="module")
+def small_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("api")
+    onnx.save(old_graph(opset=20), folder / "ours.onnx")
+    return bundle_of_onnx(folder / "ours.onnx", folder / "bundle", "fp16").path
+
+
+@pytest.fixture(scope="module")
+def photograph(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("photographs") / "a.png"
+    small = np.random.default_rng(0).integers(0, 256, (8, 6, 3), np.uint8)
+    cv2.imwrite(str(path), cv2.resize(small, (60, 80)))
+    return path
+
+
+def test_importing_reads_neither_numpy_nor_a_runtime() -> None:
+    program = (
+        "import sys, trtparse; assert 'load' in dir(trtparse);"
+        "print(sorted({'numpy', 'onnx', 'onnxruntime', 'cv2', 'torch', 'trtparse.api'} & set(sys.modules)))"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert told.stdout.strip() == "[]"
+
+
+def test_every_name_is_there_and_no_other() -> None:
+    for name in trtparse.__all__:
+        assert getattr(trtparse, name) is getattr(api, name)
+    with pytest.raises(AttributeError, match="has no attribute 'lode'"):
+        trtparse.lode  # noqa: B018
+
+
+def test_a_picture_is_parsed_drawn_and_saved(small_bundle: Path, photograph: Path, tmp_path: Path) -> None:
+    with trtparse.load(small_bundle, "cpu", "fp32", threads=1) as parse:
+        person = parse(photograph)
+        again = parse(cv2.imread(str(photograph)))
+    assert person.labels.shape == (80, 60)
+    np.testing.assert_array_equal(person.labels, again.labels)
+    assert person.label_set == label_set("lip")
+    assert sum(person.shares().values()) == pytest.approx((person.labels > 0).mean())
+    drawn = person.draw(legend=False)
+    assert (drawn.pixels.shape, drawn.pixels.dtype) == (person.image.shape, np.uint8)
+    assert (drawn.pixels != person.image).any()
+    assert cv2.imread(str(drawn.save(tmp_path / "drawn.png"))).shape == (80, 60, 3)
+    found = cv2.imread(str(person.save(tmp_path / "labels.png")), cv2.IMREAD_UNCHANGED)
+    from trtparse.data.images import read_label_map
+
+    np.testing.assert_array_equal(read_label_map(tmp_path / "labels.png"), person.labels)
+    assert found is not None
+    with pytest.raises(UsageError, match="no ending of a picture"):
+        drawn.save(tmp_path / "drawn.pict")
+
+
+def test_a_stream_gives_an_answer_for_every_frame(small_bundle: Path, photograph: Path) -> None:
+    with trtparse.load(small_bundle, "cpu", "fp32", threads=1) as parse:
+        (one,) = parse.stream(photograph)
+        np.testing.assert_array_equal(one.labels, parse(photograph).labels)
+        (found,) = parse.stream(photograph, people="auto")
+        assert found.labels.shape == (80, 60)  # nobody is in it
+        with pytest.raises(UsageError, match="Choose whole or auto"):
+            next(parse.stream(photograph, people="all"))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (np.zeros((4, 4), np.uint8), r"not \(4, 4\) uint8"),
+        (np.zeros((4, 4, 3), np.float32), "float32"),
+        (np.zeros((0, 4, 3), np.uint8), "4x0 pixels"),
+        (3, "not int"),
+    ],
+)
+def test_what_is_no_picture_is_refused(given: object, told: str, small_bundle: Path) -> None:
+    with trtparse.load(small_bundle, "cpu", threads=1) as parse:
+        with pytest.raises(UsageError, match=told):
+            parse(given)  # type: ignore[arg-type]
+        with pytest.raises(DataError, match=r"none\.jpg"):
+            parse("none.jpg")
+
+
+def test_threads_take_turns(small_bundle: Path, photograph: Path) -> None:
+    image = cv2.imread(str(photograph))
+    pictures = [np.roll(image, number, 0) for number in range(12)]
+    with trtparse.load(small_bundle, "cpu", "fp32", threads=1) as parse:
+        expected = [parse(picture).labels for picture in pictures]
+        with ThreadPoolExecutor(4) as pool:
+            found = list(pool.map(lambda picture: parse(picture).labels, pictures))
+    for one, other in zip(found, expected):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_it_is_pickled_as_what_it_was_loaded_from(small_bundle: Path, photograph: Path) -> None:
+    with trtparse.load(small_bundle, "cpu", "fp32", threads=1) as parse, pickle.loads(pickle.dumps(parse)) as other:
+        np.testing.assert_array_equal(other(photograph).labels, parse(photograph).labels)
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_after_a_fork_it_says_so_instead_of_hanging(small_bundle: Path, photograph: Path) -> None:
+    with trtparse.load(small_bundle, "cpu", "fp32", threads=1) as parse:
+        reading, writing = os.pipe()
+        child = os.fork()
+        if child == 0:
+            try:
+                parse(photograph)
+            except UsageError as error:
+                os.write(writing, error.message.encode())
+            finally:
+                os._exit(0)
+        os.close(writing)
+        os.waitpid(child, 0)
+        with os.fdopen(reading) as told:
+            assert "before this one was forked from it" in told.read()
+        assert parse(photograph).labels.shape == (80, 60)
+
+
+def test_masks_and_boxes_for_supervision(monkeypatch: pytest.MonkeyPatch) -> None:
+    labels = np.zeros((4, 5), np.uint8)
+    labels[1:3, 2:5], labels[0, 0] = 13, 5
+    person = trtparse.Parsed(labels, label_set("lip"), np.zeros((4, 5, 3), np.uint8))
+    supervision = pytest.importorskip("supervision", reason="supervision is not installed")
+    found = person.to_supervision()
+    assert isinstance(found, supervision.Detections)
+    assert list(found.data["class_name"]) == ["Upper-clothes", "Face"]
+    np.testing.assert_array_equal(found.xyxy, [[0, 0, 1, 1], [2, 1, 5, 3]])
+    np.testing.assert_array_equal(found.mask[1], labels == 13)
+
+
+def test_without_supervision_the_line_that_installs_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "supervision", None)
+    person = trtparse.Parsed(np.zeros((2, 2), np.uint8), label_set("lip"), np.zeros((2, 2, 3), np.uint8))
+    with pytest.raises(MachineError, match="supervision") as caught:
+        person.to_supervision()
+    assert "pip install" in caught.value.hint
+
+
+@pytest.mark.parametrize("module", [answers, api])
+def test_the_examples_in_the_docstrings_hold(module: object) -> None:
+    flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE | doctest.IGNORE_EXCEPTION_DETAIL
+    ran = doctest.testmod(module, optionflags=flags)  # type: ignore[arg-type]
+    assert ran.attempted > 0
+    assert ran.failed == 0
+
+
+def test_readme_s_example_runs_as_it_stands(
+    small_bundle: Path, photograph: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not (ROOT / "README.md").is_file():
+        pytest.skip("README.md does not come along where the package is installed")
+    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
+    assert len([line for line in example.splitlines() if line.strip()]) == 5
+    ast.parse(example)
+    for name in ("person.jpg", "street.mp4"):
+        # A still picture stands in for the video: what is read is told by its bytes or its ending.
+        example = example.replace(name, str(photograph))
+    monkeypatch.chdir(tmp_path)
+    exec(example.replace("build/student", str(small_bundle)), {})
+    assert (tmp_path / "drawn.png").is_file()
+
+
+def test_a_bundle_of_another_task_is_refused_by_name(small_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Other:
+        name = "pose"
+
+    class Opened:
+        task = Other()
+        name = "somebody"
+
+        class engine:
+            @staticmethod
+            def close() -> None: ...
+
+    monkeypatch.setattr(api, "open_predictor", lambda *_, **__: Opened())
+    with pytest.raises(UsageError, match="is for pose, and load gives label maps"):
+        trtparse.load(small_bundle)
+
+
+def test_build_and_validate_do_what_the_commands_do(photograph: Path, tmp_path: Path) -> None:
+    from trtparse.tests.graphs.foreign_graphs import foreign
+
+    onnx.save(foreign(opset=17, size=("h", "w"), outputs=("coarse", "scores"), classes=18), tmp_path / "theirs.onnx")
+    for number in range(4):
+        image = cv2.imread(str(photograph))
+        cv2.imwrite(str(tmp_path / f"{number}.png"), np.roll(image, 11 * number, 0))
+    built = trtparse.build(
+        tmp_path / "theirs.onnx",
+        tmp_path / "bundle",
+        data=tmp_path,
+        precision="fp16",
+        preset="schp-atr",
+        input_size=(64, 48),
+        threads=1,
+    )
+    assert built.manifest.options["preset"] == "schp-atr"
+    result = trtparse.validate(built.path, data=tmp_path, target="cpu", precision="fp16", threads=1)
+    assert (result.images, result.first.agreement.share > 0.9) == (4, True)
