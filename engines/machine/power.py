@@ -14,8 +14,8 @@ from typing import Any, Protocol
 from .clocks import held_by
 from .probe import Probe
 
-SECONDS = 0.05
-"""Between two samples. A sensor of a Jetson gives a new value every few milliseconds, and reading it goes over I2C."""
+SECONDS = 0.1
+"""Between two samples. Reading a sensor of a Jetson goes over I2C, and takes the processor some time as well."""
 
 _SENSORS = ("ina3221", "ina238")
 _INPUTS = ("VDD_IN", "VIN", "POM_5V_IN")
@@ -28,6 +28,10 @@ class Sensors(Protocol):
     """What can be asked about a machine's power just now."""
 
     source: str
+
+    def begin(self) -> None:
+        """What held the clocks down before counts no more."""
+        ...
 
     def watts(self) -> dict[str, float]:
         """By rail, the whole first; empty where nothing answers."""
@@ -81,6 +85,7 @@ class PowerMeter:
     def sampling(self) -> Iterator[None]:
         """Sample from the beginning of the block to its end, each at least once."""
         self._samples, self._held = [], set()
+        self._sensors.begin()
         ended = threading.Event()
         before, started = self._sensors.joules(), time.monotonic()
         thread = threading.Thread(target=self._sample, args=(ended,), name="power", daemon=True)
@@ -142,7 +147,12 @@ class SysfsSensors:
         self._rails = dict(self._find())
         told = {kind for kind, _ in self._rails.values()}
         self.source = " and ".join(kind.upper() for kind in _SENSORS if kind in told)
-        self._events = self._over_current()
+        # Looked for once: what is asked while something is measured has to be little.
+        self._coolers, self._counters = dict(self._find_coolers()), tuple(self._find_counters())
+        self._events: dict[str, int] = {}
+
+    def begin(self) -> None:
+        self._events = self._counts()
 
     def watts(self) -> dict[str, float]:
         found: dict[str, float] = {}
@@ -162,11 +172,11 @@ class SysfsSensors:
         return None
 
     def held_down_by(self) -> set[str]:
-        told = {"over-current" for name, count in self._over_current().items() if count > self._events.get(name, count)}
-        for device in sorted(self._probe.path("/sys/class/thermal").glob("cooling_device*")):
-            name = f"/sys/class/thermal/{device.name}"
-            kind, state = self._probe.read(f"{name}/type"), self._probe.read(f"{name}/cur_state")
-            if "fan" not in kind and state.isdecimal() and int(state) > 0:
+        counts = self._counts()
+        told = {"over-current"} if any(counts[file] > count for file, count in self._events.items()) else set()
+        for file, kind in self._coolers.items():
+            state = self._probe.read(file)
+            if state.isdecimal() and int(state) > 0:
                 told.add(f"temperature ({kind})")
         return told
 
@@ -185,15 +195,22 @@ class SysfsSensors:
                 if label and label != "NC":
                     yield label, (kind, (f"{name}/in{number}_input", f"{name}/curr{number}_input"))
 
-    def _over_current(self) -> dict[str, int]:
-        """Counters of the hardware that throttles on too much current."""
-        counters = {}
+    def _find_coolers(self) -> Iterator[tuple[str, str]]:
+        """What slows the board down where it is hot, fans apart: the file that tells how far, and its kind."""
+        for device in sorted(self._probe.path("/sys/class/thermal").glob("cooling_device*")):
+            name = f"/sys/class/thermal/{device.name}"
+            kind = self._probe.read(f"{name}/type")
+            if "fan" not in kind:
+                yield f"{name}/cur_state", kind
+
+    def _find_counters(self) -> Iterator[str]:
+        """Files of the hardware that throttles on too much current: how often it did."""
         for file in sorted(self._probe.path("/sys/class/hwmon").glob("hwmon*/oc*_event_cnt")):
-            name = f"/sys/class/hwmon/{file.parent.name}/{file.name}"
-            count = self._probe.read(name)
-            if count.isdecimal():
-                counters[name] = int(count)
-        return counters
+            yield f"/sys/class/hwmon/{file.parent.name}/{file.name}"
+
+    def _counts(self) -> dict[str, int]:
+        told = {file: self._probe.read(file) for file in self._counters}
+        return {file: int(count) if count.isdecimal() else 0 for file, count in told.items()}
 
 
 class NvmlSensors:
@@ -208,6 +225,9 @@ class NvmlSensors:
 
     def __init__(self, library: Any, handle: ctypes.c_void_p) -> None:
         self._library, self._handle = library, handle
+
+    def begin(self) -> None:
+        """The card tells what holds it down just now, and counts nothing."""
 
     def watts(self) -> dict[str, float]:
         milliwatts = self._ask("nvmlDeviceGetPowerUsage", ctypes.c_uint())

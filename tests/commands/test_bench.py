@@ -117,6 +117,9 @@ def test_power_and_layers_of_a_gpu_s_engine_are_told_and_written(
     class Scale:
         source = "INA3221"
 
+        def begin(self) -> None:
+            pass
+
         def watts(self) -> dict[str, float]:
             return {"VDD_IN": 8.0}
 

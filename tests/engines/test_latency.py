@@ -89,6 +89,9 @@ def test_power_is_sampled_while_requests_are_in_flight_and_in_no_other_part() ->
     class Scale:
         source = "a scale"
 
+        def begin(self) -> None:
+            pass
+
         def watts(self) -> dict[str, float]:
             return {"all": 8.0}
 

@@ -120,6 +120,9 @@ def test_the_mean_and_the_highest_of_what_a_block_took(tmp_path: Path) -> None:
         def __init__(self) -> None:
             self.left = iter([2.0, 6.0])
 
+        def begin(self) -> None:
+            pass
+
         def watts(self) -> dict[str, float]:
             return {"all": next(self.left)}
 
@@ -162,6 +165,10 @@ def test_what_throttles_a_jetson_meanwhile_is_told_and_a_fan_is_not(
             (tmp_path / "sys/class" / name).write_text(text)
     assert meter.power is not None
     assert meter.power.held_down_by == told
+    # What happened once is not told of the next engine again; what lasts is.
+    with meter.sampling():
+        pass
+    assert meter.power.held_down_by == tuple(name for name in told if name != "over-current")
 
 
 class Nvml:
