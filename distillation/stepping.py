@@ -10,15 +10,11 @@ import io
 import itertools
 import json
 import math
-import signal
-import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from types import FrameType
 from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
 import torch
@@ -26,6 +22,7 @@ from torch import Tensor, nn
 
 from ..errors import TrtparseError, UsageError
 from ..storage.files import replace_bytes
+from ..storage.interrupts import uninterrupted
 from .parallel import Backward, Workers
 from .recipe import Optimizer, differences
 from .training import Precision, create_optimizer, learning_rate, training_device, update_average
@@ -114,7 +111,6 @@ class SteppingRun(ABC, Generic[Recipe, Network]):
         self.step = 0
         self.best: float | None = None
         self.last: float | None = None
-        self.stopped = threading.Event()
         self._resume()
         if self.device.type != "cpu":
             workers = 1
@@ -179,10 +175,14 @@ class SteppingRun(ABC, Generic[Recipe, Network]):
         replace_bytes(self.output / STATE_NAME, buffer.getvalue())
 
     def loop(self, on_progress: Callable[[StepProgress], None] | None) -> None:
-        """Train until the last step, or until a termination signal; the state is saved at the end."""
+        """Train until the last step; a signal that asks to end takes effect after the step in hand, the state saved.
+
+        Raises:
+            KeyboardInterrupt: such a signal came.
+        """
         started, shown, steps = time.monotonic(), 0, self.recipe.steps
-        with _ends_on_signal(self.stopped):
-            while self.step < steps and not self.stopped.is_set():
+        with uninterrupted() as asked_to_end:
+            while self.step < steps and not asked_to_end():
                 loss, images = self._train_step()
                 self.step += 1
                 shown += images
@@ -268,20 +268,3 @@ def _optimizer(network: nn.Module, recipe: Optimizer) -> torch.optim.Optimizer:
         {"params": those(decays), "weight_decay": recipe.weight_decay if decays else 0.0} for decays in (True, False)
     ]
     return create_optimizer(groups, recipe)
-
-
-@contextmanager
-def _ends_on_signal(stopped: threading.Event) -> Iterator[None]:
-    """SIGTERM ends the run after the step in hand; elsewhere than on the main thread signals are not ours to take."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def end(_signal: int, _frame: FrameType | None) -> None:
-        stopped.set()
-
-    before = signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

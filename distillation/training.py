@@ -29,6 +29,7 @@ from ..networks.preprocessing import normalise
 from ..networks.registry import create_network
 from ..specs.label_set import LabelSet, check_same, label_set, told_label_set
 from ..storage.files import check_output_folder, replace_bytes
+from ..storage.interrupts import uninterrupted
 from ..tasks.parsing.metrics import ConfusionMatrix, Scores
 from .hints import Hints, captured_levels
 from .loader import UNLABELLED, Batch, Loader, Part, repeat_factors
@@ -278,17 +279,25 @@ class _Run:
         replace_bytes(self.output / STATE_NAME, buffer.getvalue())
 
     def loop(self, on_progress: Callable[[Progress], None] | None) -> None:
+        """Train until the last step; a signal that asks to end takes effect after the step in hand, the state saved.
+
+        Raises:
+            KeyboardInterrupt: such a signal came.
+        """
         started, first, steps = time.monotonic(), self.step, self.recipe.steps
-        while self.step < steps:
-            loss = self._train_step()
-            self.step += 1
-            pace = (time.monotonic() - started) / (self.step - first)
-            if self.step % self.recipe.validate_every == 0 or self.step == steps:
-                self._validate(loss, self.recipe.batch / pace)
+        with uninterrupted() as asked_to_end:
+            while self.step < steps and not asked_to_end():
+                loss = self._train_step()
+                self.step += 1
+                pace = (time.monotonic() - started) / (self.step - first)
+                if self.step % self.recipe.validate_every == 0 or self.step == steps:
+                    self._validate(loss, self.recipe.batch / pace)
+                    self.save_state()
+                if on_progress is not None:
+                    speed, left = self.recipe.batch / pace, pace * (steps - self.step)
+                    on_progress(Progress(self.step, steps, loss, speed, left, self.last, self.best))
+            if self.step < steps:
                 self.save_state()
-            if on_progress is not None:
-                speed, left = self.recipe.batch / pace, pace * (steps - self.step)
-                on_progress(Progress(self.step, steps, loss, speed, left, self.last, self.best))
 
     def _train_step(self) -> float:
         self.network.train()

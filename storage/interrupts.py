@@ -11,7 +11,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 ONE_INTERRUPT_SECONDS = 2.0
@@ -35,6 +35,11 @@ class Interrupts:
         self._holds = 0
         self._held_back = False
         self._terminals = [number for number in (0, 1, 2) if os.isatty(number)]
+
+    @property
+    def held_back(self) -> bool:
+        """Whether a signal came that waits for the holds' release."""
+        return self._held_back
 
     @property
     def exit_code(self) -> int:
@@ -119,24 +124,26 @@ def interrupts(own_process: bool) -> Iterator[Interrupts]:
 
 
 @contextlib.contextmanager
-def uninterrupted() -> Iterator[None]:
+def uninterrupted() -> Iterator[Callable[[], bool]]:
     """Hold the signals back while the block runs: what it finishes must not be lost to one that comes late.
 
-    The first one takes effect where the block ends, a second one at once.
+    The first one takes effect where the block ends, a second one at once. What the block is given tells whether one has
+    come: a block of many steps asks between them, and ends by itself.
     """
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield lambda: False
     elif _in_charge is not None:
-        _in_charge.hold()
+        charge = _in_charge
+        charge.hold()
         try:
-            yield
+            yield lambda: charge.held_back
         finally:
-            _in_charge.release()
+            charge.release()
     else:
         try:
             with interrupts(own_process=False) as ours:
                 ours.hold()
-                yield
+                yield lambda: ours.held_back
         finally:
             if ours.first is not None:
                 signal.raise_signal(ours.first)

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import copy
 import json
+import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,6 +36,7 @@ from trtparse.specs.framing import Framing  # noqa: E402
 from trtparse.specs.label_set import LabelSet, label_set  # noqa: E402
 from trtparse.specs.origin import Origin  # noqa: E402
 from trtparse.storage import files  # noqa: E402
+from trtparse.tests.signals import handled  # noqa: E402
 
 LIP = label_set("lip")
 
@@ -85,6 +88,20 @@ def test_a_killed_run_goes_on_to_the_same_weights(few: Dataset, tmp_path: Path) 
     for name, value in states[0]["network"].items():
         torch.testing.assert_close(states[1]["network"][name], value, rtol=0, atol=0)
     assert whole.read_bytes() == resumed.read_bytes()
+
+
+@pytest.mark.usefixtures("short_trunks")
+def test_a_run_that_is_asked_to_end_saves_the_step_in_hand_and_goes_on_from_it(few: Dataset, tmp_path: Path) -> None:
+    whole = fit(TINY, few, tmp_path / "whole")
+
+    def end(now: Progress) -> None:
+        if now.step == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with handled(), pytest.raises(KeyboardInterrupt):
+        fit(TINY, few, tmp_path / "cut", on_progress=end)
+    assert torch.load(tmp_path / "cut" / "state.pt", weights_only=True)["step"] == 1
+    assert fit(TINY, few, tmp_path / "cut").read_bytes() == whole.read_bytes()
 
 
 @pytest.mark.usefixtures("short_trunks")

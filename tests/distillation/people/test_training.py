@@ -16,6 +16,7 @@ from trtparse.distillation.stepping import StepProgress  # noqa: E402
 from trtparse.errors import DataError, UsageError  # noqa: E402
 from trtparse.networks.finder import Finder, FinderSpec  # noqa: E402
 from trtparse.networks.finder_checkpoint import load_finder  # noqa: E402
+from trtparse.tests.signals import handled  # noqa: E402
 
 SMALL = {"widths": [4, 4, 8, 8, 8], "neck": 8}
 VALUES = {
@@ -67,7 +68,8 @@ def test_a_run_that_was_terminated_ends_where_one_that_was_not_does(images: Peop
         if progress.step == 1:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    train(recipe, images, small(), tmp_path / "cut", on_progress=end)
+    with handled(), pytest.raises(KeyboardInterrupt):
+        train(recipe, images, small(), tmp_path / "cut", on_progress=end)
     assert torch.load(tmp_path / "cut" / "state.pt", weights_only=True)["step"] == 1
     train(recipe, images, small(), tmp_path / "cut")
 

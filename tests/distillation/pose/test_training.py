@@ -21,6 +21,7 @@ from trtparse.errors import TrtparseError, UsageError  # noqa: E402
 from trtparse.networks.pose import PoseNetwork, PoseSpec  # noqa: E402
 from trtparse.tasks.pose.examples import labelled_examples  # noqa: E402
 from trtparse.tasks.pose.people import People  # noqa: E402
+from trtparse.tests.signals import handled  # noqa: E402
 
 VALUES = {
     "phases": [
@@ -81,16 +82,20 @@ def test_a_run_validates_in_each_phase_at_its_input_size_and_keeps_the_best(imag
     assert set(load_file(best)) >= {name for name, _ in tiny().named_parameters()}
 
 
-def test_a_run_that_was_terminated_ends_where_one_that_was_not_does(images: PoseImages, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_run_that_was_asked_to_end_goes_on_to_the_same_weights(
+    images: PoseImages, tmp_path: Path, number: signal.Signals
+) -> None:
     run(images, tmp_path / "whole")
     recipe = PoseRecipe.from_dict(VALUES)
 
     def end(progress: StepProgress) -> None:
         if progress.step == 1:
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), number)
 
     folder = tmp_path / "cut"
-    train(recipe, images, tiny(), folder, skeleton=images.validation.skeleton, on_progress=end)
+    with handled(), pytest.raises(KeyboardInterrupt):
+        train(recipe, images, tiny(), folder, skeleton=images.validation.skeleton, on_progress=end)
     assert torch.load(folder / "state.pt", weights_only=True)["step"] == 1
     run(images, folder)
 

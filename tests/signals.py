@@ -1,0 +1,23 @@
+"""Signals handled as a command handles them, whatever the tests were started from."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from collections.abc import Iterator
+
+from trtparse.storage.interrupts import SIGNALS, interrupts
+
+
+@contextlib.contextmanager
+def handled() -> Iterator[None]:
+    """The first signal that asks to end raises KeyboardInterrupt while the block runs; a background job ignores some."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    for number in SIGNALS:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    try:
+        with interrupts(own_process=False):
+            yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
