@@ -274,6 +274,7 @@ def test_where_all_goes_well_everything_is_in_one_folder(
     assert not (source.path / "engines").exists(), "the bundle that was given stays as it is"
 
 
+@pytest.mark.slow
 def test_where_int8_is_refused_a_step_hangs_and_one_dies_the_evidence_is_there_and_the_rest_is_done(
     source: Bundle, gpu: RecordedGpu, tmp_path: Path, photographs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
