@@ -24,6 +24,10 @@ from .base import Arrays, Engine, Frames, LayerTime, OutputSpec, Raw
 from .machine.dependencies import OLDEST_OPENVINO, require
 from .machine.facts import cores
 from .model_cache import ModelCache
+from .openvino_argmax import replace_argmax
+
+_FORM = "1"
+"""Goes up when models are compiled of another form than before, so that what was kept is not taken."""
 
 _DTYPES = {"f32": "float32", "f64": "float64", "i32": "int32", "i64": "int64", "u8": "uint8", "i8": "int8"}
 """What OpenVINO calls otherwise than numpy."""
@@ -106,13 +110,15 @@ class OpenVinoEngine(Engine):
         }
         self._key = {
             "openvino": self._openvino.get_version(),
+            "form": _FORM,
             "hint": hint,
             "processor": f"{self._core.get_property('CPU', 'FULL_DEVICE_NAME')} {' '.join(sorted(capabilities))}",
         }
         self._not_kept = ""
         try:
             raw, names = _outputs_of(graph)
-            self._compiled = self._compile("answers", [name for name in names if name != raw])
+            self._names = [name for name in names if name != raw]
+            self._compiled = self._compile("answers", self._names)
             self._set_interface()
         except TrtparseError:
             self._worker.shutdown()
@@ -138,9 +144,7 @@ class OpenVinoEngine(Engine):
     def layer_times(self, frames: Frames, calls: int) -> list[LayerTime]:
         """The times of every node that ran, in the runtime's order; measuring makes each a little slower."""
         self._check(frames)
-        compiled = self._core.compile_model(
-            self._model([spec.name for spec in self.outputs]), "CPU", {**self._config, "PERF_COUNT": True}
-        )
+        compiled = self._core.compile_model(self._model(self._names), "CPU", {**self._config, "PERF_COUNT": True})
         request = compiled.create_infer_request()
         self._infer(request, frames)  # the first call prepares the kernels
         found: dict[tuple[str, str], list[float]] = {}
@@ -167,7 +171,7 @@ class OpenVinoEngine(Engine):
             request.wait()
             return tuple(
                 np.array(request.get_output_tensor(position).data, dtype=spec.dtype)
-                for position, spec in enumerate(self.outputs)
+                for position, spec in zip(self._positions, self.outputs)
             )
         finally:
             self._free.append(request)
@@ -215,6 +219,7 @@ class OpenVinoEngine(Engine):
         for result in model.get_results():
             if not result.input_value(0).get_names() & set(outputs):
                 model.remove_result(result)
+        replace_argmax(model, self._openvino)
         return model
 
     def _not_converted(self, error: RuntimeError) -> UsageError:
@@ -240,7 +245,13 @@ class OpenVinoEngine(Engine):
         count, height, width = shape[0], shape[1], shape[2]
         self.input_size = (height.get_length(), width.get_length())
         self.batch = count.get_length() if count.is_static else None
-        self.outputs = tuple(_spec(output) for output in self._compiled.outputs)
+        # An output has the names of all tensors that are the same, such as what a Cast to its own type reads.
+        outputs = self._compiled.outputs
+        self._positions = [
+            next(position for position, output in enumerate(outputs) if name in output.get_names())
+            for name in self._names
+        ]
+        self.outputs = tuple(_spec(name, outputs[at]) for name, at in zip(self._names, self._positions))
 
     def _release(self) -> None:
         for request in self._free:
@@ -305,11 +316,11 @@ def _outputs_of(graph: Path) -> tuple[str, list[str]]:
     return property_of(model, RAW_PROPERTY) or OLDER_RAW_OUTPUT, [output.name for output in model.graph.output]
 
 
-def _spec(output: Any) -> OutputSpec:
+def _spec(name: str, output: Any) -> OutputSpec:
     """What OpenVINO says of an output."""
     kind = output.get_element_type().get_type_name()
     shape = tuple(length.get_length() if length.is_static else None for length in output.get_partial_shape())
-    return OutputSpec(output.get_any_name(), _DTYPES.get(kind, kind), shape[1:])
+    return OutputSpec(name, _DTYPES.get(kind, kind), shape[1:])
 
 
 def _reason(text: str) -> str:

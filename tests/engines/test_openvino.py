@@ -171,7 +171,7 @@ def test_the_key_holds_the_version_the_arithmetic_and_the_processor(graph: Path,
     cache = _cache_of(graph)
     for precision in ("fp32", "bf16"):
         with OpenVinoEngine(graph, precision, threads=1, cache=cache) as engine:
-            assert set(engine._key) == {"openvino", "hint", "processor"}
+            assert set(engine._key) == {"openvino", "form", "hint", "processor"}
     assert len(list(cache.folder.glob("*.blob"))) == 2
 
 
