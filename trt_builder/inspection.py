@@ -190,6 +190,18 @@ def check(inspection: Inspection, wanted: dict[str, str], asked: str) -> None:
         )
 
 
+def told_of_layers(inspector: str) -> dict[str, str]:
+    """What an engine's inspector tells of each layer, by its name: that, and the graph's nodes that went into it, which
+    the names of Myelin's kernels ("__myl_ConvAdd_myl0_3") do not tell."""
+    try:
+        told = json.loads(inspector)
+    except ValueError:
+        return {}
+    listed = told.get("Layers") if isinstance(told, dict) else None
+    layers = [layer for layer in listed if isinstance(layer, dict)] if isinstance(listed, list) else []
+    return {str(layer.get("Name")): f"{layer.get('Name')} {layer.get('Metadata') or ''}" for layer in layers}
+
+
 def layer_precision(layer: dict[str, Any]) -> str:
     """What a layer of the inspector's JSON computes in: the lowest precision that its inputs, its weights or its
     kernel's name tell; where none does, the lowest of its outputs."""

@@ -21,7 +21,7 @@ from ..tasks.base import Spec
 from . import timing_cache
 from .compile import HowToBuild, build_engines
 from .engine_spec import EngineSpec
-from .inspection import named_in
+from .inspection import named_in, told_of_layers
 from .source import bundle_of_onnx
 from .tensorrt_api import TensorRT
 from .worth import medians
@@ -189,7 +189,11 @@ class GraphTimer:
                 with open_tensorrt(bundle, manifest, slots=1) as engine:
                     frames = np.zeros((manifest.batch[1], *manifest.input_size, 3), np.uint8)
                     (median,) = medians((engine,), frames)
-                    return median, engine.layer_times(frames, _PROFILED_CALLS) if profiled else []
+                    if not profiled:
+                        return median, []
+                    told = told_of_layers(engine.layers_json(frames))
+                    times = engine.layer_times(frames, _PROFILED_CALLS)
+                    return median, [replace(time, name=told.get(time.name, time.name)) for time in times]
         except TrtparseError as error:
             self.stage(f"{precision.upper()} cannot be timed, so multiply-adds stand for it: {error.message}")
             return None

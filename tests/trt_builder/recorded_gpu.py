@@ -55,12 +55,14 @@ class RecordedGpu:
         cuda: the driver's stand-in.
         built: graph and choices of each build, in order.
         refuses: why no engine comes of a build, by its precision.
+        kernels: that the inspector tells of besides.
     """
 
     recorded: Recorded
     cuda: RecordingCuda = field(default_factory=lambda: RecordingCuda(integrated=True))
     built: list[tuple[onnx.ModelProto, EngineSpec]] = field(default_factory=list)
     refuses: dict[str, TrtparseError] = field(default_factory=dict)
+    kernels: list[dict[str, Any]] = field(default_factory=list)
 
     def build(self, graph: Path, spec: EngineSpec, *_: Any, left: Path, **__: Any) -> Built:
         """In place of a build in a process of its own."""
@@ -88,7 +90,7 @@ class RecordedGpu:
             },
             "milliseconds": milliseconds,
             "layers": layers,
-            "inspector": json.dumps({"Layers": _told(model), "Bindings": ["frames", "labels"]}),
+            "inspector": json.dumps({"Layers": [*_told(model), *self.kernels], "Bindings": ["frames", "labels"]}),
         }
         return Built(json.dumps(facts).encode(), (), str(facts["inspector"]), b"measured")
 

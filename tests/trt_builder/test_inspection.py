@@ -17,6 +17,7 @@ from trtparse.trt_builder.inspection import (
     inspect_engine,
     inspect_network,
     layer_precision,
+    told_of_layers,
     wanted_convolutions,
 )
 from trtparse.trt_builder.tensorrt_api import NetworkLayer
@@ -130,6 +131,19 @@ def test_an_engine_of_10_is_read_by_its_metadata() -> None:
     wanted = {"layer1.conv1": "int8", "layer1.conv": "int8"}
     found = inspect_engine(told, wanted)
     assert found.convolutions == {"int8": 1, UNKNOWN: 1}
+
+
+def test_what_went_into_myelin_s_kernels_is_told_by_their_metadata() -> None:
+    told = told_of_layers(
+        inspector(
+            layer("__myl_Conv_myl0_3", "Int8", "kgen", Metadata="[ONNX Layer: conv1]\u001e[ONNX Layer: relu]"),
+            layer("__myl_Add_4", "Half", "kgen", Metadata=None),
+        )
+    )
+    assert told["__myl_Conv_myl0_3"] == "__myl_Conv_myl0_3 [ONNX Layer: conv1]\u001e[ONNX Layer: relu]"
+    assert told["__myl_Add_4"] == "__myl_Add_4 "
+    for broken in ("", "[]", "null", '{"Layers": 3}', '{"Layers": ["conv1"]}'):
+        assert told_of_layers(broken) == {}
 
 
 def test_what_is_fused_around_a_convolution_does_not_speak_for_it() -> None:

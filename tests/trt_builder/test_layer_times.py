@@ -112,6 +112,25 @@ def test_a_timer_builds_both_engines_times_them_and_leaves_their_kernels_alone(
     assert [name for name in left if not name.endswith(".lock")] == ["timing/tensorrt-10.3.0-sm87.cache"]
 
 
+def test_kernels_of_myelin_are_known_by_what_the_inspector_tells_of_them(
+    monkeypatch: pytest.MonkeyPatch,
+    declared: Callable[[str], Any],
+    tmp_path: Path,
+    int8: onnx.ModelProto,
+    half: onnx.ModelProto,
+) -> None:
+    layers = {"int8": [("__myl_a", 0.1), ("__myl_b", 0.4)], "fp16": [("__myl_a", 0.3), ("__myl_b", 0.2)]}
+    gpu = install(monkeypatch, declared, lambda model, spec: (0.5, layers[spec.precision]))
+    gpu.kernels = [
+        {"Name": "__myl_a", "LayerType": "kgen", "Metadata": "[ONNX Layer: first]\u001e[ONNX Layer: relu]"},
+        {"Name": "__myl_b", "LayerType": "kgen", "Metadata": "[ONNX Layer: second]"},
+    ]
+    savings = _timer(tmp_path, []).savings(LAYERS, int8, half)
+    assert savings is not None
+    assert savings.layers == pytest.approx({"first": 0.2, "second": -0.2})
+    assert savings.untimed == ()
+
+
 @pytest.mark.parametrize("kind", [BuildError, MachineError, UsageError])
 def test_a_graph_that_no_engine_comes_of_is_told_and_not_guessed(
     kind: type[TrtparseError], gpu: RecordedGpu, tmp_path: Path, int8: onnx.ModelProto, half: onnx.ModelProto
