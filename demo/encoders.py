@@ -112,9 +112,12 @@ class PipeEncoder:
                 _, ready, _ = select.select([], [pipe], [], _STALL_SECONDS)
                 if not ready:
                     raise self._failed(f"it has taken nothing for {_STALL_SECONDS:g} seconds")
-                left = left[os.write(pipe, left) :]
+                with contextlib.suppress(BlockingIOError):
+                    left = left[os.write(pipe, left) :]
         except OSError as error:
-            self._process.wait()
+            # It takes nothing any more, and ends on its own as a rule.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(_FEW_SECONDS)
             raise self._failed() from error
         self._frames += 1
 
