@@ -24,6 +24,7 @@ from .tasks.open import open_predictor
 from .tasks.parsing.task import Parsing
 
 if TYPE_CHECKING:
+    from .demo.people.finder import PeopleFinder
     from .engines import Bundle
     from .validation.result import ValidationResult
 
@@ -107,20 +108,23 @@ class Loaded:
             labels = self._predictor.look_at(image)
         return Parsed(labels, self.label_set, image, cell, seconds)
 
-    def _look_at_people(self, image: Picture, seconds: float, finder: Any) -> Parsed:
-        from .demo.people.crops import Crop, paste
+    def _look_at_people(self, image: Picture, seconds: float, finder: PeopleFinder) -> Parsed:
+        from .data.crops import Window, place_around
+        from .tasks.parsing.paste import paste
 
         self._check_process()
-        size = (image.shape[0], image.shape[1])
-        crops = [Crop.around(person, size, self._predictor) for person in finder.find(image, seconds)]
-        found = []
+        predictor, size = self._predictor, (image.shape[0], image.shape[1])
+        people = finder.find(image, seconds)
+        windows, found = [], []
         with self._turn:
-            for crop in crops:
-                frame = crop.letterbox.apply(np.ascontiguousarray(image[crop.where]))
-                count = self._predictor.engine.batch or 1
-                found.append(self._predictor.infer(np.repeat(frame[None], count, axis=0))[0])
-        labels, _ = paste(crops, found, size, self._predictor.task.restore)
-        cell = min((crop.letterbox.cell for crop in crops), default=1.0)
+            for person in people:
+                window = place_around(predictor.framing, size, person.box)
+                assert isinstance(window, Window), "label maps are made of rectangles"
+                frames = np.repeat(window.apply(image)[None], predictor.engine.batch or 1, axis=0)
+                windows.append(window)
+                found.append(predictor.infer(frames)[0])
+        labels, _ = paste(windows, people, found, size, predictor.task.restore)
+        cell = min((window.letterbox.cell for window in windows), default=1.0)
         return Parsed(labels, self.label_set, image, cell, seconds)
 
     def _check_process(self) -> None:

@@ -45,14 +45,28 @@ def converted(model: onnx.ModelProto) -> onnx.ModelProto:
     return raised
 
 
-def run(model: onnx.ModelProto, feeds: Mapping[str, NDArray[np.generic]], outputs: list[str] | None = None) -> Arrays:
+def run(
+    model: onnx.ModelProto,
+    feeds: Mapping[str, NDArray[np.generic]],
+    outputs: list[str] | None = None,
+    *,
+    as_float: bool = False,
+) -> Arrays:
     """What ONNX Runtime makes of some inputs, by the outputs' names.
+
+    Args:
+        model: in any precision.
+        feeds: by the inputs' names.
+        outputs: those that are wanted; None for all.
+        as_float: compute Q/DQ as the arithmetic that it stands for.
 
     Raises:
         Exception: whatever the runtime raises; it has no common base.
     """
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    if as_float:
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     names = outputs or [output.name for output in session.get_outputs()]
     return dict(zip(names, session.run(names, dict(feeds))))
