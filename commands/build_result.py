@@ -34,14 +34,16 @@ def show_build(
         terminal.result(document)
         return
     from ..engines.bundle import GRAPHS
+    from ..tasks.open import task_of
 
-    table = plain_table("graph", "size", f"pixels as in {manifest.reference}")
+    closeness = task_of(manifest).closeness
+    table = plain_table("graph", "size", f"{closeness.unit} as in {manifest.reference}")
     for name, parity in manifest.parity.items():
         size = (bundle.path / GRAPHS[name]).stat().st_size / 1e6
         simulated = " (simulated)" if name == "int8" else ""
-        table.add_row(GRAPHS[name], f"{size:.1f} MB", f"{100 * parity['pixel_agreement']:.2f} %{simulated}")
+        table.add_row(GRAPHS[name], f"{size:.1f} MB", f"{100 * parity[closeness.figure]:.2f} %{simulated}")
     for engine in engines:
-        agreement = engine["parity"].get("pixel_agreement")
+        agreement = engine["parity"].get(closeness.figure)
         seen = "not run here" if agreement is None else f"{100 * agreement:.2f} %"
         table.add_row(engine["engine"], f"{engine['bytes'] / 1e6:.1f} MB", seen)
     print_table(terminal.out, table)
@@ -103,7 +105,7 @@ def _show_calibration(terminal: Terminal, calibration: dict[str, Any]) -> None:
     if len(methods) > 1:
         tried = ", ".join(f"{name} {score['agreement']:.2f}" for name, score in methods.items())
         earlier = f" ({EARLIER})" if any(map(is_of_earlier_version, methods.values())) else ""
-        terminal.out.print(f"Tried:      agreement mIoU of {tried}{earlier}", markup=False)
+        terminal.out.print(f"Tried:      agreement of {tried}{earlier}", markup=False)
     returned = calibration.get("search", {}).get("given_back", [])
     budget = f", {len(returned)} of them for the budget" if returned else ""
     terminal.out.print(
@@ -130,21 +132,24 @@ def _show_accuracy(terminal: Terminal, manifest: Manifest) -> None:
         terminal.out.print("Measured:   nothing (--no-validate); trtparse validate does it")
         return
     from ..calibration.budget.score import EARLIER, is_of_earlier_version
+    from ..tasks.open import task_of
     from ..tasks.scoring import told_invented
 
+    task = task_of(manifest)
+    unit = task.closeness.unit
     for name, figures in manifest.accuracy.items():
         target = name.removesuffix("-int8")
         loss = (
-            "no label maps"
+            "no labels"
             if figures["loss"] is None
-            else "loses {:+.2f} mIoU ({:+.2f} to {:+.2f})".format(*figures["loss"])
+            else "loses {:+.2f} {figure} ({:+.2f} to {:+.2f})".format(*figures["loss"], figure=task.figure.name)
         )
         earlier = f", {EARLIER}" if is_of_earlier_version(figures) else ""
         terminal.out.print(
-            f"Measured:   INT8 ({target}) {loss}, {100 * figures['agreement']:.2f} % of the pixels as in "
+            f"Measured:   INT8 ({target}) {loss}, {100 * figures['agreement']:.2f} % of the {unit} as in "
             f"{figures['reference'].partition(',')[0]}; {figures['images']} held-out images{earlier}",
             markup=False,
         )
         if figures.get("invented_pixels"):
-            told = told_invented(figures["invented_pixels"], figures["invented_classes"], "pixels")
+            told = told_invented(figures["invented_pixels"], figures["invented_classes"], unit)
             terminal.out.print(f"            It {told}", markup=False)

@@ -15,7 +15,7 @@ import click
 from ..errors import AccuracyError, UsageError
 from ..storage.files import check_output_file
 from ..storage.interrupts import exit_code as interrupted_code
-from .options import labels_option, rebuild
+from .options import chosen_task, labels_option, rebuild
 
 if TYPE_CHECKING:
     from ..engines import Bundle
@@ -205,7 +205,7 @@ def typed(context: click.Context) -> str:
         given = context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
         if not given or name in ("as_json", "debug", "resume"):
             continue
-        value = context.params[name]
+        value = context.params[name] if parameter.expose_value else chosen_task()
         if isinstance(parameter, click.Option):
             words.append(parameter.opts[0])
         if isinstance(value, tuple):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import UsageError
-from .options import DEFAULT_BUNDLE, common_options, engine_options, parse_size, rebuild
+from .options import DEFAULT_BUNDLE, check_predictor, common_options, engine_options, parse_size, rebuild, task_option
 
 if TYPE_CHECKING:
     from ..demo.live import LivePage
@@ -108,6 +108,7 @@ def parse_within(value: str | tuple[int, int]) -> str | tuple[int, int]:
     help="Scale larger pictures down to lie within this as they come in; in hardware on a Jetson. network: its input.",
 )
 @click.option("--smooth", is_flag=True, help="Keep labels where the picture stands still.")
+@task_option
 @engine_options
 @common_options
 def demo(
@@ -151,6 +152,7 @@ def demo(
                 rebuild=rebuild(auto_rebuild, terminal.stage),
             )
         )
+        check_predictor(predictor, bundle)
         notices = _Notices(terminal)
         if options["within"] == "network":
             options["within"] = predictor.engine.input_size

@@ -13,6 +13,7 @@ from .options import DEFAULT_BUNDLE
 
 if TYPE_CHECKING:
     from ..engines import Bundle
+    from ..tasks.base import Task
     from .terminal import Terminal
 
 
@@ -84,6 +85,7 @@ def _of_bundle(terminal: Terminal, path: Path) -> list[tuple[str, str]]:
 
 def _rows(bundle: Bundle, manifest: dict[str, Any], engines: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
     from ..engines.choice import noted
+    from ..tasks.open import task_of
 
     height, width = manifest["input_size"]
     options = ", ".join(f"{name} {value}" for name, value in manifest["options"].items())
@@ -97,16 +99,18 @@ def _rows(bundle: Bundle, manifest: dict[str, Any], engines: list[dict[str, Any]
         (name.replace("_", " "), manifest["origin"][name] or "not told") for name in ("training_data", "licence")
     )
     yield "precisions", ", ".join(manifest["precisions"])
+    task = task_of(bundle.manifest)
+    unit = task.closeness.unit
     for name, parity in manifest["parity"].items():
         yield (
             f"parity {name}",
-            f"{100 * parity['pixel_agreement']:.2f} % of the pixels as in {bundle.manifest.reference}",
+            f"{100 * parity[task.closeness.figure]:.2f} % of the {unit} as in {bundle.manifest.reference}",
         )
     if manifest["float_nodes"]:
         yield "in FP32", _by_reason(manifest["float_nodes"])
     yield from _calibration_rows(manifest["calibration"])
     for name, figures in manifest["accuracy"].items():
-        yield f"accuracy {name}", _accuracy(figures)
+        yield f"accuracy {name}", _accuracy(figures, task)
     for precision, choice in noted(bundle).items():
         yield f"on the CPU, {precision}", choice.told()
     for engine in engines:
@@ -118,26 +122,25 @@ def _rows(bundle: Bundle, manifest: dict[str, Any], engines: list[dict[str, Any]
     yield "files", f"{len(manifest['files'])}, all as bundle.json has them"
 
 
-def _accuracy(figures: dict[str, Any]) -> str:
-    """Mean IoU, loss and agreement in points; --json has every class."""
+def _accuracy(figures: dict[str, Any], task: Task[Any]) -> str:
+    """The task's figure, loss and agreement in points; --json has every row."""
     from ..calibration.budget.score import EARLIER, is_of_earlier_version
-    from ..tasks.parsing.task import Parsing
     from ..tasks.scoring import told_invented
 
-    name = Parsing.figure.name
+    name, unit = task.figure.name, task.closeness.unit
     facts = [f"{figures['images']} of {figures['dataset']}"]
     if figures["mean_iou"] is not None:
         facts.append(f"{name} {100 * figures['mean_iou']:.2f}")
     if figures["loss"] is not None:
         facts.append("loss {:+.2f} ({:+.2f} to {:+.2f})".format(*figures["loss"]))
-    facts.append(f"{100 * figures['agreement']:.2f} % of the pixels as in {figures['reference'].partition(',')[0]}")
+    facts.append(f"{100 * figures['agreement']:.2f} % of the {unit} as in {figures['reference'].partition(',')[0]}")
     # Older bundles have the pixels alone.
     if figures.get("agreement_mean_iou") is not None:
-        facts.append(f"{name} with its label maps {100 * figures['agreement_mean_iou']:.2f}")
+        facts.append(f"agreement {100 * figures['agreement_mean_iou']:.2f}")
     if is_of_earlier_version(figures):
         facts.append(f"measured {EARLIER}")
     elif figures["invented_pixels"]:
-        facts.append(told_invented(figures["invented_pixels"], figures["invented_classes"], "pixels"))
+        facts.append(told_invented(figures["invented_pixels"], figures["invented_classes"], unit))
     return ", ".join(facts)
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ..engines import Bundle
     from ..engines.manifest import EngineManifest
     from ..engines.open import Rebuild
+    from ..tasks.base import Predictor
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -68,11 +69,19 @@ def check_task(bundle: Bundle) -> None:
     Raises:
         UsageError: it is for another; names both.
     """
+    _check_task(bundle.manifest.task, bundle.path)
+
+
+def check_predictor(predictor: Predictor[Any], bundle: Path) -> None:
+    """As :func:`check_task`, of a bundle that was opened already."""
+    _check_task(predictor.task.name, bundle)
+
+
+def _check_task(task: str, path: Path) -> None:
     wanted = chosen_task()
-    if wanted is not None and bundle.manifest.task != wanted:
+    if wanted is not None and task != wanted:
         raise UsageError(
-            f"{bundle.path} is for {bundle.manifest.task}, and --task says {wanted}.",
-            "Leave --task out, or name another.",
+            f"{path} is for {task}, and --task says {wanted}.", "Leave --task out, or name another bundle."
         )
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import UsageError
-from .options import DEFAULT_BUNDLE, common_options, engine_options, rebuild
+from .options import DEFAULT_BUNDLE, check_predictor, common_options, engine_options, rebuild, task_option
 
 if TYPE_CHECKING:
     from ..parse.images import ParseResult
@@ -44,11 +44,18 @@ def _parse_shard(context: click.Context, option: click.Parameter, value: str | N
     type=click.Path(),
     help="Also write how much there is of each class or joint, one row per image: .csv or .parquet.",
 )
+@click.option(
+    "--annotations",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Of poses: COCO's file that says the numbers of the images, for keypoints.json.",
+)
 @click.option("--overwrite", is_flag=True, help="Make results again that are there already.")
 @click.option("--shard", callback=_parse_shard, metavar="K/N", help="The K-th of N parts, for one of N machines.")
 @click.option("--ray", "address", metavar="ADDRESS", help="Parse on a Ray cluster; 'local' starts one here.")
 @click.option("--workers", type=click.IntRange(1), help="With --ray: engines, of --threads each.")
 @click.option("--strict", is_flag=True, help="Refuse unreadable images instead of skipping them.")
+@task_option
 @engine_options
 @common_options
 def parse(
@@ -58,6 +65,7 @@ def parse(
     recursive: bool,
     no_overlay: bool,
     index: str | None,
+    annotations: Path | None,
     overwrite: bool,
     shard: tuple[int, int] | None,
     address: str | None,
@@ -85,6 +93,8 @@ def parse(
         index_place(index, shard)
     if address is None and workers is not None:
         raise UsageError("--workers goes with --ray.", "Give both, or neither; --threads is for this machine alone.")
+    if address is not None and annotations is not None:
+        raise UsageError("--annotations is for this machine alone.", "Leave --ray out, or --annotations.")
     if address is not None and auto_rebuild:
         raise UsageError("--auto-rebuild builds on this machine, not on Ray's workers.", "Build the engine first.")
     with Terminal(as_json=as_json) as terminal:
@@ -93,7 +103,7 @@ def parse(
             opened = partial(
                 _open, bundle, target, precision, threads, slots=slots, cuda_graph=cuda_graph, rebuild=building
             )
-            result = _parse_here(terminal, images, output, spec, opened)
+            result = _parse_here(terminal, images, bundle, output, spec, opened, annotations)
         else:
             from ..parse.ray import parse_on_ray
 
@@ -134,9 +144,11 @@ def _runtime_for_all(bundle: Path, precision: str | None, threads: int) -> str:
 def _parse_here(
     terminal: Terminal,
     images: tuple[str, ...],
+    bundle: Path,
     output: str,
     spec: ParseSpec,
     open_parser: Callable[[], tuple[Predictor[Any], MadeBy]],
+    annotations: Path | None,
 ) -> ParseResult:
     from ..parse.images import parse_images
     from ..parse.objects import is_uri
@@ -147,8 +159,10 @@ def _parse_here(
             raise UsageError(f"{path} is not on this machine's disks.", "Give --ray local: Ray Data opens URIs.")
     predictor, made_by = open_parser()
     with predictor:
+        check_predictor(predictor, bundle)
+        summary = predictor.task.summary(annotations)
         terminal.stage(f"Parsing with {predictor.name}")
-        return parse_images(
+        result = parse_images(
             [Path(path) for path in images],
             predictor,
             Path(output),
@@ -156,6 +170,11 @@ def _parse_here(
             made_by=made_by,
             progress=with_rate(terminal),
         )
+    if summary is not None:
+        from ..parse.summary import write_summary
+
+        terminal.note(f"Written: {write_summary(summary, predictor.task, result.parsed, Path(output), spec.shard)}")
+    return result
 
 
 def _open(

@@ -10,6 +10,7 @@ import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -30,6 +31,9 @@ from .scoring import Agreement, Answer, Scorer, Scores
 
 Spec = LabelSet | Skeleton
 """What answers speak of: classes, or joints."""
+
+Summary = tuple[str, Callable[[Sequence[tuple[str, Any]]], bytes]]
+"""A file's name, and what makes its content of the images' names with their answers."""
 
 Ask = Callable[[Frames], Sequence[Any]]
 """From frames to what a scorer takes, one of each frame."""
@@ -231,6 +235,20 @@ class Task(ABC, Generic[Answer]):
             written anew by another program.
         """
         raise UsageError(f"Nothing keeps {self.name} in files.", "Its answers can be had in Python: Predictor.look_at.")
+
+    def summary(self, annotations: Path | None) -> Summary | None:
+        """What is written about all images of a folder together; None for nothing.
+
+        Args:
+            annotations: what ``--annotations`` names.
+
+        Raises:
+            UsageError: the task has no use for annotations.
+            DataError: they cannot be read.
+        """
+        if annotations is not None:
+            raise UsageError(f"{self.name} has no use for --annotations.", "Leave it out.")
+        return None
 
     def image_size(self, answer: Answer) -> tuple[int, int] | None:
         """(height, width) of the image that an answer is on; None where the answer does not tell."""

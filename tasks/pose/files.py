@@ -50,7 +50,7 @@ def read_coco(path: Path, images: Path, *, skeleton: Skeleton | None = None) -> 
             skeleton, with a box of no area or a visibility other than 0, 1 and 2; more than one labelled joint in ten
             outside of its image; an image that is missing.
     """
-    table = _json_table(path)
+    table = read_table(path)
     own = coco_skeleton(table, path)
     if skeleton is not None and own.joints != skeleton.joints:
         raise DataError(
@@ -95,7 +95,7 @@ def first_image(path: Path, form: str) -> str:
         entries = _json_list(path, "MPII's list as HRNet has it: image, center, scale, joints")
         first = entries[0].get("image", "") if entries else ""
     else:
-        images = _list(_json_table(path), "images", path)
+        images = _list(read_table(path), "images", path)
         first = images[0].get("file_name", "") if images else ""
     if not isinstance(first, str) or not first:
         raise DataError(f"{path} names no image.", _COCO_HINT)
@@ -146,7 +146,7 @@ def read_detections(path: Path, images: Path, annotations: Path, skeleton: Skele
     Raises:
         DataError: a file is missing, cut off or of another form; an image that the annotations do not have.
     """
-    files = _image_files(_json_table(annotations), annotations, images)
+    files = _image_files(read_table(annotations), annotations, images)
     people = []
     empty = np.zeros((len(skeleton), 3), np.float32)
     for number, entry in enumerate(_json_list(path, "a list of detections, each with image_id, bbox and score")):
@@ -334,7 +334,12 @@ def _json(path: Path) -> Any:
             raise DataError(f"{path} is cut off or no JSON: {error}.", "Copy or download the file again.") from error
 
 
-def _json_table(path: Path) -> Mapping[str, Any]:
+def read_table(path: Path) -> Mapping[str, Any]:
+    """COCO's table as it stands in the file.
+
+    Raises:
+        DataError: the file is missing, cut off, or JSON of another form.
+    """
     table = _json(path)
     if not isinstance(table, Mapping):
         raise DataError(f"{path} is JSON, but not COCO's table.", _COCO_HINT)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, cast
 
 import numpy as np
@@ -18,11 +19,16 @@ from ...specs.decoding import LOGITS, Decoding
 from ...specs.label_set import LabelSet
 from ...specs.skeleton import Skeleton
 from .. import scoring
-from ..base import Ask, Closeness, Figure, Predictor, Spec, Task
+from ..base import Ask, Closeness, Figure, Predictor, Spec, Summary, Task
+from ..drawing import Part
 from ..protocol import Protocol
 from .data import open_data
 from .decoding import decode
+from .draw import draw_pose
+from .drawer import PoseDrawer
+from .files import read_table
 from .images import people_of
+from .keypoint_file import coco_results, decode_joints, encode_joints, image_ids
 from .metrics import LIMB_JOINTS
 from .oks import AREA_OF_BOX, LEAST_SCORE, of_joints
 from .pictures import DIFFERS_RGB
@@ -59,6 +65,8 @@ class Pose(Task[Keypoints]):
         "keypoint_agreement", "joints", {"fp32": 0.9995, "fp16": 0.98, "int8": 0.80, "int8-cpu": 0.80}
     )
     spec_words: ClassVar[str] = "skeleton"
+    ending: ClassVar[str] = ".json"
+    flicker_words: ClassVar[str] = "of their height that people's joints move a frame where the picture stands still"
 
     @property
     def spec(self) -> Skeleton:
@@ -72,6 +80,40 @@ class Pose(Task[Keypoints]):
     @property
     def legend(self) -> tuple[tuple[str, tuple[int, int, int]], ...]:
         return (*zip(self.skeleton.joints, self.skeleton.colours), ("differs", DIFFERS_RGB))
+
+    @property
+    def parts(self) -> Mapping[int, Part]:
+        """The joints."""
+        return {number: Part(*one) for number, one in enumerate(zip(self.skeleton.joints, self.skeleton.colours))}
+
+    def drawer(self, frame_size: tuple[int, int], fps: float, *, smooth: bool = False) -> PoseDrawer:
+        return PoseDrawer(self.skeleton, frame_size, smooth=smooth)
+
+    def drawn(self, image: NDArray[np.uint8], answer: Keypoints, placement: Placement) -> NDArray[np.uint8]:
+        canvas: NDArray[np.uint8] = image.copy()
+        draw_pose(canvas, answer, self.skeleton)
+        return canvas
+
+    def encode(self, answer: Keypoints, record: str = "") -> bytes:
+        """JSON with x, y and score of every joint."""
+        return encode_joints(answer, self.skeleton, record)
+
+    def decode(self, data: bytes, path: str) -> tuple[str | None, Keypoints | None]:
+        return decode_joints(data, self.skeleton)
+
+    def summary(self, annotations: Path | None) -> Summary:
+        """``keypoints.json``: COCO's results, with the names of the files."""
+        table = None if annotations is None else read_table(annotations)
+
+        def content(found: Sequence[tuple[str, Keypoints]]) -> bytes:
+            ids = image_ids([name for name, _ in found], table, str(annotations or ""))
+            return coco_results((name, number, joints) for (name, joints), number in zip(found, ids))
+
+        return "keypoints.json", content
+
+    def amounts(self, answer: Keypoints, path: str = "") -> tuple[int, ...]:
+        """1 for each joint that is seen."""
+        return tuple(int(score >= LEAST_SCORE) for score in answer[:, 2])
 
     def unpack(self, arrays: Arrays) -> list[Keypoints]:
         """(K, 3) float32 of each frame, of the ``keypoints`` (N, K, 3) that an engine gives.

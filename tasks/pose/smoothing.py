@@ -32,7 +32,7 @@ class OneEuro:
     """
 
     cut_off: float = 1.0
-    slope: float = 20.0
+    slope: float = 5.0
     speed_cut_off: float = 1.0
 
 

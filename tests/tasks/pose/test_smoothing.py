@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from trtparse.demo.people.one_euro import JitterMeter, JointSmoothing
+from trtparse.tasks.pose.smoothing import JitterMeter, JointSmoothing
 
 FPS = 25
 

@@ -1,0 +1,129 @@
+"""A pose network through the command line."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+
+from trtparse.tasks.pose.people import People  # noqa: E402
+from trtparse.tasks.pose.rendered import rendered_people  # noqa: E402
+
+Run = Callable[..., tuple[int, str, str]]
+
+SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "report.schema.json").read_text("utf-8"))
+
+pytestmark = pytest.mark.usefixtures("tiny_layout")
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> People:
+    """Commands take these four rendered people in place of dozens."""
+    people = rendered_people(4, seed=6)  # others than calibrated the bundle
+    monkeypatch.setattr("trtparse.tasks.pose.data.rendered_people", lambda count, seed: people)
+    return people
+
+
+@pytest.fixture
+def bundle(pose_bundle: Path, tmp_path: Path) -> Path:
+    shutil.copytree(pose_bundle, tmp_path / "pose")
+    return tmp_path / "pose"
+
+
+@pytest.mark.usefixtures("few")
+def test_validate_measures_joints_and_writes_a_report_with_skeletons(bundle: Path, run: Run) -> None:
+    code, out, err = run("validate", bundle, "--task", "pose", "--json", "--threads", "1", "--tolerance", "100")
+    assert code == 0, err
+    result = json.loads(out)
+    jsonschema.validate(result, SCHEMA)
+    assert (result["task"], result["spec"]["name"], result["images"]) == ("pose", "coco17", 4)
+    assert len(result["reference"]["joints"]) == 17
+    page = (bundle / "report.html").read_text("utf-8")
+    assert "left_wrist" in page
+    assert "PCK" in page
+    assert page.count("data:image/") >= 4
+    accuracy = json.loads((bundle / "bundle.json").read_text())["accuracy"]
+    assert "cpu-int8" in accuracy
+
+
+@pytest.mark.usefixtures("few")
+def test_the_flip_test_goes_by_heatmaps(bundle: Path, run: Run) -> None:
+    code, out, err = run("validate", bundle, "--flip", "--json", "--no-report", "--threads", "1", "--tolerance", "100")
+    assert code == 0, err
+    assert json.loads(out)["protocol"]["flip"] is True
+
+
+def test_a_bundle_of_another_task_is_refused(bundle: Path, run: Run) -> None:
+    code, _, err = run("validate", bundle, "--task", "parsing")
+    assert code == 2
+    assert "is for pose, and --task says parsing" in err
+
+
+def test_without_a_bundle_the_task_names_its_own(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, _, err = run("validate", "--task", "pose")
+    assert code == 2
+    assert "No bundle at build/pose" in err.replace("\n", " ")
+
+
+def test_inspect_names_the_skeleton(bundle: Path, run: Run) -> None:
+    code, out, err = run("inspect", bundle)
+    assert code == 0, err
+    assert "coco17 (17 joints)" in " ".join(out.split())
+
+
+@pytest.mark.usefixtures("few")
+def test_sensitivity_ranks_its_layers(bundle: Path, run: Run) -> None:
+    code, out, err = run("sensitivity", bundle, "--threads", "1", "--images", "2", "--json")
+    assert code == 0, err
+    assert json.loads(out)["layers"]
+
+
+def test_parse_writes_overlays_joints_and_coco_s_results(bundle: Path, few: People, run: Run, tmp_path: Path) -> None:
+    import cv2
+
+    folder = tmp_path / "photographs"
+    folder.mkdir()
+    for number in (12, 5):
+        cv2.imwrite(str(folder / f"im{number}.png"), few.people[0].read())
+    output = tmp_path / "parsed"
+    code, _, err = run("parse", folder, "--bundle", bundle, "--output", output, "--threads", "1")
+    assert code == 0, err
+    results = json.loads((output / "keypoints.json").read_text())
+    assert [(entry["image_id"], entry["file_name"]) for entry in results] == [(12, "im12.png"), (5, "im5.png")]
+    assert len(results[0]["keypoints"]) == 51
+    assert (output / "im5_overlay.jpg").is_file()
+    before = (output / "im5.json").read_bytes()
+
+    annotations = tmp_path / "labels.json"
+    images = [{"id": 100, "file_name": "im12.png"}, {"id": 200, "file_name": "im5.png"}]
+    annotations.write_text(json.dumps({"images": images}))
+    code, _, err = run(
+        "parse", folder, "--bundle", bundle, "--output", output, "--threads", "1", "--annotations", annotations
+    )
+    assert code == 0, err
+    assert [entry["image_id"] for entry in json.loads((output / "keypoints.json").read_text())] == [100, 200]
+    assert (output / "im5.json").read_bytes() == before
+
+
+def test_demo_draws_skeletons(bundle: Path, few: People, run: Run, tmp_path: Path) -> None:
+    import cv2
+
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for number in range(3):
+        cv2.imwrite(str(folder / f"frame-{number:03}.png"), few.people[0].read()[::2, ::2])
+    told = tmp_path / "w.jsonl"
+    options = ("--bundle", bundle, "--task", "pose", "--threads", "1", "--smooth", "--jsonl", told)
+    code, out, err = run("demo", folder, *options, "--output", tmp_path / "walk.mp4")
+    assert code == 0, err
+    assert (tmp_path / "walk.mp4").stat().st_size > 0
+    lines = [json.loads(line) for line in told.read_text().splitlines()]
+    assert [len(line["poses"][0]["keypoints"]) for line in lines] == [17, 17, 17]
+    assert "joints move a frame" in " ".join(out.split())
