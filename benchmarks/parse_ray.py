@@ -24,7 +24,7 @@ from measure import machine
 from trtparse.data.dataset import LabelMap
 from trtparse.data.synthetic import write_lip_layout
 from trtparse.engines import open_bundle
-from trtparse.parse.images import Progress, parse_images
+from trtparse.parse.images import ImagesDone, parse_images
 from trtparse.parse.provenance import MadeBy
 from trtparse.parse.ray import parse_on_ray
 from trtparse.tasks.base import Predictor
@@ -41,19 +41,19 @@ def opened(bundle: Path, threads: int) -> tuple[Predictor[LabelMap], MadeBy]:
     return predictor, MadeBy.of(whole, predictor.engine)
 
 
-def plain(photos: Path, bundle: Path, output: Path, threads: int, progress: Progress) -> None:
+def plain(photos: Path, bundle: Path, output: Path, threads: int, progress: ImagesDone) -> None:
     cv2.setNumThreads(threads)
     predictor, made_by = opened(bundle, threads)
     with predictor:
         parse_images([photos], predictor, output, made_by=made_by, progress=progress)
 
 
-def on_ray(photos: Path, bundle: Path, output: Path, progress: Progress) -> None:
+def on_ray(photos: Path, bundle: Path, output: Path, progress: ImagesDone) -> None:
     make = partial(opened, bundle.absolute(), 1)
     parse_on_ray([str(photos)], make, str(output), address="local", workers=2, threads=1, progress=progress)
 
 
-def measured(run: Callable[[Progress], None]) -> dict[str, float]:
+def measured(run: Callable[[ImagesDone], None]) -> dict[str, float]:
     """Seconds until the first result, and images per second from a quarter of them on."""
     started = time.perf_counter()
     times: list[float] = []

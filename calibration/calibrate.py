@@ -25,8 +25,6 @@ from .ranges import RangeCollector, Ranges, no_images
 from .record import State, fingerprint, read_record, write_record
 from .selection import Selection
 
-Progress = Callable[[int, int], None]
-
 SECONDS_BETWEEN_RECORDS = 10.0
 
 FEW_IMAGES = 16
@@ -67,7 +65,7 @@ def calibrate(
     method: Method = Method(),
     threads: int = 0,
     strict: bool = False,
-    progress: Progress | None = None,
+    progress: Callable[[int, int], None] | None = None,
     record: Path | None = None,
 ) -> Ranges:
     """Collect what ``method`` needs, and apply it: :func:`collect` and :func:`ranges_of` in one."""
@@ -128,7 +126,7 @@ def collect(
     histograms: bool,
     threads: int = 0,
     strict: bool = False,
-    progress: Progress | None = None,
+    progress: Callable[[int, int], None] | None = None,
     record: Path | None = None,
 ) -> Statistics:
     """Run the chosen images through a graph, once for ranges and, where asked for, once more for histograms.
@@ -151,7 +149,7 @@ def collect(
     """
     if not selection.indices:
         raise no_images("there are none")
-    run = _Run(model, dataset, selection.indices, threads, strict, progress, record, passes=2 if histograms else 1)
+    run = _Passes(model, dataset, selection.indices, threads, strict, progress, record, passes=2 if histograms else 1)
     run.resume()
     limits = run.take_ranges()
     counted = run.take_histograms(limits) if histograms else {}
@@ -179,7 +177,7 @@ def expected_key(
 
 
 @dataclass
-class _Run:
+class _Passes:
     """The passes over the images, with a record of how far they are."""
 
     model: onnx.ModelProto
@@ -187,7 +185,7 @@ class _Run:
     indices: tuple[int, ...]
     threads: int
     strict: bool
-    progress: Progress | None
+    progress: Callable[[int, int], None] | None
     record: Path | None
     passes: int
 

@@ -16,7 +16,7 @@ from .recipes import task_of
 
 if TYPE_CHECKING:
     from ..distillation.recipe import Recipe
-    from ..distillation.training import Progress
+    from ..distillation.training import TrainingProgress
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -83,9 +83,9 @@ def run_training(
     recipe = _recipe(name, settings, given)
     if needs_teacher and not recipe.distillation.teacher:
         raise UsageError("There is no teacher to distil from.", "Give --teacher, or train without one: trtparse train.")
-    last: list[Progress] = []
+    last: list[TrainingProgress] = []
 
-    def report(now: Progress) -> None:
+    def report(now: TrainingProgress) -> None:
         last[:] = [now]
         score = "" if now.best is None else f", best mIoU {100 * now.best:.1f}"
         terminal.progress(now.step, now.steps, f"loss {now.loss:.3f}, {now.images_per_second:.1f} images/s{score}")

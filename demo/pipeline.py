@@ -45,7 +45,7 @@ _LOOK_UP_SECONDS = 0.025  # between looks at progress and windows once the engin
 _PATIENCE_SECONDS = 10.0  # for a thread to end after it was told to; then it is left behind
 _MOST_AT_ONCE = 8  # crops in one request to an engine that takes any number
 
-Progress = Callable[[int, "int | None"], None]
+FramesDone = Callable[[int, "int | None"], None]
 """Called on the caller's thread with the frames finished so far and the frames there are, where known."""
 
 Observer = Callable[[ParsedFrame], None]
@@ -61,7 +61,7 @@ def run_demo(
     people: PeopleFinder | None = None,
     smooth: bool = False,
     settings: Settings | None = None,
-    progress: Progress | None = None,
+    progress: FramesDone | None = None,
     hud: bool = False,
 ) -> DemoResult:
     """Parse every frame of ``source``, draw the result and hand it to ``sinks``.
@@ -84,7 +84,7 @@ def run_demo(
         people: finds them, each of whom is parsed as a crop of their own; None parses the frame as one person.
         smooth: keep labels where the picture stands still.
         settings: looked at for every frame; None draws all classes at the usual opacity.
-        progress: see :data:`Progress`.
+        progress: see :data:`FramesDone`.
         hud: write the frame rate of the last half second and the precision into the upper right corner.
 
     Raises:
@@ -94,7 +94,7 @@ def run_demo(
     """
     _refuse_same_file(source, sinks)
     drawer = predictor.task.drawer(source.size, source.fps, smooth=smooth)
-    run = _Run(source, predictor, drawer, sinks, observers, people, settings, progress)
+    run = _Pipeline(source, predictor, drawer, sinks, observers, people, settings, progress)
     run.hud = hud
     return run.run()
 
@@ -113,7 +113,7 @@ def _batch(engine: Engine, several: bool) -> tuple[int, int]:
     return fewest, wanted if most is None else min(most, wanted)
 
 
-class _Run:
+class _Pipeline:
     """One run's state; the methods are grouped by the thread that calls them."""
 
     def __init__(
@@ -125,7 +125,7 @@ class _Run:
         observers: Sequence[Observer],
         people: PeopleFinder | None,
         settings: Settings | None,
-        progress: Progress | None,
+        progress: FramesDone | None,
     ) -> None:
         self._source, self._predictor, self._drawer = source, predictor, drawer
         engine = predictor.engine

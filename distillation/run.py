@@ -12,14 +12,14 @@ from ..tasks.parsing.files import LipDataset, open_dataset
 from .loader import Part
 from .recipe import Recipe, Source
 from .teacher import load_teacher
-from .training import Images, Progress, train, training_device
+from .training import Images, TrainingProgress, train, training_device
 
 
 def run_recipe(
     recipe: Recipe,
     output: Path,
     *,
-    on_progress: Callable[[Progress], None] | None = None,
+    on_progress: Callable[[TrainingProgress], None] | None = None,
     on_stage: Callable[[str], None] | None = None,
 ) -> Path:
     """Train what a recipe says; the same call again goes on where it was killed.

@@ -49,7 +49,7 @@ BEST_NAME, STATE_NAME, LOG_NAME = "best.safetensors", "state.pt", "log.jsonl"
 
 
 @dataclass(frozen=True)
-class Progress:
+class TrainingProgress:
     """What a running training says of itself.
 
     Args:
@@ -89,7 +89,7 @@ def train(
     output: Path,
     *,
     teacher: Teacher | None = None,
-    on_progress: Callable[[Progress], None] | None = None,
+    on_progress: Callable[[TrainingProgress], None] | None = None,
     on_stage: Callable[[str], None] | None = None,
 ) -> Path:
     """Train a network, or go on with the run that ``output`` holds.
@@ -114,7 +114,7 @@ def train(
     _check(recipe, images, teacher)
     check_output_folder(output)
     tell = on_stage or (lambda _: None)
-    run = _Run(recipe, images, output, teacher, tell)
+    run = _ParsingRun(recipe, images, output, teacher, tell)
     try:
         tell(f"Training in {output}")
         run.loop(on_progress)
@@ -202,7 +202,7 @@ def evaluate(
     return matrix.scores()
 
 
-class _Run:
+class _ParsingRun:
     def __init__(
         self, recipe: Recipe, images: Images, output: Path, teacher: Teacher | None, on_stage: Callable[[str], None]
     ) -> None:
@@ -278,7 +278,7 @@ class _Run:
         torch.save(state, buffer)
         replace_bytes(self.output / STATE_NAME, buffer.getvalue())
 
-    def loop(self, on_progress: Callable[[Progress], None] | None) -> None:
+    def loop(self, on_progress: Callable[[TrainingProgress], None] | None) -> None:
         """Train until the last step; a signal that asks to end takes effect after the step in hand, the state saved.
 
         Raises:
@@ -295,7 +295,7 @@ class _Run:
                     self.save_state()
                 if on_progress is not None:
                     speed, left = self.recipe.batch / pace, pace * (steps - self.step)
-                    on_progress(Progress(self.step, steps, loss, speed, left, self.last, self.best))
+                    on_progress(TrainingProgress(self.step, steps, loss, speed, left, self.last, self.best))
             if self.step < steps:
                 self.save_state()
 

@@ -23,7 +23,7 @@ from .provenance import MadeBy
 SCHEMA_VERSION = 1
 _REASONS = 100
 
-Progress = Callable[[int, int], None]
+ImagesDone = Callable[[int, int], None]
 """Called with the images finished so far, skipped ones included, and how many there are."""
 
 
@@ -138,7 +138,7 @@ def parse_images(
     spec: ParseSpec = ParseSpec(),
     *,
     made_by: MadeBy | None = None,
-    progress: Progress | None = None,
+    progress: ImagesDone | None = None,
 ) -> ParseResult:
     """Parse photographs and write an answer and ``<stem>_overlay.jpg`` for each into ``output``.
 
@@ -153,7 +153,7 @@ def parse_images(
         output: a folder; made where it is missing.
         spec: how; the rest of what can be asked for.
         made_by: what the answers depend on; without it all are made anew.
-        progress: see :data:`Progress`.
+        progress: see :data:`ImagesDone`.
 
     Raises:
         DataError: nothing to read, or nothing readable; with ``strict``, an unreadable image.
@@ -224,7 +224,7 @@ def collect(
     output: str,
     spec: ParseSpec,
     task: Task[Any],
-    progress: Progress | None,
+    progress: ImagesDone | None,
 ) -> Collected:
     """Take results as they come, in the order of the listing, and write the index.
 

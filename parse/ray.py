@@ -31,7 +31,7 @@ from ..errors import MachineError, TrtparseError, UsageError
 from ..storage.files import check_output_folder
 from ..storage.interrupts import kept_handlers
 from ..tasks.base import Predictor
-from .images import ParseResult, Progress, collect
+from .images import ImagesDone, ParseResult, collect
 from .index import index_place
 from .listing import Listing, NamedImage, Naming, image_files, list_images
 from .objects import ArrowStorage, is_uri, list_uri, open_storage, plain
@@ -69,7 +69,7 @@ def parse_on_ray(
     address: str = LOCAL,
     workers: int | None = None,
     threads: int = 1,
-    progress: Progress | None = None,
+    progress: ImagesDone | None = None,
 ) -> ParseResult:
     """Parse photographs as :func:`~trtparse.parse.images.parse_images` does: the same files, byte for byte.
 

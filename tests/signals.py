@@ -11,7 +11,7 @@ from trtparse.storage.interrupts import SIGNALS, interrupts
 
 @contextlib.contextmanager
 def handled() -> Iterator[None]:
-    """The first signal that asks to end raises KeyboardInterrupt while the block runs; a background job ignores some."""
+    """While the block runs the first of the signals raises KeyboardInterrupt; a background job ignores some of them."""
     before = {number: signal.getsignal(number) for number in SIGNALS}
     for number in SIGNALS:
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)

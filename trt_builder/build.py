@@ -95,7 +95,7 @@ class BuildSpec:
     engine: EngineSpec | None = None
 
 
-class Progress(Protocol):
+class StageProgress(Protocol):
     """How far a stage is, and a word on what it has found."""
 
     def __call__(self, done: int, total: int | None, note: str = "") -> None: ...
@@ -110,7 +110,7 @@ class Listener:
     """Whom a build tells how far it is: ``stage`` at the start of each, ``progress`` within it."""
 
     stage: Callable[[str], None] = lambda _: None
-    progress: Progress = _silent
+    progress: StageProgress = _silent
 
 
 @dataclass(frozen=True)

@@ -79,7 +79,7 @@ def train(
         TrtparseError: the loss is not a number; the best checkpoint so far is kept.
     """
     check_output_folder(output)
-    run = _Run(recipe, images, network, output, skeleton, teachers, workers)
+    run = _PoseRun(recipe, images, network, output, skeleton, teachers, workers)
     try:
         run.loop(on_progress)
     finally:
@@ -87,7 +87,7 @@ def train(
     return output / BEST_NAME
 
 
-class _Run(SteppingRun[PoseRecipe, PoseNetwork]):
+class _PoseRun(SteppingRun[PoseRecipe, PoseNetwork]):
     fixed = ("network", "skeleton", "crop", "seed", "task")
 
     def __init__(

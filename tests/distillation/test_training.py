@@ -23,7 +23,7 @@ from trtparse.distillation.training import (  # noqa: E402
     Criterion,
     Images,
     Precision,
-    Progress,
+    TrainingProgress,
     evaluate,
     learning_rate,
     train,
@@ -57,7 +57,7 @@ class Killed(Exception):
 
 
 def kill_at(step: int) -> Any:
-    def report(now: Progress) -> None:
+    def report(now: TrainingProgress) -> None:
         if now.step == step:
             raise Killed
 
@@ -66,7 +66,7 @@ def kill_at(step: int) -> Any:
 
 @pytest.mark.usefixtures("short_trunks")
 def test_a_run_makes_the_best_checkpoint_and_reports_every_step(few: Dataset, tmp_path: Path) -> None:
-    seen: list[Progress] = []
+    seen: list[TrainingProgress] = []
     best = fit(replace(TINY, stretch=1.5), few, tmp_path, on_progress=seen.append)
     assert [now.step for now in seen] == [1, 2, 3, 4]
     assert seen[0].mean_iou is None
@@ -81,7 +81,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(few: Dataset, tmp_path: Path) 
     whole = fit(TINY, few, tmp_path / "whole")
     with pytest.raises(Killed):
         fit(TINY, few, tmp_path / "killed", on_progress=kill_at(3))
-    seen: list[Progress] = []
+    seen: list[TrainingProgress] = []
     resumed = fit(TINY, few, tmp_path / "killed", on_progress=seen.append)
     assert [now.step for now in seen] == [3, 4]
     states = [torch.load(path.parent / "state.pt", weights_only=True) for path in (whole, resumed)]
@@ -94,7 +94,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(few: Dataset, tmp_path: Path) 
 def test_a_run_that_is_asked_to_end_saves_the_step_in_hand_and_goes_on_from_it(few: Dataset, tmp_path: Path) -> None:
     whole = fit(TINY, few, tmp_path / "whole")
 
-    def end(now: Progress) -> None:
+    def end(now: TrainingProgress) -> None:
         if now.step == 1:
             os.kill(os.getpid(), signal.SIGTERM)
 
@@ -144,7 +144,7 @@ def test_steps_lower_the_loss_on_what_was_seen(few: Dataset, tmp_path: Path) -> 
     ids=["sgd", "crop and Lovász", "fp32", "C-DLinkNet"],
 )
 def test_every_kind_of_recipe_trains(few: Dataset, tmp_path: Path, changed: dict[str, Any]) -> None:
-    seen: list[Progress] = []
+    seen: list[TrainingProgress] = []
     best = fit(replace(TINY, steps=2, **changed), few, tmp_path, on_progress=seen.append)
     assert all(np.isfinite(now.loss) for now in seen)
     assert load_checkpoint(best).input_size == (64, 64)
