@@ -138,3 +138,31 @@ def test_inspect_tells_what_a_graph_takes_and_which_presets_fit(theirs: Path, sm
     code, _, error = run("inspect", theirs.with_name("none.onnx"))
     assert code == 2
     assert "no file" in error
+
+
+@pytest.mark.shared
+def test_graphs_that_failed_are_built_or_refused_for_what_they_are(
+    shared_data: Path, photographs: Path, run: Run, tmp_path: Path
+) -> None:
+    cases = shared_data.parent / "cases"
+    if not cases.is_dir():
+        pytest.skip(f"no {cases}")
+
+    def build(name: str, *words: str) -> tuple[int, str]:
+        output = tmp_path / name
+        code, _, error = run(
+            *("build", cases / f"{name}.onnx", "--int8", "--calibration", "max", "--no-validate", *words),
+            *("--data", photographs, "--output", output, "--threads", "1"),
+        )
+        assert output.exists() == (code == 0)
+        return code, error
+
+    for name in ("hand13", "hand18"):
+        assert build(name)[0] == 0
+    code, error = build("cls18")
+    assert (code, "tells 18 classes apart and does not say which" in error) == (2, True)
+    assert build("cls18", "--labels", "atr")[0] == 0
+    code, error = build("cls25")
+    assert (code, "tells 25 classes apart and does not say which" in error) == (2, True)
+    code, error = build("cls25", "--labels", "atr")
+    assert (code, "25 classes apart, and its label set is ATR-18 (18 classes)" in error) == (2, True)
