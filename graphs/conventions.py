@@ -73,8 +73,9 @@ class Said:
         found = preset(self.preset)
         if found.task not in KNOWN_TASKS:
             raise UsageError(
-                f"The preset {found.name} is for {found.task} ({found.about}), which build does not make engines of.",
-                f"It makes them of {', '.join(KNOWN_TASKS)}: {', '.join(names_of(KNOWN_TASKS[0]))}.",
+                f"The preset {found.name} is for {found.task} ({found.about}): of others' graphs, those for "
+                f"{' and '.join(KNOWN_TASKS)} alone are given our input and outputs.",
+                f"Presets for that are {', '.join(names_of(KNOWN_TASKS[0]))}.",
             )
         return found
 
