@@ -17,7 +17,7 @@ COMMANDS = {
     "demo": "Draw the parsing over VIDEO.",
     "parse": "Write label maps and overlays of photographs.",
     "serve": "Answer programs over HTTP, with BUNDLES.",
-    "export": "Write BUNDLES in the form that Triton takes.",
+    "export": "Write BUNDLES in the form that Triton or DeepStream takes.",
     "train": "Train a network on labelled images.",
     "distill": "Train a student that follows a teacher.",
     "calibration-set": "Choose the images that calibrate, and show them.",

@@ -92,6 +92,33 @@ def triton(
     terminal.out.print(f"How to start it: {output / 'README.md'}", markup=False)
 
 
+@export.command()
+@click.argument("bundle", type=click.Path(path_type=Path), default=DEFAULT_BUNDLE)
+@click.option("--output", type=click.Path(path_type=Path), default="deepstream", show_default=True, help="A folder.")
+@click.option("--precision", type=click.Choice(["fp32", "fp16", "int8"]), help="Default: the bundle's lowest.")
+@click.option(
+    "--batch", type=click.IntRange(1, 256), default=8, show_default=True, help="Frames of a pass, where any fit."
+)
+@common_options
+def deepstream(
+    bundle: Path, output: Path, precision: str | None, batch: int, threads: int, as_json: bool, debug: bool
+) -> None:
+    """Write BUNDLE for NVIDIA's DeepStream: a graph that nvinfer can feed, and its configurations."""
+    from ..serve.deepstream.export import export_deepstream
+    from .terminal import Terminal
+
+    with Terminal(as_json=as_json) as terminal:
+        terminal.stage(f"Writing {output}")
+        exported = export_deepstream(bundle, output, precision, batch)
+    if as_json:
+        terminal.result({"schema_version": 1, "output": str(output), **exported.to_dict()})
+        return
+    terminal.out.print(
+        f"{exported.precision}, {100 * exported.agreement:.3f} % of the pixels as in {bundle}", markup=False
+    )
+    terminal.out.print(f"How to start it: {output / 'README.md'}", markup=False)
+
+
 def _described(one: Exported) -> str:
     told: dict[str, Any] = one.to_dict()
     where = f", TensorRT {told['tensorrt']}" if told["tensorrt"] else ""

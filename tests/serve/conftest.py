@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from trtparse.engines.bundle import GRAPHS, Manifest, finish, writing
 from trtparse.specs.framing import Framing
-from trtparse.tests.predicting import HANDS
+from trtparse.tests.predicting import HANDS, LIP
 
 SIZE = (48, 32)
 
@@ -65,6 +65,26 @@ def write_bundle(path: Path, batch: int | None = None, returns: str = "labels") 
     )
     with writing(path) as folder:
         onnx.save(brightness_graph(batch or "N", logits=returns == "logits"), folder / GRAPHS["fp32"])
+        finish(folder, manifest)
+    return path
+
+
+def write_student(path: Path, graph: onnx.ModelProto) -> Path:
+    """A bundle of the student that was exported at 64x64."""
+    manifest = Manifest(
+        task="parsing",
+        network="lsfa-r18",
+        options={},
+        label_set=LIP,
+        framing=Framing((64, 64), 1.5),
+        batch=1,
+        precisions=("fp32",),
+        parity={},
+        calibration={},
+        versions={},
+    )
+    with writing(path) as folder:
+        onnx.save(graph, folder / GRAPHS["fp32"])
         finish(folder, manifest)
     return path
 

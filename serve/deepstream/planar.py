@@ -1,0 +1,89 @@
+"""The graph that DeepStream's ``nvinfer`` can feed: float planes in, a probability for every class out.
+
+nvinfer scales and converts frames by itself, to float planes from 0 to 255, and takes a class only where its value lies
+above a threshold that is not below 0: raw logits, which may all be negative, would lose pixels.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper
+
+from ...data.dataset import LabelMap
+from ...errors import UsageError
+from ...graphs.index import GraphIndex, fresh_graph_copy
+from ...graphs.raw import find_argmax
+from ...graphs.surgery import prune
+
+INPUT, OUTPUT = "images", "probabilities"
+
+
+def planar_graph(
+    model: onnx.ModelProto, input_size: tuple[int, int], batch: int | None, classes: int
+) -> onnx.ModelProto:
+    """A graph of ours with ``images`` (N, 3, H, W) float32 in, BGR from 0 to 255, and ``probabilities`` out.
+
+    These are (N, classes, H, W) float32. Everything between the two ends stays as it is.
+
+    Args:
+        model: ``frames`` to ``labels``.
+        input_size: (height, width).
+        batch: frames of a call; None for any number.
+        classes: that the labels are chosen of.
+
+    Raises:
+        UsageError: the labels are not chosen by an ArgMax over channels.
+    """
+    argmax = find_argmax(model)
+    axis = None if argmax is None else next((a.i for a in argmax.attribute if a.name == "axis"), 0)
+    if argmax is None or axis != 1:
+        raise UsageError(
+            "The graph's labels come of no ArgMax over channels.", "Use a graph that trtparse build wrote."
+        )
+    scores = argmax.input[0]
+    planar = fresh_graph_copy(model)
+    graph = planar.graph
+    height, width = input_size
+    count = "N" if batch is None else batch
+    front = [helper.make_node("Transpose", [INPUT], ["planar.frames"], "planar.frames", perm=[0, 2, 3, 1])]
+    if any(node.op_type != "Cast" for node, _ in GraphIndex(graph).consumers("frames")):
+        front.append(
+            helper.make_node("Cast", ["planar.frames"], ["planar.bytes"], "planar.bytes", to=TensorProto.UINT8)
+        )
+    for node in graph.node:
+        # A Cast to floats takes floats as well.
+        frames = "planar.frames" if node.op_type == "Cast" else "planar.bytes"
+        node.input[:] = [frames if name == "frames" else name for name in node.input]
+    tail = [
+        helper.make_node("Cast", [scores], ["planar.scores"], "planar.scores", to=TensorProto.FLOAT),
+        helper.make_node("Softmax", ["planar.scores"], [OUTPUT], OUTPUT, axis=1),
+    ]
+    nodes = [*front, *graph.node, *tail]
+    del graph.node[:], graph.input[:], graph.output[:]
+    graph.node.extend(nodes)
+    graph.input.append(helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, [count, 3, height, width]))
+    graph.output.append(helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, [count, classes, height, width]))
+    prune(planar)
+    onnx.checker.check_model(planar)
+    return planar
+
+
+def nvinfer_labels(probabilities: NDArray[np.float32], threshold: float = 0.0) -> NDArray[np.int32]:
+    """What nvinfer makes of a segmentation's output.
+
+    The class of the highest value above ``threshold``, of several the first; −1 where there is none
+    (``fillSegmentationOutput`` of NVIDIA's ``nvdsinfer``).
+
+    Args:
+        probabilities: (N, C, H, W) float32.
+        threshold: ``segmentation-threshold``.
+    """
+    best = probabilities.argmax(axis=1).astype(np.int32)
+    return np.where(probabilities.max(axis=1) > max(threshold, -1.0), best, np.int32(-1))
+
+
+def agreement(labels: LabelMap, found: NDArray[np.int32]) -> float:
+    """The share of pixels that are of one class."""
+    return float(np.mean(labels == found))

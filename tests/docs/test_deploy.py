@@ -1,0 +1,105 @@
+"""What docs/deploy.md says is done, command for command, against a server of a small student."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import onnx
+import pytest
+
+pytest.importorskip("aiohttp", reason="aiohttp is not installed, so nothing is served")
+
+from trtparse.cli import main
+from trtparse.commands.serve import serve
+from trtparse.data.images import read_label_map
+from trtparse.tests.serve.conftest import write_student
+
+PAGE = (Path(__file__).parents[2] / "docs" / "deploy.md").read_text("utf-8")
+
+ADDRESS = "127.0.0.1:8000"
+
+
+def commands(program: str) -> list[str]:
+    blocks = re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
+    return [line for block in blocks for line in block.splitlines() if line.startswith(f"{program} ")]
+
+
+@pytest.fixture
+def place(small_graph: onnx.ModelProto, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with ``build/student`` and ``person.jpg``, where the commands are typed."""
+    write_student(tmp_path / "build/student", small_graph)
+    small = np.random.default_rng(0).integers(0, 256, (8, 6, 3), np.uint8)
+    cv2.imwrite(str(tmp_path / "person.jpg"), cv2.resize(small, (60, 80)))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def address(place: Path) -> Iterator[str]:
+    """Where ``build/student`` is served."""
+    from trtparse.serve.model import Opening, named_bundles
+    from trtparse.serve.serving import Serving
+
+    with Serving(named_bundles(("build/student",)), "127.0.0.1:0", engine=Opening("cpu", threads=1)) as serving:
+        yield serving.url.removeprefix("http://")
+
+
+def test_every_export_writes_its_folder(place: Path) -> None:
+    typed = [line for line in commands("trtparse") if " export " in line]
+    assert len(typed) == 2
+    for line in typed:
+        words = shlex.split(line)
+        main(words[1:])
+        assert (place / words[words.index("--output") + 1] / "README.md").is_file(), line
+
+
+def test_the_server_s_line_is_one_that_the_command_takes(place: Path) -> None:
+    (line,) = [line for line in commands("trtparse") if " serve " in line]
+    parsed = serve.make_context("serve", shlex.split(line)[2:]).params
+    assert (parsed["bundles"], parsed["listen"]) == (("build/student",), ADDRESS)
+
+
+def test_every_curl_gets_an_answer(place: Path, address: str) -> None:
+    if shutil.which("curl") is None:
+        pytest.skip("curl is not installed")
+    answers = []
+    for line in commands("curl"):
+        words = shlex.split(line.replace(ADDRESS, address))
+        done = subprocess.run([*words, "--silent", "--show-error", "--fail"], capture_output=True, timeout=60)
+        assert done.returncode == 0, (line, done.stderr)
+        answers.append(done.stdout)
+    assert len(answers) == 4
+    assert read_label_map(place / "labels.png").shape == (80, 60)
+    assert json.loads(answers[1])["height"] == 80
+    assert json.loads(answers[2])["name"] == "student"
+    assert b"trtparse_requests_total" in answers[3]
+
+
+def test_the_program_gets_labels(address: str) -> None:
+    pytest.importorskip("tritonclient.http", reason="tritonclient is not installed")
+    (source,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(source.replace(ADDRESS, address).replace("(1, 256, 192, 3)", "(1, 64, 64, 3)"), names)
+    assert (names["labels"].shape, names["labels"].dtype) == ((1, 64, 64), np.uint8)
+
+
+def test_the_page_names_every_path_that_the_server_has(address: str) -> None:
+    from trtparse.serve.limits import Limits
+    from trtparse.serve.server import Server
+    from trtparse.web.access import Credentials
+
+    server = Server({}, Limits(), "", Credentials("", 0), frozenset(), print)
+    for route in server.app().router.resources():
+        path = route.canonical.replace("/versions/{version}", "").replace("{model}", "NAME")
+        tail = "…/" + path.rpartition("/")[2]
+        assert path in PAGE or tail in PAGE or path == "/v2/models/NAME", path
+    server.close()
