@@ -66,7 +66,7 @@ def ours(bundle: str) -> None:
 
     pin_engine()
     named = [NamedBundle("model", Path(bundle))]
-    with Serving(named, "127.0.0.1:0", engine=Opening("cpu", threads=1), limits=Limits()) as serving:
+    with Serving(named, "127.0.0.1:0", engine=Opening("onnxruntime", threads=1), limits=Limits()) as serving:
         print(serving.url.rpartition(":")[2], flush=True)
         sys.stdin.read()
 
@@ -78,7 +78,7 @@ def peer(bundle: str) -> None:
 
     from trtparse.tasks.open import open_predictor
 
-    engine = open_predictor(bundle, "cpu", threads=1).engine
+    engine = open_predictor(bundle, "onnxruntime", threads=1).engine
     session, shape = engine._session, (1, *engine.input_size, 3)
     app = fastapi.FastAPI()
 
@@ -105,7 +105,7 @@ def alone(bundle: str, seconds: float) -> None:
     from trtparse.tasks.open import open_predictor
 
     pin_engine()
-    with open_predictor(bundle, "cpu", threads=1) as predictor:
+    with open_predictor(bundle, "onnxruntime", threads=1) as predictor:
         engine = predictor.engine
         frames = np.random.default_rng(0).integers(0, 256, (1, *engine.input_size, 3), np.uint8)
         engine.infer(frames)

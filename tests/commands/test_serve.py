@@ -23,7 +23,8 @@ pytest.importorskip("aiohttp", reason="aiohttp is not installed: pip install 'tr
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_well_and_what_was_done_is_told(hands: Path, number: signal.Signals) -> None:
-    words = [sys.executable, "-m", "trtparse.cli", "serve", str(hands), "--listen", "0", "--threads", "1"]
+    words = [sys.executable, "-m", "trtparse.cli", "serve", str(hands), "--listen", "0"]
+    words += ["--threads", "1", "--target", "onnxruntime"]
     serving = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         said: list[str] = []
@@ -65,7 +66,20 @@ def test_every_option_reaches_the_server(
     monkeypatch.setattr(serving.Serving, "__init__", lambda self, *a, **k: made.update(k, a=a) or init(self, *a, **k))
     monkeypatch.setenv("TRTPARSE_TOKEN", "from-the-environment")
     words = ("--listen", "127.0.0.1:0", "--batch", 3, "--delay", 5, "--queue", 7, "--rate", 9, "--connections", 11)
-    more = ("--photograph", 2, 3, "--drain", 4, "--target", "cpu", "--precision", "fp32", "--threads", 1, "--json")
+    more = (
+        "--photograph",
+        2,
+        3,
+        "--drain",
+        4,
+        "--target",
+        "onnxruntime",
+        "--precision",
+        "fp32",
+        "--threads",
+        1,
+        "--json",
+    )
     code, out, _ = run("serve", f"one={hands}", f"two={hands}", *words, *more)
     assert code == 0
     document = json.loads(out)
@@ -75,7 +89,7 @@ def test_every_option_reaches_the_server(
     limits = made["limits"]
     assert (limits.rate, limits.connections, limits.draining_seconds) == (9, 11, 4)
     assert (limits.photograph_bytes, limits.photograph_pixels) == (2 << 20, 3_000_000)
-    assert (made["engine"].target, made["engine"].precision, made["engine"].threads) == ("cpu", "fp32", 1)
+    assert (made["engine"].target, made["engine"].precision, made["engine"].threads) == ("onnxruntime", "fp32", 1)
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ def address(place: Path) -> Iterator[str]:
     from trtparse.serve.model import Opening, named_bundles
     from trtparse.serve.serving import Serving
 
-    with Serving(named_bundles(("build/student",)), "127.0.0.1:0", engine=Opening("cpu", threads=1)) as serving:
+    with Serving(named_bundles(("build/student",)), "127.0.0.1:0", engine=Opening("onnxruntime", threads=1)) as serving:
         yield serving.url.removeprefix("http://")
 
 

@@ -114,7 +114,7 @@ def serve(hands: Path) -> Iterator[Serve]:
 
         def call(*bundles: str, token: str = "", **options: Any) -> Serving:
             said: list[str] = []
-            options.setdefault("engine", Opening("cpu", threads=1))
+            options.setdefault("engine", Opening("onnxruntime", threads=1))
             named = named_bundles(bundles or (str(hands),))
             serving = Serving(named, "127.0.0.1:0", token, version="test", say=said.append, **options)
             serving.said = said

@@ -103,7 +103,7 @@ def waiting_clients(serving: Any, count: int) -> list[http.client.HTTPConnection
 def test_a_photograph_becomes_the_label_map_that_parse_writes(serve: Serve, hands: Any, tmp_path: Any) -> None:
     serving = serve()
     (tmp_path / "person.jpg").write_bytes(jpeg())
-    with open_predictor(hands, "cpu") as predictor:
+    with open_predictor(hands, "onnxruntime") as predictor:
         parse_images([tmp_path / "person.jpg"], predictor, tmp_path / "parsed")
     status, png, headers = asked(serving, "/models/hands/image", jpeg())
     assert (status, headers["Content-Type"]) == (200, "image/png")

@@ -131,7 +131,7 @@ def test_a_photograph_s_label_map_is_that_of_parse_bit_for_bit(
     folder, address = server
     small = np.random.default_rng(0).integers(0, 256, (30, 20, 3), np.uint8)
     cv2.imwrite(str(tmp_path / "person.jpg"), cv2.resize(small, (400, 600)))
-    with open_predictor(folder / model, "cpu") as predictor:
+    with open_predictor(folder / model, "onnxruntime") as predictor:
         parse_images([tmp_path / "person.jpg"], predictor, tmp_path / "parsed")
     photograph = np.fromfile(tmp_path / "person.jpg", np.uint8)
     found = asked(address, f"{model}_photograph", "photograph", photograph, "label_map")

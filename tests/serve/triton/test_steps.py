@@ -86,7 +86,7 @@ def test_a_photograph_goes_through_the_steps_as_through_a_predictor(load: Load, 
     parser.finalize()
     (label_map,) = third.tensors
     assert label_map.name == "label_map"
-    with open_predictor(hands, "cpu") as predictor:
+    with open_predictor(hands, "onnxruntime") as predictor:
         image = decode_image(data.tobytes(), "photograph", upright=True)
         assert np.array_equal(label_map.array, predictor.look_at(image))
 
