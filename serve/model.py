@@ -134,7 +134,7 @@ class Model:
 
     def config(self) -> dict[str, Any]:
         """As the protocol's model configuration extension has it, of Triton's fields those that mean something here."""
-        told = self.metadata()
+        told, task = self.metadata(), self.predictor.task
         return {
             "name": self.name,
             "platform": told["platform"],
@@ -144,8 +144,8 @@ class Model:
             "output": [_configured(tensor) for tensor in told["outputs"]],
             "parameters": {
                 "engine": {"string_value": self.predictor.engine.name},
-                "task": {"string_value": self.predictor.task.name},
-                "label_set": {"string_value": self.predictor.task.spec.name},
+                "task": {"string_value": task.name},
+                task.spec_words.replace(" ", "_"): {"string_value": task.spec.name},
             },
         }
 

@@ -266,7 +266,7 @@ class Server:
                 small = (int(length) if length and length.isdecimal() else len(body)) <= _LARGE_JSON
                 asked = reads[0](*reads[1:]) if small else await self._on_pool(*reads)
                 if len(asked.frames) > most:
-                    raise UsageError(f"{len(asked.frames)} frames; {most} are looked at at once.")
+                    raise UsageError(f"{len(asked.frames)} frames in one request; {most} are the most.")
             except UsageError as error:
                 raise _RefusedError(400, error.message) from error
             arrays = await self._inferred(model, asked.frames, asked.patience)

@@ -81,7 +81,7 @@ def nvinfer_labels(probabilities: NDArray[np.float32], threshold: float = 0.0) -
         threshold: ``segmentation-threshold``.
     """
     best = probabilities.argmax(axis=1).astype(np.int32)
-    return np.where(probabilities.max(axis=1) > max(threshold, -1.0), best, np.int32(-1))
+    return np.asarray(np.where(probabilities.max(axis=1) > max(threshold, -1.0), best, -1), np.int32)
 
 
 def agreement(labels: LabelMap, found: NDArray[np.int32]) -> float:

@@ -231,10 +231,7 @@ def _tensors(
     told: dict[str, Any] = {
         "max_batch_size": 0 if fixed else most,
         "input": [tensor(INPUT, "uint8", (*front, *size, 3))],
-        "output": [
-            tensor(one.name, one.dtype, (*front, *one.shape), label_filename="labels.txt" if number == 0 else None)
-            for number, one in enumerate(outputs)
-        ],
+        "output": [tensor(one.name, one.dtype, (*front, *one.shape)) for one in outputs],
     }
     if not fixed:
         told["dynamic_batching"] = {

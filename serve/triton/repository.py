@@ -102,8 +102,11 @@ def _export(named: NamedBundle, folder: Path, spec: ParserSpec) -> Exported:
     bundle = open_bundle(named.path)
     task = task_of(bundle.manifest)
     parser = parser_model(bundle, spec)
-    labels = "\n".join(task.spec.classes) + "\n" if isinstance(task, Parsing) else ""
-    _write(folder, named.name, parser.config, parser.files, {"labels.txt": labels})
+    beside = {}
+    if isinstance(task, Parsing):
+        beside["labels.txt"] = "\n".join(task.label_set.classes) + "\n"
+        parser.config["output"][0]["label_filename"] = "labels.txt"
+    _write(folder, named.name, parser.config, parser.files, beside)
     if not isinstance(task, Parsing) or not parser.takes_one:
         return Exported(named.name, "", parser, task.name)
     framing = framing_parameter(bundle.manifest.framing)
@@ -187,6 +190,5 @@ def _write(
         else:
             shutil.copyfile(content, version / file)
     for file, text in (beside or {}).items():
-        if text:
-            (folder / name / file).write_text(text, "utf-8")
+        (folder / name / file).write_text(text, "utf-8")
     (folder / name / "config.pbtxt").write_text(to_text({"name": name, **config}), "utf-8")

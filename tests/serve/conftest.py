@@ -14,6 +14,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from trtparse.engines.bundle import GRAPHS, Manifest, finish, writing
 from trtparse.specs.framing import Framing
+from trtparse.specs.skeleton import load_skeleton
+from trtparse.tests.engines.tiny_graphs import SIZE as JOINTS_SIZE
+from trtparse.tests.engines.tiny_graphs import joints_graph
 from trtparse.tests.predicting import HANDS, LIP
 
 SIZE = (48, 32)
@@ -69,13 +72,33 @@ def write_bundle(path: Path, batch: int | None = None, returns: str = "labels") 
     return path
 
 
+def write_joints(path: Path) -> Path:
+    """A bundle whose answers are joints."""
+    manifest = Manifest(
+        task="pose",
+        network="joints",
+        options={},
+        spec=load_skeleton("coco17"),
+        framing=Framing(JOINTS_SIZE),
+        batch=None,
+        precisions=("fp32",),
+        parity={},
+        calibration={},
+        versions={},
+    )
+    with writing(path) as folder:
+        onnx.save(joints_graph(), folder / GRAPHS["fp32"])
+        finish(folder, manifest)
+    return path
+
+
 def write_student(path: Path, graph: onnx.ModelProto) -> Path:
     """A bundle of the student that was exported at 64x64."""
     manifest = Manifest(
         task="parsing",
         network="lsfa-r18",
         options={},
-        label_set=LIP,
+        spec=LIP,
         framing=Framing((64, 64), 1.5),
         batch=1,
         precisions=("fp32",),

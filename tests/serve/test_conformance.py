@@ -102,7 +102,7 @@ def test_the_client_reads_statistics(client: Any, frames: np.ndarray) -> None:
         ("hands", "", (48, 32, 3), np.uint8, "frames", r"frames must be \(N, 48, 32, 3\) UINT8"),
         ("hands", "", (1, 48, 32, 3), np.float32, "frames", "FP32"),
         ("hands", "", (1, 48, 32, 3), np.uint8, "image", "The one input is frames; the request has image"),
-        ("hands", "", (5, 48, 32, 3), np.uint8, "frames", "4 are looked at at once"),
+        ("hands", "", (5, 48, 32, 3), np.uint8, "frames", "5 frames in one request; 4 are the most"),
     ],
 )
 def test_what_is_no_request_for_the_model_is_refused_with_what_it_takes(

@@ -26,7 +26,7 @@ from trtparse.serve.limits import Limits
 from trtparse.serve.worker import BatchSpec
 from trtparse.tasks.open import open_predictor
 from trtparse.tests.demo.live.made_frames import eventually
-from trtparse.tests.serve.conftest import SIZE, Serve, labels_of, write_bundle
+from trtparse.tests.serve.conftest import SIZE, Serve, labels_of, write_bundle, write_joints
 from trtparse.web.address import ServeAddress, listen
 
 TOKEN = "a-token-of-some-length"
@@ -471,6 +471,19 @@ def test_several_bundles_are_served_each_under_its_name(serve: Serve, hands: Any
     for name in ("hands", "more"):
         assert f'trtparse_requests_total{{model="{name}",status="200"}} 1\n' in text
         assert f'trtparse_request_seconds_bucket{{model="{name}",le="+Inf"}} 1\n' in text
+
+
+def test_of_another_task_the_tensors_are_served_and_photographs_not_yet(serve: Serve, tmp_path: Any) -> None:
+    serving = serve(str(write_joints(tmp_path / "joints")))
+    frames = np.random.default_rng(0).integers(0, 256, (1, 24, 16, 3), np.uint8)
+    body, headers = tensors(frames)
+    status, told, answer = asked(serving, "/v2/models/joints/infer", body, **headers)
+    assert status == 200
+    found = np.frombuffer(told[int(answer["Inference-Header-Content-Length"]) :], np.float32).reshape(1, 5, 3)
+    with open_predictor(tmp_path / "joints", "onnxruntime") as predictor:
+        assert np.array_equal(found, predictor.engine.infer(frames)[0])
+    status, told, _ = asked(serving, "/models/joints/image", jpeg())
+    assert (status, "for parsing alone, not for pose" in json.loads(told)["error"]) == (501, True)
 
 
 def test_bundles_of_one_name_or_of_none_are_refused(hands: Any) -> None:

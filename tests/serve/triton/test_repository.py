@@ -21,7 +21,7 @@ from trtparse.serve.triton.parser import ParserSpec
 from trtparse.serve.triton.repository import Exported, export_repository
 from trtparse.tests.engines.recording import fake_engine
 from trtparse.tests.predicting import label_maps
-from trtparse.tests.serve.conftest import SIZE, hands, write_bundle
+from trtparse.tests.serve.conftest import SIZE, hands, write_bundle, write_joints
 
 __all__ = ["hands"]
 
@@ -109,6 +109,19 @@ def test_where_logits_go_back_onto_the_image_the_ensemble_passes_them_on(tmp_pat
         steps = config(tmp_path / backend, "hands_photograph").ensemble_scheduling.step
         assert dict(steps[1].output_map) == {name: "answer"}
         assert list(config(tmp_path / backend, "hands_label_map").input[0].dims) == [1, 4, *SIZE]
+
+
+def test_another_task_is_a_model_of_frames_alone(tmp_path: Path) -> None:
+    one = exported(write_joints(tmp_path / "bundle"), tmp_path / "repository")
+    assert (one.ensemble, one.task) == ("", "pose")
+    told = config(tmp_path / "repository", "hands")
+    assert [(t.name, list(t.dims), t.label_filename) for t in told.output] == [("joints", [5, 3], "")]
+    assert files(tmp_path / "repository") == [
+        "README.md",
+        "hands/1/model.onnx",
+        "hands/config.pbtxt",
+        "trtparse-export.json",
+    ]
 
 
 def test_a_fixed_batch_is_a_dimension_and_makes_an_ensemble_where_it_is_one(tmp_path: Path) -> None:
