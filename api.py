@@ -87,9 +87,10 @@ class Loaded:
         with open_source(str(source)) as frames:
             finder = None
             if people == "auto":
-                from .demo.people.finder import PeopleFinder, open_detector
+                from .demo.people.finder import PeopleFinder
+                from .tasks.people.detector import open_detector
 
-                finder = PeopleFinder(open_detector())
+                finder = PeopleFinder(open_detector(threads=1))
             for frame in frames:
                 if finder is None:
                     yield self._look(frame, frames.seconds)
@@ -109,7 +110,8 @@ class Loaded:
         return Parsed(labels, self.label_set, image, cell, seconds)
 
     def _look_at_people(self, image: Picture, seconds: float, finder: PeopleFinder) -> Parsed:
-        from .data.crops import Window, place_around
+        from .data.crops import Window
+        from .demo.people.finder import placements_of
         from .tasks.parsing.paste import paste
 
         self._check_process()
@@ -117,8 +119,7 @@ class Loaded:
         people = finder.find(image, seconds)
         windows, found = [], []
         with self._turn:
-            for person in people:
-                window = place_around(predictor.framing, size, person.box)
+            for window in placements_of(people, size, predictor):
                 assert isinstance(window, Window), "label maps are made of rectangles"
                 frames = np.repeat(window.apply(image)[None], predictor.engine.batch or 1, axis=0)
                 windows.append(window)

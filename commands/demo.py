@@ -32,7 +32,7 @@ STREAMS = 2
 """Frames that a CPU works on side by side: a tenth more of them per second than one after the other (two cores)."""
 
 DETECT_EVERY = 5
-"""HOG takes as long as six frames of the network; people have not gone far by the fifth."""
+"""Finding people takes a part of what parsing one of them does; they have not gone far by the fifth frame."""
 
 
 def parse_within(value: str | tuple[int, int]) -> str | tuple[int, int]:
@@ -86,14 +86,15 @@ def parse_within(value: str | tuple[int, int]) -> str | tuple[int, int]:
 )
 @click.option(
     "--people",
-    type=click.Choice(["full", "detect"]),
-    help="The frame is one person, or people are found and each is parsed.  [default: full]",
+    type=click.Choice(["auto", "full"]),
+    help="People are found and each is parsed, or the frame is one person.  [default: auto; full for the walking "
+    "figure]",
 )
 @click.option(
     "--detector",
     type=click.Path(path_type=Path),
     metavar="MODEL.onnx",
-    help="Find people by a YOLOX or an RT-DETR instead of HOG.",
+    help="Find people by a YOLOX, an RT-DETR or a finder of yours.",
 )
 @click.option(
     "--detect-every",
@@ -157,7 +158,7 @@ def demo(
         if options["within"] == "network":
             options["within"] = predictor.engine.input_size
         frames = _open(stack, source, options, notices)
-        finder = _finder(options, frames, threads)
+        finder = _finder(stack, options, frames, threads)
         sinks = _sinks(stack, source, frames, options, notices)
         page = notices.page = _page(stack, frames, predictor, options)
         observers = _observers(stack, page, options)
@@ -196,17 +197,14 @@ class _Notices:
 
 def _check(options: dict[str, Any], *, sourced: bool) -> None:
     """Refuse what does not go together before anything is opened."""
-    if options["people"] != "detect":
-        given = [
-            name
-            for name, is_given in (
-                ("--detector", options["detector"] is not None),
-                ("--detect-every", options["detect_every"] is not None),
-            )
-            if is_given
-        ]
-        if given:
-            raise UsageError(f"{given[0]} is for finding people.", "Add --people detect.")
+    if options["people"] is None:
+        looks = sourced or options["detector"] is not None or options["detect_every"] is not None
+        options["people"] = "auto" if looks else "full"
+    if options["people"] == "full":
+        for name in ("detector", "detect_every"):
+            if options[name] is not None:
+                option = f"--{name.replace('_', '-')}"
+                raise UsageError(f"{option} is for finding people.", "Leave --people full out.")
     if options["fps"] is not None and not sourced:
         raise UsageError("--fps is for images; the walking figure has a rate of its own.", "Name a folder of images.")
     if options["within"] is not None and not sourced:
@@ -241,13 +239,16 @@ def _open(stack: ExitStack, source: str | None, options: dict[str, Any], notify:
     )
 
 
-def _finder(options: dict[str, Any], frames: FrameSource, threads: int) -> PeopleFinder | None:
-    if options["people"] != "detect":
+def _finder(stack: ExitStack, options: dict[str, Any], frames: FrameSource, threads: int) -> PeopleFinder | None:
+    if options["people"] == "full":
         return None
     from ..demo.image_sources import ImageSource
-    from ..demo.people.finder import PeopleFinder, open_detector
+    from ..demo.people.finder import PeopleFinder
+    from ..tasks.people.detector import open_detector
 
-    detector = open_detector(options["detector"], threads=threads)
+    # The processor's other threads parse meanwhile: one keeps up with them.
+    detector = open_detector(options["detector"], threads=threads or 1)
+    stack.callback(getattr(detector, "close", lambda: None))
     # The photographs of a folder show other people each; numbered ones are a film.
     track = not isinstance(frames, ImageSource) or frames.numbered
     return PeopleFinder(detector, every=options["detect_every"] or DETECT_EVERY, track=track)
@@ -336,6 +337,7 @@ def _show(terminal: Terminal, result: DemoResult, flickering: str) -> None:
         return
     from dataclasses import asdict
 
+    from ..tasks.people.detector import MOST_PEOPLE
     from .tables import print_table
     from .terminal import plain_table
 
@@ -348,6 +350,12 @@ def _show(terminal: Terminal, result: DemoResult, flickering: str) -> None:
     terminal.out.print("the stages overlap", style="dim")
     if result.people is not None:
         terminal.out.print(f"People: {result.people}")
+        if not result.people:
+            terminal.note(
+                "Nobody was found, so nothing is parsed. With --people full each frame is taken as one person."
+            )
+    if result.crowded:
+        terminal.note(f"In {result.crowded} frames there are {MOST_PEOPLE} people or more; no more are parsed.")
     if result.flicker is not None:
         terminal.out.print(
             f"Flicker: {100 * result.flicker.after:.2f} % {flickering}, "

@@ -11,7 +11,7 @@ from ..errors import DataError, UsageError
 from .options import common_options
 
 if TYPE_CHECKING:
-    from ..demo.people.finder import PersonDetector
+    from ..tasks.people.detector import PersonDetector
     from ..tasks.people.found import Found
     from .terminal import Terminal
 
@@ -44,8 +44,8 @@ def find(
     The boxes are COCO's annotations with scores, from 0.1 on: what a finder of one's own is trained on, with
     trtparse train person-finder.
     """
-    from ..demo.people.finder import open_detector
     from ..storage.files import check_output_file
+    from ..tasks.people.detector import open_detector
     from ..tasks.people.found import write_found
     from .terminal import Terminal
 

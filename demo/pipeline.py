@@ -33,7 +33,7 @@ from ..tasks.drawing import Drawer, Seen
 from .jobs import Channel, Job, Request
 from .meter import Clock, Meter
 from .parsed_frame import ParsedFrame
-from .people.finder import PeopleFinder
+from .people.finder import PeopleFinder, placements_of
 from .result import DemoResult
 from .settings import Settings
 from .sinks import FrameSink
@@ -194,6 +194,7 @@ class _Pipeline:
             frames_missing=0 if self._requested_end else self._source.frames_missing,
             frames_dropped=self._source.frames_dropped,
             people=None if self._people is None else self._people.count,
+            crowded=0 if self._people is None else self._people.crowded,
             flicker=self._drawer.flicker,
             stopped=self._requested_end,
             output=self._output,
@@ -263,8 +264,7 @@ class _Pipeline:
             job.placements = (self._whole,)
             return
         job.people = self._people.find(job.frame, job.seconds)
-        size = self._source.size
-        job.placements = tuple(self._predictor.place_around(size, one.box) for one in job.people)
+        job.placements = placements_of(job.people, self._source.size, self._predictor)
 
     def _begin(self) -> Request | None:
         buffer = self._buffers.take()

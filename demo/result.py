@@ -29,6 +29,7 @@ class DemoResult:
         output: the file that the first sink with one makes.
         engine: the engine's name.
         precision: the engine's precision.
+        crowded: in how many frames more people were found than are parsed.
     """
 
     frames: int
@@ -43,6 +44,7 @@ class DemoResult:
     output: Path | None
     engine: str
     precision: str
+    crowded: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON takes it, with a schema version."""

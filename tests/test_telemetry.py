@@ -15,7 +15,7 @@ import pytest
 
 # ONNX Runtime is imported by each: with the command's own process, and with one that does not import trtparse.
 DOCTOR = ("-m", "trtparse.cli", "doctor")
-ENGINE = ("-c", "import trtparse.engines.cpu, trtparse.graphs.observe, trtparse.demo.people.onnx_detector")
+ENGINE = ("-c", "import trtparse.engines.cpu, trtparse.graphs.observe, trtparse.tasks.people.onnx_detector")
 CALLS = "connect,sendto,sendmsg,sendmmsg"
 OPENVINO = ("-c", "from trtparse.engines.openvino import load_openvino; load_openvino().Core().available_devices")
 # Where one of these is set ONNX Runtime keeps quiet by itself, and the tests would say nothing.

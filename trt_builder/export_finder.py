@@ -17,6 +17,7 @@ from ..graphs.raw import name_raw
 from ..networks.finder import Finder, decode
 from ..networks.preprocessing import MEAN_RGB, STD_RGB
 from ..specs.framing import Framing
+from ..tasks.people.task import PEOPLE
 from .export import quiet_exporter
 
 OUTPUT, ANSWER = "boxes", "answer"
@@ -103,10 +104,10 @@ def _describe(model: onnx.ModelProto, framing: Framing) -> None:
         del value.metadata_props[:]
     del model.graph.metadata_props[:]
     del model.metadata_props[:]
-    model.graph.name = "people"
+    model.graph.name = PEOPLE
     model.producer_name, model.producer_version = "trtparse", __version__
     properties = {
-        "task": "people",
+        "task": PEOPLE,
         "network": Finder.kind,
         "input_size": json.dumps(list(framing.input_size)),
         "preprocessing": json.dumps(framing.preprocessing()),

@@ -80,6 +80,8 @@ def place(model: onnx.ModelProto) -> Placement:
         readers = weights[tensor].layers if tensor in weights else ()
         weights[tensor] = WeightSite(tensor, 0 if node.op_type == "Conv" else 1, (*readers, node.name))
     for node in index.nodes:
+        if node.input and node.input[0] in end:
+            continue  # what decodes the answers stays float, whatever its operators are
         if node.op_type == "MaxPool":
             _use(uses, node, 0)
         elif node.op_type == "AveragePool" and node.input[0] in uses:

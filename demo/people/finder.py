@@ -2,52 +2,45 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import Protocol
+from typing import Any
 
+import numpy as np
+
+from ...data.crops import Placement, Window
 from ...data.dataset import Image
 from ...errors import UsageError
+from ...tasks.base import Predictor
 from ...tasks.people.boxes import Detections
+from ...tasks.people.detector import MOST_PEOPLE, PersonDetector
 from ...tasks.people.person import Person
-from .hog import HogDetector
 from .tracker import PeopleTracker
+
+_FILLS = 0.6
+"""Of a frame's area: whose surroundings are as large fills it, and what their box leaves out is theirs as well."""
 
 _LEAST_SIDE = 2.0  # pixels of a box that are left inside the frame
 
 
-class PersonDetector(Protocol):
-    """Finds people in one frame.
-
-    ``name`` is for messages; ``sure`` the score from which a detection counts without another one before it.
-    """
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def sure(self) -> float: ...
-
-    def detect(self, frame: Image) -> Detections:
-        """People in (H, W, 3) uint8, BGR; with weak ones, whose scores are below ``sure``."""
-        ...
-
-
-def open_detector(path: Path | None = None, *, threads: int = 0) -> PersonDetector:
-    """The detector of an ONNX file, or the one that comes along.
+def placements_of(
+    people: Sequence[Person], frame_size: tuple[int, int], predictor: Predictor[Any]
+) -> tuple[Placement, ...]:
+    """What of a frame the network sees: the surroundings of each person, or all of it where one person fills it.
 
     Args:
-        path: see :class:`~trtparse.demo.people.onnx_detector.OnnxDetector`; None takes :class:`HogDetector`.
-        threads: of the runtime; 0 for one per core.
-
-    Raises:
-        UsageError: there is no such file, or it is no detector of a known form.
+        people: in the frame.
+        frame_size: (height, width).
+        predictor: that will see them.
     """
-    if path is None:
-        return HogDetector()
-    from .onnx_detector import OnnxDetector
-
-    return OnnxDetector(path, threads=threads)
+    around = tuple(predictor.place_around(frame_size, person.box) for person in people)
+    if len(around) != 1:
+        return around
+    one = around[0]
+    if isinstance(one, Window) and math.prod(one.size) >= _FILLS * math.prod(frame_size):
+        return (predictor.place_around(frame_size, (0.0, 0.0, float(frame_size[1]), float(frame_size[0]))),)
+    return around
 
 
 class PeopleFinder:
@@ -61,6 +54,7 @@ class PeopleFinder:
 
     Attributes:
         detector: the same.
+        crowded: in how many frames there were ``MOST_PEOPLE`` or more.
     """
 
     def __init__(self, detector: PersonDetector, *, every: int = 1, track: bool = True) -> None:
@@ -70,6 +64,7 @@ class PeopleFinder:
         self._every = every if track else 1
         self._tracker = PeopleTracker(detector.sure)
         self._track = track
+        self.crowded = 0
         self._counted = 0
         self._frames = 0
 
@@ -92,9 +87,19 @@ class PeopleFinder:
             self._counted, self._tracker = self.count, PeopleTracker(self.detector.sure)
         looks = self._frames % self._every == 0
         self._frames += 1
-        people = self._tracker.step(self.detector.detect(frame) if looks else None, seconds)
+        people = self._tracker.step(self._detected(frame) if looks else None, seconds)
         clipped = (_clipped(person, frame.shape[0], frame.shape[1]) for person in people)
         return tuple(person for person in clipped if person is not None)
+
+    def _detected(self, frame: Image) -> Detections:
+        """Whom the detector finds, as far as they have boxes of numbers: the surest, and no more than are parsed."""
+        found = self.detector.detect(frame)
+        usable = np.isfinite(found.boxes).all(axis=1) & np.isfinite(found.scores)
+        boxes, scores = found.boxes[usable], found.scores[usable]
+        if (scores >= self.detector.sure).sum() >= MOST_PEOPLE:
+            self.crowded += 1
+        best = np.sort(np.argsort(-scores, kind="stable")[:MOST_PEOPLE])
+        return Detections(boxes[best], scores[best])
 
 
 def _clipped(person: Person, height: int, width: int) -> Person | None:

@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 
 from .boxes import Detections, overlap, suppress
 
+PEOPLE = "people"
+"""The task's name in graphs and recipes."""
+
 MOST_OVERLAP = 0.6
 """Intersection over union of two people's boxes; of boxes that share more, one is a double."""
 

@@ -105,8 +105,8 @@ def test_people_are_found_in_each_kth_frame_and_are_in_the_record(
     demo: Demo, pictures: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     detector = TwoPeople()
-    monkeypatch.setattr("trtparse.demo.people.finder.open_detector", lambda path, threads: detector)
-    code, out, _ = demo(pictures, "--people", "detect", "--detect-every", "2", "--jsonl", "frames.jsonl")
+    monkeypatch.setattr("trtparse.tasks.people.detector.open_detector", lambda path, threads: detector)
+    code, out, _ = demo(pictures, "--detect-every", "2", "--jsonl", "frames.jsonl")
     assert code == 0
     assert "People: 2" in out
     assert detector.looked == 3
@@ -117,9 +117,9 @@ def test_people_are_found_in_each_kth_frame_and_are_in_the_record(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--detector", "a.onnx"), "--detector is for finding people"),
-        (("--detect-every", "2"), "--detect-every is for finding people"),
-        (("--people", "detect", "--detector", "a.onnx"), "There is no detector a.onnx"),
+        (("--people", "full", "--detector", "a.onnx"), "--detector is for finding people"),
+        (("--people", "full", "--detect-every", "2"), "--detect-every is for finding people"),
+        (("--people", "auto", "--detector", "a.onnx"), "There is no detector a.onnx"),
         (("--token", "abcdefgh"), "--token is for the page of --serve"),
         (("--serve", "0.0.0.0:0"), "so a token is needed"),
         (("--serve", "nonsense"), "nonsense names no port"),

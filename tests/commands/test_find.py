@@ -30,7 +30,7 @@ class Bright:
 
 @pytest.fixture(autouse=True)
 def bright(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trtparse.demo.people.finder.open_detector", lambda *_, **__: Bright())
+    monkeypatch.setattr("trtparse.tasks.people.detector.open_detector", lambda *_, **__: Bright())
 
 
 def picture(left: int) -> np.ndarray:

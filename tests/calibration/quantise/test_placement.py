@@ -309,3 +309,13 @@ class TestStudent:
         resizes = [node.name for node in student.graph.node if node.op_type == "Resize"]
         assert len(resizes) == 8
         assert not any(tensors_read(placement, name) for name in resizes)
+
+
+def test_a_max_pool_that_decodes_the_answers_stays_float(new_graph: NewGraph) -> None:
+    new = new_graph()
+    new.conv(new.relu(new.conv(new.image(), "first", (3, 16))), "second", (16, 32))
+    new.node("MaxPool", ["second"], "peaks", kernel_shape=[1, 1])
+    model = new.labels("peaks", 32)
+    assert tensors_read(place(model), "peaks") == {("second", 0)}
+    onnx.helper.set_model_props(model, {"raw": "second"})
+    assert not tensors_read(place(model), "peaks")

@@ -1,12 +1,20 @@
 from __future__ import annotations
 
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 
-from trtparse.demo.people.finder import PeopleFinder, open_detector
-from trtparse.demo.people.hog import HogDetector
+from trtparse.data.crops import Window, place_around
+from trtparse.demo.people.finder import PeopleFinder, placements_of
 from trtparse.errors import UsageError
+from trtparse.networks.weights import FINDER_SURE
+from trtparse.specs.framing import Framing
 from trtparse.tasks.people.boxes import Detections
+from trtparse.tasks.people.detector import MOST_PEOPLE, open_detector
+from trtparse.tasks.people.person import Person
 
 FRAME = np.zeros((100, 200, 3), np.uint8)
 
@@ -27,7 +35,9 @@ class Script:
 
 
 def test_without_a_file_the_detector_is_the_one_that_comes_along() -> None:
-    assert isinstance(open_detector(), HogDetector)
+    detector = open_detector(threads=1)
+    assert detector.name == "the finder finder.int8-cpu.onnx"
+    assert detector.sure == FINDER_SURE
 
 
 @pytest.mark.parametrize("every", [1, 3, 5])
@@ -59,3 +69,37 @@ def test_photographs_have_nothing_to_do_with_each_other() -> None:
 def test_looking_in_no_frame_at_all_is_refused() -> None:
     with pytest.raises(UsageError, match="every 0th frame"):
         PeopleFinder(Script([]), every=0)
+
+
+FRAMING = Framing((48, 32), 1.5)
+PREDICTOR: Any = SimpleNamespace(place_around=partial(place_around, FRAMING))
+
+
+def person(*box: float) -> Person:
+    return Person(1, (box[0], box[1], box[2], box[3]), 0.9)
+
+
+def sizes(*people: Person) -> list[tuple[int, int]]:
+    found = placements_of(people, (120, 100), PREDICTOR)
+    return [window.size for window in found if isinstance(window, Window)]
+
+
+def test_who_fills_the_frame_is_parsed_with_all_of_it_and_one_of_two_is_not() -> None:
+    large, small = person(10, 4, 90, 118), person(60, 30, 90, 90)
+    assert sizes(large) == [(120, 100)]
+    assert (120, 100) not in sizes(small)
+    assert len(sizes(large, small)) == 2
+    assert (120, 100) not in sizes(large, small)
+    assert sizes() == []
+
+
+def test_a_detectors_box_that_is_no_number_is_nobody() -> None:
+    broken = Script([(10, 10, 40, 90), (float("nan"), 10, 40, 90), (60, 10, float("inf"), 90)])
+    assert [person.id for person in PeopleFinder(broken).find(FRAME, 0.0)] == [1]
+
+
+def test_of_a_crowd_no_more_are_followed_than_are_parsed_and_that_is_counted() -> None:
+    crowd = Script([(2.0 * number, 10, 2.0 * number + 1.9, 90) for number in range(MOST_PEOPLE + 5)])
+    finder = PeopleFinder(crowd)
+    assert len(finder.find(np.zeros((100, 300, 3), np.uint8), 0.0)) <= MOST_PEOPLE
+    assert finder.crowded == 1

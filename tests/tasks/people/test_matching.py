@@ -56,3 +56,19 @@ def test_rows_become_one_box_a_person_without_what_is_no_number() -> None:
     people = without_doubles(rows.astype(np.float32))
     assert people.boxes.tolist() == [A, B]
     assert people.scores == pytest.approx([0.9, 0.7])
+
+
+def test_average_precision_is_cocos() -> None:
+    pytest.importorskip("faster_coco_eval", reason="faster-coco-eval is not installed")
+    from trtparse.tasks.people.average_precision import average_precision
+
+    there = [np.array([A, B], float), np.array([C], float)]
+    nobody = [NOBODY, NOBODY]
+    perfect = average_precision([found((0.9, A), (0.8, B)), found((0.7, C))], there, nobody)
+    assert (perfect.ap, perfect.ap50) == pytest.approx((1, 1))
+    loose = [0, 0, 10, 13.0]  # IoU 0.65 with A: right at four of ten thresholds
+    half = average_precision([found((0.9, loose)), found()], [np.array([A], float), NOBODY], nobody)
+    assert (half.ap, half.ap50) == pytest.approx((0.4, 1.0))
+    assert average_precision([found(), found()], there, nobody).ap50 == 0
+    doubted = average_precision([found((0.9, C), (0.8, A))], [np.array([A], float)], [np.array([C], float)])
+    assert doubted.ap50 == pytest.approx(1)

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from onnx import TensorProto
 
-from trtparse.demo.people.finder import open_detector
-from trtparse.demo.people.onnx_detector import OnnxDetector
 from trtparse.errors import UsageError
+from trtparse.tasks.people.detector import open_detector
+from trtparse.tasks.people.onnx_detector import OnnxDetector
 
 SIZE = (64, 96)  # of the detectors' inputs
 CELLS = 8 * 12 + 4 * 6 + 2 * 3

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from ...data.dataset import Image
 from ...errors import UsageError
-from ...tasks.people.boxes import Boxes, Detections, overlap, suppress
+from .boxes import Boxes, Detections, overlap, suppress
 
 PERSON = 0
 

@@ -1,0 +1,52 @@
+"""What finds the people in one picture: the finder that comes along, or a detector that somebody brings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+from ...data.dataset import Image
+from ...networks.weights import FINDER_GRAPH, FINDER_SURE
+from .boxes import Detections
+
+MOST_PEOPLE = 40
+"""Of a picture; the finder gives no more, and each costs a pass of the network."""
+
+
+class PersonDetector(Protocol):
+    """Finds people in one frame.
+
+    ``name`` is for messages; ``sure`` the score from which a detection counts without another one before it.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def sure(self) -> float: ...
+
+    def detect(self, frame: Image) -> Detections:
+        """People in (H, W, 3) uint8, BGR; with weak ones, whose scores are below ``sure``."""
+        ...
+
+
+def open_detector(path: Path | None = None, *, threads: int = 0) -> PersonDetector:
+    """The detector of an ONNX file, or the one that comes along.
+
+    Args:
+        path: a finder's graph, or what :class:`~trtparse.tasks.people.onnx_detector.OnnxDetector` takes; None takes the
+            finder that comes along.
+        threads: of the runtime; 0 for one per core.
+
+    Raises:
+        UsageError: there is no such file, or it is no detector of a known form.
+    """
+    from .graph_detector import GraphDetector, is_finder
+
+    if path is None:
+        return GraphDetector(FINDER_GRAPH, threads=threads, sure=FINDER_SURE)
+    if path.is_file() and is_finder(path):
+        return GraphDetector(path, threads=threads)
+    from .onnx_detector import OnnxDetector
+
+    return OnnxDetector(path, threads=threads)
