@@ -3,12 +3,13 @@
 Runs the program of a tree as a person would, over the same images, and writes down what came out; another call
 compares.
 
-    PYTHONPATH=OLD python benchmarks/same_answers.py record before.json [--data FOLDER] [--images N]
-    PYTHONPATH=NEW python benchmarks/same_answers.py record after.json [--data FOLDER] [--images N]
+    PYTHONPATH=OLD python benchmarks/same_answers.py record before.json [--data FOLDER] [--images N] [--target NAME]
+    PYTHONPATH=NEW python benchmarks/same_answers.py record after.json [--data FOLDER] [--images N] [--target NAME]
     python benchmarks/same_answers.py compare before.json after.json
 
-``OLD`` and ``NEW`` each hold a folder or a link ``trtparse``. Without ``--data`` the images are rendered people. Of the
-graphs everything is compared but the metadata, of the report every number but times.
+``OLD`` and ``NEW`` each hold a folder or a link ``trtparse``. ``onnxruntime`` was called ``cpu`` once. Without
+``--data`` the images are rendered people. Of the graphs everything is compared but the metadata, of the report every
+number but times.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ def renamed(place: str) -> str:
     return place
 
 
-def record(data: str | None, images: int) -> dict[str, Any]:
+def record(data: str | None, images: int, target: str) -> dict[str, Any]:
     """What the program makes of the images."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -73,9 +74,9 @@ def record(data: str | None, images: int) -> dict[str, Any]:
             data = str(folder / "people")
         bundle, report, parsed = folder / "bundle", folder / "report", folder / "parsed"
         run("build", "--int8", "--data", data, "--calibration-images", images, "--output", bundle, *THREADS)
-        run("validate", bundle, "--data", data, "--limit", images, "--report", report, *THREADS)
+        run("validate", bundle, "--data", data, "--limit", images, "--report", report, "--target", target, *THREADS)
         pictures = sorted(path for path in Path(data).rglob("*.jpg"))[:images]
-        run("parse", *pictures, "--bundle", bundle, "--output", parsed, "--no-overlay", *THREADS)
+        run("parse", *pictures, "--bundle", bundle, "--output", parsed, "--no-overlay", "--target", target, *THREADS)
         maps = {}
         for path in sorted(parsed.glob("*.png")):
             image = cv2.imread(str(path))
@@ -108,10 +109,11 @@ def main() -> int:
     parser.add_argument("files", nargs="+", type=Path)
     parser.add_argument("--data")
     parser.add_argument("--images", type=int, default=24)
+    parser.add_argument("--target", default="onnxruntime", help="the CPU runtime; trees that know one call it cpu")
     options = parser.parse_args()
     if options.what == "record":
         (path,) = options.files
-        path.write_text(json.dumps(record(options.data, options.images), indent=1))
+        path.write_text(json.dumps(record(options.data, options.images, options.target), indent=1))
         return 0
     before, after = (json.loads(path.read_text()) for path in options.files)
     before["figures"] = {renamed(place): value for place, value in before["figures"].items()}
