@@ -105,10 +105,11 @@ def parse(
             )
             result = _parse_here(terminal, images, bundle, output, spec, opened, annotations)
         else:
+            from ..engines.machine.dependencies import require
             from ..parse.ray import parse_on_ray
 
-            if target == "cpu":
-                target = _runtime_for_all(bundle, precision, max(threads, 1))
+            require("ray")
+            target = _target_for_all(bundle, target, precision, max(threads, 1))
             terminal.stage(f"Parsing on Ray, {address}")
             result = parse_on_ray(
                 images,
@@ -131,12 +132,14 @@ def parse(
     _show(terminal, result)
 
 
-def _runtime_for_all(bundle: Path, precision: str | None, threads: int) -> str:
-    """The CPU runtime that is faster on this machine: workers that measured for themselves would not all take one."""
+def _target_for_all(bundle: Path, target: str, precision: str | None, threads: int) -> str:
+    """One CPU runtime, the faster on this machine: workers that measured for themselves would not all take one."""
     from ..engines import open_bundle
-    from ..engines.open import faster_runtime
+    from ..engines.open import could_run_tensorrt, faster_runtime
 
     opened = open_bundle(bundle)
+    if target != "cpu" and (target != "auto" or could_run_tensorrt(opened)):
+        return target
     lowest = "int8" if "int8" in opened.manifest.precisions else "fp32"
     return faster_runtime(opened, precision or lowest, threads)[0]
 

@@ -74,7 +74,7 @@ def open_engine(
     if precision not in (None, *PRECISIONS):
         raise UsageError(f"Unknown precision {precision!r}.", f"Choose one of {', '.join(PRECISIONS)}.")
     note = ""
-    if target == "tensorrt" or (target == "auto" and _could_run_tensorrt(bundle, rebuild)):
+    if target == "tensorrt" or (target == "auto" and could_run_tensorrt(bundle, rebuild)):
         from .tensorrt.engine import open_tensorrt
 
         try:
@@ -152,7 +152,7 @@ def graph_of(target: str, precision: str) -> str:
     return "fp32" if precision == "bf16" else precision
 
 
-def _could_run_tensorrt(bundle: Bundle, rebuild: Rebuild | None) -> bool:
+def could_run_tensorrt(bundle: Bundle, rebuild: Rebuild | None = None) -> bool:
     """Whether this machine has a GPU and TensorRT; not asked where the bundle has no engine that they could run."""
     if rebuild is None and not engine_names(bundle):
         return False

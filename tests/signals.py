@@ -6,18 +6,18 @@ import contextlib
 import signal
 from collections.abc import Iterator
 
-from trtparse.storage.interrupts import SIGNALS, interrupts
+from trtparse.storage.interrupts import SIGNALS, Interrupts, interrupts
 
 
 @contextlib.contextmanager
-def handled() -> Iterator[None]:
+def handled() -> Iterator[Interrupts]:
     """While the block runs the first of the signals raises KeyboardInterrupt; a background job ignores some of them."""
     before = {number: signal.getsignal(number) for number in SIGNALS}
     for number in SIGNALS:
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     try:
-        with interrupts(own_process=False):
-            yield
+        with interrupts(own_process=False) as ours:
+            yield ours
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -14,7 +14,11 @@ import pytest
 
 from trtparse.cli import main
 from trtparse.commands.terminal import Terminal
+from trtparse.engines import Bundle
 from trtparse.engines.base import Arrays, Engine, Frames
+from trtparse.engines.choice import Choice
+from trtparse.errors import DataError
+from trtparse.parse.images import ParseResult
 from trtparse.parse.provenance import MadeBy
 from trtparse.tests.predicting import predicting
 
@@ -141,3 +145,24 @@ def test_ray_that_is_not_installed_is_an_error_with_the_line_to_type(run: Run, m
     assert code == 3
     assert "Ray is not installed." in err
     assert "pip install 'trtparse[ray]'" in err
+
+
+@pytest.mark.parametrize(
+    ("asked", "taken"), [((), "openvino"), (("--target", "cpu"), "openvino"), (("--target", "simulated"), "simulated")]
+)
+def test_workers_on_ray_all_take_the_runtime_that_was_measured_here(
+    asked: tuple[str, ...], taken: str, run: Run, pristine_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("ray", reason="Ray is not installed")
+    opened: list[Any] = []
+
+    def parse_on_ray(images: object, open_parser: Callable[[], object], *_: object, **__: object) -> ParseResult:
+        opened.append(open_parser)
+        raise DataError("This is far enough.")
+
+    monkeypatch.setattr("trtparse.parse.ray.parse_on_ray", parse_on_ray)
+    monkeypatch.setattr(
+        "trtparse.engines.choice.choose", lambda *_, **__: Choice({"onnxruntime": 5.0, "openvino": 4.0})
+    )
+    run("photos", "--ray", "local", "--bundle", str(pristine_bundle.path), *asked)
+    assert opened[0].args[1] == taken

@@ -187,8 +187,8 @@ def test_stage_times_and_the_rate_are_told_frame_by_frame(make_engine: Any) -> N
 @pytest.mark.parametrize(
     ("with_people", "count"),
     [
-        (False, 6_000),
-        (True, 3_000),
+        (False, 3_000),
+        (True, 2_000),
         pytest.param(False, HOUR, marks=pytest.mark.slow),
         pytest.param(True, HOUR // 3, marks=pytest.mark.slow),
     ],

@@ -12,7 +12,10 @@ import pytest
 from trtparse.errors import MachineError, UsageError
 from trtparse.parse.index import columns, index_place, writing_index
 from trtparse.parse.parser import ImageResult
+from trtparse.tasks.parsing.task import Parsing
 from trtparse.tests.predicting import LIP
+
+TASK = Parsing(LIP)
 
 PIXELS = tuple(range(20))
 ROWS = (
@@ -34,7 +37,7 @@ def small_files() -> Iterator[None]:
 
 
 def write(place: Path, rows: tuple[ImageResult, ...] = ROWS) -> None:
-    with writing_index(place, LIP) as index:
+    with writing_index(place, TASK) as index:
         for row in rows:
             index.add(row)
 
@@ -43,8 +46,8 @@ def test_a_csv_has_a_row_per_image_with_the_pixels_of_every_class(tmp_path: Path
     write(tmp_path / "index.csv")
     with (tmp_path / "index.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == list(columns(LIP))
-    assert set(LIP.classes) < set(columns(LIP))
+    assert list(rows[0]) == list(columns(TASK))
+    assert set(LIP.classes) < set(columns(TASK))
     assert [row["image"] for row in rows] == [row.path for row in ROWS]
     assert [row["labels"] for row in rows] == ["a.png", "", "m/ä.png"]
     assert [row["skipped"] for row in rows] == ["", "in/b is empty.", ""]
@@ -73,7 +76,7 @@ def test_parquet_comes_in_groups_of_rows_and_has_the_same_bytes_every_time(
     assert parquet.ParquetFile(tmp_path / "a.parquet").num_row_groups == 2
     assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
     write(tmp_path / "none.parquet", ())
-    assert parquet.read_table(tmp_path / "none.parquet").column_names == list(columns(LIP))
+    assert parquet.read_table(tmp_path / "none.parquet").column_names == list(columns(TASK))
 
 
 @pytest.mark.parametrize("name", ["index.csv", "index.parquet"])
@@ -91,7 +94,7 @@ def test_an_index_that_was_not_finished_leaves_the_older_one_and_nothing_else(tm
     (tmp_path / name).write_text("older")
 
     def end_early() -> None:
-        with writing_index(tmp_path / name, LIP) as index:
+        with writing_index(tmp_path / name, TASK) as index:
             index.add(ROWS[0])
             raise KeyboardInterrupt
 
@@ -102,7 +105,7 @@ def test_an_index_that_was_not_finished_leaves_the_older_one_and_nothing_else(tm
 
 
 def test_rows_are_on_the_disk_by_whole_lines_while_the_index_grows(tmp_path: Path) -> None:
-    with writing_index(tmp_path / "index.csv", LIP) as index:
+    with writing_index(tmp_path / "index.csv", TASK) as index:
         for row in ROWS:
             index.add(row)
             assert (tmp_path / ".index.partial.csv").read_bytes().endswith(b"\n")

@@ -184,7 +184,7 @@ def test_bytes_of_a_real_int8_engine_are_those_of_the_plain_run(
 
     def open_int8() -> tuple[Predictor[LabelMap], MadeBy]:
         opened = open_bundle(bundle.path)
-        predictor = open_predictor(opened, threads=1)
+        predictor = open_predictor(opened, "onnxruntime", threads=1)  # in workers nothing else names one
         return predictor, MadeBy.of(opened, predictor.engine)
 
     predictor, made_by = open_int8()

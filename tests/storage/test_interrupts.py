@@ -20,6 +20,7 @@ from trtparse.storage import interrupts as module
 from trtparse.storage.files import replace_bytes
 from trtparse.storage.interrupts import SIGNALS, Interrupts, interrupts, kept_handlers, uninterrupted
 from trtparse.storage.journal import Journal
+from trtparse.tests.signals import handled
 
 COMMAND = """
 import os, signal, subprocess, sys, time
@@ -140,7 +141,7 @@ def test_off_the_main_thread_signals_are_somebody_else_s() -> None:
 @pytest.mark.parametrize("fails", [False, True])
 def test_a_signal_in_what_must_be_finished_comes_after_it(number: signal.Signals, fails: bool) -> None:
     done = []
-    with interrupts(own_process=False) as ours:
+    with handled() as ours:
         with pytest.raises(KeyboardInterrupt), uninterrupted():  # noqa: PT012
             with uninterrupted():
                 signal.raise_signal(number)

@@ -243,6 +243,7 @@ def test_a_listener_hears_of_every_stage_and_of_how_far_it_is(images: list[Image
     assert stages == [
         "Exporting to ONNX",
         "Choosing images",
+        "Looking for what overflows FP16",
         "Calibrating",
         "Writing the INT8 graphs",
         "Comparing with PyTorch",

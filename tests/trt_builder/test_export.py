@@ -185,6 +185,7 @@ def test_a_network_that_cannot_be_traced_is_a_build_error(network: Student) -> N
         export_onnx(moody, Framing((64, 64)), LIP)
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 def test_parity_on_fifty_real_photographs(network: Student, model: onnx.ModelProto, shared_data: Path) -> None:
     dataset = LipDataset(shared_data / "lip", "val")
