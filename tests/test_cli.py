@@ -984,7 +984,8 @@ def build_arguments(bundle: Bundle, pictures: Path) -> tuple[object, ...]:
 
 
 @pytest.mark.parametrize(
-    ("stage", "number", "times"), [("Calibrating", signal.SIGTERM, 1), ("Exporting", signal.SIGINT, 20)]
+    ("stage", "number", "times"),
+    [pytest.param("Calibrating", signal.SIGTERM, 1, marks=pytest.mark.slow), ("Exporting", signal.SIGINT, 20)],
 )
 def test_a_signal_in_a_build_leaves_the_old_bundle_and_nothing_else(
     stage: str, number: signal.Signals, times: int, bundle: Bundle, build_arguments: tuple[object, ...]

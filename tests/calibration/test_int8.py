@@ -191,6 +191,7 @@ def test_two_budgets_or_one_that_makes_no_sense_are_refused() -> None:
         Int8Spec(min_agreement=101.0)
 
 
+@pytest.mark.slow
 def test_every_correction_can_be_asked_for_and_is_named(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
     from trtparse.calibration.quantise import placement, rounding
 

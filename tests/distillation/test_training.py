@@ -185,6 +185,7 @@ def test_a_student_learns_from_its_teacher_on_images_without_labels(
     assert np.mean(losses[-3:]) < 0.8 * np.mean(losses[:3])
 
 
+@pytest.mark.slow
 def test_a_run_with_hints_goes_on_after_a_kill_to_the_same_weights(few: Dataset, tmp_path: Path) -> None:
     teacher = load_teacher(DEFAULT_WEIGHTS)
     distillation = Distillation(teacher="given", inter=0.0, intra=0.0, hints=1.0)

@@ -57,7 +57,8 @@ def typed(command: str, word: str) -> None:
 
 
 @pytest.mark.usefixtures("short_trunks")
-@pytest.mark.parametrize("word", ["parts.toml", pytest.param("atr", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("word", ["parts.toml", "atr"])
 def test_the_page_goes_from_a_file_to_a_network_that_is_built_measured_and_drawn(
     word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -139,6 +139,7 @@ def test_files_and_index_are_those_of_the_plain_run_and_so_is_what_is_told(clust
     assert calls == [(done, 25) for done in range(1, 26)]
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_loses_nothing(cluster: None, photos: Path, tmp_path: Path) -> None:
     marker = tmp_path / "kill"
     marker.touch()
@@ -150,6 +151,7 @@ def test_a_worker_that_is_killed_loses_nothing(cluster: None, photos: Path, tmp_
     assert Path("ray.csv").read_bytes() == Path("plain.csv").read_bytes()
 
 
+@pytest.mark.slow
 def test_uris_are_parsed_as_paths_are_and_what_is_there_is_not_made_again(
     cluster: None, photos: Path, tmp_path: Path
 ) -> None:
@@ -174,6 +176,7 @@ def test_what_a_worker_refuses_is_our_own_error_here(cluster: None, photos: Path
     assert caught.value.hint == "Use JPEG or PNG files."
 
 
+@pytest.mark.slow
 def test_bytes_of_a_real_int8_engine_are_those_of_the_plain_run(
     cluster: None, bundle: Bundle, people: Dataset, photos: Path
 ) -> None:

@@ -153,7 +153,10 @@ def test_two_exports_are_the_same_bytes_and_leave_the_network_as_it_was(small_gr
     assert all(torch.equal(before[name], value) for name, value in loaded.network.state_dict().items())
 
 
-@pytest.mark.parametrize(("size", "stride"), [((473, 473), 4), ((64, 64), 4), ((97, 130), 4), ((128, 96), 8)])
+@pytest.mark.parametrize(
+    ("size", "stride"),
+    [pytest.param((473, 473), 4, marks=pytest.mark.slow), ((64, 64), 4), ((97, 130), 4), ((128, 96), 8)],
+)
 def test_pytorch_and_onnx_agree_at_other_sizes(size: tuple[int, int], stride: int) -> None:
     torch.manual_seed(0)
     with short_trunks():

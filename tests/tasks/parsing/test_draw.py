@@ -1,9 +1,7 @@
 from __future__ import annotations
 
 import struct
-import time
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -229,23 +227,3 @@ def test_a_label_png_has_the_colours_of_its_set() -> None:
     small = LabelSet("Small", ("A", "B"), ((0, 0, 0), (1, 2, 3)))
     palette = chunks(encode_label_png(np.ones((2, 2), np.uint8), small))[b"PLTE"]
     assert palette[:9] == bytes([0, 0, 0, 1, 2, 3, 128, 128, 128])
-
-
-def least(work: Callable[[], object]) -> float:
-    """Seconds of processor time that some work takes where nothing gets in its way."""
-    times = []
-    for _ in range(20):
-        begin = time.process_time()
-        work()
-        times.append(time.process_time() - begin)
-    return min(times)
-
-
-def test_drawing_a_frame_costs_no_more_than_to_mix_it_with_a_colour_in_numpy() -> None:
-    size = (432, 768)
-    overlay, frame, labels = Overlay(size, LIP, cell=2.0), noise(size), np.zeros(size, np.uint8)
-    labels[60:400, 250:500] = stripes((340, 250))
-    plain = least(
-        lambda: (0.45 * frame + 0.55 * cv2.applyColorMap(labels, LIP.palette_bgr()[:, None])).astype(np.uint8)
-    )
-    assert least(lambda: overlay.draw(frame, labels, hud="31 FPS")) < plain
