@@ -35,7 +35,7 @@ HEATMAPS = RAW_OUTPUTS[KEYPOINTS]
 """The raw tensor of a graph of pose."""
 
 
-class _Normalised(nn.Module):
+class Normalised(nn.Module):
     """Frames as OpenCV reads them to what a network computes with.
 
     The first convolution's input channels are turned round, so that the BGR frame needs no flip.
@@ -62,7 +62,7 @@ class _Normalised(nn.Module):
         return frames.float().permute(0, 3, 1, 2) * self.scale + self.offset
 
 
-class ParsingGraph(_Normalised):
+class ParsingGraph(Normalised):
     """What is exported of a parsing network: normalisation, the network and argmax.
 
     Labels pass through float on their way from int64 to uint8, because TensorRT converts only floats to uint8.
@@ -81,7 +81,7 @@ class ParsingGraph(_Normalised):
         return (labels, logits) if self.with_logits else labels
 
 
-class PoseGraph(_Normalised):
+class PoseGraph(Normalised):
     """What is exported of a pose network: normalisation, the network and its decoding.
 
     Args:
@@ -126,16 +126,7 @@ def export_onnx(
     Raises:
         BuildError: the exporter or the checker refuses the network.
     """
-    names = ["labels", "logits"] if logits else ["labels"]
-    model = _exported(ParsingGraph(network, logits), framing.input_size, batch, names)
-    told = {"label_set": json.dumps(label_set.to_dict())}
-    _describe(model, Parsing.name, framing, told)
-    argmax = find_argmax(model)
-    if argmax is None:
-        raise BuildError("The exported graph's labels do not come of an ArgMax.")
-    name_raw(model, argmax.input[0])
-    _check(model, framing.input_size, batch)
-    return model
+    return _of_labels(ParsingGraph(network, logits), framing, label_set, batch, logits)
 
 
 class ReleasedGraph(FramedNetwork):
@@ -159,14 +150,20 @@ class ReleasedGraph(FramedNetwork):
 
 def export_released_onnx(released: Released, *, batch: int | None = 1, logits: bool = False) -> onnx.ModelProto:
     """Export a published network of CE2P's family; arguments, result and errors as of :func:`export_onnx`."""
-    names = ["labels", "logits"] if logits else ["labels"]
-    model = _exported(ReleasedGraph(released, logits), released.framing.input_size, batch, names)
-    _describe(model, Parsing.name, released.framing, {"label_set": json.dumps(released.label_set.to_dict())})
+    return _of_labels(ReleasedGraph(released, logits), released.framing, released.label_set, batch, logits)
+
+
+def _of_labels(
+    graph: nn.Module, framing: Framing, label_set: LabelSet, batch: int | None, logits: bool
+) -> onnx.ModelProto:
+    """A graph that ends in label maps, described and checked."""
+    model = exported(graph, framing.input_size, batch, ["labels", "logits"] if logits else ["labels"])
+    describe(model, Parsing.name, framing, {"label_set": json.dumps(label_set.to_dict())})
     argmax = find_argmax(model)
     if argmax is None:
         raise BuildError("The exported graph's labels do not come of an ArgMax.")
     name_raw(model, argmax.input[0])
-    _check(model, released.framing.input_size, batch)
+    check_exported(model, framing.input_size, batch)
     return model
 
 
@@ -203,23 +200,23 @@ def export_pose_onnx(
             f"Height and width must be multiples of {PoseNetwork.multiple}, such as 256x192.",
         )
     graph = PoseGraph(network, decoding, framing.input_size)
-    model = _exported(graph, framing.input_size, batch, [KEYPOINTS, HEATMAPS])
+    model = exported(graph, framing.input_size, batch, [KEYPOINTS, HEATMAPS])
     if not heatmaps:
         del model.graph.output[1]
     told = {"skeleton": skeleton.to_json(), "decoding": json.dumps(decoding.to_dict())}
-    _describe(model, "pose", framing, told)
+    describe(model, "pose", framing, told)
     name_raw(model, HEATMAPS)
-    _check(model, framing.input_size, batch)
+    check_exported(model, framing.input_size, batch)
     return model
 
 
-def _exported(graph: nn.Module, input_size: tuple[int, int], batch: int | None, names: list[str]) -> onnx.ModelProto:
+def exported(graph: nn.Module, input_size: tuple[int, int], batch: int | None, names: list[str]) -> onnx.ModelProto:
     """Through PyTorch's exporter and onnxslim."""
     # Two frames where the batch is free: the exporter takes a dimension of 1 for a constant.
     frames = torch.zeros((batch or 2, *input_size, 3), dtype=torch.uint8)
     dynamic = None if batch else {"frames": {0: torch.export.Dim("batch")}}
     try:
-        with quiet_exporter():
+        with _quiet():
             program = torch.onnx.export(
                 graph.to("cpu"),
                 (frames,),
@@ -237,7 +234,7 @@ def _exported(graph: nn.Module, input_size: tuple[int, int], batch: int | None, 
     return model
 
 
-def _describe(model: onnx.ModelProto, task: str, framing: Framing, told: dict[str, str]) -> None:
+def describe(model: onnx.ModelProto, task: str, framing: Framing, told: dict[str, str]) -> None:
     """Replace the exporter's bookkeeping, which names files of the machine it ran on, by our own."""
     for node in model.graph.node:
         del node.metadata_props[:]
@@ -261,7 +258,12 @@ def _describe(model: onnx.ModelProto, task: str, framing: Framing, told: dict[st
     onnx.helper.set_model_props(model, properties)
 
 
-def _check(model: onnx.ModelProto, input_size: tuple[int, int], batch: int | None) -> None:
+def check_exported(model: onnx.ModelProto, input_size: tuple[int, int], batch: int | None) -> None:
+    """See that a graph is valid, takes what was asked for, and computes no shapes where its batch is fixed.
+
+    Raises:
+        BuildError: it is not so.
+    """
     try:
         onnx.checker.check_model(model, full_check=True)
     except onnx.checker.ValidationError as error:
@@ -275,7 +277,7 @@ def _check(model: onnx.ModelProto, input_size: tuple[int, int], batch: int | Non
 
 
 @contextlib.contextmanager
-def quiet_exporter() -> Iterator[None]:
+def _quiet() -> Iterator[None]:
     """Keep the exporter's chatter about optional packages from the user's terminal."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
