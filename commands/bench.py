@@ -200,8 +200,9 @@ def _contenders(
     """
     from ..engines import open_engine
     from ..engines.manifest import engine_names
+    from ..tasks.open import task_of
 
-    wanted = targets or TARGETS
+    wanted, alike = targets or TARGETS, task_of(bundle.manifest).agreement
     if "pytorch" in wanted and (targets or bundle.weights.is_file()):
         # In fp16, PyTorch needs a GPU.
         for precision in precisions or (("fp32", "fp16") if gpu else ("fp32",)):
@@ -216,7 +217,7 @@ def _contenders(
                 continue
             yield Contender(
                 f"{runtime} {precision}",
-                lambda t=target, p=precision: open_engine(bundle, t, p, threads=threads),  # type: ignore[misc]
+                lambda t=target, p=precision: open_engine(bundle, t, p, threads=threads, alike=alike),  # type: ignore[misc]
             )
     if "tensorrt" in wanted and (targets or engine_names(bundle)):
         for precision in precisions or _engine_precisions(bundle):

@@ -162,7 +162,6 @@ def build(
     told how it takes images: --labels, --input-order, --mean, --std and what else its file does not say.
     """
     from ..engines import open_bundle
-    from ..specs.label_set import LabelSet
     from ..storage.files import check_output_file
     from ..storage.folders import recover
     from ..tasks.open import spec_named
@@ -198,11 +197,7 @@ def build(
                 _refuse_int8_options(context)
             labels = None if options["labels"] is None else spec_named(options["labels"])
             foreign = _given(context, frozenset(FOREIGN_OPTIONS))
-            said = (
-                None
-                if source is None
-                else said_of(source, options, labels if isinstance(labels, LabelSet) else None, foreign)
-            )
+            said = None if source is None else said_of(source, options, labels, foreign)
             if source is not None and _is_graph(source) and said is None:
                 _refuse_export_options(context)
             timed = engine if engine is not None and not options["no_timing"] else None
@@ -254,13 +249,14 @@ def _faster_runtime(terminal: Terminal, bundle: Bundle, target: str, threads: in
     from ..engines.bundle import GRAPHS
     from ..engines.choice import choose
     from ..engines.open import graph_of
+    from ..tasks.open import task_of
 
     precision = "int8" if "int8" in bundle.manifest.precisions else "fp32"
     graph = graph_of("cpu", precision)
     if GRAPHS[graph] not in bundle.manifest.files:
         return None
     terminal.stage("Timing the CPU runtimes")
-    choice = choose(bundle, graph, precision, threads)
+    choice = choose(bundle, graph, precision, threads, task_of(bundle.manifest).agreement)
     if target == "openvino" and choice.refused:
         raise UsageError(f"{choice.refused}.", f"The bundle {bundle.path} is whole: run it with --target onnxruntime.")
     return choice

@@ -12,7 +12,7 @@ from ..errors import UsageError
 
 if TYPE_CHECKING:
     from ..graphs.conventions import Said
-    from ..specs.label_set import LabelSet
+    from ..tasks.base import Spec
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -61,13 +61,13 @@ def foreign_options(command: Command) -> Command:
     return command
 
 
-def said_of(source: Path, options: dict[str, Any], labels: LabelSet | None, given: list[str]) -> Said | None:
+def said_of(source: Path, options: dict[str, Any], labels: Spec | None, given: list[str]) -> Said | None:
     """What was said of a network that is not ours; None where nothing has to be.
 
     Args:
         source: the graph or checkpoint.
         options: of the command.
-        labels: what ``--labels`` says.
+        labels: what ``--labels`` says, of classes or joints.
         given: those of the options above that were typed.
 
     Raises:
@@ -99,10 +99,13 @@ def said_of(source: Path, options: dict[str, Any], labels: LabelSet | None, give
             return None
     elif not given:
         return None
+    from ..specs.skeleton import Skeleton
+
     order, layout = options["input_order"], options["layout"]
     return Said(
         preset=options["preset"],
-        labels=labels,
+        labels=None if isinstance(labels, Skeleton) else labels,
+        skeleton=labels if isinstance(labels, Skeleton) else None,
         order=None if order is None else order.upper(),
         mean=options["mean"],
         std=options["std"],

@@ -136,12 +136,13 @@ def _target_for_all(bundle: Path, target: str, precision: str | None, threads: i
     """One CPU runtime, the faster on this machine: workers that measured for themselves would not all take one."""
     from ..engines import open_bundle
     from ..engines.open import could_run_tensorrt, faster_runtime
+    from ..tasks.open import task_of
 
     opened = open_bundle(bundle)
     if target != "cpu" and (target != "auto" or could_run_tensorrt(opened)):
         return target
     lowest = "int8" if "int8" in opened.manifest.precisions else "fp32"
-    return faster_runtime(opened, precision or lowest, threads)[0]
+    return faster_runtime(opened, precision or lowest, threads, task_of(opened.manifest).agreement)[0]
 
 
 def _parse_here(

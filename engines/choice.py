@@ -2,7 +2,8 @@
 
 Kernels fit one processor better than another, so no table says it: both run for half a second each, one after the
 other, as the threads of a runtime go on spinning and would take the other's time. The faster one must also be right:
-what OpenVINO makes of the same frames is compared with ONNX Runtime's, and where it differs by much it is refused.
+what OpenVINO makes of the same frames is compared with ONNX Runtime's, and where it differs by much it is refused. What
+differing means the task knows, whose answers they are: whoever opens an engine for one says so.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import json
 import platform
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as package_version
@@ -17,8 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ..data.letterbox import Letterbox
+from ..data.crops import place
 from ..data.synthetic import SyntheticPeople
 from ..errors import MachineError, TrtparseError, UsageError
 from ..storage.files import replace_bytes
@@ -48,6 +51,10 @@ _LEAST_CALLS = 5
 _WARM_UP_CALLS = 3
 _SPREAD = 0.05  # of an array's values: numbers closer than that are alike
 _MOST_NOTES = 64
+
+
+Alike = Callable[[Arrays, Arrays], NDArray[np.float64]]
+"""How much of two engines' arrays for the same N frames agrees, (N,) from 0 to 1: the first is judged by the second."""
 
 
 @dataclass(frozen=True)
@@ -102,13 +109,14 @@ class Choice:
         return f" ({'; '.join(reasons)})" if reasons else ""
 
 
-def choose(bundle: Bundle, graph: str, precision: str, threads: int = 0) -> Choice:
+def choose(bundle: Bundle, graph: str, precision: str, threads: int = 0, alike: Alike | None = None) -> Choice:
     """The faster CPU runtime for a graph of a bundle, as noted for this machine, or measured and noted now.
 
     Args:
         graph: a key of ``GRAPHS``.
         precision: what the engine is asked for.
         threads: of the runtimes; 0 for one per core.
+        alike: what the two agree on, of a task; None counts numbers.
     """
     try:
         capabilities_of(load_openvino().Core())
@@ -121,7 +129,7 @@ def choose(bundle: Bundle, graph: str, precision: str, threads: int = 0) -> Choi
     for note in notes:
         if note["of"] == key:
             return Choice(note["milliseconds"], note["refused"])
-    choice = measure(bundle, graph, precision, threads)
+    choice = measure(bundle, graph, precision, threads, alike)
     kept = {"schema": 1, "notes": [*notes, {"of": key, **choice.to_dict()}][-_MOST_NOTES:]}
     try:
         replace_bytes(path, (json.dumps(kept, indent=1) + "\n").encode())
@@ -143,8 +151,8 @@ def noted(bundle: Bundle) -> dict[str, Choice]:
     return found
 
 
-def measure(bundle: Bundle, graph: str, precision: str, threads: int) -> Choice:
-    """Time both runtimes, one after the other, and compare what they give.
+def measure(bundle: Bundle, graph: str, precision: str, threads: int, alike: Alike | None = None) -> Choice:
+    """Time both runtimes, one after the other, and compare what they give; arguments as of :func:`choose`.
 
     Raises:
         MachineError: BF16 is asked for, and the processor has none.
@@ -157,7 +165,7 @@ def measure(bundle: Bundle, graph: str, precision: str, threads: int) -> Choice:
     try:
         cache = ModelCache.beside(bundle.path, bundle.manifest.files[GRAPHS[graph]])
         with OpenVinoEngine(path, precision, threads=threads, cache=cache) as engine:
-            different = difference(_answers(engine, frames), expected)
+            different = difference(_answers(engine, frames), expected, alike)
             if different > MOST_DIFFERENT:
                 share = f"{100 * different:.1f} % of what it gives differs from ONNX Runtime's"
                 return Choice(milliseconds, f"OpenVINO runs {path.name} wrongly: {share}")
@@ -167,24 +175,36 @@ def measure(bundle: Bundle, graph: str, precision: str, threads: int) -> Choice:
     return Choice(milliseconds)
 
 
-def difference(found: list[Arrays], expected: list[Arrays]) -> float:
-    """The share of numbers that differ, in the output where most do.
+def difference(found: list[Arrays], expected: list[Arrays], alike: Alike | None = None) -> float:
+    """The share of what two engines give for the same frames that differs.
+
+    Args:
+        found, expected: of each call.
+        alike: what of it agrees; None counts numbers.
+    """
+    kinds = [[(array.shape, array.dtype) for call in calls for array in call] for calls in (found, expected)]
+    if kinds[0] != kinds[1]:
+        return 1.0
+    ours, theirs = (tuple(map(np.concatenate, zip(*calls))) for calls in (found, expected))
+    shares = (alike or alike_by_number)(ours, theirs)
+    # In this form a NaN agrees with nothing.
+    return 1 - float(np.where(shares >= 0, shares, 0).mean())
+
+
+def alike_by_number(found: Arrays, expected: Arrays) -> NDArray[np.float64]:
+    """(N,) the share of each frame's numbers that are alike, of the output where fewest are.
 
     Integers are alike where they are equal; others where they are closer than a twentieth of the output's range.
     """
-    if not all(len(one) == len(other) for one, other in zip(found, expected)):
-        return 1.0
     shares = []
-    for ours, theirs in zip(zip(*found), zip(*expected)):
-        one, other = np.stack(ours), np.stack(theirs)
-        if one.shape != other.shape:
-            return 1.0
+    for one, other in zip(found, expected):
         if np.issubdtype(other.dtype, np.integer):
             alike = one == other
         else:
             alike = np.abs(one - other) <= _SPREAD * max(float(np.ptp(other)), np.finfo(np.float32).tiny)
-        shares.append(1 - float(np.mean(alike)))
-    return max(shares)
+        shares.append(alike.reshape(len(alike), -1).mean(1))
+    # Of the outputs that one counts for all frames in which most differs.
+    return np.asarray(min(shares, key=lambda share: float(share.mean())))
 
 
 def _frames(bundle: Bundle, engine: Engine) -> list[Frames]:
@@ -193,8 +213,8 @@ def _frames(bundle: Bundle, engine: Engine) -> list[Frames]:
     found = []
     for index in range(PEOPLE):
         image = people[index].image
-        fitted = Letterbox.fit((image.shape[0], image.shape[1]), engine.input_size, bundle.manifest.stretch)
-        found.append(np.repeat(fitted.apply(image)[None], engine.batch or 1, axis=0))
+        placed = place(bundle.manifest.framing, (image.shape[0], image.shape[1]))
+        found.append(np.repeat(placed.apply(image)[None], engine.batch or 1, axis=0))
     return found
 
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import MachineError, TrtparseError, UsageError
 from .base import Engine
 from .bundle import GRAPHS, WEIGHTS_NAME, Bundle, open_bundle
 from .machine.dependencies import require
 from .manifest import EngineManifest, check_fits, engine_manifests, engine_names, mismatches
+
+if TYPE_CHECKING:
+    from .choice import Alike
 
 TARGETS = ("auto", "tensorrt", "cpu", "onnxruntime", "openvino", "simulated", "pytorch")
 """``tensorrt``: an engine of the bundle, TensorRT-RTX's included. ``cpu``: the faster of ONNX Runtime and OpenVINO.
@@ -35,6 +39,7 @@ def open_engine(
     mapped: bool | None = None,
     spin: bool | None = None,
     rebuild: Rebuild | None = None,
+    alike: Alike | None = None,
 ) -> Engine:
     """Open an engine of a bundle; its ``name`` says what was chosen.
 
@@ -49,6 +54,7 @@ def open_engine(
         cuda_graph: let TensorRT replay each request as one recorded graph.
         mapped, spin: see :class:`~trtparse.engines.tensorrt.engine.TensorRTEngine`.
         rebuild: called where this machine could run TensorRT and the bundle has no engine that fits it.
+        alike: what two runtimes agree on, where ``target`` leaves the choice of one; None counts numbers.
 
     Raises:
         UsageError: an unknown target or precision, or one that the bundle was not built with.
@@ -87,12 +93,14 @@ def open_engine(
             return open_tensorrt(bundle, manifest, slots=slots, cuda_graph=cuda_graph, mapped=mapped, spin=spin)
     if precision is None:
         precision = "int8" if "int8" in bundle.manifest.precisions else "fp32"
-    engine = _open_on_cpu(bundle, target, precision, threads=threads, streams=streams)
+    engine = _open_on_cpu(bundle, target, precision, threads=threads, streams=streams, alike=alike)
     engine.name += note
     return engine
 
 
-def _open_on_cpu(bundle: Bundle, target: str, precision: str, *, threads: int, streams: int) -> Engine:
+def _open_on_cpu(
+    bundle: Bundle, target: str, precision: str, *, threads: int, streams: int, alike: Alike | None
+) -> Engine:
     from .cpu import CpuEngine
 
     name = graph_of(target, precision)
@@ -104,10 +112,10 @@ def _open_on_cpu(bundle: Bundle, target: str, precision: str, *, threads: int, s
         )
     remark = ""
     if target == "openvino" or (target == "cpu" and precision == "bf16"):
-        _check_openvino(bundle, name, precision, threads)
+        _check_openvino(bundle, name, precision, threads, alike)
         target = "openvino"
     elif target in ("auto", "cpu"):
-        target, remark = faster_runtime(bundle, precision, threads)
+        target, remark = faster_runtime(bundle, precision, threads, alike)
     if target == "openvino":
         from .model_cache import ModelCache
         from .openvino import OpenVinoEngine
@@ -120,15 +128,15 @@ def _open_on_cpu(bundle: Bundle, target: str, precision: str, *, threads: int, s
     return engine
 
 
-def faster_runtime(bundle: Bundle, precision: str, threads: int) -> tuple[str, str]:
+def faster_runtime(bundle: Bundle, precision: str, threads: int, alike: Alike | None = None) -> tuple[str, str]:
     """``onnxruntime`` or ``openvino``, and what an engine's name has to say of that; see :mod:`.choice`."""
     from . import choice
 
-    found = choice.choose(bundle, graph_of("cpu", precision), precision, threads)
+    found = choice.choose(bundle, graph_of("cpu", precision), precision, threads, alike)
     return found.runtime, found.remark
 
 
-def _check_openvino(bundle: Bundle, graph: str, precision: str, threads: int) -> None:
+def _check_openvino(bundle: Bundle, graph: str, precision: str, threads: int, alike: Alike | None) -> None:
     """See that OpenVINO runs a graph as it should.
 
     Raises:
@@ -140,7 +148,7 @@ def _check_openvino(bundle: Bundle, graph: str, precision: str, threads: int) ->
     load_openvino()
     from . import choice
 
-    refused = choice.choose(bundle, graph, precision, threads).refused
+    refused = choice.choose(bundle, graph, precision, threads, alike).refused
     if refused:
         raise UsageError(f"{refused}.", "Run it on ONNX Runtime: --target onnxruntime")
 

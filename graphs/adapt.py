@@ -1,8 +1,8 @@
 """Give somebody else's graph our input and outputs: a few nodes before it, and a few behind.
 
 Before: frames (N, H, W, 3) uint8, BGR, become what it takes (Cast, Transpose, the order of channels, scale and offset).
-Behind: one of its outputs is chosen, raised to the frames' size with *its* alignment, and becomes labels (N, H, W)
-uint8 by an argmax. Every step is compared with what the file itself computes on a made-up frame.
+Behind: its outputs become the answers of its task: labels (N, H, W) uint8, or keypoints (N, K, 3) float32 (``tails/``).
+Every step is compared with what the file itself computes on a made-up frame.
 """
 
 from __future__ import annotations
@@ -19,21 +19,23 @@ from .. import __version__
 from ..errors import UsageError
 from .conventions import Convention, Said, convention_of
 from .facts import facts_of, opset_of, values_of
+from .folded import folded
 from .front import Frames, made_up_frames, pictures, write_front
 from .index import fresh_graph_copy
 from .opset import OPSET, Arrays, converted, difference, run
-from .raw import RAW_PROPERTY
+from .raw import RAW_PROPERTY, decided_from, name_raw
 from .surgery import fix_input, note_outputs, prune, rename_tensors, unique_node_names
-from .tail import LOGITS, type_of, write_tail
+from .tails.parsing import LOGITS, type_of, write_labels
+from .tails.pose import KEYPOINTS, write_keypoints
 
 LEAST_OPSET = 19
 """What the nodes behind a graph, and FP16's scales of INT8, are written in; older graphs are raised."""
 
-_OURS = ("frames", "labels", LOGITS)
+_OURS = ("frames", "labels", LOGITS, KEYPOINTS)
 
 
 def adapt(model: onnx.ModelProto, said: Said, path: Path, *, logits: bool = False) -> onnx.ModelProto:
-    """A copy with frames in and labels out.
+    """A copy with frames in and the answers of its task out.
 
     Args:
         model: as :func:`~trtparse.graphs.interface.read_onnx` reads it.
@@ -42,7 +44,7 @@ def adapt(model: onnx.ModelProto, said: Said, path: Path, *, logits: bool = Fals
         logits: give it the logits as a second output, even where label maps go back to the image.
 
     Returns:
-        FP32, at opset 19 or above, with label set, framing and raw tensor in its metadata.
+        FP32, at opset 19 or above, with label set or skeleton, framing and raw tensors in its metadata.
 
     Raises:
         UsageError: something is missing or does not fit, or the graph cannot be raised or answers differently
@@ -58,17 +60,24 @@ def adapt(model: onnx.ModelProto, said: Said, path: Path, *, logits: bool = Fals
     note_outputs(work, before, how.batch)
     if opset_of(work) < LEAST_OPSET:
         work = _raised(work, feeds, before, path)
+    work = _folded(work, feeds, before, path)
     rename_tensors(work, _OURS)
     renamed = dict(zip(before, (output.name for output in work.graph.output)))
     before = {renamed[name]: array for name, array in before.items()}
     theirs = {new: old for old, new in renamed.items()}
     unique_node_names(work)
-    with_labels = write_tail(work, how, before, theirs, path, logits=logits or how.framing.returns == LOGITS)
+    if how.task == "pose":
+        if logits:
+            raise UsageError(f"{path} gives joints alone, and no heatmaps to follow them.", "Leave --logits out.")
+        with_answers = write_keypoints(work, how, before, theirs, path)
+    else:
+        both = logits or how.framing.returns == LOGITS
+        with_answers = write_labels(work, how, before, theirs, path, logits=both)
     write_front(work, how, taken.dtype)
     prune(work)
     _describe(work, how, path)
     work = _checked(work, path)
-    _compare(work, frames, with_labels, path)
+    _compare(work, frames, with_answers, path)
     return work
 
 
@@ -101,24 +110,42 @@ def _raised(model: onnx.ModelProto, feeds: Arrays, before: Arrays, path: Path) -
         raise UsageError(
             f"Opset {LEAST_OPSET} is needed, {path} has {old}, and it cannot be raised: {_first_line(error)}.", hint
         ) from error
-    for name, array in before.items():
-        differs = difference(array, after[name])
-        if differs:
-            raise UsageError(
-                f"Opset {LEAST_OPSET} is needed, {path} has {old}, and raised to {OPSET} its output {name} differs: "
-                f"{differs}.",
-                hint,
-            )
+    told = _differs(before, after)
+    if told:
+        raise UsageError(f"Opset {LEAST_OPSET} is needed, {path} has {old}, and raised to {OPSET} {told}.", hint)
     return raised
 
 
+def _folded(model: onnx.ModelProto, feeds: Arrays, before: Arrays, path: Path) -> onnx.ModelProto:
+    """The graph with fewer nodes, which computes the same."""
+    hint = "Simplify it first, as onnxslim does, or export it again."
+    try:
+        fewer = folded(model)
+        after = run(fewer, feeds)
+    except Exception as error:
+        # The runtime's exceptions have no common base but Exception.
+        raise UsageError(f"The constants of {path} cannot be computed: {_first_line(error)}.", hint) from error
+    told = _differs(before, after)
+    if told:
+        raise UsageError(f"With its constants computed {path} is another network: {told}.", hint)
+    return fewer
+
+
+def _differs(before: Arrays, after: Arrays) -> str:
+    """Which output differs beyond rounding, and how; empty where none does."""
+    found = ((name, difference(array, after[name])) for name, array in before.items())
+    return next((f"its output {name} differs: {told}" for name, told in found if told), "")
+
+
 def _describe(model: onnx.ModelProto, how: Convention, path: Path) -> None:
-    model.graph.name = "parsing"
+    joints = how.task == "pose"
+    model.graph.name = how.task
+    meant = {"skeleton": how.skeleton.to_json()} if joints else {"label_set": json.dumps(how.label_set.to_dict())}
     onnx.helper.set_model_props(
         model,
         {
-            "task": "parsing",
-            "label_set": json.dumps(how.label_set.to_dict()),
+            "task": how.task,
+            **meant,
             "input_size": json.dumps(list(how.framing.input_size)),
             "preprocessing": json.dumps(how.framing.preprocessing()),
             "trtparse": __version__,
@@ -126,6 +153,11 @@ def _describe(model: onnx.ModelProto, how: Convention, path: Path) -> None:
             "adapted": json.dumps({"source": path.name, "preset": how.preset}),
         },
     )
+    if joints:
+        raw = decided_from(model)
+        if not raw:
+            raise UsageError(f"{path} has no layer with constant weights.", "Fold its constants, as onnxslim does.")
+        name_raw(model, *raw)
 
 
 def _checked(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:

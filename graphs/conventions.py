@@ -5,16 +5,19 @@ What is not said and cannot be read from the graph is refused, with the word tha
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from ..errors import UsageError
 from ..specs.framing import Framing
 from ..specs.label_set import LabelSet, label_set, label_sets
+from ..specs.skeleton import Skeleton, load_skeleton
 from .facts import GraphFacts, Value
 from .published import INPUT_TYPES, Preset, channel_axis, misfits, preset, presets
 
-KNOWN_TASKS = ("parsing",)
+KNOWN_TASKS = ("parsing", "pose")
 """Whose graphs can be adapted here."""
 
 Three = tuple[float, float, float]
@@ -27,6 +30,7 @@ class Said:
     Args:
         preset: name of a published network.
         labels: what its classes mean.
+        skeleton: what its joints are.
         order: of the channels that it computes with, ``RGB`` or ``BGR``.
         mean, std: of these channels, in their order, of values from 0 to 1.
         layout: ``NCHW`` or ``NHWC``.
@@ -40,6 +44,7 @@ class Said:
 
     preset: str | None = None
     labels: LabelSet | None = None
+    skeleton: Skeleton | None = None
     order: str | None = None
     mean: Three | None = None
     std: Three | None = None
@@ -75,7 +80,7 @@ class Said:
             raise UsageError(
                 f"The preset {found.name} is for {found.task} ({found.about}): of others' graphs, those for "
                 f"{' and '.join(KNOWN_TASKS)} alone are given our input and outputs.",
-                f"Presets for that are {', '.join(names_of(KNOWN_TASKS[0]))}.",
+                f"Presets for these are {', '.join(name for task in KNOWN_TASKS for name in names_of(task))}.",
             )
         return found
 
@@ -98,6 +103,62 @@ class Said:
             )
         return label_set(known.labels)
 
+    def spec(self, what: str) -> LabelSet | Skeleton:
+        """What the classes mean, or what the joints are.
+
+        Args:
+            what: the graph, for messages.
+
+        Raises:
+            UsageError: nothing says it, or what was said is of another task.
+        """
+        known = self.known
+        if known is not None and known.task == "pose":
+            return self.joints(what)
+        if self.skeleton is not None:
+            raise UsageError(
+                f"{what} tells classes apart, and {self.skeleton} has joints."
+                if known is not None
+                else f"How {what} gives joints nobody said.",
+                f"Give --labels a label set, or --preset {'|'.join(names_of('pose'))}.",
+            )
+        return self.label_set(what)
+
+    def joints(self, what: str) -> Skeleton:
+        """What the joints of a network with a preset for poses are.
+
+        Args:
+            what: the graph, for messages.
+
+        Raises:
+            UsageError: what was said is of label maps.
+        """
+        known = self.known
+        assert known is not None, "the preset says that it is for poses"
+        given = [
+            word
+            for word, value in (
+                ("--labels with classes", self.labels),
+                ("--align-corners", self.align_corners),
+                ("--returns", self.returns),
+                ("--stretch", self.stretch),
+                ("--output-name", self.output),
+            )
+            if value is not None
+        ]
+        if given:
+            raise UsageError(
+                f"{what} finds joints, as {known.name} does, and {', '.join(given)} is about label maps.",
+                "Leave that out; --labels takes a skeleton, such as coco17.",
+            )
+        if known.decoding["kind"] == "heatmaps":
+            raise UsageError(
+                f"{what} gives heatmaps, as {known.name} does, and what decodes them is made of its checkpoint alone.",
+                "Build the checkpoint that its authors released (.pth): trtparse build CHECKPOINT knows it by its "
+                "tensors.",
+            )
+        return self.skeleton or load_skeleton(known.skeleton)
+
     @property
     def step(self) -> int:
         """Of the sides of the input: multiples of it and one more; 0 for any."""
@@ -110,7 +171,7 @@ class Convention:
 
     Args:
         framing: how images become its frames.
-        label_set: what its classes mean.
+        spec: what its classes mean, or what its joints are.
         layout: of its input and of its scores, ``NCHW`` or ``NHWC``.
         output: name of the output with its scores or labels; empty where the graph has one that can be it.
         position: of that output among several that can be it.
@@ -118,10 +179,11 @@ class Convention:
         align_corners: of the resize that raises its scores to the input; None where nobody said.
         batch: frames per call; None for any number.
         preset: where it is from; empty by hand.
+        decoding: how answers are read, where they are no label maps.
     """
 
     framing: Framing
-    label_set: LabelSet
+    spec: LabelSet | Skeleton
     layout: str
     output: str = ""
     position: int | None = None
@@ -129,6 +191,24 @@ class Convention:
     align_corners: bool | None = None
     batch: int | None = 1
     preset: str = ""
+    decoding: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def task(self) -> str:
+        """``parsing`` or ``pose``."""
+        return "pose" if isinstance(self.spec, Skeleton) else "parsing"
+
+    @property
+    def label_set(self) -> LabelSet:
+        """What its classes mean, of a network that has some."""
+        assert isinstance(self.spec, LabelSet)
+        return self.spec
+
+    @property
+    def skeleton(self) -> Skeleton:
+        """What its joints are, of a network that finds some."""
+        assert isinstance(self.spec, Skeleton)
+        return self.spec
 
 
 def convention_of(said: Said, facts: GraphFacts, path: Path) -> Convention:
@@ -142,7 +222,7 @@ def convention_of(said: Said, facts: GraphFacts, path: Path) -> Convention:
     Raises:
         UsageError: something is missing or does not fit; says all of it, and how to say it.
     """
-    known, meant = said.known, said.label_set(str(path))
+    known, meant = said.known, said.spec(str(path))
     taken = check_input(facts, path)
     if known is not None:
         _check_fits(known, said, facts, len(meant), path)
@@ -176,8 +256,9 @@ def convention_of(said: Said, facts: GraphFacts, path: Path) -> Convention:
             mean,
             std,
             said.returns or (framing.returns if framing is not None else "labels"),
+            None if framing is None else framing.crop,
         ),
-        label_set=meant,
+        spec=meant,
         layout=layout,
         output=said.output or ("" if known is None else known.output),
         position=None if known is None or said.output else known.position,
@@ -185,6 +266,7 @@ def convention_of(said: Said, facts: GraphFacts, path: Path) -> Convention:
         align_corners=said.align_corners if said.align_corners is not None or known is None else known.align_corners,
         batch=_batch(said, taken, path),
         preset="" if known is None else known.name,
+        decoding={} if known is None else known.decoding,
     )
 
 

@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 from ..errors import BuildError
 from .index import GraphIndex
 from .overflow import float_nodes
-from .raw import find_raw
+from .raw import raw_tensors
 from .single import Single, keep_single, own_constant
 
 _FLOAT_OPERANDS = {"Resize": (1, 2)}
@@ -69,17 +69,17 @@ def _keep_decoding(model: onnx.ModelProto) -> Single:
 
     A graph whose answers are integers, such as an arg max, needs nothing of the kind.
     """
-    raw = find_raw(model)
+    raw = set(raw_tensors(model))
     graph = model.graph
     index = GraphIndex(graph)
     floats = {output.name for output in graph.output if output.type.tensor_type.elem_type == TensorProto.FLOAT}
-    after = {raw}
+    after = set(raw)
     nodes = []
     for node in index.nodes:
-        if raw and after.intersection(node.input):
+        if after.intersection(node.input):
             after.update(node.output)
             nodes.append(node)
-    if not (after - {raw}) & floats:
+    if not (after - raw) & floats:
         return Single(frozenset(), frozenset())
     inferred = onnx.shape_inference.infer_shapes(model)
     typed = {value.name: value.type.tensor_type.elem_type for value in inferred.graph.value_info}
@@ -92,16 +92,17 @@ def _keep_decoding(model: onnx.ModelProto) -> Single:
             if name in index.initializers:
                 node.input[position] = own_constant(graph, index, name, inside)
                 constants.add(node.input[position])
-            elif name != raw and name and name not in made_inside and typed.get(name) == TensorProto.FLOAT:
+            elif name not in raw and name and name not in made_inside and typed.get(name) == TensorProto.FLOAT:
                 single = f"{name}_fp32"
                 casts.setdefault(name, helper.make_node("Cast", [name], [single], single, to=TensorProto.FLOAT))
                 node.input[position] = single
-    # The raw tensor keeps its name, by which the metadata calls it, and is FP32 from here on.
-    maker = index.producer(raw)
-    assert maker is not None, "find_raw() saw it"
-    inner = f"{raw}_half"
-    maker.output[:] = [inner if name == raw else name for name in maker.output]
-    casts[inner] = helper.make_node("Cast", [inner], [raw], f"{raw}_fp32", to=TensorProto.FLOAT)
+    # A raw tensor keeps its name, by which the metadata calls it, and is FP32 from here on.
+    for name in sorted(raw):
+        maker = index.producer(name)
+        assert maker is not None, "raw_tensors() saw it"
+        inner = f"{name}_half"
+        maker.output[:] = [inner if one == name else one for one in maker.output]
+        casts[inner] = helper.make_node("Cast", [inner], [name], f"{name}_fp32", to=TensorProto.FLOAT)
     for name, cast in casts.items():
         producer = next(number for number, node in enumerate(graph.node) if name in node.output)
         graph.node.insert(producer + 1, cast)

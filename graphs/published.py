@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
-from ..specs.framing import Framing
+from ..specs.framing import CropRule, Framing
 from .facts import GraphFacts, Value
 
 if sys.version_info >= (3, 11):
@@ -101,6 +101,8 @@ def read_preset(path: Path) -> Preset:
         values = tomllib.loads(path.read_text("utf-8"))
         framing, graph = values.pop("framing"), values.pop("graph")
         framing |= {name: tuple(framing[name]) for name in ("input_size", "mean", "std")}
+        if "crop" in framing:
+            framing["crop"] = CropRule(**framing["crop"])
         return Preset(name=path.stem, framing=Framing(**framing), **graph, **values)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, KeyError, TypeError) as error:
         raise UsageError(f"{path} is no preset that can be read: {error}.", "Those beside it show how.") from error

@@ -32,7 +32,7 @@ def open_predictor(
     """
     opened = bundle if isinstance(bundle, Bundle) else open_bundle(Path(bundle))
     task, framing = task_of(opened.manifest), opened.manifest.framing
-    engine = open_engine(opened, target, precision, **options)
+    engine = open_engine(opened, target, precision, alike=task.agreement, **options)
     return Predictor(RawEngine(engine) if framing.returns == "logits" else engine, task, framing)
 
 

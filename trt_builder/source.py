@@ -197,7 +197,8 @@ def task_of_source(path: Path, labels: Spec | None, said: Said | None = None) ->
     """
     if path.suffix.lower() == ".onnx":
         if said is not None:
-            return Parsing(said.label_set(str(path)))
+            meant = said.spec(str(path))
+            return Pose(meant) if isinstance(meant, Skeleton) else Parsing(meant)
         return task_of_graph(read_onnx(path), labels, path)
     from ..networks.checkpoint import read_tensors
     from ..networks.pose_checkpoint import parse_any_checkpoint

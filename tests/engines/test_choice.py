@@ -165,6 +165,20 @@ def test_what_openvino_runs_wrongly_it_does_not_run(
     assert "--target onnxruntime" in caught.value.hint
 
 
+def test_what_differs_is_what_the_task_says_of_both(tiny: Bundle, choose: Choose) -> None:
+    asked: list[tuple[int, ...]] = []
+
+    def alike(found: Any, expected: Any, share: float = 0.99) -> Any:
+        asked.append((len(found), *found[0].shape))
+        return np.full(len(expected[0]), share)
+
+    assert choice.measure(tiny, "fp32", "fp32", 1, alike).refused == ""
+    assert asked == [(1, 2, *SIZE)]
+    refused = choice.measure(tiny, "fp32", "fp32", 1, lambda *both: alike(*both, share=0.9)).refused
+    assert "wrongly: 10.0 % of what it gives differs" in refused
+    assert "wrongly: 100.0 %" in choice.measure(tiny, "fp32", "fp32", 1, lambda *both: alike(*both, np.nan)).refused
+
+
 def test_what_openvino_cannot_convert_runs_on_onnx_runtime_and_says_why(
     tiny: Bundle, choose: Choose, monkeypatch: pytest.MonkeyPatch
 ) -> None:

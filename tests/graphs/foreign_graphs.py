@@ -73,3 +73,82 @@ def foreign(
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
     onnx.checker.check_model(model, full_check=True)
     return model
+
+
+def foreign_joints(form: str = "keypoints", *, size: tuple[int, int] = (32, 24), joints: int = 17) -> onnx.ModelProto:
+    """A network for poses with two heads, whose decoding needs both.
+
+    Args:
+        form: ``keypoints``, as MoveNet: whole numbers NHWC in, (1, 1, K, 3) of y, x and score from 0 to 1 out. Or
+            ``simcc``, as RTMPose: floats NCHW in, ``simcc_x`` and ``simcc_y`` out, two cells a pixel.
+        size: (height, width) of the input.
+        joints: K.
+    """
+    random = np.random.default_rng(7)
+    height, width = size
+    rows, columns = height // 4, width // 4
+    whole = form == "keypoints"
+    constants: dict[str, NDArray[Any]] = {
+        "w1": random.normal(size=(16, 3, 3, 3)) / (400 if whole else 4),
+        "w2": random.normal(size=(16, 16, 3, 3)) / 8,
+        "w3": random.normal(size=(joints, 16, 1, 1)),
+        "w4": random.normal(size=(joints, 16, 1, 1)) / 8,
+    }
+    weights = {name: value.astype(np.float32) for name, value in constants.items()}
+    kind, shape = (TensorProto.INT32, [1, *size, 3]) if whole else (TensorProto.FLOAT, [1, 3, *size])
+    nodes = [helper.make_node("Cast", ["pixels"], ["float"], "cast", to=TensorProto.FLOAT)]
+    if whole:
+        nodes.append(helper.make_node("Transpose", ["float"], ["planes"], "planes", perm=[0, 3, 1, 2]))
+    nodes += [
+        helper.make_node(
+            "Conv", ["planes" if whole else "float", "w1"], ["one"], "conv1", pads=[1] * 4, strides=[4, 4]
+        ),
+        helper.make_node("Relu", ["one"], ["two"], "relu1"),
+        helper.make_node("Conv", ["two", "w2"], ["three"], "conv2", pads=[1] * 4),
+        helper.make_node("Relu", ["three"], ["four"], "relu2"),
+        helper.make_node("Conv", ["four", "w3"], ["maps"], "head"),
+        helper.make_node("Conv", ["four", "w4"], ["offsets"], "offsets"),
+    ]
+    if whole:
+        weights["columns"], weights["cells"] = np.float32(columns), np.array([1, joints, rows * columns], np.int64)
+        weights["sides"] = np.array([rows, columns, 1], np.float32)
+        weights["one_axis"], weights["last"] = np.array([1], np.int64), np.array([2], np.int64)
+        nodes += [
+            helper.make_node("Reshape", ["maps", "cells"], ["flat"], "flat"),
+            helper.make_node("Reshape", ["offsets", "cells"], ["flat_offsets"], "flat_offsets"),
+            helper.make_node("ReduceMean", ["flat_offsets", "last"], ["offset"], "offset"),
+            helper.make_node("ArgMax", ["flat"], ["best"], "best", axis=2),
+            helper.make_node("Cast", ["best"], ["place"], "place", to=TensorProto.FLOAT),
+            helper.make_node("Div", ["place", "columns"], ["quotient"], "quotient"),
+            helper.make_node("Floor", ["quotient"], ["row"], "row"),
+            helper.make_node("Mul", ["row", "columns"], ["start"], "start"),
+            helper.make_node("Sub", ["place", "start"], ["column"], "column"),
+            helper.make_node("Add", ["row", "offset"], ["y"], "y"),
+            helper.make_node("ReduceMax", ["flat", "last"], ["score"], "score"),
+            helper.make_node("Concat", ["y", "column", "score"], ["joints"], "joints", axis=2),
+            helper.make_node("Div", ["joints", "sides"], ["shares"], "shares"),
+            helper.make_node("Unsqueeze", ["shares", "one_axis"], ["Identity"], "unsqueeze"),
+        ]
+        outputs = {"Identity": [1, 1, joints, 3]}
+    else:
+        axes = {"simcc_x": (2, 3, 2 * width), "simcc_y": (3, 2, 2 * height)}
+        for name, (over, _, cells) in axes.items():
+            weights[f"{name}.axes"] = np.array([over], np.int64)
+            left = columns if name == "simcc_x" else rows
+            weights[f"{name}.weight"] = random.normal(size=(left, cells)).astype(np.float32)
+            head = "maps" if name == "simcc_x" else "offsets"
+            nodes += [
+                helper.make_node("ReduceMean", [head, f"{name}.axes"], [f"{name}.mean"], f"{name}.mean", keepdims=0),
+                helper.make_node("MatMul", [f"{name}.mean", f"{name}.weight"], [name], name),
+            ]
+        outputs = {name: [1, joints, cells] for name, (_, _, cells) in axes.items()}
+    graph = helper.make_graph(
+        nodes,
+        "theirs",
+        [helper.make_tensor_value_info("pixels", kind, shape)],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, lengths) for name, lengths in outputs.items()],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in weights.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    onnx.checker.check_model(model, full_check=True)
+    return model

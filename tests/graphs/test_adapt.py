@@ -22,7 +22,7 @@ from trtparse.graphs.interface import check_interface, label_set_of, read_onnx
 from trtparse.graphs.observe import framing_of
 from trtparse.graphs.opset import run
 from trtparse.graphs.raw import find_raw
-from trtparse.graphs.tail import factor_for
+from trtparse.graphs.tails.parsing import factor_for
 from trtparse.specs.label_set import label_set
 from trtparse.tests.graphs.foreign_graphs import MEAN, STD, foreign
 
@@ -266,7 +266,7 @@ def test_what_nothing_sees_into_is_refused_by_its_node(spoil: Any, told: str) ->
         ({"labels": "pascal", "output": "scores"}, "scores tells 18 classes apart, and the label set is Pascal-7"),
         ({"preset": "segformer-clothes", "labels": None}, "32x24 pixels, not 512x512.*has no output logits"),
         ({"preset": "segformer"}, "There is no preset 'segformer'"),
-        ({"preset": "movenet"}, "is for pose"),
+        ({"preset": "yolox"}, "is for people"),
     ],
 )
 def test_nothing_is_guessed(change: dict[str, Any], told: str) -> None:

@@ -70,7 +70,7 @@ def test_what_differs_is_named() -> None:
 
 
 def test_a_task_whose_second_half_is_not_here_is_refused_by_name() -> None:
-    with pytest.raises(UsageError, match=r"yolox is for people .*those for parsing alone") as caught:
+    with pytest.raises(UsageError, match=r"yolox is for people .*those for parsing and pose alone") as caught:
         Said(preset="yolox").label_set("yolox.onnx")
     assert "schp-lip" in caught.value.hint
 

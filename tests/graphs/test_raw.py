@@ -12,7 +12,7 @@ from trtparse.calibration.ranges import Ranges
 from trtparse.errors import UsageError
 from trtparse.graphs.half import to_half
 from trtparse.graphs.index import property_of
-from trtparse.graphs.raw import end_of, find_argmax, find_raw, name_raw
+from trtparse.graphs.raw import decided_from, end_of, find_argmax, find_raw, name_raw, raw_tensors
 from trtparse.tests.engines.tiny_graphs import joints_graph
 
 
@@ -45,6 +45,23 @@ def test_a_name_that_no_node_makes_is_an_error() -> None:
     model = joints_graph()
     name_raw(model, "logits")
     with pytest.raises(UsageError, match="calls logits the tensor that its answers are decided from"):
+        end_of(model)
+
+
+def test_of_a_decoding_that_nobody_told_the_last_layers_with_weights_are_its_beginning(ladder: onnx.ModelProto) -> None:
+    model = joints_graph(("joints",))
+    assert decided_from(model) == ("maps",)
+    assert decided_from(ladder) == ("logits",)
+
+
+def test_several_raw_tensors_all_stay_float_and_so_does_what_comes_of_any() -> None:
+    model = joints_graph(("joints",))
+    name_raw(model, "maps", "rows")
+    assert raw_tensors(model) == ("maps", "rows")
+    assert find_raw(model) == "maps"
+    assert {"maps", "rows", "value", "joints"} <= end_of(model)
+    name_raw(model, "maps", "logits")
+    with pytest.raises(UsageError, match="calls logits the tensor"):
         end_of(model)
 
 

@@ -1,4 +1,4 @@
-"""What stands behind somebody else's graph: one of its outputs becomes labels (N, H, W) uint8."""
+"""One of somebody else's outputs becomes labels (N, H, W) uint8."""
 
 from __future__ import annotations
 
@@ -8,22 +8,23 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
-from ..errors import UsageError
-from .conventions import Convention
-from .facts import values_of
-from .front import made_up_frames, pictures
-from .index import GraphIndex, fresh_graph_copy
-from .opset import Arrays, run
-from .published import channel_axis
-from .raw import argmax_behind
+from ...errors import UsageError
+from ..conventions import Convention
+from ..facts import values_of
+from ..front import made_up_frames, pictures
+from ..index import GraphIndex, fresh_graph_copy
+from ..opset import Arrays, run
+from ..published import channel_axis
+from ..raw import argmax_behind
+from .nodes import Tail
 
 LOGITS = "logits"
 """The raw tensor of an adapted graph, as an output or within it."""
 
 
-def write_tail(
+def write_labels(
     model: onnx.ModelProto, how: Convention, before: Arrays, theirs: dict[str, str], path: Path, *, logits: bool
 ) -> tuple[str, NDArray[np.generic]]:
     """From the graph's own output to labels, in place.
@@ -37,8 +38,7 @@ def write_tail(
     """
     name = _chosen(how, before, theirs, path)
     array = before[name]
-    graph = model.graph
-    tail = _Tail(model, how)
+    tail = _Scores(how)
     if _is_labels(array, how):
         name, layout, array = _behind_labels(model, name, array, how, theirs[name], path)
     else:
@@ -59,43 +59,24 @@ def write_tail(
     # Through float: TensorRT converts only floats to uint8.
     tail.add("Cast", ["tail.best"], "tail.float", to=TensorProto.FLOAT)
     tail.add("Cast", ["tail.float"], "labels", to=TensorProto.UINT8)
-    graph.node.extend(tail.nodes)
-    graph.initializer.extend(tail.constants)
     batch, (height, width) = how.batch or "batch", how.framing.input_size
-    del graph.output[:]
-    graph.output.append(helper.make_tensor_value_info("labels", TensorProto.UINT8, [batch, height, width]))
+    outputs = [helper.make_tensor_value_info("labels", TensorProto.UINT8, [batch, height, width])]
     if logits:
-        graph.output.append(helper.make_tensor_value_info(LOGITS, TensorProto.FLOAT, [batch, classes, height, width]))
+        outputs.append(helper.make_tensor_value_info(LOGITS, TensorProto.FLOAT, [batch, classes, height, width]))
+    tail.append_to(model, *outputs)
     return name, array
 
 
-class _Tail:
-    """Nodes and constants to be appended to a graph."""
+class _Scores(Tail):
+    """Scores on their way to labels."""
 
-    def __init__(self, model: onnx.ModelProto, how: Convention) -> None:
+    def __init__(self, how: Convention) -> None:
+        super().__init__()
         self._how = how
-        self.nodes: list[onnx.NodeProto] = []
-        self.constants: list[TensorProto] = []
-
-    def add(self, operator: str, inputs: list[str], output: str, **attributes: Any) -> str:
-        self.nodes.append(helper.make_node(operator, inputs, [output], output, **attributes))
-        return output
-
-    def constant(self, values: NDArray[np.generic], name: str) -> str:
-        self.constants.append(numpy_helper.from_array(values, name))
-        return name
-
-    def identity(self, tensor: str, name: str) -> None:
-        """Have the last node make ``name`` instead; an Identity where it is not one of these that makes ``tensor``."""
-        if self.nodes and self.nodes[-1].output[0] == tensor:
-            self.nodes[-1].output[0] = name
-        else:
-            self.add("Identity", [tensor], name)
 
     def raised(self, tensor: str, array: NDArray[np.generic], layout: str, name: str, path: Path) -> str:
         """Scores as (N, C, H, W) float of the frames' size."""
-        if array.dtype != np.float32:
-            tensor = self.add("Cast", [tensor], f"{name}.single", to=TensorProto.FLOAT)
+        tensor = self.single(tensor, array, f"{name}.single")
         if layout == "NHWC":
             tensor = self.add("Transpose", [tensor], f"{name}.planes", perm=[0, 3, 1, 2])
             array = array.transpose(0, 3, 1, 2)

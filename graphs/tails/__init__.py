@@ -1,0 +1,1 @@
+"""What stands behind somebody else's graph: its outputs become the answers of a task."""
