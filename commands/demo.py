@@ -1,4 +1,4 @@
-"""``trtparse demo``: draw the parsing over a video, a camera or a stream."""
+"""``trtparse demo``: draw parts and joints of people over a video, a camera or a stream."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import itertools
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import UsageError
-from .options import DEFAULT_BUNDLE, check_predictor, common_options, engine_options, parse_size, rebuild, task_option
+from .options import (
+    BUNDLES,
+    check_predictor,
+    chosen_task,
+    common_options,
+    engine_options,
+    parse_size,
+    rebuild,
+    task_option,
+)
 
 if TYPE_CHECKING:
     from ..demo.live import LivePage
@@ -42,7 +51,13 @@ def parse_within(value: str | tuple[int, int]) -> str | tuple[int, int]:
 
 @click.command()
 @click.argument("source", required=False)
-@click.option("--bundle", type=click.Path(path_type=Path), default=DEFAULT_BUNDLE, show_default=True)
+@click.option(
+    "--bundle",
+    "bundles",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="Give it twice, of two tasks, to draw both.  [default: build/student]",
+)
 @click.option(
     "--output",
     type=click.Path(path_type=Path),
@@ -114,7 +129,7 @@ def parse_within(value: str | tuple[int, int]) -> str | tuple[int, int]:
 @common_options
 def demo(
     source: str | None,
-    bundle: Path,
+    bundles: tuple[Path, ...],
     target: str,
     precision: str | None,
     auto_rebuild: bool,
@@ -123,12 +138,13 @@ def demo(
     debug: bool,
     **options: Any,
 ) -> None:
-    """Draw the parsing over SOURCE. Without it, over a walking figure.
+    """Draw parts or joints of people over SOURCE. Without it, over a walking figure.
 
     SOURCE is a video, an image, a folder of images, a pattern ('run/*.png'), camera:0, csi:0 (Jetson), rtsp://... or
     http://... (MJPEG). Behind camera:0 and csi:0 may stand @1280x720 or @1280x720@30. Ctrl-C ends it, and what was
     written is whole.
     """
+    from ..demo.layers import drawn_together
     from ..demo.pipeline import run_demo
     from ..demo.sinks import differences
     from ..tasks.open import open_predictor
@@ -141,8 +157,9 @@ def demo(
             # Elsewhere --labels is a label set.
             terminal.note("--labels of demo is called --answers now.")
             options["answers"] = options["answers"] or formerly
-        predictor = stack.enter_context(
-            open_predictor(
+        opened = []
+        for bundle in bundles or (BUNDLES[chosen_task() or "parsing"],):
+            predictor = open_predictor(
                 bundle,
                 target,
                 precision,
@@ -152,25 +169,27 @@ def demo(
                 cuda_graph=options["cuda_graph"],
                 rebuild=rebuild(auto_rebuild, terminal.stage),
             )
-        )
-        check_predictor(predictor, bundle)
+            opened.append(stack.enter_context(predictor))
+            check_predictor(predictor, bundle)
+        predictors = drawn_together(opened)
         notices = _Notices(terminal)
         if options["within"] == "network":
-            options["within"] = predictor.engine.input_size
+            sizes = [predictor.engine.input_size for predictor in predictors]
+            options["within"] = (max(height for height, _ in sizes), max(width for _, width in sizes))
         frames = _open(stack, source, options, notices)
         finder = _finder(stack, options, frames, threads)
         sinks = _sinks(stack, source, frames, options, notices)
-        page = notices.page = _page(stack, frames, predictor, options)
+        page = notices.page = _page(stack, frames, predictors, options)
         observers = _observers(stack, page, options)
         if any(sink.path is not None for sink in sinks):
             for sentence in differences(frames):
                 terminal.note(sentence)
-        terminal.stage(f"{frames.name}, {predictor.name}")
+        terminal.stage(f"{frames.name}, {', '.join(dict.fromkeys(one.name for one in predictors))}")
         if page is not None:
             terminal.note(f"Watch it: {page.url}")
         result = run_demo(
             frames,
-            predictor,
+            predictors,
             sinks,
             observers=observers,
             people=finder,
@@ -179,7 +198,7 @@ def demo(
             progress=_with_fps(terminal),
             hud=options["show"] or page is not None,
         )
-    _show(terminal, result, predictor.task.flicker_words)
+    _show(terminal, result, {one.task.name: one.task.flicker_words for one in predictors})
 
 
 class _Notices:
@@ -292,17 +311,20 @@ def _stem(source: str, frames: FrameSource) -> str:
     return re.sub(r"[^A-Za-z0-9]+", "-", Path(frames.name).stem if Path(source).exists() else frames.name).strip("-")
 
 
-def _page(stack: ExitStack, frames: FrameSource, predictor: Predictor[Any], options: dict[str, Any]) -> LivePage | None:
+def _page(
+    stack: ExitStack, frames: FrameSource, predictors: Sequence[Predictor[Any]], options: dict[str, Any]
+) -> LivePage | None:
     if options["serve"] is None:
         return None
+    from ..demo.layers import all_parts, layers_of
     from ..demo.live import LivePage, LiveSettings
 
     page = LivePage(
         options["serve"],
         options["token"] or "",
-        settings=LiveSettings(predictor.task.parts, policy=frames.policy),
+        settings=LiveSettings(all_parts(layers_of(one.task for one in predictors)), policy=frames.policy),
         title=frames.name,
-        details=predictor.name,
+        details=", ".join(dict.fromkeys(one.name for one in predictors)),
         frames_dropped=lambda: frames.frames_dropped,
     )
     return stack.enter_context(page)
@@ -330,7 +352,7 @@ def _with_fps(terminal: Terminal) -> Callable[[int, int | None], None]:
     return report
 
 
-def _show(terminal: Terminal, result: DemoResult, flickering: str) -> None:
+def _show(terminal: Terminal, result: DemoResult, flickering: Mapping[str, str]) -> None:
     """Frames, end-to-end FPS and where the time went."""
     if terminal.as_json:
         terminal.result(result.to_dict())
@@ -356,10 +378,9 @@ def _show(terminal: Terminal, result: DemoResult, flickering: str) -> None:
             )
     if result.crowded:
         terminal.note(f"In {result.crowded} frames there are {MOST_PEOPLE} people or more; no more are parsed.")
-    if result.flicker is not None:
+    for task, flicker in result.flicker.items():
         terminal.out.print(
-            f"Flicker: {100 * result.flicker.after:.2f} % {flickering}, "
-            f"{100 * result.flicker.before:.2f} % without --smooth"
+            f"Flicker: {100 * flicker.after:.2f} % {flickering[task]}, {100 * flicker.before:.2f} % without --smooth"
         )
     if result.frames_dropped:
         terminal.out.print(f"{result.frames_dropped} frames were left out to keep up with the source.")

@@ -25,31 +25,35 @@ class Job:
 
     Args:
         number, seconds, frame: as the source gave them; see :class:`~trtparse.demo.parsed_frame.ParsedFrame`.
+        waits_for: how many engines have not answered yet.
         people: who was found; None where nobody was looked for.
-        placements: where what the network sees of it lies.
-        found: the answer for each of these, in the network's pixels.
-        sight: what is shown of it, once it was looked at.
+        placements: by engine, where what it sees of the frame lies.
+        found: by engine, the answer for each of these, in the network's pixels.
+        sights: by engine, what is shown of it, once it was looked at.
     """
 
     number: int
     seconds: float
     frame: Image
+    waits_for: int
     people: tuple[Person, ...] | None = None
-    placements: tuple[Placement, ...] = ()
-    found: list[Any] = field(default_factory=list)
-    sight: Sight | None = None
+    placements: tuple[tuple[Placement, ...], ...] = ()
+    found: tuple[list[Any], ...] = ()
+    sights: tuple[Sight, ...] = ()
 
 
 @dataclass
 class Request:
-    """One pass of the engine.
+    """One pass of an engine.
 
     Args:
+        lane: the number of the engine's.
         inputs: its buffer.
         carried: whose crop lies in each place that is used.
-        complete: the frames whose last crop is among them.
+        complete: the frames whose last crop for this engine is among them.
     """
 
+    lane: int
     inputs: Frames
     carried: list[Job] = field(default_factory=list)
     complete: list[Job] = field(default_factory=list)

@@ -10,7 +10,9 @@ Five threads hand frames on to each other::
 no more, so the queues are bounded by that and putting never waits; only taking does, and whoever takes is woken when
 the run is to stop and looks at the stop flag ten times a second besides. So whatever stage fails, all of them end.
 
-A frame is seen as a whole, or person by person; a request to the engine carries as many of these as it takes.
+A frame is seen as a whole, or person by person; a request to the engine carries as many of these as it takes. Several
+engines, each of another task, see the same frames and the same people: each has a lane of its own, and a frame is drawn
+once all of them have answered.
 """
 
 from __future__ import annotations
@@ -20,20 +22,21 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-import numpy as np
-
+from ..data.crops import Placement
 from ..data.dataset import Image
-from ..engines.base import Engine, Frames, Ticket
+from ..engines.base import Ticket
 from ..errors import DataError, UsageError
 from ..tasks.base import Predictor
-from ..tasks.drawing import Drawer, Seen
+from ..tasks.drawing import Seen
 from .jobs import Channel, Job, Request
+from .lanes import Lane
+from .layers import drawn_together, layers_of
 from .meter import Clock, Meter
 from .parsed_frame import ParsedFrame
-from .people.finder import PeopleFinder, placements_of
+from .people.finder import PeopleFinder
 from .result import DemoResult
 from .settings import Settings
 from .sinks import FrameSink
@@ -43,7 +46,6 @@ _SPARE = 4  # requests of frames besides those in flight: two on their way in, t
 _SPARE_LIVE = 3  # frames: what waits is late, so no more of it than keeps every stage busy
 _LOOK_UP_SECONDS = 0.025  # between looks at progress and windows once the engine is done
 _PATIENCE_SECONDS = 10.0  # for a thread to end after it was told to; then it is left behind
-_MOST_AT_ONCE = 8  # crops in one request to an engine that takes any number
 
 FramesDone = Callable[[int, "int | None"], None]
 """Called on the caller's thread with the frames finished so far and the frames there are, where known."""
@@ -54,7 +56,7 @@ Observer = Callable[[ParsedFrame], None]
 
 def run_demo(
     source: FrameSource,
-    predictor: Predictor[Any],
+    predictors: Predictor[Any] | Sequence[Predictor[Any]],
     sinks: Sequence[FrameSink],
     *,
     observers: Sequence[Observer] = (),
@@ -64,37 +66,38 @@ def run_demo(
     progress: FramesDone | None = None,
     hud: bool = False,
 ) -> DemoResult:
-    """Parse every frame of ``source``, draw the result and hand it to ``sinks``.
+    """Look at every frame of ``source``, draw what was found and hand it to ``sinks``.
 
-    The engine is used by the calling thread only. Opening and closing source, predictor and sinks is the caller's::
+    The engines are used by the calling thread only. Opening and closing source, predictors and sinks is the caller's::
 
         with VideoSource(path) as source, VideoSink(output, source.fps, source.size) as sink:
             result = run_demo(source, predictor, [sink])
 
     so that on an error or Ctrl-C, which end the run at once and come out of here as they are, the sink finishes the
-    video with the frames it has. The engine has nothing in flight afterwards and can be used again.
+    video with the frames it has. The engines have nothing in flight afterwards and can be used again.
 
     Args:
         source: frames; drawn on in place.
-        predictor: its engine is fed ``engine.batch`` crops at a time; the last batch is filled up with repetitions,
-            whose labels are dropped. Whole frames share a batch with their neighbours, one frame's people are never
-            kept waiting for the next frame's.
+        predictors: one, or one of each of several tasks, whose answers are drawn over one another. An engine is fed
+            ``engine.batch`` crops at a time; the last batch is filled up with repetitions, whose answers are dropped.
+            Whole frames share a batch with their neighbours, one frame's people are never kept waiting for the next
+            frame's. A crop that several see alike is made once.
         sinks: take the drawn frames; there may be none.
         observers: see :data:`Observer`.
-        people: finds them, each of whom is parsed as a crop of their own; None parses the frame as one person.
-        smooth: keep labels where the picture stands still.
-        settings: looked at for every frame; None draws all classes at the usual opacity.
+        people: finds them, each of whom is looked at in a crop of their own; None takes the frame for one person.
+        smooth: keep still what stands still in the picture.
+        settings: looked at for every frame; None draws all parts at the usual opacity.
         progress: see :data:`FramesDone`.
         hud: write the frame rate of the last half second and the precision into the upper right corner.
 
     Raises:
         DataError: the source has no frames.
-        UsageError: a sink would replace the file that is being read.
-        Whatever the source, the engine, a sink or a callback raises.
+        UsageError: a sink would replace the file that is being read, or two predictors are for one task.
+        Whatever the source, an engine, a sink or a callback raises.
     """
     _refuse_same_file(source, sinks)
-    drawer = predictor.task.drawer(source.size, source.fps, smooth=smooth)
-    run = _Pipeline(source, predictor, drawer, sinks, observers, people, settings, progress)
+    together = drawn_together([predictors] if isinstance(predictors, Predictor) else predictors)
+    run = _Pipeline(source, together, smooth, sinks, observers, people, settings, progress)
     run.hud = hud
     return run.run()
 
@@ -106,52 +109,45 @@ def _refuse_same_file(source: FrameSource, sinks: Sequence[FrameSink]) -> None:
             raise UsageError(f"{sink.path} is the video being read; it is not replaced.", "Choose another output.")
 
 
-def _batch(engine: Engine, several: bool) -> tuple[int, int]:
-    """The fewest and the most crops for one request; the fewest it may bring, where frames are whole."""
-    fewest, most = engine.batch_range
-    wanted = max(_MOST_AT_ONCE, fewest) if several else fewest
-    return fewest, wanted if most is None else min(most, wanted)
-
-
 class _Pipeline:
     """One run's state; the methods are grouped by the thread that calls them."""
 
     def __init__(
         self,
         source: FrameSource,
-        predictor: Predictor[Any],
-        drawer: Drawer[Any, Any],
+        predictors: Sequence[Predictor[Any]],
+        smooth: bool,
         sinks: Sequence[FrameSink],
         observers: Sequence[Observer],
         people: PeopleFinder | None,
         settings: Settings | None,
         progress: FramesDone | None,
     ) -> None:
-        self._source, self._predictor, self._drawer = source, predictor, drawer
-        engine = predictor.engine
+        self._source, self._predictors = source, predictors
+        self._layers = layers_of(predictor.task for predictor in predictors)
+        self._drawers = [one.task.drawer(source.size, source.fps, smooth=smooth) for one in predictors]
         self._sinks = [sink for sink in sinks if not sink.latest_only]
         self._viewers = [sink for sink in sinks if sink.latest_only]
         self._output = next((sink.path for sink in sinks if sink.path is not None), None)
         self._observers, self._people = observers, people
         self._settings, self._progress = settings, progress
         self.hud = False
-        self._whole = predictor.place(source.size)
-        self._fewest, self._capacity = _batch(engine, people is not None)
-        self._in_flight = max(1, engine.in_flight)
         self._clock = Clock()
         self._meter = Meter(self._clock)
         self._stop = threading.Event()  # nobody wants more frames: because of an error or a sink's wish
         self._room: Channel[bool] = Channel(self._stop)
-        self._buffers: Channel[Frames] = Channel(self._stop)
         self._decoded: Channel[Job] = Channel(self._stop)
         self._ready: Channel[Request] = Channel(self._stop)
         self._parsed: Channel[Job] = Channel(self._stop)
         self._drawn: Channel[Job] = Channel(self._stop)
-        waiting = _SPARE_LIVE if source.live else _SPARE * self._capacity
-        for _ in range(self._in_flight * self._capacity + waiting):
+        self._lanes = [
+            Lane(number, predictor, source.size, people is not None, self._ready, self._stop)
+            for number, predictor in enumerate(predictors)
+        ]
+        # Of crops, not of requests: a frame of its own waits for each.
+        waiting = _SPARE_LIVE if source.live else _SPARE * max(lane.capacity for lane in self._lanes)
+        for _ in range(max(lane.in_flight * lane.capacity for lane in self._lanes) + waiting):
             self._room.put(True)
-        for _ in range(self._in_flight + 2):  # one being filled, one ready
-            self._buffers.put(np.zeros((self._capacity, *engine.input_size, 3), np.uint8))
         self._error: BaseException | None = None  # the first one of any thread but the caller's
         self._written = 0
         self._latest: Image | None = None
@@ -195,11 +191,15 @@ class _Pipeline:
             frames_dropped=self._source.frames_dropped,
             people=None if self._people is None else self._people.count,
             crowded=0 if self._people is None else self._people.crowded,
-            flicker=self._drawer.flicker,
+            flicker={
+                one.task.name: drawer.flicker
+                for one, drawer in zip(self._predictors, self._drawers)
+                if drawer.flicker is not None
+            },
             stopped=self._requested_end,
             output=self._output,
-            engine=self._predictor.name,
-            precision=self._predictor.engine.precision,
+            engine=_together(one.name for one in self._predictors),
+            precision=self._precision,
         )
 
     def _guard(self, stage: Callable[[], None]) -> None:
@@ -213,8 +213,10 @@ class _Pipeline:
     def _halt(self) -> None:
         """Have every stage stop where it is; whoever waits is woken."""
         self._stop.set()
-        for channel in (self._room, self._buffers, self._decoded, self._ready, self._parsed, self._drawn):
+        for channel in (self._room, self._decoded, self._ready, self._parsed, self._drawn):
             channel.put(None)
+        for lane in self._lanes:
+            lane.buffers.put(None)
 
     # Decode.
 
@@ -230,97 +232,92 @@ class _Pipeline:
             self._clock.seconds["decode"] -= self._source.waited - waited
             if frame is None:
                 break
-            self._decoded.put(Job(number, self._source.seconds, frame))
+            self._decoded.put(Job(number, self._source.seconds, frame, len(self._lanes)))
             number += 1
         self._decoded.put(None)
 
     # Prepare.
 
     def _prepare(self) -> None:
-        request: Request | None = None
         while (job := self._decoded.take()) is not None:
             with self._clock.time("preprocess"):
-                self._look_for_people(job)
-            for placement in job.placements:
-                if request is None or len(request.carried) == self._capacity:
-                    self._hand_over(request)
-                    request = self._begin()
-                    if request is None:
-                        return
-                with self._clock.time("preprocess"):
-                    placement.apply(job.frame, request.inputs[len(request.carried)])
-                request.carried.append(job)
-            if request is None:  # nobody to look at; the frame keeps its place among the others
-                request = Request(np.zeros((0, 0, 0, 3), np.uint8))
-            request.complete.append(job)
-            if self._people is not None or len(request.carried) == self._capacity:
-                self._hand_over(request)
-                request = None
-        self._hand_over(request)
+                job.people = None if self._people is None else self._people.find(job.frame, job.seconds)
+                job.placements = tuple(lane.placements(job.people) for lane in self._lanes)
+                job.found = tuple([] for _ in self._lanes)
+            for around_one in zip(*job.placements):
+                if not self._cut(job, around_one):
+                    return
+            for lane in self._lanes:
+                lane.complete(job)
+        for lane in self._lanes:
+            lane.hand_over()
         self._ready.put(None)
 
-    def _look_for_people(self, job: Job) -> None:
-        if self._people is None:
-            job.placements = (self._whole,)
-            return
-        job.people = self._people.find(job.frame, job.seconds)
-        job.placements = placements_of(job.people, self._source.size, self._predictor)
-
-    def _begin(self) -> Request | None:
-        buffer = self._buffers.take()
-        return None if buffer is None else Request(buffer)
-
-    def _hand_over(self, request: Request | None) -> None:
-        if request is None:
-            return
-        used = len(request.carried)
-        if 0 < used < self._fewest:
-            request.inputs[used : self._fewest] = request.inputs[used - 1]
-        self._ready.put(request)
+    def _cut(self, job: Job, placements: Sequence[Placement]) -> bool:
+        """Make what each engine sees of one person; False at the end of the run."""
+        made: list[tuple[Placement, Image]] = []
+        for lane, placement in zip(self._lanes, placements):
+            crop = lane.take(job)
+            if crop is None:
+                return False
+            with self._clock.time("preprocess"):
+                alike = next((other for where, other in made if where == placement), None)
+                if alike is None:
+                    placement.apply(job.frame, crop)
+                else:
+                    crop[:] = alike
+            made.append((placement, crop))
+        return True
 
     # Infer: the caller's thread.
 
     def _infer(self) -> None:
-        """Keep the engine busy: submit while it takes more, collect as soon as nothing else is there to submit."""
+        """Keep the engines busy: submit while they take more, collect as soon as nothing else is there to submit."""
         flying: deque[tuple[Ticket | None, Request, float]] = deque()
-        free_since = 0.0
+        most = sum(lane.in_flight for lane in self._lanes)
+        self._free_since = 0.0
         more = True
         try:
             while (more or flying) and not self._stop.is_set():
-                while more and len(flying) < self._in_flight and (not flying or not self._ready.empty()):
+                while more and len(flying) < most and (not flying or not self._ready.empty()):
                     request = self._ready.take()
                     more = request is not None
                     if request is not None:
-                        flying.append((self._submit(request), request, time.perf_counter()))
+                        lane = self._lanes[request.lane]
+                        # Never of a lane alone, as it has no more than these in flight.
+                        while sum(other.lane == lane.number for _, other, _ in flying) >= lane.in_flight:
+                            self._land(*flying.popleft())
+                        flying.append((self._submit(lane, request), request, time.perf_counter()))
                 if flying:
-                    ticket, request, submitted = flying.popleft()
-                    if ticket is not None:
-                        self._collect(ticket, request)
-                        now = time.perf_counter()
-                        # a request that queued behind another one was not worked on until that was done
-                        self._clock.seconds["infer"] += now - max(submitted, free_since)
-                        free_since = now
-                    for job in request.complete:
-                        self._parsed.put(job)
+                    self._land(*flying.popleft())
                 self._look_up()
         finally:
-            for ticket, _, _ in flying:  # leave the engine as it was found
+            for ticket, request, _ in flying:  # leave the engines as they were found
                 with contextlib.suppress(Exception):
                     if ticket is not None:
-                        self._predictor.collect(ticket)
+                        self._lanes[request.lane].predictor.collect(ticket)
         if not self._stop.is_set():
             self._parsed.put(None)
 
-    def _submit(self, request: Request) -> Ticket | None:
-        if not request.carried:
-            return None
-        return self._predictor.submit(request.inputs[: max(len(request.carried), self._fewest)])
+    def _submit(self, lane: Lane, request: Request) -> Ticket | None:
+        return lane.predictor.submit(lane.frames(request)) if request.carried else None
 
-    def _collect(self, ticket: Ticket, request: Request) -> None:
-        answers = self._predictor.collect(ticket)
-        self._buffers.put(request.inputs)
-        for job, answer in zip(request.carried, answers):
-            job.found.append(answer)
+    def _land(self, ticket: Ticket | None, request: Request, submitted: float) -> None:
+        """Wait for a request, and send on the frames that all engines have answered."""
+        lane = self._lanes[request.lane]
+        if ticket is not None:
+            answers = lane.predictor.collect(ticket)
+            lane.buffers.put(request.inputs)
+            for job, answer in zip(request.carried, answers):
+                job.found[lane.number].append(answer)
+            now = time.perf_counter()
+            # a request that queued behind another one was not worked on until that was done
+            self._clock.seconds["infer"] += now - max(submitted, self._free_since)
+            self._free_since = now
+        for job in request.complete:
+            job.waits_for -= 1
+            if not job.waits_for:
+                self._parsed.put(job)
 
     def _look_up(self) -> None:
         """What is for the caller's thread only: progress, and windows."""
@@ -342,20 +339,33 @@ class _Pipeline:
     def _draw(self) -> None:
         while (job := self._parsed.take()) is not None:
             with self._clock.time("overlay"):
-                seen = Seen(job.seconds, job.placements, tuple(job.found), job.people)
-                job.sight = self._drawer.look(job.frame, seen)
-                settings = self._settings
-                self._drawer.draw(
-                    job.frame,
-                    job.sight,
-                    people=job.people or (),
-                    hud=f"{self._meter.fps:.0f} FPS  {self._predictor.engine.precision.upper()}" if self.hud else "",
-                    opacity=None if settings is None else settings.opacity,
-                    parts=None if settings is None else settings.classes,
+                # All look before any of them draws.
+                job.sights = tuple(
+                    drawer.look(job.frame, Seen(job.seconds, placements, tuple(found), job.people))
+                    for drawer, placements, found in zip(self._drawers, job.placements, job.found)
                 )
+                self._draw_sights(job)
             self._drawn.put(job)
         if not self._stop.is_set():
             self._drawn.put(None)
+
+    def _draw_sights(self, job: Job) -> None:
+        settings = self._settings
+        chosen = None if settings is None else settings.classes
+        for layer, drawer, sight in zip(self._layers, self._drawers, job.sights):
+            uppermost = layer is self._layers[-1]
+            drawer.draw(
+                job.frame,
+                sight,
+                people=(job.people or ()) if uppermost else (),
+                hud=f"{self._meter.fps:.0f} FPS  {self._precision.upper()}" if self.hud and uppermost else "",
+                opacity=None if settings is None else settings.opacity,
+                parts=None if chosen is None else layer.own(chosen),
+            )
+
+    @property
+    def _precision(self) -> str:
+        return _together(predictor.engine.precision for predictor in self._predictors)
 
     # Encode.
 
@@ -373,12 +383,12 @@ class _Pipeline:
             self._room.put(True)
 
     def _tell(self, job: Job) -> None:
-        assert job.sight is not None
         parsed = ParsedFrame(
             job.number,
             job.seconds,
             job.frame,
-            job.sight,
+            self._layers,
+            job.sights,
             job.people or (),
             job.people is not None,
             self._meter.fps,
@@ -386,3 +396,8 @@ class _Pipeline:
         )
         for observe in self._observers:
             observe(parsed)
+
+
+def _together(words: Iterable[str]) -> str:
+    """Each once."""
+    return " + ".join(dict.fromkeys(words))

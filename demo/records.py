@@ -39,7 +39,7 @@ class AnswerRecorder:
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
-        self.frames, self._ending = 0, ""
+        self.frames, self._endings = 0, frozenset[str]()
 
     def __enter__(self) -> AnswerRecorder:
         check_output_folder(self.folder)
@@ -47,10 +47,10 @@ class AnswerRecorder:
         return self
 
     def __call__(self, frame: ParsedFrame) -> None:
-        """Write a frame's answer."""
-        sight = frame.sight
-        replace_bytes(self.folder / f"frame-{frame.number:06d}{sight.ending}", sight.file())
-        self.frames, self._ending = frame.number + 1, sight.ending
+        """Write a frame's answers, of each task one."""
+        for sight in frame.sights:
+            replace_bytes(self.folder / f"frame-{frame.number:06d}{sight.ending}", sight.file())
+        self.frames, self._endings = frame.number + 1, frozenset(sight.ending for sight in frame.sights)
 
     @uninterrupted()
     def __exit__(
@@ -60,7 +60,7 @@ class AnswerRecorder:
             return
         for name in os.listdir(self.folder):
             found = _NAME.fullmatch(name)
-            if found and found[2] == self._ending and int(found[1]) >= self.frames:
+            if found and found[2] in self._endings and int(found[1]) >= self.frames:
                 with contextlib.suppress(OSError):
                     os.unlink(self.folder / name)
 
@@ -143,6 +143,7 @@ class JsonlRecorder:
 
 def line_of(frame: ParsedFrame) -> dict[str, object]:
     """What a frame's line says, as JSON takes it."""
+    told = {key: value for sight in frame.sights for key, value in sight.told().items()}
     people = [
         {"id": one.id, "box": [round(float(side), 1) for side in one.box], "score": round(float(one.score), 3)}
         for one in frame.people
@@ -152,5 +153,5 @@ def line_of(frame: ParsedFrame) -> dict[str, object]:
         "frame": frame.number,
         "seconds": round(frame.seconds, 6),
         "people": people,
-        **frame.sight.told(),
+        **told,
     }

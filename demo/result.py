@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 from ..tasks.drawing import Flicker
 from .parsed_frame import StageTimes
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""1 had one flicker, of whatever task."""
 
 
 @dataclass(frozen=True)
@@ -24,11 +26,12 @@ class DemoResult:
         frames_missing: how many a file's header lists, or a folder holds, that could not be decoded.
         frames_dropped: how many the source left out because the pipeline could not follow.
         people: how many different people were followed; None where nobody was looked for.
-        flicker: before and after smoothing in time, of what :attr:`Task.flicker_words` says; None where there was none.
+        flicker: by the task's name, before and after smoothing in time, of what :attr:`Task.flicker_words` says; empty
+            where there was none.
         stopped: whether a sink asked for the end before the source's.
         output: the file that the first sink with one makes.
-        engine: the engine's name.
-        precision: the engine's precision.
+        engine: the engine's name; of several all.
+        precision: the engine's precision; of several all that there are.
         crowded: in how many frames more people were found than are parsed.
     """
 
@@ -39,7 +42,7 @@ class DemoResult:
     frames_missing: int
     frames_dropped: int
     people: int | None
-    flicker: Flicker | None
+    flicker: Mapping[str, Flicker]
     stopped: bool
     output: Path | None
     engine: str

@@ -185,6 +185,8 @@ class Task(ABC, Generic[Answer]):
     """Of the file that an answer is kept in."""
     flicker_words: ClassVar[str] = ""
     """What :class:`~trtparse.tasks.drawing.Flicker` is a share of."""
+    covers: ClassVar[bool] = True
+    """Whether drawings cover areas of a frame; what does not is drawn over what does."""
 
     @property
     def parts(self) -> Mapping[int, Part]:

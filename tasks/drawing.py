@@ -25,10 +25,12 @@ class Part:
     Args:
         name: what it is called.
         colour: (red, green, blue), 0 to 255.
+        kind: what it is one of, in the plural.
     """
 
     name: str
     colour: tuple[int, int, int]
+    kind: str = "parts"
 
 
 @dataclass(frozen=True)

@@ -52,8 +52,8 @@ function setMessage(text) {
 
 // A switch that nobody hears must not look as if it worked.
 function enable(on) {
-  for (const id of ["all", "none", "opacity", "policies"]) find(id).disabled = !on;
-  for (const button of switches.values()) button.disabled = !on;
+  for (const id of ["opacity", "policies"]) find(id).disabled = !on;
+  for (const button of find("parts").querySelectorAll("button")) button.disabled = !on;
   if (!on) find("snapshot").disabled = true;
 }
 
@@ -72,7 +72,7 @@ const hear = {
     setText("title", letter.title);
     setText("details", letter.details);
     document.title = letter.title ? `${letter.title} · trtparse` : "trtparse live";
-    makeClasses(letter.classes);
+    makeSwitches(letter.classes);
     enable(true);
   },
 
@@ -176,27 +176,60 @@ function showNotice(text) {
   noticeTimer = setTimeout(() => { find("notice").hidden = true; }, 6000);
 }
 
-function makeClasses(classes) {
+// A card for each kind of part: classes, joints.
+function makeSwitches(parts) {
   switches.clear();
-  find("classes").replaceChildren(...classes.map(part => {
-    const button = element("button");
-    button.type = "button";
-    button.dataset.id = part.id;
-    const swatch = element("span", "swatch");
-    swatch.style.background = `rgb(${part.colour.join(" ")})`;
-    button.append(swatch, element("span", "name", part.name), element("span", "share"));
-    button.setAttribute("aria-pressed", "true");
-    button.addEventListener("click", () => {
-      const drawn = new Set(settings.classes);
-      if (!drawn.delete(part.id)) drawn.add(part.id);
-      settings.classes = [...drawn]; // so that a second click before the answer counts as well
-      change({classes: settings.classes});
-    });
-    switches.set(part.id, button);
-    const item = element("li");
-    item.append(button);
-    return item;
-  }));
+  const kinds = [...new Set(parts.map(part => part.kind))];
+  find("parts").replaceChildren(...kinds.map(kind => makeCard(kind, parts.filter(part => part.kind === kind))));
+}
+
+function makeCard(kind, parts) {
+  const card = element("section", "card");
+  card.dataset.kind = kind;
+  const heading = element("h2", "", kind[0].toUpperCase() + kind.slice(1));
+  heading.id = `kind-${kind}`;
+  card.setAttribute("aria-labelledby", heading.id);
+  const others = () => settings.classes.filter(id => !parts.some(part => part.id === id));
+  const both = element("span", "both");
+  both.append(
+    makeButton("all", "All", () => draw([...others(), ...parts.map(part => part.id)])),
+    makeButton("none", "None", () => draw(others())),
+  );
+  const row = element("div", "row");
+  row.append(heading, both);
+  const list = element("ul", "classes");
+  list.append(...parts.map(makeSwitch));
+  card.append(row, list);
+  return card;
+}
+
+function makeButton(className, text, act) {
+  const button = element("button", className, text);
+  button.type = "button";
+  button.addEventListener("click", act);
+  return button;
+}
+
+function makeSwitch(part) {
+  const button = makeButton("", undefined, () => {
+    const drawn = new Set(settings.classes);
+    if (!drawn.delete(part.id)) drawn.add(part.id);
+    draw([...drawn]);
+  });
+  button.dataset.id = part.id;
+  const swatch = element("span", "swatch");
+  swatch.style.background = `rgb(${part.colour.join(" ")})`;
+  button.append(swatch, element("span", "name", part.name), element("span", "share"));
+  button.setAttribute("aria-pressed", "true");
+  switches.set(part.id, button);
+  const item = element("li");
+  item.append(button);
+  return item;
+}
+
+function draw(ids) {
+  settings.classes = ids; // so that a second click before the answer counts as well
+  change({classes: ids});
 }
 
 // The picture.
@@ -250,8 +283,6 @@ find("opacity").addEventListener("input", () => {
 for (const radio of document.querySelectorAll("input[name=policy]")) {
   radio.addEventListener("change", () => change({policy: radio.value}));
 }
-find("all").addEventListener("click", () => change({classes: [...switches.keys()]}));
-find("none").addEventListener("click", () => change({classes: []}));
 
 find("snapshot").addEventListener("click", async () => {
   saving = true;

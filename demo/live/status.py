@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -19,7 +20,8 @@ _MOST_PEOPLE = 32  # told apart on the page; all of them are counted
 def welcome(title: str, details: str, parts: Mapping[int, Part]) -> str:
     """Said once to each viewer: what is watched, and the parts there are."""
     told = [
-        {"id": number, "name": part.name.replace("-", " "), "colour": part.colour} for number, part in parts.items()
+        {"id": number, "name": re.sub("[-_]", " ", part.name), "colour": part.colour, "kind": part.kind}
+        for number, part in parts.items()
     ]
     return _letter("welcome", title=title, details=details, classes=told, policies=POLICIES)
 
@@ -53,7 +55,7 @@ def status_letter(frame: ParsedFrame | None, waited: float, people_so_far: int, 
         people=people if frame.looked_for else None,
         people_count=len(frame.people),
         people_so_far=people_so_far,
-        classes=frame.sight.shares(),
+        classes=frame.shares(),
         dropped=dropped,
     )
 

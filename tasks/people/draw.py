@@ -1,9 +1,10 @@
-"""Where are the people: corners around each, with their number."""
+"""Where are the people: corners around each, with their number and what else is known of them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from types import MappingProxyType
 
 import cv2
 
@@ -15,15 +16,21 @@ _LIGHT, _DARK = (245, 245, 245), (25, 25, 25)
 _ARM = 0.16  # of the shorter side of a box: corners show where it is and hide next to nothing
 
 
-def mark_people(frame: Image, people: Sequence[Person]) -> None:
-    """Draw on (H, W, 3) uint8, BGR, in place."""
+def mark_people(frame: Image, people: Sequence[Person], words: Mapping[int, str] = MappingProxyType({})) -> None:
+    """Draw on (H, W, 3) uint8, BGR, in place.
+
+    Args:
+        frame: the picture.
+        people: who is marked.
+        words: what stands behind a person's number, by that number.
+    """
     size = (frame.shape[0], frame.shape[1])
     thickness = max(1, round(min(size) / 360))
     for person in people:
         left, top, right, bottom = (round(value) for value in person.box)
         right, bottom = max(right - 1, left), max(bottom - 1, top)
         _corners(frame, (left, top, right, bottom), thickness)
-        panel = _tag(str(person.id), text_height(size))
+        panel = _tag(f"{person.id}  {words.get(person.id, '')}".rstrip(), text_height(size))
         row, column = top - panel.size[0] - 2 * thickness, left
         if row < 0:  # above the frame: inside the box
             row, column = top + 2 * thickness, left + 2 * thickness
@@ -32,7 +39,7 @@ def mark_people(frame: Image, people: Sequence[Person]) -> None:
             panel.paste(view)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=256)
 def _tag(text: str, height: int) -> Panel:
     return text_panel(text, height)
 

@@ -122,7 +122,7 @@ class PoseDrawer(Drawer[NDArray[np.float32], PoseSight]):
                 draw_pose(canvas, shown, self._skeleton)
         if canvas is not frame and share > 0:
             frame[:] = (share * canvas.astype(np.float32) + (1 - share) * frame).round().astype(np.uint8)
-        mark_people(frame, people)
+        mark_people(frame, people, {number: f"{100 * _score(pose):.0f} %" for number, pose in sight.poses.items()})
         if hud:
             self._write(frame, hud)
 

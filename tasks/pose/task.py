@@ -67,6 +67,7 @@ class Pose(Task[Keypoints]):
     spec_words: ClassVar[str] = "skeleton"
     ending: ClassVar[str] = ".json"
     flicker_words: ClassVar[str] = "of their height that people's joints move a frame where the picture stands still"
+    covers: ClassVar[bool] = False
 
     @property
     def spec(self) -> Skeleton:
@@ -84,7 +85,8 @@ class Pose(Task[Keypoints]):
     @property
     def parts(self) -> Mapping[int, Part]:
         """The joints."""
-        return {number: Part(*one) for number, one in enumerate(zip(self.skeleton.joints, self.skeleton.colours))}
+        joints = zip(self.skeleton.joints, self.skeleton.colours)
+        return {number: Part(name, colour, "joints") for number, (name, colour) in enumerate(joints)}
 
     def drawer(self, frame_size: tuple[int, int], fps: float, *, smooth: bool = False) -> PoseDrawer:
         return PoseDrawer(self.skeleton, frame_size, smooth=smooth)

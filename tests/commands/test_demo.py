@@ -162,3 +162,12 @@ def test_a_page_is_served_while_the_demo_runs(demo: Demo, pictures: Path, monkey
     assert "<html" in answers[0]
     assert re.search(r"Watch it: http://127\.0\.0\.1:\d+/", error)
     assert not list(Path.cwd().glob("*.mp4"))
+
+
+def test_two_bundles_of_one_task_are_refused(
+    demo: Demo, pristine_bundle: Bundle, pictures: Path, tmp_path: Path
+) -> None:
+    code, _, error = demo(pictures, "--bundle", pristine_bundle.path)
+    assert code == 2
+    assert "Two bundles are for parsing; of each task one is drawn." in error.replace("\n", " ")
+    assert list(tmp_path.iterdir()) == [pictures]

@@ -12,6 +12,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
+from trtparse.engines import Bundle  # noqa: E402
 from trtparse.tasks.pose.people import People  # noqa: E402
 from trtparse.tasks.pose.rendered import rendered_people  # noqa: E402
 
@@ -127,3 +128,20 @@ def test_demo_draws_skeletons(bundle: Path, few: People, run: Run, tmp_path: Pat
     lines = [json.loads(line) for line in told.read_text().splitlines()]
     assert [len(line["poses"][0]["keypoints"]) for line in lines] == [17, 17, 17]
     assert "joints move a frame" in " ".join(out.split())
+
+
+def test_demo_draws_label_maps_and_skeletons_together(
+    bundle: Path, pristine_bundle: Bundle, few: People, run: Run, tmp_path: Path
+) -> None:
+    import cv2
+
+    folder, told = tmp_path / "frames", tmp_path / "both.jsonl"
+    folder.mkdir()
+    for number in range(2):
+        cv2.imwrite(str(folder / f"frame-{number:03}.png"), few.people[0].read()[::2, ::2])
+    options = ("--bundle", bundle, "--bundle", pristine_bundle.path, "--threads", "1", "--people", "full")
+    code, out, err = run("demo", folder, *options, "--jsonl", told, "--smooth", "--json")
+    assert code == 0, err
+    lines = [json.loads(line) for line in told.read_text().splitlines()]
+    assert [(len(line["poses"]), bool(line["pixels"])) for line in lines] == [(1, True)] * 2
+    assert set(json.loads(out)["flicker"]) == {"parsing", "pose"}

@@ -87,7 +87,7 @@ def show_sensitivity() -> None:
 
 def show_stages() -> None:
     stages = StageTimes(1234.5, 2345.6, 3456.7, 4567.8, 5678.9)
-    result = DemoResult(6, 1.0, 6.0, stages, 0, 0, None, None, False, None, "ONNX Runtime", "int8")
+    result = DemoResult(6, 1.0, 6.0, stages, 0, 0, None, {}, False, None, "ONNX Runtime", "int8")
     show_demo(Terminal(as_json=False), result, "of the pixels")
 
 

@@ -83,9 +83,9 @@ def test_every_frame_comes_out_once_in_order_with_its_own_labels(
     assert [parsed.seconds for parsed in seen] == pytest.approx([number / 25 for number in range(18)])
     assert (result.frames, result.frames_missing, result.stopped) == (18, 0, False)
     for parsed in seen:
-        index, labels = parsed.number, parsed.sight.labels
+        index, labels = parsed.number, parsed.sights[0].labels
         assert parsed.drawn is sink.frames[index]
-        assert (parsed.people, parsed.looked_for, parsed.sight.instances) == ((), False, None)
+        assert (parsed.people, parsed.looked_for, parsed.sights[0].instances) == ((), False, None)
         assert labels.shape == SIZE
         left = 5 + index
         assert (labels[15:28, left + 7 : left + 13] == 13).all()
@@ -256,7 +256,7 @@ def test_a_result_goes_to_json(walk: Any, engine: Any, tmp_path: Path) -> None:
     with VideoSink(tmp_path / "out.mp4", 25, SIZE) as sink:
         result = run_demo(walk(), predicting(engine), [sink], hud=True)
     told = json.loads(json.dumps(result.to_dict()))
-    assert told["schema_version"] == 1
+    assert told["schema_version"] == 2
     assert told["frames"] == 20
     assert told["output"] == str(tmp_path / "out.mp4")
     assert set(told["stages"]) == {"decode", "preprocess", "infer", "overlay", "encode"}

@@ -12,12 +12,16 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from trtparse.data.images import read_label_map
+from trtparse.demo.layers import layers_of
 from trtparse.demo.parsed_frame import ParsedFrame, StageTimes
 from trtparse.demo.records import AnswerRecorder, JsonlRecorder, line_of
 from trtparse.errors import MachineError, UsageError
 from trtparse.tasks.parsing.drawer import LabelSight
+from trtparse.tasks.parsing.task import Parsing
 from trtparse.tasks.people.person import Person
 from trtparse.tests.predicting import LIP
+
+LAYERS = layers_of([Parsing(LIP)])
 
 
 def parsed(number: int, labels: np.ndarray | None = None, people: tuple[Person, ...] = ()) -> ParsedFrame:
@@ -27,7 +31,7 @@ def parsed(number: int, labels: np.ndarray | None = None, people: tuple[Person, 
         labels[5, number % 8] = 5
     drawn = np.zeros((*labels.shape, 3), np.uint8)
     return ParsedFrame(
-        number, number / 30, drawn, LabelSight(labels, LIP), people, False, 30.0, StageTimes(1, 1, 1, 1, 1)
+        number, number / 30, drawn, LAYERS, (LabelSight(labels, LIP),), people, False, 30.0, StageTimes(1, 1, 1, 1, 1)
     )
 
 
@@ -62,7 +66,7 @@ def test_label_maps_come_back_as_they_were_one_file_per_frame(tmp_path: Path) ->
             record(parsed(number))
     assert sorted(os.listdir(folder)) == [f"frame-00000{number}.png" for number in range(3)]
     for number in range(3):
-        assert np.array_equal(read_label_map(folder / f"frame-00000{number}.png"), parsed(number).sight.labels)
+        assert np.array_equal(read_label_map(folder / f"frame-00000{number}.png"), parsed(number).sights[0].labels)
 
 
 def test_a_folder_never_holds_frames_of_two_runs_nor_loses_what_is_not_ours(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trtparse.demo import sinks
+from trtparse.demo.layers import layers_of
 from trtparse.demo.parsed_frame import ParsedFrame, StageTimes
 from trtparse.demo.records import JsonlRecorder
 from trtparse.demo.sinks import VideoSink, WindowSink, check_display, differences
@@ -24,6 +25,7 @@ from trtparse.demo.sources import ArraySource
 from trtparse.errors import MachineError, UsageError
 from trtparse.storage.interrupts import interrupts
 from trtparse.tasks.parsing.drawer import LabelSight
+from trtparse.tasks.parsing.task import Parsing
 from trtparse.tests.predicting import LIP
 
 Count = Callable[[Path], int]
@@ -148,7 +150,15 @@ def test_a_signal_at_any_moment_of_closing_loses_nothing(
     tmp_path: Path, make_frame: Frame, count_frames: Count, number: signal.Signals
 ) -> None:
     frame = ParsedFrame(
-        0, 0.0, make_frame(0), LabelSight(np.zeros((4, 4), np.uint8), LIP), (), False, 1.0, StageTimes(1, 1, 1, 1, 1)
+        0,
+        0.0,
+        make_frame(0),
+        layers_of([Parsing(LIP)]),
+        (LabelSight(np.zeros((4, 4), np.uint8), LIP),),
+        (),
+        False,
+        1.0,
+        StageTimes(1, 1, 1, 1, 1),
     )
     fewest = {}
     for name in ("out.avi", "out.jsonl"):

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from trtparse.demo.layers import all_parts, layers_of
 from trtparse.demo.live import LivePage, LiveSettings
 from trtparse.demo.parsed_frame import ParsedFrame, StageTimes
 from trtparse.specs.label_set import label_set
@@ -17,7 +18,8 @@ from trtparse.tasks.parsing.task import Parsing
 from trtparse.tasks.people.person import Person
 
 LIP = label_set("lip")
-PARTS = Parsing(LIP).parts
+LAYERS = layers_of([Parsing(LIP)])
+PARTS = all_parts(LAYERS)
 
 HEIGHT, WIDTH = 120, 160
 UPPER_CLOTHES, PANTS = 5, 9
@@ -39,7 +41,7 @@ def made_frame(number: int, settings: LiveSettings | None = None) -> ParsedFrame
     drawn[: height // 4, left : left + 16] = 255
     people = tuple(Person(identity, (0.0, 0.0, 10.0, 20.0), 0.9) for identity in (1, 2))
     stages = StageTimes(1.0, 2.0, 12.5, 3.0, 4.0)
-    return ParsedFrame(number, number / 25, drawn, LabelSight(labels, LIP), people, True, 25.0, stages)
+    return ParsedFrame(number, number / 25, drawn, LAYERS, (LabelSight(labels, LIP),), people, True, 25.0, stages)
 
 
 class Pipeline:

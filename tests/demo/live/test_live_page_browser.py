@@ -11,9 +11,12 @@ import pytest
 
 pytest.importorskip("aiohttp", reason="aiohttp is not installed, so no page is served")
 
+from trtparse.demo.layers import all_parts, layers_of
 from trtparse.demo.live import LivePage, LiveSettings
 from trtparse.specs.label_set import label_set
+from trtparse.specs.skeleton import load_skeleton
 from trtparse.tasks.parsing.task import Parsing
+from trtparse.tasks.pose.task import Pose
 from trtparse.tests.demo.live.chromium import Browser, Tab
 from trtparse.tests.demo.live.made_frames import PANTS, UPPER_CLOTHES, Pipeline, eventually, made_frame
 
@@ -105,7 +108,7 @@ def test_the_numbers_are_those_of_the_frames(tab: Tab, running: LivePage) -> Non
     times = tab.run("[...document.querySelectorAll('.stages li')].map(n => n.innerText.split('\\n').join(' '))")
     assert times == ["Decode 1.0", "Prepare 2.0", "Infer 12.5", "Draw 3.0", "Encode 4.0"]
     assert tab.run("document.querySelector('.slowest').textContent") == "Infer12.5"
-    seen = tab.run("[...document.querySelectorAll('#classes .seen .name')].map(n => n.textContent)")
+    seen = tab.run("[...document.querySelectorAll('.classes .seen .name')].map(n => n.textContent)")
     assert seen == ["Upper clothes", "Pants"]
     tab.until("Number(document.getElementById('shown').textContent) > 1")
 
@@ -118,13 +121,34 @@ def test_a_part_that_is_switched_off_leaves_the_picture(tab: Tab, running: LiveP
     assert not like(tab.pixel(*LEFT), GREY)
     assert running.settings.classes == frozenset(range(1, 20)) - {PANTS}
     assert tab.run(f"document.querySelector('[data-id=\"{PANTS}\"]').getAttribute('aria-pressed')") == "false"
-    tab.click("#none")
+    tab.click("[data-kind=parts] .none")
     eventually(lambda: like(tab.pixel(*LEFT), GREY))
     tab.click(f"[data-id='{UPPER_CLOTHES}']")
     eventually(lambda: not like(tab.pixel(*LEFT), GREY))
     assert running.settings.classes == {UPPER_CLOTHES}
-    tab.click("#all")
+    tab.click("[data-kind=parts] .all")
     eventually(lambda: running.settings.classes == frozenset(range(1, 20)))
+    assert tab.complaints == []
+
+
+def test_each_kind_of_part_has_a_card_with_switches_of_its_own(tab: Tab) -> None:
+    parts = all_parts(layers_of([Parsing(label_set("lip")), Pose(load_skeleton("coco17"))]))
+    with LivePage("127.0.0.1:0", settings=LiveSettings(parts)) as page, Pipeline(page):
+        opened(tab, page)
+        assert tab.run("[...document.querySelectorAll('.parts h2')].map(n => n.textContent)") == ["Parts", "Joints"]
+        names = tab.run("[...document.querySelectorAll('[data-kind=joints] .name')].map(n => n.textContent)")
+        assert (len(names), names[0], names[-1]) == (17, "nose", "right ankle")
+        tab.click("[data-kind=joints] .none")
+        eventually(lambda: page.settings.classes == frozenset(range(1, 20)))
+        tab.click("[data-kind=parts] .none")
+        eventually(lambda: page.settings.classes == frozenset())
+        tab.click("[data-kind=joints] .all")
+        eventually(lambda: page.settings.classes == frozenset(range(20, 37)))
+        for size in ((320, 640), (1280, 800)):
+            tab.look(*size, phone=size[0] < 500)
+            tab.until(f"innerWidth === {size[0]}")
+            found = tab.run(INSPECT)
+            assert [found[what] for what in ("overflow", "outside", "faint", "small")] == [0, [], [], []]
     assert tab.complaints == []
 
 
@@ -201,7 +225,7 @@ def test_the_eyes_of_these_tests_see_what_is_wrong_with_a_page(tab: Tab, running
     tab.run(
         "(() => { const p = document.createElement('p'); p.textContent = 'faint'; p.id = 'wrong';"
         "p.style.cssText = 'width:900px;color:#888;background:#999;font-size:9px'; document.body.append(p);"
-        "document.getElementById('all').style.cssText = 'min-height:0;height:20px'; })()"
+        "document.querySelector('.all').style.cssText = 'min-height:0;height:20px'; })()"
     )
     found = tab.run(INSPECT)
     assert found["overflow"] > 0

@@ -79,7 +79,7 @@ def test_taking_a_frame_does_not_wait_for_a_picture_in_the_making(monkeypatch: p
 
 def test_frames_are_looked_at_and_not_written_to(pictures: Pictures, made: queue.SimpleQueue[Picture]) -> None:
     frame = made_frame(0)
-    frame.drawn.flags.writeable = frame.sight.labels.flags.writeable = False
+    frame.drawn.flags.writeable = frame.sights[0].labels.flags.writeable = False
     before = frame.drawn.copy()
     pictures.take(frame)
     pictures.want()

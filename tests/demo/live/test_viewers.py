@@ -47,7 +47,7 @@ def test_a_viewer_is_told_what_there_is_and_what_holds() -> None:
 
         welcome, told, status = watched(page, first)
         assert (welcome["title"], welcome["details"], len(welcome["classes"])) == ("<b>", "x", 19)
-        assert welcome["classes"][4] == {"id": 5, "name": "Upper clothes", "colour": [255, 85, 0]}
+        assert welcome["classes"][4] == {"id": 5, "name": "Upper clothes", "colour": [255, 85, 0], "kind": "parts"}
         assert told == {"kind": "settings", "opacity": 0.25, "classes": [PANTS], "policy": "latest"}
         assert "number" not in status
         page(made_frame(50))
