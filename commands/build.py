@@ -18,6 +18,7 @@ from .options import (
     SYNTHETIC,
     chosen_task,
     common_options,
+    figure_option,
     labels_option,
     parse_batch,
     parse_size,
@@ -44,6 +45,7 @@ _INT8_OPTIONS = (
     "held_out",
     "max_drop",
     "min_agreement",
+    "figure",
     "no_validate",
     "calibration_cache",
 )
@@ -112,6 +114,7 @@ _INT8_OPTIONS = (
     metavar="DATA",
     help="Images to judge INT8 on.  [default: --data's val split, else a fifth of its images]",
 )
+@figure_option
 @click.option("--no-validate", is_flag=True, help="Do not measure INT8; the bundle says so.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the choice of calibration images.")
 @click.option(
@@ -354,6 +357,8 @@ def _build_bundle(
         )
     given = source or WEIGHTS[wanted or "parsing"]
     task = task_of_source(given, labels, said)
+    if options["figure"] is not None:
+        task = task.measured_by(options["figure"])
     if wanted not in (None, task.name):
         raise UsageError(f"{given} is for {task.name}, and --task says {wanted}.", "Leave --task out.")
     dataset = task.open_data(options["data"], options["split"], "calibration", labels)
@@ -365,6 +370,7 @@ def _build_bundle(
         stretch=options["stretch"],
         labels=labels,
         said=said,
+        figure=options["figure"],
         batch=options["batch"],
         logits=options["logits"],
         calibration_images=options["calibration_images"],

@@ -6,7 +6,7 @@ import contextlib
 import json
 import shlex
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,7 +15,7 @@ import click
 from ..errors import AccuracyError, UsageError
 from ..storage.files import check_output_file
 from ..storage.interrupts import exit_code as interrupted_code
-from .options import chosen_task, labels_option, rebuild
+from .options import chosen_task, figure_option, labels_option, rebuild
 
 if TYPE_CHECKING:
     from ..engines import Bundle
@@ -78,6 +78,7 @@ def comparison_options(command: Command) -> Command:
             show_default=True,
             help="Largest loss, as of mIoU, in points.",
         ),
+        figure_option,
         labels_option,
         click.option("--split", type=click.Choice(["train", "val", "test"]), help="Of --data.  [default: val, test]"),
         click.option(
@@ -103,6 +104,7 @@ class Comparison:
     data: str | None
     split: str | None
     labels: str | None
+    figure: str | None
     tolerance: float
     reference: str | None
     order: str | None
@@ -137,6 +139,8 @@ class Comparison:
 
         self._check(folder)
         task = task_of(contenders[0].bundle.manifest)
+        if self.figure is not None:
+            task = task.measured_by(self.figure)
         dataset = task.open_data(self.data, self.split, "validation", self.labels, str(contenders[0].bundle.path))
         record = None if folder is None else RecordFile(folder / RECORD_NAME, self.resume)
         if record is not None and not self.resume:
@@ -150,7 +154,7 @@ class Comparison:
 
             def opened(bundle: Bundle, target: str, precision: str | None) -> Predictor[Any]:
                 building = rebuild(self.auto_rebuild, terminal.stage)
-                return stack.enter_context(
+                found = stack.enter_context(
                     open_predictor(
                         bundle,
                         target,
@@ -161,6 +165,7 @@ class Comparison:
                         rebuild=building,
                     )
                 )
+                return found if self.figure is None else replace(found, task=found.task.measured_by(self.figure))
 
             reference = opened(first, target, precision)
             engines = [opened(one.bundle, self.target, one.precision) for one in contenders]

@@ -51,6 +51,16 @@ def task_option(command: Command) -> Command:
     )(command)
 
 
+def figure_option(command: Command) -> Command:
+    """``--figure``: what budgets, tolerances and intervals go by."""
+    return click.option(
+        "--figure",
+        metavar="WORD",
+        help="What budget, tolerance and interval go by: PCK or AP, of poses.  [default: PCK; of a bundle what its "
+        "build went by]",
+    )(command)
+
+
 def _choose_task(context: click.Context, _: click.Parameter, value: str | None) -> None:
     if value is not None:
         context.meta[_TASK] = value

@@ -157,7 +157,9 @@ def _describe(model: onnx.ModelProto, how: Convention, path: Path) -> None:
         raw = decided_from(model)
         if not raw:
             raise UsageError(f"{path} has no layer with constant weights.", "Fold its constants, as onnxslim does.")
-        name_raw(model, *raw)
+        known = {value.name: value for value in values_of(onnx.shape_inference.infer_shapes(model).graph.value_info)}
+        # The first is what layers are compared by: a map for each joint, where there is one.
+        name_raw(model, *sorted(raw, key=lambda name: name not in known or known[name].length(1) != len(how.skeleton)))
 
 
 def _checked(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:

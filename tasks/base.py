@@ -169,6 +169,19 @@ class Task(ABC, Generic[Answer]):
         """
         raise UsageError(f"Nothing reads images with labels for {self.name}.", "It can be run.")
 
+    def measured_by(self, word: str) -> Task[Answer]:
+        """The same task with another of its figures as ``figure``.
+
+        Args:
+            word: of ``--figure``, in any case.
+
+        Raises:
+            UsageError: it has none of that name.
+        """
+        if word.lower() != self.figure.name.lower():
+            raise UsageError(f"{self.name} goes by {self.figure.words} alone.", "Leave --figure out.")
+        return self
+
     def scores_told(self, told: dict[str, Any]) -> Scores:
         """The inverse of :meth:`Scores.to_dict`.
 

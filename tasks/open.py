@@ -20,6 +20,9 @@ from .pose.task import Pose
 FIRST: type[Task[Any]] = Parsing
 """What files are of that were written before they told a task."""
 
+FIGURE = "figure"
+"""Of a manifest's options: what its build went by, where that was said."""
+
 
 def open_predictor(
     bundle: Bundle | Path | str, target: str = "auto", precision: str | None = None, **options: Any
@@ -37,12 +40,14 @@ def open_predictor(
 
 
 def task_of(manifest: Manifest) -> Task[Any]:
-    """What the arrays of a bundle's engines mean.
+    """What the arrays of a bundle's engines mean, and what they are measured by.
 
     Raises:
         UsageError: a task that this version does not know.
     """
-    return task_named(manifest.task, manifest.spec, manifest.options.get("decoding"))
+    found = task_named(manifest.task, manifest.spec, manifest.options.get("decoding"))
+    by = manifest.options.get(FIGURE)
+    return found if by is None else found.measured_by(by)
 
 
 def task_named(name: str, spec: Spec, decoding: Mapping[str, Any] | None = None) -> Task[Any]:

@@ -34,6 +34,7 @@ from ..graphs.overflow import float_nodes, keep_what_overflows
 from ..graphs.simulated import stored_in_half
 from ..storage.files import replace_bytes
 from ..tasks.base import Predictor, Spec
+from ..tasks.open import FIGURE
 from ..validation.result import ValidationResult, measured_accuracy
 from ..validation.validate import validate
 from .engine_spec import EngineSpec
@@ -65,6 +66,7 @@ class BuildSpec:
         stretch: how far images' shapes are changed to fill it; None takes the checkpoint's.
         labels: what the classes or joints mean, where the source does not say so itself.
         said: how a network that is not ours sees images; None for one that has our input and outputs.
+        figure: that the budget and all later measurements go by; None for the task's own.
         batch: frames per call, None for any number.
         logits: give the graphs a second output.
         calibration_images: how many to use of the dataset.
@@ -83,6 +85,7 @@ class BuildSpec:
     stretch: float | None = None
     labels: Spec | None = None
     said: Said | None = None
+    figure: str | None = None
     batch: int | None = 1
     logits: bool = False
     calibration_images: int = 256
@@ -159,6 +162,9 @@ def build_bundle(
             labels=spec.labels,
             said=spec.said,
         )
+        if spec.figure is not None:
+            task = source.task.measured_by(spec.figure)
+            source = replace(source, task=task, options={**source.options, FIGURE: task.figure.name})
         if source.told:
             listener.stage(source.told)
         listener.stage("Choosing images")

@@ -191,12 +191,14 @@ class ValidationResult:
         return self.engines[0]
 
     def to_dict(self) -> dict[str, Any]:
-        """The result as JSON knows it; pictures stay out. ``passed`` and ``left_out`` are for readers of the JSON."""
+        """The result as JSON knows it; pictures stay out. ``passed`` and ``left_out`` are for readers of the JSON, and
+        ``figure`` is what losses and the tolerance are of.
+        """
         values: dict[str, Any] = {"schema": SCHEMA_VERSION, **_plain(self)}
         for engine, entry in zip(self.engines, values["engines"]):
             entry["passed"] = engine.passes(self.tolerance)
             entry["agreement"]["left_out"] = [self.task.rows[row] for row in engine.agreement.left_out]
-        return {**values, "passed": self.passed}
+        return {**values, "figure": self.figure.name, "passed": self.passed}
 
     def _checked(self) -> ValidationResult:
         """The same, where it has as many values of every kind as its task has rows.
@@ -232,6 +234,8 @@ class ValidationResult:
             )
         try:
             task = task_told(values["task"], values["spec"])
+            # Results of older versions went by the task's own.
+            task = task.measured_by(values.get("figure", task.figure.name))
             return _Reader(task).restored(cls, {**values, "task": task})._checked()
         except (KeyError, TypeError, ValueError, UsageError) as error:
             raise DataError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -81,25 +82,90 @@ def result(image_id: int, keypoints: NDArray[np.float32], score: float) -> dict[
     }
 
 
-def average_precision(
-    truth: People | Path, found: Sequence[Mapping[str, Any]], skeleton: Skeleton, images: Sequence[int] | None = None
-) -> AveragePrecision:
-    """COCO's figures of keypoints.
+class Evaluation:
+    """COCO's evaluation of keypoints, image by image, so that it can be summed up of other choices of the images.
 
     Args:
         truth: labelled people; or COCO's file of them, whose crowds and people without joints then count as they do
             in COCO.
-        found: COCO's results.
+        found: COCO's results, one or more.
         skeleton: of both.
         images: ids that count; None for all.
+
+    Attributes:
+        images: their ids, sorted.
+        told: what a reader has to know of how it was measured.
 
     Raises:
         MachineError: faster-coco-eval is not installed.
         UsageError: the truth has other joints.
     """
-    require("faster_coco_eval")
-    from faster_coco_eval import COCO, COCOeval_faster
 
+    def __init__(
+        self,
+        truth: People | Path,
+        found: Sequence[Mapping[str, Any]],
+        skeleton: Skeleton,
+        images: Sequence[int] | None = None,
+    ) -> None:
+        require("faster_coco_eval")
+        from faster_coco_eval import COCO, COCOeval_faster
+
+        table, self.told = _told(truth, skeleton)
+        labelled = COCO(table)
+        self._evaluation = COCOeval_faster(
+            labelled,
+            labelled.loadRes(list(found)),
+            iouType="keypoints",
+            print_function=lambda *_: None,
+            separate_eval=True,
+            kpt_oks_sigmas=list(skeleton.sigmas),
+        )
+        if images is not None:
+            self._evaluation.params.imgIds = sorted(set(images))
+        self._evaluation.evaluate()
+        self.images: tuple[int, ...] = tuple(self._evaluation.params.imgIds)
+
+    def figures(self) -> dict[str, float | None]:
+        """By ``NAMES``; None where nobody of that size was there."""
+        self._evaluation.accumulate()
+        self._evaluation.summarize()
+        return {name: None if value < 0 else float(value) for name, value in zip(NAMES, self._evaluation.stats)}
+
+    def drawn(self, weights: NDArray[np.int64]) -> NDArray[np.float64]:
+        """(n,) AP of each of (n, images) drawings of ``images``, an image as often as it was drawn; NaN without people.
+
+        The library's own summing up, over its own verdicts of each image.
+        """
+        from faster_coco_eval.faster_eval_api_cpp import COCOevalAccumulate
+
+        count = len(self.images)
+        # Of people of any size, which come first.
+        verdicts = self._evaluation._evalImgs_cpp[:count]
+        parameters = copy.deepcopy(self._evaluation._paramsEval)
+        parameters.areaRng, parameters.areaRngLbl = parameters.areaRng[:1], parameters.areaRngLbl[:1]
+        values = []
+        for row in weights:
+            chosen = np.repeat(np.arange(count), row)
+            parameters.imgIds = [self.images[number] for number in chosen]
+            precision = np.asarray(COCOevalAccumulate(parameters, [verdicts[i] for i in chosen])["precision"])
+            measured = precision[precision >= 0]
+            values.append(float(measured.mean()) if measured.size else np.nan)
+        return np.array(values)
+
+
+def average_precision(
+    truth: People | Path, found: Sequence[Mapping[str, Any]], skeleton: Skeleton, images: Sequence[int] | None = None
+) -> AveragePrecision:
+    """COCO's figures of keypoints; arguments and errors as of :class:`Evaluation`, but that nobody may be found."""
+    if not found:
+        return AveragePrecision(dict.fromkeys(NAMES, 0.0), _told(truth, skeleton)[1])
+    evaluation = Evaluation(truth, found, skeleton, images)
+    return AveragePrecision(evaluation.figures(), evaluation.told)
+
+
+def _told(truth: People | Path, skeleton: Skeleton) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """COCO's table of the truth, and what a reader has to know of how figures of it come to be."""
     told = []
     if isinstance(truth, People):
         if truth.skeleton.joints != skeleton.joints:
@@ -115,23 +181,7 @@ def average_precision(
         table = json.loads(truth.read_text("utf-8"))
     if skeleton.name != "coco17":
         told.append(f"sigmas are {skeleton.name}'s: {', '.join(f'{sigma:g}' for sigma in skeleton.sigmas)}")
-    if not found:
-        return AveragePrecision(dict.fromkeys(NAMES, 0.0), tuple(told))
-    labelled = COCO(table)
-    evaluation = COCOeval_faster(
-        labelled,
-        labelled.loadRes(list(found)),
-        iouType="keypoints",
-        print_function=lambda *_: None,
-        kpt_oks_sigmas=list(skeleton.sigmas),
-    )
-    if images is not None:
-        evaluation.params.imgIds = sorted(set(images))
-    evaluation.evaluate()
-    evaluation.accumulate()
-    evaluation.summarize()
-    figures = {name: None if value < 0 else float(value) for name, value in zip(NAMES, evaluation.stats)}
-    return AveragePrecision(figures, tuple(told))
+    return table, tuple(told)
 
 
 def _table(people: People) -> dict[str, Any]:

@@ -9,7 +9,7 @@ are in sum, (K,) float64.
 from __future__ import annotations
 
 import importlib.util
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,17 +22,18 @@ from ...specs.skeleton import Skeleton
 from .. import scoring
 from ..intervals import Loss, Weights, loss_over_images
 from ..scoring import Disagreement, Marks
-from .average_precision import average_precision, results
+from .average_precision import Evaluation, results
 from .images import PersonImages, people_of
 from .metrics import LIMB_JOINTS, has_diagonals, judge
 from .oks import AREA_OF_BOX, LEAST_SCORE, SAME_PERSON, of_joints, similarity
-from .people import People
+from .people import People, Person
 from .pictures import Picture
 
 Keypoints = NDArray[np.float32]
 """(K, 3): x, y and a score."""
 
-PCK = "PCK@0.2"
+PCK, AP = "PCK@0.2", "AP"
+"""What budgets, tolerances and intervals may go by."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class Scores(scoring.Scores):
         support: joints counted.
         image_support: people in whom each joint counts.
         images: people.
+        by: ``PCK`` or ``AP``, what ``value`` is.
     """
 
     pck: float
@@ -56,10 +58,11 @@ class Scores(scoring.Scores):
     support: tuple[int, ...]
     image_support: tuple[int, ...]
     images: int
+    by: str = PCK
 
     @property
     def value(self) -> float:
-        return self.pck
+        return self.pck if self.by == PCK else self.figures[self.by]
 
     @property
     def rows(self) -> tuple[float | None, ...]:
@@ -131,10 +134,11 @@ class Scorer(scoring.Scorer[Keypoints]):
     Args:
         skeleton: of the answers.
         dataset: whose people they are of.
+        by: ``PCK`` or ``AP``.
     """
 
-    def __init__(self, skeleton: Skeleton, dataset: Images) -> None:
-        self._skeleton = skeleton
+    def __init__(self, skeleton: Skeleton, dataset: Images, by: str = PCK) -> None:
+        self._skeleton, self._by = skeleton, by
         self._people = people_of(dataset)
 
     def against_truth(self, frame: Frame, answer: Keypoints) -> Marks | None:
@@ -163,7 +167,7 @@ class Scorer(scoring.Scorer[Keypoints]):
         return float(right / counted) if counted else None
 
     def truth_tally(self) -> TruthTally:
-        return TruthTally(self._skeleton, self._people)
+        return (TruthTally if self._by == PCK else ApTally)(self._skeleton, self._people)
 
     def agreement_tally(self) -> AgreementTally:
         return AgreementTally(len(self._skeleton))
@@ -225,21 +229,29 @@ class TruthTally(scoring.TruthTally):
         whole = self._people
         if whole is None or whole.skeleton.joints != self._skeleton.joints:
             return {}, ("No AP: the labels have other joints than the network.",)
-        numbers = sorted(self._answers)
-        people = [whole.people[number] for number in numbers]
-        answers = np.stack([self._answers[number] for number in numbers]).astype(np.float32)
+        people, answers = self._answered(whole)
         truth = np.stack([person.joints for person in people])
         areas = np.array([person.area or AREA_OF_BOX * person.box[2] * person.box[3] for person in people])
         oks = similarity(truth, answers, np.array(self._skeleton.sigmas), areas)
         figures = {"Mean OKS": float(np.nanmean(oks))} if np.isfinite(oks).any() else {}
         if importlib.util.find_spec("faster_coco_eval") is None:
             return figures, ("No AP: it takes faster-coco-eval, pip install 'trtparse[pose]'.",)
+        evaluation = self._evaluation(whole)
+        figures |= {name: value for name, value in evaluation.figures().items() if value is not None}
+        return figures, evaluation.told
+
+    def _answered(self, whole: PersonImages) -> tuple[list[Person], Keypoints]:
+        """The people that were counted, and the answer for each."""
+        numbers = sorted(self._answers)
+        answers = np.stack([self._answers[number] for number in numbers]).astype(np.float32)
+        return [whole.people[number] for number in numbers], answers
+
+    def _evaluation(self, whole: PersonImages) -> Evaluation:
+        """COCO's, of the people that were counted."""
+        people, answers = self._answered(whole)
         shown = People(whole.description, whole.skeleton, tuple(people))
         found = results(people, answers, self._skeleton)
-        images = [person.image_id for person in people]
-        measured = average_precision(whole.file or shown, found, self._skeleton, images)
-        figures |= {name: value for name, value in measured.figures.items() if value is not None}
-        return figures, measured.told
+        return Evaluation(whole.file or shown, found, self._skeleton, [person.image_id for person in people])
 
     def loss_of(self, engine: TruthTally) -> Loss:
         reference, other = np.array(self._counts, np.float64), np.array(engine._counts, np.float64)
@@ -248,6 +260,44 @@ class TruthTally(scoring.TruthTally):
             return 100 * (_shares(weights, reference) - _shares(weights, other))
 
         return loss_over_images(losses, len(reference))
+
+
+class ApTally(TruthTally):
+    """The same, with COCO's AP as the figure; drawn anew are images, with all of their people.
+
+    The rows stay the joints' PCK, as AP has none of its own.
+    """
+
+    @property
+    def value(self) -> float | None:
+        if not self._counts or self._people is None:
+            return None
+        return self._evaluation(self._people).figures()[AP]
+
+    def scores(self) -> Scores:
+        found = super().scores()
+        if AP not in found.figures:
+            raise DataError("No AP could be measured: nobody has labelled joints.", "Go by PCK.")
+        return replace(found, by=AP)
+
+    def loss_of(self, engine: TruthTally) -> Loss:
+        whole = self._people
+        assert whole is not None, "what has no people has no truth"
+        ours, theirs = self._evaluation(whole), engine._evaluation(whole)
+        place = {number: position for position, number in enumerate(ours.images)}
+        # In the order in which people were counted.
+        of_image = np.array([place[whole.people[number].image_id] for number in self._answers])
+        reference, other = (
+            np.stack([np.sum(np.array(counts)[of_image == i], axis=0) for i in range(len(ours.images))])
+            for counts in (self._counts, engine._counts)
+        )
+
+        def losses(weights: Weights) -> NDArray[np.float64]:
+            points = 100 * (_shares(weights, reference) - _shares(weights, other))
+            points[:, -1] = 100 * (ours.drawn(weights) - theirs.drawn(weights))
+            return points
+
+        return loss_over_images(losses, len(ours.images))
 
 
 class AgreementTally(scoring.AgreementTally):

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ...data.crops import Placement
 from ...data.dataset import Images
 from ...engines.base import Arrays, Frames
+from ...engines.machine.dependencies import require
 from ...errors import UsageError
 from ...specs.decoding import LOGITS, Decoding
 from ...specs.label_set import LabelSet
@@ -27,15 +28,22 @@ from .decoding import decode
 from .draw import draw_pose
 from .drawer import PoseDrawer
 from .files import read_table
-from .images import people_of
+from .images import PersonImages, people_of
 from .keypoint_file import coco_results, decode_joints, encode_joints, image_ids
 from .metrics import LIMB_JOINTS
 from .oks import AREA_OF_BOX, LEAST_SCORE, of_joints
 from .pictures import DIFFERS_RGB
-from .scoring import PCK, Agreement, Keypoints, Scorer, Scores, check_measurable
+from .scoring import AP, PCK, Agreement, Keypoints, Scorer, Scores, check_measurable
 
 _BOX_OF_FRAME = 1.25
 """Sides of a frame over those of the person's box in it, roughly: what parity takes for the person's area."""
+
+
+_MEASURE = (
+    "a joint is right within 0.2 of the person's longer shoulder\N{EN DASH}hip diagonal, 10 pixels at the least; "
+    "over the twelve limb joints of the people who have one, boxes given, all joints alike. The agreement is the "
+    f"mean OKS with {{reference}}'s answers over the joints that it scores at {LEAST_SCORE:g} or more"
+)
 
 
 @dataclass(frozen=True)
@@ -50,17 +58,7 @@ class Pose(Task[Keypoints]):
     skeleton: Skeleton
     decoding: Decoding = LOGITS
     name: ClassVar[str] = "pose"
-    figure: ClassVar[Figure] = Figure(
-        PCK,
-        PCK,
-        "PCK",
-        "joint",
-        "joints",
-        "joints",
-        "a joint is right within 0.2 of the person's longer shoulder\N{EN DASH}hip diagonal, 10 pixels at the least; "
-        "over the twelve limb joints of the people who have one, boxes given, all joints alike. The agreement is the "
-        f"mean OKS with {{reference}}'s answers over the joints that it scores at {LEAST_SCORE:g} or more",
-    )
+    figure: ClassVar[Figure] = Figure(PCK, PCK, "PCK", "joint", "joints", "joints", _MEASURE)
     closeness: ClassVar[Closeness] = Closeness(
         "keypoint_agreement", "joints", {"fp32": 0.9995, "fp16": 0.98, "int8": 0.80, "int8-cpu": 0.80}
     )
@@ -151,7 +149,11 @@ class Pose(Task[Keypoints]):
                     f"{people.skeleton.name}: no limb joint is in both.",
                     "Joints go together by their names, such as left_wrist.",
                 )
-        return Scorer(self.skeleton, dataset)
+            self._check_figure(people, whose)
+        return Scorer(self.skeleton, dataset, self.figure.name)
+
+    def _check_figure(self, people: PersonImages, whose: str) -> None:
+        """See that what budgets go by can be measured on people."""
 
     def open_data(
         self,
@@ -173,6 +175,13 @@ class Pose(Task[Keypoints]):
         if len(agreement.joints) != len(self.skeleton):
             raise ValueError(f"{len(agreement.joints)} values by joint, of {self.skeleton.name}")
         return agreement
+
+    def measured_by(self, word: str) -> Pose:
+        known: dict[str, type[Pose]] = {PCK: Pose, AP: PoseByAp}
+        found = next((kind for name, kind in known.items() if word.lower() in (name.lower(), name[:3].lower())), None)
+        if found is None:
+            raise UsageError(f"Poses have no figure {word!r}.", f"Give --figure {' or '.join(known)}.")
+        return found(self.skeleton, self.decoding)
 
     def notes(
         self, reference: scoring.Scores | None, scores: scoring.Scores | None, agreement: scoring.Agreement, whose: str
@@ -227,3 +236,28 @@ class Pose(Task[Keypoints]):
         sure = other[..., 2] >= LEAST_SCORE
         neither = np.where(one[..., 2] < 2 * LEAST_SCORE, 1.0, 0.0)
         return np.asarray(np.where(sure, alike, neither).mean(1))
+
+
+@dataclass(frozen=True)
+class PoseByAp(Pose):
+    """The same, with COCO's AP as the figure that budgets, tolerances and intervals go by."""
+
+    figure: ClassVar[Figure] = Figure(
+        AP,
+        AP,
+        "PCK",
+        "joint",
+        "joints",
+        "joints",
+        "COCO's average precision over similarities (OKS) of 0.50 to 0.95, boxes given, by faster-coco-eval; its "
+        f"interval draws images anew. Of each joint stands the PCK: {_MEASURE}",
+    )
+
+    def _check_figure(self, people: PersonImages, whose: str) -> None:
+        require("faster_coco_eval")
+        if people.skeleton.joints != self.skeleton.joints:
+            raise UsageError(
+                f"AP cannot be measured: the labels of {people.description} have the joints of {people.skeleton.name}, "
+                f"{whose} those of {self.skeleton.name}.",
+                f"Give --figure {PCK}, which goes by the joints that both have.",
+            )

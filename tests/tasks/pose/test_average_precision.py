@@ -12,7 +12,7 @@ pytest.importorskip("faster_coco_eval", reason="faster-coco-eval is not installe
 
 from trtparse.errors import UsageError
 from trtparse.specs.skeleton import load_skeleton
-from trtparse.tasks.pose.average_precision import NAMES, average_precision, result, results
+from trtparse.tasks.pose.average_precision import NAMES, Evaluation, average_precision, result, results
 from trtparse.tasks.pose.files import read_coco
 from trtparse.tasks.pose.people import People
 
@@ -119,3 +119,19 @@ def test_people_who_are_in_no_file_are_measured_as_well_and_what_area_they_have_
 def test_other_joints_than_the_labels_have_no_ap(drawn: People) -> None:
     with pytest.raises(UsageError, match="joints are those of coco17, the network's those of lsp14"):
         average_precision(drawn, [], load_skeleton("lsp14"))
+
+
+def test_of_images_drawn_anew_it_is_what_their_own_people_give(table: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "truth.json"
+    path.write_text(json.dumps(table))
+    found = moved(table, 12)
+    evaluation = Evaluation(path, found, COCO)
+    assert evaluation.images == (1, 2, 3)
+    drawings = np.array([[1, 1, 1], [1, 0, 0], [0, 1, 1], [0, 0, 3], [0, 2, 1]])
+    whole, first, others, crowd, twice = evaluation.drawn(drawings)
+    assert whole == pytest.approx(evaluation.figures()["AP"])
+    for value, images in ((first, [1]), (others, [2, 3])):
+        assert value == pytest.approx(average_precision(path, found, COCO, images).value)
+    assert twice == pytest.approx(others)
+    assert 0 < first != others
+    assert np.isnan(crowd)

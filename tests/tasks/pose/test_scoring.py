@@ -10,7 +10,9 @@ from trtparse.data.dataset import Subset
 from trtparse.data.reading import Frame, read_frame
 from trtparse.errors import DataError, UsageError
 from trtparse.specs.framing import Framing
+from trtparse.specs.label_set import label_set
 from trtparse.specs.skeleton import load_skeleton
+from trtparse.tasks.parsing.task import Parsing
 from trtparse.tasks.pose.images import PersonImages
 from trtparse.tasks.pose.metrics import LIMB_JOINTS
 from trtparse.tasks.pose.people import People
@@ -64,6 +66,46 @@ def test_the_loss_of_an_engine_has_an_interval_and_a_row_for_every_joint(images:
     assert loss.low <= loss.points <= loss.high
     assert len(loss.rows) == len(COCO)
     assert loss.rows[COCO.index("nose")] is None
+
+
+def test_by_ap_the_figure_and_its_loss_are_coco_s(images: PersonImages) -> None:
+    pytest.importorskip("faster_coco_eval")
+    task = TASK.measured_by("ap")
+    assert (task.figure.unit, TASK.measured_by("pck"), task.measured_by("PCK@0.2")) == ("points of AP", TASK, TASK)
+    scorer = task.scorer(images)
+    reference, engine = scorer.truth_tally(), scorer.truth_tally()
+    assert reference.value is None
+    for index in range(len(images)):
+        frame = read_frame(images, index, FRAMING)
+        for tally, by in ((reference, 0.0), (engine, 500.0 if index == 0 else 0.0)):
+            marks = scorer.against_truth(frame, perfect(frame, by))
+            assert marks is not None
+            tally.add(marks)
+    scores = engine.scores()
+    assert scores.value == engine.value == scores.figures["AP"] < 1
+    assert reference.value == pytest.approx(1)
+    assert Scores.from_dict(scores.to_dict()) == scores
+    loss = reference.loss_of(engine)
+    assert loss.points == pytest.approx(100 * (reference.value - engine.value))
+    assert loss.low <= loss.points <= loss.high
+    assert loss.high > loss.points > 5
+    assert {row is None for row in loss.rows} == {True, False}
+
+
+def test_by_ap_other_joints_and_other_figures_are_refused(drawn: People) -> None:
+    pytest.importorskip("faster_coco_eval")
+    lsp = load_skeleton("lsp14")
+    order = [COCO.joints.index(name) if name in COCO.joints else 0 for name in lsp.joints]
+    people = tuple(replace(person, joints=person.joints[order]) for person in drawn.people)
+    with pytest.raises(
+        UsageError, match=r"AP cannot be measured: the labels of lsp have the joints of lsp14"
+    ) as caught:
+        TASK.measured_by("AP").scorer(PersonImages(People("lsp", lsp, people)))
+    assert "--figure PCK@0.2" in caught.value.hint
+    with pytest.raises(UsageError, match="Poses have no figure 'mIoU'"):
+        TASK.measured_by("mIoU")
+    with pytest.raises(UsageError, match="parsing goes by mean IoU alone"):
+        Parsing(label_set("lip")).measured_by("AP")
 
 
 def test_agreement_is_the_mean_oks_over_what_the_reference_is_sure_of(images: PersonImages) -> None:
