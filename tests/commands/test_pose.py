@@ -54,10 +54,14 @@ def test_validate_measures_joints_and_writes_a_report_with_skeletons(bundle: Pat
 
 
 @pytest.mark.usefixtures("few")
-def test_the_flip_test_goes_by_heatmaps(bundle: Path, run: Run) -> None:
-    code, out, err = run("validate", bundle, "--flip", "--json", "--no-report", "--threads", "1", "--tolerance", "100")
+def test_the_flip_test_goes_by_heatmaps_and_its_losses_by_what_was_asked_for(bundle: Path, run: Run) -> None:
+    pytest.importorskip("faster_coco_eval")
+    words = ("--flip", "--figure", "ap", "--json", "--no-report", "--threads", "1", "--tolerance", "100")
+    code, out, err = run("validate", bundle, *words)
     assert code == 0, err
-    assert json.loads(out)["protocol"]["flip"] is True
+    result = json.loads(out)
+    assert (result["protocol"]["flip"], result["figure"], result["reference"]["by"]) == (True, "AP", "AP")
+    jsonschema.validate(result, SCHEMA)
 
 
 def test_a_bundle_of_another_task_is_refused(bundle: Path, run: Run) -> None:
