@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from .engines.machine.dependencies import require
 from .specs.label_set import LabelSet
+from .specs.skeleton import Skeleton
 from .storage.files import replace_bytes
 
 
@@ -116,6 +117,75 @@ class Parsed:
         boxes = np.array([_box(mask) for mask in masks], np.float32).reshape(-1, 4)
         names = np.array([self.label_set.classes[number] for number in ids])
         return supervision.Detections(xyxy=boxes, mask=masks, class_id=np.array(ids, int), data={"class_name": names})
+
+
+@dataclass(frozen=True)
+class Posed:
+    """The joints of the people in a picture.
+
+    Args:
+        keypoints: (P, K, 3) float32: of each person x and y in pixels of the picture, and a score, of each joint.
+        skeleton: the joints.
+        image: (H, W, 3) uint8, BGR: what was looked at.
+        ids: of the people; in a stream they stay the same while somebody is followed.
+        seconds: when it was shown, in a stream; 0 for a photograph.
+
+    >>> import numpy as np
+    >>> from trtparse.specs.skeleton import load_skeleton
+    >>> joints = np.full((1, 17, 3), 0.5, np.float32)
+    >>> answer = Posed(joints, load_skeleton("coco17"), np.zeros((2, 2, 3), np.uint8), (1,))
+    >>> answer.joint("left_wrist")
+    array([[0.5, 0.5, 0.5]], dtype=float32)
+    >>> answer.scores
+    array([0.5], dtype=float32)
+    """
+
+    keypoints: NDArray[np.float32]
+    skeleton: Skeleton
+    image: NDArray[np.uint8] = field(repr=False)
+    ids: tuple[int, ...]
+    seconds: float = 0.0
+
+    @property
+    def scores(self) -> NDArray[np.float32]:
+        """(P,) float32: the mean of each person's joints' scores above 0.2."""
+        from .tasks.pose.oks import person_scores
+
+        return person_scores(self.keypoints, np.ones(len(self.keypoints))).astype(np.float32)
+
+    def joint(self, name: str) -> NDArray[np.float32]:
+        """(P, 3) float32: where each person's joint of that name is.
+
+        Raises:
+            UsageError: the skeleton has none of that name.
+        """
+        return self.keypoints[:, self.skeleton.index(name)]
+
+    def draw(self) -> Drawn:
+        """Skeletons over the picture."""
+        from .tasks.pose.draw import draw_pose
+
+        canvas = self.image.copy()
+        for pose in self.keypoints:
+            draw_pose(canvas, pose, self.skeleton)
+        return Drawn(canvas)
+
+    def save(self, path: Path | str) -> Path:
+        """Write everybody's joints by name as JSON, as ``trtparse demo --answers`` does."""
+        from .tasks.pose.drawer import PoseSight
+
+        path = Path(path)
+        replace_bytes(path, PoseSight(dict(zip(self.ids, self.keypoints)), self.skeleton).file())
+        return path
+
+    def to_supervision(self) -> Any:
+        """``supervision.KeyPoints``: everybody's joints and their scores.
+
+        Raises:
+            MachineError: supervision is not installed.
+        """
+        supervision = require("supervision")
+        return supervision.KeyPoints(xy=self.keypoints[..., :2], confidence=self.keypoints[..., 2])
 
 
 def _box(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:

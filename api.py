@@ -9,54 +9,62 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .answers import Drawn, Parsed
+from .answers import Drawn, Parsed, Posed
 from .errors import UsageError
 from .specs.label_set import LabelSet
+from .tasks.base import Task
 from .tasks.open import open_predictor
 from .tasks.parsing.task import Parsing
+from .tasks.pose.task import Pose
 
 if TYPE_CHECKING:
-    from .demo.people.finder import PeopleFinder
+    from .data.crops import Placement
     from .engines import Bundle
+    from .tasks.people.person import Person
     from .validation.result import ValidationResult
 
 DEFAULT_BUNDLE = "build/student"
+BUNDLES = {Parsing.name: DEFAULT_BUNDLE, Pose.name: "build/pose"}
+"""Where the networks that come along are built to, by their task."""
 
 Picture = NDArray[np.uint8]
 """(H, W, 3) uint8, BGR, as OpenCV reads it."""
 
 
-class Loaded:
-    """A bundle's engine, ready to look at pictures; a context manager.
+Answer = TypeVar("Answer", bound=Parsed | Posed)
+
+
+class Loaded(Generic[Answer]):
+    """A bundle's engine, ready to look at pictures; a context manager. ``Answer`` is :class:`Parsed` or :class:`Posed`.
 
     Attributes:
         name: what runs.
-        label_set: what its classes mean.
+        task: what it is for, ``parsing`` or ``pose``.
+        spec: what its classes mean, a label set, or its joints, a skeleton.
     """
 
-    def __init__(self, bundle: Path | str, target: str, precision: str | None, threads: int) -> None:
-        self._loaded_from = (str(bundle), target, precision, threads)
+    def __init__(self, bundle: Path | str, target: str, precision: str | None, threads: int, task: str | None) -> None:
+        self._loaded_from = (str(bundle), target, precision, threads, task)
         self._predictor = open_predictor(bundle, target, precision, threads=threads)
-        task = self._predictor.task
-        if not isinstance(task, Parsing):
+        self.name, found = self._predictor.name, self._predictor.task
+        self.task, self.spec = found.name, found.spec
+        self._turn, self._process = threading.Lock(), os.getpid()
+        if not isinstance(found, (Parsing, Pose)) or task not in (None, self.task):
             self._predictor.engine.close()
             raise UsageError(
-                f"{bundle} is for {task.name}, and load gives label maps.",
-                "trtparse.tasks.open.open_predictor opens bundles of every task.",
+                f"{bundle} is for {found.name}, and load was asked for {task or 'parsing or pose'}.",
+                "Leave the task out, or trtparse.tasks.open.open_predictor opens bundles of every task.",
             )
-        self.name = self._predictor.name
-        self.label_set: LabelSet = task.label_set
-        self._turn, self._process = threading.Lock(), os.getpid()
 
-    def __call__(self, image: Path | str | Picture) -> Parsed:
+    def __call__(self, image: Path | str | Picture) -> Answer:
         """Look at one picture.
 
         Args:
@@ -66,9 +74,9 @@ class Loaded:
             DataError: a file that cannot be read.
             UsageError: an array that is no picture, or a process that was forked from the one that loaded.
         """
-        return self._look(_picture(image), 0.0)
+        return self._look(_picture(image), 0.0, None)
 
-    def stream(self, source: str | Path, people: Literal["whole", "auto"] = "whole") -> Iterator[Parsed]:
+    def stream(self, source: str | Path, people: Literal["whole", "auto"] = "whole") -> Iterator[Answer]:
         """Look at a video, a camera or a folder, frame by frame.
 
         Args:
@@ -92,41 +100,29 @@ class Loaded:
 
                 finder = PeopleFinder(open_detector(threads=1))
             for frame in frames:
-                if finder is None:
-                    yield self._look(frame, frames.seconds)
-                else:
-                    yield self._look_at_people(frame, frames.seconds, finder)
+                found = None if finder is None else finder.find(frame, frames.seconds)
+                yield self._look(frame, frames.seconds, found)
 
     def close(self) -> None:
         """Free everything; closing twice is fine."""
         with self._turn:
             self._predictor.engine.close()
 
-    def _look(self, image: Picture, seconds: float) -> Parsed:
-        self._check_process()
-        cell = self._predictor.letterbox((image.shape[0], image.shape[1])).cell
-        with self._turn:
-            labels = self._predictor.look_at(image)
-        return Parsed(labels, self.label_set, image, cell, seconds)
-
-    def _look_at_people(self, image: Picture, seconds: float, finder: PeopleFinder) -> Parsed:
-        from .data.crops import Window
+    def _look(self, image: Picture, seconds: float, people: tuple[Person, ...] | None) -> Answer:
         from .demo.people.finder import placements_of
-        from .tasks.parsing.paste import paste
 
         self._check_process()
         predictor, size = self._predictor, (image.shape[0], image.shape[1])
-        people = finder.find(image, seconds)
-        windows, found = [], []
+        places = (predictor.place(size),) if people is None else placements_of(people, size, predictor)
+        found = []
         with self._turn:
-            for window in placements_of(people, size, predictor):
-                assert isinstance(window, Window), "label maps are made of rectangles"
-                frames = np.repeat(window.apply(image)[None], predictor.engine.batch or 1, axis=0)
-                windows.append(window)
+            for place in places:
+                frames = np.repeat(place.apply(image)[None], predictor.engine.batch or 1, axis=0)
                 found.append(predictor.infer(frames)[0])
-        labels, _ = paste(windows, people, found, size, predictor.task.restore)
-        cell = min((window.letterbox.cell for window in windows), default=1.0)
-        return Parsed(labels, self.label_set, image, cell, seconds)
+        task = predictor.task
+        if isinstance(task, Pose):
+            return cast(Answer, _posed(task, image, seconds, people, places, found))
+        return cast(Answer, _parsed(task, image, seconds, people, places, found))
 
     def _check_process(self) -> None:
         # Before the lock is waited for: another thread may have held it when the process was forked.
@@ -139,7 +135,7 @@ class Loaded:
     def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
         return Loaded, self._loaded_from
 
-    def __enter__(self) -> Loaded:
+    def __enter__(self) -> Loaded[Answer]:
         return self
 
     def __exit__(
@@ -148,18 +144,47 @@ class Loaded:
         self.close()
 
 
+@overload
 def load(
-    bundle: Path | str = DEFAULT_BUNDLE, target: str = "auto", precision: str | None = None, *, threads: int = 0
-) -> Loaded:
+    bundle: Path | str | None = None, target: str = "auto", precision: str | None = None, *, threads: int = 0
+) -> Loaded[Any]: ...
+@overload
+def load(
+    bundle: Path | str | None = None,
+    target: str = "auto",
+    precision: str | None = None,
+    *,
+    threads: int = 0,
+    task: Literal["parsing"],
+) -> Loaded[Parsed]: ...
+@overload
+def load(
+    bundle: Path | str | None = None,
+    target: str = "auto",
+    precision: str | None = None,
+    *,
+    threads: int = 0,
+    task: Literal["pose"],
+) -> Loaded[Posed]: ...
+def load(
+    bundle: Path | str | None = None,
+    target: str = "auto",
+    precision: str | None = None,
+    *,
+    threads: int = 0,
+    task: Literal["parsing", "pose"] | None = None,
+) -> Loaded[Any]:
     """Open a bundle for looking at pictures.
 
     Args:
-        bundle: the folder that ``trtparse build`` wrote.
+        bundle: the folder that ``trtparse build`` wrote; by default where the task's weights that come along go,
+            ``build/student`` or ``build/pose``.
         target, precision: as the command line's; by default what is fastest here.
         threads: of the CPU runtime; 0 for one per core.
+        task: of the bundle, where its answers' type is to be known before it is opened.
 
     Raises:
-        UsageError: no bundle, or one that was not built for that.
+        UsageError: no bundle, one that was not built for that, or one of another task.
         MachineError: this machine lacks what the target needs.
 
     >>> import trtparse
@@ -169,7 +194,7 @@ def load(
     trtparse.errors.UsageError: No bundle at nowhere.
     Build one: trtparse build --int8 --output nowhere
     """
-    return Loaded(bundle, target, precision, threads)
+    return Loaded(bundle or BUNDLES[task or Parsing.name], target, precision, threads, task)
 
 
 def build(
@@ -265,6 +290,41 @@ def validate(
         return compare(reference, engine, dataset, protocol=protocol, limit=limit, bundles=[opened, opened])
 
 
+def _parsed(
+    task: Task[Any],
+    image: Picture,
+    seconds: float,
+    people: Sequence[Person] | None,
+    places: Sequence[Placement],
+    found: Sequence[Any],
+) -> Parsed:
+    from .data.crops import Window
+    from .tasks.parsing.drawer import letterbox_of
+    from .tasks.parsing.paste import paste
+
+    boxes = [letterbox_of(place) for place in places]
+    if people is None:
+        labels = task.restore(found[0], boxes[0])
+    else:
+        windows = [place for place in places if isinstance(place, Window)]
+        labels, _ = paste(windows, people, found, (image.shape[0], image.shape[1]), task.restore)
+    return Parsed(labels, cast(LabelSet, task.spec), image, min((box.cell for box in boxes), default=1.0), seconds)
+
+
+def _posed(
+    task: Pose,
+    image: Picture,
+    seconds: float,
+    people: Sequence[Person] | None,
+    places: Sequence[Placement],
+    found: Sequence[Any],
+) -> Posed:
+    poses = [task.restore(answer, place) for answer, place in zip(found, places)]
+    keypoints = np.array(poses, np.float32).reshape(-1, len(task.skeleton), 3)
+    ids = (1,) if people is None else tuple(person.id for person in people)
+    return Posed(keypoints, task.skeleton, image, ids, seconds)
+
+
 def _picture(image: Path | str | Picture) -> Picture:
     if isinstance(image, (str, Path)):
         from .data.images import read_image
@@ -278,4 +338,4 @@ def _picture(image: Path | str | Picture) -> Picture:
     return image
 
 
-__all__ = ["Drawn", "Loaded", "Parsed", "build", "load", "validate"]
+__all__ = ["Drawn", "Loaded", "Parsed", "Posed", "build", "load", "validate"]

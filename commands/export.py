@@ -72,7 +72,8 @@ def triton(
 ) -> None:
     """Write BUNDLES as a model repository for NVIDIA's Triton, each under its folder's name or NAME.
 
-    NAME takes frames and gives what the network gives; NAME_photograph takes a JPEG or a PNG and gives a label map.
+    NAME takes frames and gives what the network gives; NAME_photograph takes a JPEG or a PNG and gives a label map, or
+    the joints of the person whom it shows.
     """
     from ..serve.model import named_bundles
     from ..serve.triton.parser import ParserSpec

@@ -10,15 +10,19 @@ from typing import Any
 
 import numpy as np
 
+from ..data.crops import Placement
 from ..data.image_header import stored_size
 from ..data.images import decode_image
-from ..data.letterbox import Letterbox
-from ..engines.base import Arrays, Frames
+from ..engines.base import Arrays, Frames, OutputSpec
 from ..errors import DataError, UsageError
 from ..tasks.base import Predictor, Task
 from ..tasks.parsing.draw import encode_label_png
 from ..tasks.parsing.metrics import pixels_of_classes
 from ..tasks.parsing.task import Parsing
+from ..tasks.pose.keypoint_file import told_joints
+from ..tasks.pose.oks import person_scores
+from ..tasks.pose.task import Pose
+from .tensors import write_tensors
 
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
 
@@ -37,21 +41,21 @@ class Photograph:
 
     Args:
         frames: (1, H, W, 3) uint8.
-        letterbox: where it lies in that frame.
+        placement: where it lies in that frame.
     """
 
     frames: Frames
-    letterbox: Letterbox
+    placement: Placement
 
 
 def read_photograph(
-    data: bytes | bytearray, letterbox_of: Callable[[tuple[int, int]], Letterbox], most_pixels: int
+    data: bytes | bytearray, place: Callable[[tuple[int, int]], Placement], most_pixels: int
 ) -> Photograph:
     """The frame of a JPEG or a PNG, upright as its EXIF orientation says.
 
     Args:
         data: the file.
-        letterbox_of: where an image of (height, width) lies in a frame.
+        place: where an image of (height, width) lies in a frame.
         most_pixels: that are unpacked.
 
     Raises:
@@ -70,8 +74,8 @@ def read_photograph(
     if height * width > most_pixels:
         raise SizeError(f"The photograph is {width}x{height} pixels; {most_pixels} are read.", "Send a smaller one.")
     image = decode_image(data, "The photograph", upright=True)
-    letterbox = letterbox_of((image.shape[0], image.shape[1]))
-    return Photograph(letterbox.apply(image)[None], letterbox)
+    placement = place((image.shape[0], image.shape[1]))
+    return Photograph(placement.apply(image)[None], placement)
 
 
 def answer_of(predictor: Predictor[Any], arrays: Arrays, photograph: Photograph) -> Any:
@@ -80,7 +84,7 @@ def answer_of(predictor: Predictor[Any], arrays: Arrays, photograph: Photograph)
     Raises:
         UsageError: they make no answer.
     """
-    return predictor.task.restore(predictor.unpack(arrays)[0], photograph.letterbox)
+    return predictor.task.restore(predictor.unpack(arrays)[0], photograph.placement)
 
 
 def check_encoded(task: Task[Any]) -> None:
@@ -89,9 +93,9 @@ def check_encoded(task: Task[Any]) -> None:
     Raises:
         UsageError: they cannot yet.
     """
-    if not isinstance(task, Parsing):
+    if not isinstance(task, (Parsing, Pose)):
         raise UsageError(
-            f"Answers for photographs are served for {Parsing.name} alone, not for {task.name}.",
+            f"Answers for photographs are served for {Parsing.name} and {Pose.name}, not for {task.name}.",
             "Ask for the tensors: /v2/models/NAME/infer",
         )
 
@@ -102,20 +106,48 @@ def encode_png(task: Task[Any], answer: Any) -> bytes:
     return encode_label_png(answer, task.label_set)
 
 
-def encode_json(task: Task[Any], answer: Any, model: str) -> bytes:
-    """A label map in words: its size, the pixels of each class that is seen, and the PNG in base 64."""
+def encode_json(task: Task[Any], answer: Any, model: str, image_size: tuple[int, int]) -> bytes:
+    """An answer in words.
+
+    Of a label map the pixels of each class that is seen, and the PNG in base 64; of joints x, y and score of each by
+    its name, and the person's score.
+
+    Args:
+        task: of the answer.
+        answer: in the photograph's pixels.
+        model: its name.
+        image_size: (height, width) of the photograph.
+    """
+    told: dict[str, Any] = {
+        "model": model,
+        "task": task.name,
+        task.spec_words.replace(" ", "_"): task.spec.name,
+        "height": image_size[0],
+        "width": image_size[1],
+    }
+    if isinstance(task, Pose):
+        told["score"] = round(float(person_scores(answer[None], np.ones(1))[0]), 4)
+        told["keypoints"] = told_joints(answer, task.skeleton)
+    else:
+        assert isinstance(task, Parsing)
+        pixels = pixels_of_classes(answer, task.label_set)
+        names = task.label_set.classes
+        told["pixels"] = {names[index]: count for index, count in enumerate(pixels) if count}
+        told["labels_png"] = base64.b64encode(encode_png(task, answer)).decode("ascii")
+    return json.dumps(told).encode()
+
+
+def answer_tensor(task: Task[Any]) -> OutputSpec:
+    """What an answer on a photograph is as a tensor: ``label_map`` (H, W) uint8, or ``keypoints`` (K, 3) float32."""
+    if isinstance(task, Pose):
+        return OutputSpec("keypoints", "float32", (len(task.skeleton), 3))
     assert isinstance(task, Parsing)
-    names = task.label_set.classes
-    pixels = pixels_of_classes(answer, task.label_set)
-    height, width = np.shape(answer)
-    return json.dumps(
-        {
-            "model": model,
-            "task": task.name,
-            "label_set": task.label_set.name,
-            "height": height,
-            "width": width,
-            "pixels": {names[index]: count for index, count in enumerate(pixels) if count},
-            "labels_png": base64.b64encode(encode_png(task, answer)).decode("ascii"),
-        }
-    ).encode()
+    return OutputSpec("label_map", "uint8", (None, None))
+
+
+def encode_tensor(task: Task[Any], answer: Any, model: str, version: str) -> tuple[bytes, int]:
+    """An answer as KServe's protocol has it, with binary data; and where its JSON ends."""
+    spec = answer_tensor(task)
+    pieces, end = write_tensors(((spec.name, True),), {spec.name: answer}, model, version)
+    assert end is not None
+    return b"".join(pieces), end

@@ -28,6 +28,7 @@ from .photographs import (
     check_encoded,
     encode_json,
     encode_png,
+    encode_tensor,
     read_photograph,
 )
 from .reading import Held, TooLargeError, read_body
@@ -289,7 +290,7 @@ class Server:
                     raise BusyError
                 self._photographs += 1
                 stack.callback(self._one_photograph_less)
-                photograph = await self._on_pool(read_photograph, body, predictor.letterbox, limits.photograph_pixels)
+                photograph = await self._on_pool(read_photograph, body, predictor.place, limits.photograph_pixels)
             except BusyError:
                 raise _busy() from None
             except FormatError as error:
@@ -305,8 +306,14 @@ class Server:
                 answer = await self._on_pool(answer_of, predictor, arrays, photograph)
             except UsageError as error:  # the engine's fault
                 raise _RefusedError(500, f"{error.message} {error.hint}") from error
-            if "application/json" in request.headers.get("Accept", ""):
-                told = await self._on_pool(encode_json, predictor.task, answer, model.name)
+            accept = request.headers.get("Accept", "")
+            if "application/octet-stream" in accept:
+                tensors, end = await self._on_pool(encode_tensor, predictor.task, answer, model.name, VERSION)
+                headers = {HEADER_LENGTH: str(end)}
+                return web.Response(body=tensors, content_type="application/octet-stream", headers=headers)
+            if "application/json" in accept or predictor.task.ending == ".json":
+                size = photograph.placement.image_size
+                told = await self._on_pool(encode_json, predictor.task, answer, model.name, size)
                 return web.Response(body=told, content_type="application/json")
             png = await self._on_pool(encode_png, predictor.task, answer)
             return web.Response(body=png, content_type="image/png")

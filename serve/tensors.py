@@ -94,10 +94,24 @@ def write_answer(
     asked: Asked, arrays: Arrays, outputs: Sequence[OutputSpec], model: str, version: str
 ) -> tuple[list[bytes], int | None]:
     """An answer's body in pieces, and where its JSON ends; None where it is JSON alone."""
-    by_name = {spec.name: np.ascontiguousarray(array) for spec, array in zip(outputs, arrays)}
+    by_name = {spec.name: array for spec, array in zip(outputs, arrays)}
+    return write_tensors(asked.outputs, by_name, model, version, asked.id)
+
+
+def write_tensors(
+    wanted: Sequence[tuple[str, bool]], arrays: Mapping[str, NDArray[Any]], model: str, version: str, asked: str = ""
+) -> tuple[list[bytes], int | None]:
+    """Tensors as the protocol has them; returns as :func:`write_answer`.
+
+    Args:
+        wanted: their names, each with whether as bytes.
+        arrays: by their names.
+        model, version: that gave them.
+        asked: the request's id; empty for none.
+    """
     told, blobs = [], []
-    for name, as_bytes in asked.outputs:
-        array = by_name[name]
+    for name, as_bytes in wanted:
+        array = np.ascontiguousarray(arrays[name])
         entry: dict[str, Any] = {
             "name": name,
             "datatype": DATATYPES[str(array.dtype)],
@@ -111,8 +125,8 @@ def write_answer(
             entry["data"] = array.ravel().tolist()
         told.append(entry)
     answer: dict[str, Any] = {"model_name": model, "model_version": version, "outputs": told}
-    if asked.id:
-        answer["id"] = asked.id
+    if asked:
+        answer["id"] = asked
     text = json.dumps(answer).encode()
     return [text, *blobs], len(text) if blobs else None
 

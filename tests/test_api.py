@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import doctest
+import json
 import multiprocessing
 import os
 import pickle
@@ -12,6 +13,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -22,11 +24,15 @@ import trtparse
 from trtparse import answers, api
 from trtparse.errors import DataError, MachineError, UsageError
 from trtparse.specs.label_set import label_set
+from trtparse.tasks.open import open_predictor
+from trtparse.tasks.people.boxes import Detections
+from trtparse.tests.serve.conftest import FIVE, write_joints
 from trtparse.trt_builder.source import bundle_of_onnx
 
 from .trt_builder.test_opset import old_graph
 
 ROOT = Path(trtparse.__file__).resolve().parent
+PEOPLE = np.array([[5.0, 5, 25, 75], [30.0, 10, 55, 70]])
 
 
 @pytest.fixture(scope="module")
@@ -194,21 +200,49 @@ def test_readme_s_example_runs_as_it_stands(
     assert (tmp_path / "drawn.png").is_file()
 
 
-def test_a_bundle_of_another_task_is_refused_by_name(small_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Other:
-        name = "pose"
+def test_a_bundle_of_poses_answers_with_joints_in_the_picture_s_pixels(photograph: Path, tmp_path: Path) -> None:
+    bundle = write_joints(tmp_path / "joints")
+    with trtparse.load(bundle, "cpu", "fp32", threads=1) as find, open_predictor(bundle, "cpu", "fp32") as predictor:
+        assert (find.task, find.spec) == ("pose", FIVE)
+        person = find(photograph)
+        expected = predictor.look_at(cv2.imread(str(photograph)))
+        (whole,) = find.stream(photograph)
+    assert isinstance(person, trtparse.Posed)
+    np.testing.assert_array_equal(person.keypoints, expected[None])
+    np.testing.assert_array_equal(whole.keypoints, person.keypoints)
+    assert person.ids == (1,)
+    np.testing.assert_array_equal(person.joint("c"), expected[None, 2])
+    assert (person.draw().pixels != person.image).any() or (expected[:, 2] < 0.2).all()
+    (told,) = json.loads(person.save(tmp_path / "joints.json").read_text())["poses"]
+    assert told["score"] == pytest.approx(float(person.scores[0]), abs=1e-3)
+    np.testing.assert_allclose([told["keypoints"][name] for name in "abcde"], expected, atol=0.006)
 
-    class Opened:
-        task = Other()
-        name = "somebody"
 
-        class engine:
-            @staticmethod
-            def close() -> None: ...
+def test_people_in_a_stream_are_each_looked_at(
+    photograph: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    detector = SimpleNamespace(sure=0.5, detect=lambda frame: Detections(PEOPLE, np.array([0.9, 0.8])))
+    monkeypatch.setattr("trtparse.tasks.people.detector.open_detector", lambda threads: detector)
+    bundle = write_joints(tmp_path / "joints")
+    with trtparse.load(bundle, "cpu", "fp32", threads=1, task="pose") as find:
+        (seen,) = find.stream(photograph, people="auto")
+        detector.detect = lambda frame: Detections(PEOPLE[:0], np.zeros(0))
+        (nobody,) = find.stream(photograph, people="auto")
+    assert (nobody.ids, nobody.keypoints.shape) == ((), (0, 5, 3))
+    with open_predictor(bundle, "cpu", "fp32") as predictor:
+        image = cv2.imread(str(photograph))
+        expected = [
+            predictor.look_at(image, (left, top, right - left, bottom - top)) for left, top, right, bottom in PEOPLE
+        ]
+    assert seen.ids == (1, 2)
+    np.testing.assert_array_equal(seen.keypoints, expected)
 
-    monkeypatch.setattr(api, "open_predictor", lambda *_, **__: Opened())
-    with pytest.raises(UsageError, match="is for pose, and load gives label maps"):
-        trtparse.load(small_bundle)
+
+def test_a_bundle_of_another_task_is_refused_by_name(small_bundle: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is for parsing, and load was asked for pose"):
+        trtparse.load(small_bundle, "cpu", threads=1, task="pose")
+    with pytest.raises(UsageError, match=r"No bundle at build.pose"):
+        trtparse.load(task="pose")
 
 
 def test_build_and_validate_do_what_the_commands_do(photograph: Path, tmp_path: Path) -> None:

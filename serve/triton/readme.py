@@ -47,9 +47,11 @@ def readme(exported: Sequence[Exported], tensorrt: str, image: str | None) -> st
             on += f", compute capability {' or '.join(one.parser.compute_capabilities)}"
         outputs = ", ".join(f"`{tensor['name']}`" for tensor in one.parser.config["output"])
         lines.append(f"| `{one.name}` | `frames` (N, {height}, {width}, 3) UINT8, BGR | {outputs} | {on} |")
-        if one.ensemble:
+        if one.answer is not None:
+            dims = ", ".join("any" if length < 0 else str(length) for length in one.answer["dims"])
+            answer = f"`{one.answer['name']}` ({dims}) {one.answer['data_type'].removeprefix('TYPE_')}"
             lines.append(
-                f"| `{one.ensemble}` | `photograph` (bytes) UINT8: a JPEG's or PNG's file | `label_map` (H, W) UINT8 | "
+                f"| `{one.ensemble}` | `photograph` (bytes) UINT8: a JPEG's or PNG's file | {answer} | "
                 "the Python backend, and the model above |"
             )
     tag = image or "YY.MM-py3"
@@ -64,7 +66,7 @@ def readme(exported: Sequence[Exported], tensorrt: str, image: str | None) -> st
     if ours:
         build = "" if image else f"--build-arg TAG={tag} "
         lines += [
-            "Photographs become frames, and labels label maps, in trtparse, which Triton's image lacks:",
+            "Photographs become frames, and answers go back onto them, in trtparse, which Triton's image lacks:",
             "",
             "```sh",
             f"docker build {build}--tag {_OURS} --file Dockerfile PATH/TO/TRTPARSE",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,11 @@ from ...errors import UsageError
 from ...storage.files import replace_bytes
 from ...tasks.open import task_of
 from ...tasks.parsing.task import Parsing
+from ...tasks.pose.task import Pose
 from ..exports import finish, writing_export
 from ..limits import Limits
 from ..model import NamedBundle
+from ..photographs import answer_tensor
 from .config import Word, entries, to_text
 from .parser import ParserModel, ParserSpec, parameters, parser_model, step_file, tensor
 from .readme import dockerfile, readme
@@ -35,12 +37,14 @@ class Exported:
         ensemble: of the model that takes photographs; empty where there is none.
         parser: the network.
         task: what it is for.
+        answer: what the ensemble gives, as a configuration has it; None where there is none.
     """
 
     name: str
     ensemble: str
     parser: ParserModel
     task: str
+    answer: Mapping[str, Any] | None = None
 
     @property
     def needs_us(self) -> bool:
@@ -107,15 +111,16 @@ def _export(named: NamedBundle, folder: Path, spec: ParserSpec) -> Exported:
         beside["labels.txt"] = "\n".join(task.label_set.classes) + "\n"
         parser.config["output"][0]["label_filename"] = "labels.txt"
     _write(folder, named.name, parser.config, parser.files, beside)
-    if not isinstance(task, Parsing) or not parser.takes_one:
+    if not isinstance(task, (Parsing, Pose)) or not parser.takes_one:
         return Exported(named.name, "", parser, task.name)
     framing = framing_parameter(bundle.manifest.framing)
     size = parser.input_size
     most_pixels = str(Limits().photograph_pixels)
     cpu = {"instance_group": [{"count": max(2, spec.instances), "kind": Word("KIND_CPU")}]}
-    before, after, ensemble = (f"{named.name}_{part}" for part in ("frame", "label_map", "photograph"))
+    given = answer_tensor(task)
+    before, after, ensemble = (f"{named.name}_{part}" for part in ("frame", given.name, "photograph"))
     photograph = tensor("photograph", "uint8", (None,))
-    label_map = tensor("label_map", "uint8", (None, None))
+    answer = tensor(given.name, given.dtype, given.shape)
     image_size = tensor("image_size", "int32", (2,))
     _write(
         folder,
@@ -137,11 +142,11 @@ def _export(named: NamedBundle, folder: Path, spec: ParserSpec) -> Exported:
             "backend": "python",
             "max_batch_size": 0,
             "input": [tensor("answer", parser.answer.dtype, (1, *parser.answer.shape)), image_size],
-            "output": [label_map],
-            "parameters": parameters(framing=framing, label_set=json.dumps(task.label_set.to_dict())),
+            "output": [answer],
+            "parameters": parameters(framing=framing, task=task.name, spec=json.dumps(task.spec.to_dict())),
             **cpu,
         },
-        {"model.py": step_file("LabelMapStep")},
+        {"model.py": step_file("AnswerStep")},
     )
     _write(
         folder,
@@ -150,18 +155,18 @@ def _export(named: NamedBundle, folder: Path, spec: ParserSpec) -> Exported:
             "platform": "ensemble",
             "max_batch_size": 0,
             "input": [photograph],
-            "output": [label_map],
+            "output": [answer],
             "ensemble_scheduling": {
                 "step": [
                     _step(before, {"photograph": "photograph"}, {"frames": "frames", "image_size": "image_size"}),
                     _step(named.name, {"frames": "frames"}, {parser.answer.name: "answer"}),
-                    _step(after, {"answer": "answer", "image_size": "image_size"}, {"label_map": "label_map"}),
+                    _step(after, {"answer": "answer", "image_size": "image_size"}, {given.name: given.name}),
                 ]
             },
         },
         {".keep": ""},  # Triton wants the version's folder, and few ways of copying bring an empty one
     )
-    return Exported(named.name, ensemble, parser, task.name)
+    return Exported(named.name, ensemble, parser, task.name, answer)
 
 
 def _step(model: str, inputs: dict[str, str], outputs: dict[str, str]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What Triton's Python backend runs: a photograph to a frame, a frame to arrays, labels back onto the photograph.
+"""What Triton's Python backend runs: a photograph to a frame, a frame to arrays, answers back onto the photograph.
 
 A repository's ``model.py`` names one of these classes ``TritonPythonModel`` and holds no more: a server that has this
 package computes as ``trtparse parse`` does. ``triton_python_backend_utils`` exists in Triton's own processes alone.
@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...data.letterbox import Letterbox
+from ...data.crops import Placement, place
 from ...engines.base import Engine
 from ...engines.raw import RawEngine
 from ...errors import TrtparseError
 from ...specs.framing import Framing
-from ...specs.label_set import LabelSet
-from ...tasks.parsing.task import Parsing
+from ...tasks.base import Task
+from ...tasks.open import task_told
 from ..photographs import read_photograph
 
 Tensors = dict[str, NDArray[Any]]
@@ -83,8 +83,8 @@ class _Framed(Step):
         height, width = framing["input_size"]
         self._framing = Framing.of_preprocessing((height, width), framing)
 
-    def letterbox(self, image_size: tuple[int, int]) -> Letterbox:
-        return Letterbox.fit(image_size, self._framing.input_size, self._framing.stretch)
+    def place(self, image_size: tuple[int, int]) -> Placement:
+        return place(self._framing, image_size)
 
 
 class PhotographStep(_Framed):
@@ -95,8 +95,8 @@ class PhotographStep(_Framed):
         self._most_pixels = int(told["most_pixels"])
 
     def answer(self, given: Tensors) -> Tensors:
-        photograph = read_photograph(given["photograph"].tobytes(), self.letterbox, self._most_pixels)
-        size = np.array(photograph.letterbox.image_size, np.int32)
+        photograph = read_photograph(given["photograph"].tobytes(), self.place, self._most_pixels)
+        size = np.array(photograph.placement.image_size, np.int32)
         return {"frames": photograph.frames, "image_size": size}
 
 
@@ -117,17 +117,18 @@ class ParserStep(Step):
         self._engine.close()
 
 
-class LabelMapStep(_Framed):
-    """``answer`` and ``image_size`` (2,) int32 to ``label_map`` of that size, uint8.
+class AnswerStep(_Framed):
+    """``answer`` and ``image_size`` (2,) int32 to the answer in the photograph's pixels.
 
-    The answer is labels (1, H, W) uint8 or logits (1, C, H, W) float32.
+    Labels (1, H, W) uint8 or logits (1, C, H, W) float32 become ``label_map`` (h, w) uint8, joints (1, K, 3) float32
+    ``keypoints`` (K, 3) float32.
     """
 
     def begin(self, told: dict[str, str], folder: Path) -> None:
         super().begin(told, folder)
-        self._task = Parsing(LabelSet.from_dict(json.loads(told["label_set"])))
+        self._task: Task[Any] = task_told(told["task"], json.loads(told["spec"]))
 
     def answer(self, given: Tensors) -> Tensors:
         height, width = (int(length) for length in given["image_size"])
         (answer,) = self._task.unpack((given["answer"],))
-        return {"label_map": self._task.restore(answer, self.letterbox((height, width)))}
+        return {self._outputs[0]: self._task.restore(answer, self.place((height, width)))}

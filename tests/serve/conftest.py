@@ -12,14 +12,17 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from trtparse.data.crops import RULES
 from trtparse.engines.bundle import GRAPHS, Manifest, finish, writing
 from trtparse.specs.framing import Framing
-from trtparse.specs.skeleton import load_skeleton
+from trtparse.specs.skeleton import Skeleton
+from trtparse.tests.engines.tiny_graphs import JOINTS, joints_graph
 from trtparse.tests.engines.tiny_graphs import SIZE as JOINTS_SIZE
-from trtparse.tests.engines.tiny_graphs import joints_graph
 from trtparse.tests.predicting import HANDS, LIP
 
 SIZE = (48, 32)
+
+FIVE = Skeleton("five", tuple("abcde"), (("a", "b"),), (), ((9, 9, 9),) * JOINTS, (0.05,) * JOINTS)
 
 
 def brightness_graph(batch: int | str = "N", *, logits: bool = False) -> onnx.ModelProto:
@@ -78,8 +81,8 @@ def write_joints(path: Path) -> Path:
         task="pose",
         network="joints",
         options={},
-        spec=load_skeleton("coco17"),
-        framing=Framing(JOINTS_SIZE),
+        spec=FIVE,
+        framing=Framing(JOINTS_SIZE, crop=RULES["trtparse"]),
         batch=None,
         precisions=("fp32",),
         parity={},

@@ -19,6 +19,7 @@ import pytest
 
 pytest.importorskip("aiohttp", reason="aiohttp is not installed, so nothing is served")
 
+from trtparse.data.images import decode_image
 from trtparse.engines.cpu import CpuEngine
 from trtparse.errors import UsageError
 from trtparse.parse.images import parse_images
@@ -473,7 +474,7 @@ def test_several_bundles_are_served_each_under_its_name(serve: Serve, hands: Any
         assert f'trtparse_request_seconds_bucket{{model="{name}",le="+Inf"}} 1\n' in text
 
 
-def test_of_another_task_the_tensors_are_served_and_photographs_not_yet(serve: Serve, tmp_path: Any) -> None:
+def test_poses_are_served_as_tensors_and_on_photographs(serve: Serve, tmp_path: Any) -> None:
     serving = serve(str(write_joints(tmp_path / "joints")))
     frames = np.random.default_rng(0).integers(0, 256, (1, 24, 16, 3), np.uint8)
     body, headers = tensors(frames)
@@ -482,8 +483,26 @@ def test_of_another_task_the_tensors_are_served_and_photographs_not_yet(serve: S
     found = np.frombuffer(told[int(answer["Inference-Header-Content-Length"]) :], np.float32).reshape(1, 5, 3)
     with open_predictor(tmp_path / "joints", "onnxruntime") as predictor:
         assert np.array_equal(found, predictor.engine.infer(frames)[0])
-    status, told, _ = asked(serving, "/models/joints/image", jpeg())
-    assert (status, "for parsing alone, not for pose" in json.loads(told)["error"]) == (501, True)
+        expected = predictor.look_at(decode_image(jpeg(), "photograph"))
+    status, text, answer = asked(serving, "/models/joints/image", jpeg())
+    told = json.loads(text)
+    assert (status, answer["Content-Type"]) == (200, "application/json")
+    assert (told["task"], told["skeleton"]) == ("pose", "five")
+    assert (told["height"], told["width"], list(told["keypoints"])) == (60, 40, list("abcde"))
+    np.testing.assert_allclose([told["keypoints"][name] for name in "abcde"], expected, atol=0.006)
+
+
+def test_an_answer_on_a_photograph_comes_as_a_tensor_that_triton_s_client_reads(serve: Serve, tmp_path: Any) -> None:
+    http_client = pytest.importorskip("tritonclient.http", reason="tritonclient is not installed")
+    serving = serve(str(write_joints(tmp_path / "joints")), str(write_bundle(tmp_path / "hands")))
+    for name, output in (("joints", "keypoints"), ("hands", "label_map")):
+        status, body, answer = asked(serving, f"/models/{name}/image", jpeg(), Accept="application/octet-stream")
+        assert (status, answer["Content-Type"]) == (200, "application/octet-stream")
+        length = int(answer["Inference-Header-Content-Length"])
+        told = http_client.InferenceServerClient.parse_response_body(body, header_length=length)
+        with open_predictor(tmp_path / name, "onnxruntime") as predictor:
+            expected = predictor.look_at(decode_image(jpeg(), "photograph"))
+        assert np.array_equal(told.as_numpy(output), expected)
 
 
 def test_bundles_of_one_name_or_of_none_are_refused(hands: Any) -> None:

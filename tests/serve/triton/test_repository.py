@@ -111,17 +111,19 @@ def test_where_logits_go_back_onto_the_image_the_ensemble_passes_them_on(tmp_pat
         assert list(config(tmp_path / backend, "hands_label_map").input[0].dims) == [1, 4, *SIZE]
 
 
-def test_another_task_is_a_model_of_frames_alone(tmp_path: Path) -> None:
+def test_a_pose_network_s_ensemble_gives_joints_in_the_photograph_s_pixels(tmp_path: Path) -> None:
     one = exported(write_joints(tmp_path / "bundle"), tmp_path / "repository")
-    assert (one.ensemble, one.task) == ("", "pose")
+    assert (one.ensemble, one.task) == ("hands_photograph", "pose")
     told = config(tmp_path / "repository", "hands")
     assert [(t.name, list(t.dims), t.label_filename) for t in told.output] == [("joints", [5, 3], "")]
-    assert files(tmp_path / "repository") == [
-        "README.md",
-        "hands/1/model.onnx",
-        "hands/config.pbtxt",
-        "trtparse-export.json",
+    ensemble = config(tmp_path / "repository", "hands_photograph")
+    assert [(t.name, list(t.dims)) for t in ensemble.output] == [("keypoints", [5, 3])]
+    assert [step.model_name for step in ensemble.ensemble_scheduling.step] == [
+        "hands_frame",
+        "hands",
+        "hands_keypoints",
     ]
+    assert "`keypoints` (5, 3) FP32" in (tmp_path / "repository/README.md").read_text()
 
 
 def test_a_fixed_batch_is_a_dimension_and_makes_an_ensemble_where_it_is_one(tmp_path: Path) -> None:

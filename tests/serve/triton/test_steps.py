@@ -23,7 +23,7 @@ from trtparse.serve.model import NamedBundle
 from trtparse.serve.triton.parser import ParserSpec
 from trtparse.serve.triton.repository import export_repository
 from trtparse.tasks.open import open_predictor
-from trtparse.tests.serve.conftest import frames, hands, labels_of, write_bundle
+from trtparse.tests.serve.conftest import frames, hands, labels_of, write_bundle, write_joints
 
 __all__ = ["frames", "hands"]
 
@@ -89,6 +89,21 @@ def test_a_photograph_goes_through_the_steps_as_through_a_predictor(load: Load, 
     with open_predictor(hands, "onnxruntime") as predictor:
         image = decode_image(data.tobytes(), "photograph", upright=True)
         assert np.array_equal(label_map.array, predictor.look_at(image))
+
+
+def test_a_photograph_s_joints_are_those_of_a_predictor(load: Load, tmp_path: Path) -> None:
+    joints = write_joints(tmp_path / "joints")
+    data = cv2.imencode(".png", np.random.default_rng(4).integers(0, 256, (50, 70, 3), np.uint8))[1]
+    (first,) = load("hands_frame", joints).execute([[Tensor("photograph", data)]])
+    frame, size = first.tensors
+    parser = load("hands", joints)
+    (second,) = parser.execute([[frame]])
+    parser.finalize()
+    (third,) = load("hands_keypoints", joints).execute([[Tensor("answer", second.tensors[0].array), size]])
+    assert third.tensors[0].name == "keypoints"
+    with open_predictor(joints, "onnxruntime") as predictor:
+        expected = predictor.look_at(decode_image(data.tobytes(), "photograph", upright=True))
+    assert np.array_equal(third.tensors[0].array, expected)
 
 
 def test_each_request_gets_its_own_answer(load: Load, frames: np.ndarray) -> None:
