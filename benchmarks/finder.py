@@ -35,7 +35,7 @@ from trtparse.tasks.people.average_precision import average_precision
 from trtparse.tasks.people.boxes import Boxes, Detections
 from trtparse.tasks.people.found import read_found
 from trtparse.tasks.people.matching import Shares, at_threshold, best_threshold
-from trtparse.tasks.people.task import without_doubles
+from trtparse.tasks.people.rows import without_doubles
 from trtparse.trt_builder.export_finder import export_finder
 
 SURE, LEAST_HEIGHT = 0.5, 12

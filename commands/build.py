@@ -138,6 +138,11 @@ _INT8_OPTIONS = (
 @labels_option
 @foreign_options
 @click.option("--logits", is_flag=True, help="Give the graphs the logits as a second output.")
+@click.option(
+    "--sure",
+    metavar="SCORE|DATA",
+    help="The score from which a finder's box is somebody: a number, or images with boxes to choose it on (F2).",
+)
 @tensorrt_options
 @click.option(
     "--calibration-cache",
@@ -380,6 +385,7 @@ def _build_bundle(
         validate=not options["no_validate"],
         threads=options["threads"],
         strict=options["strict"],
+        sure=_sure(terminal, task, given, options),
         engine=engine,
     )
     held_out = _held_out(task, options, dataset) if precision == "int8" and spec.validate else None
@@ -388,6 +394,53 @@ def _build_bundle(
     calibration = built.bundle.path / CALIBRATION_NAME
     skipped = json.loads(calibration.read_text())["skipped"] if calibration.is_file() else []
     return built.bundle, built.result, [(name, reason) for name, reason in skipped]
+
+
+def _sure(terminal: Terminal, task: Task[Any], given: Path, options: dict[str, Any]) -> float | None:
+    """What ``--sure`` says: a score, or the one that is best on images."""
+    from ..tasks.people.task import People
+
+    word: str | None = options["sure"]
+    if word is None:
+        return None
+    if not isinstance(task, People):
+        raise UsageError(f"{given} is for {task.name}: --sure is about a finder's scores.", "Leave --sure out.")
+    try:
+        score = float(word)
+    except ValueError:
+        pass
+    else:
+        if not 0 < score < 1:
+            raise UsageError(f"--sure {word} is no score.", "Give one between 0 and 1, such as 0.3, or images.")
+        return score
+    from ..engines.cpu import CpuEngine
+    from ..graphs.interface import read_onnx
+    from ..graphs.observe import framing_of
+    from ..tasks.base import Predictor
+    from ..tasks.people.sure import choose_sure
+
+    if word == options["held_out"] or (word != SYNTHETIC and word == options["data"]):
+        terminal.note(f"--sure {word} are images of this build as well: let its figures be of others.")
+    terminal.stage("Choosing the score from which a box is somebody")
+    threads = options["threads"]
+    if _is_graph(given):
+        model = read_onnx(given)
+        predictor = Predictor(CpuEngine(model, "fp32", threads=threads), task, framing_of(model))
+    else:
+        from ..engines.reference import PyTorchEngine
+        from ..networks.finder_checkpoint import load_finder
+
+        framing = load_finder(given).framing
+        framing = framing.resized(options["input_size"] or framing.input_size)
+        engine = PyTorchEngine.from_checkpoint(given, framing.input_size, threads=threads)
+        predictor = Predictor(engine, task, framing)
+    with predictor:
+        best = choose_sure(predictor, task.open_data(word, None, "calibration"), terminal.progress)
+    terminal.note(
+        f"From {best.threshold:.3f} on a box is somebody: {100 * best.recall:.1f} % of the people are found there, and "
+        f"{100 * best.precision:.1f} % of the boxes are somebody's."
+    )
+    return round(best.threshold, 3)
 
 
 def _held_out(task: Task[Any], options: dict[str, Any], dataset: Images) -> Images | None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 DEFAULT_BUNDLE = Path("build/student")
-BUNDLES = {"parsing": DEFAULT_BUNDLE, "pose": Path("build/pose")}
+BUNDLES = {"parsing": DEFAULT_BUNDLE, "pose": Path("build/pose"), "people": Path("build/people")}
 """Where the networks that come along are built to, by their task."""
 
 SYNTHETIC = "synthetic"
@@ -47,7 +47,7 @@ def task_option(command: Command) -> Command:
         is_eager=True,
         expose_value=False,
         callback=_choose_task,
-        help="What it is for: parts of people, or their joints.  [default: parsing]",
+        help="What it is for: parts of people, their joints, or boxes around them.  [default: parsing]",
     )(command)
 
 

@@ -179,7 +179,7 @@ def random_scene(rng: np.random.Generator) -> Scene:
     """Anybody, seen from anywhere."""
     person, pose = random_posed_person(rng)
     skeleton, patches = person.patches(pose)
-    turn = _random_view(rng)
+    turn = random_view(rng)
     return Scene(skeleton, patches, _random_framing(rng, skeleton, patches, turn), turn, random_light(rng))
 
 
@@ -199,7 +199,7 @@ def random_light(rng: np.random.Generator) -> Light:
     return Light(direction, lamp, ambient)
 
 
-def _random_view(rng: np.random.Generator) -> Floats:
+def random_view(rng: np.random.Generator) -> Floats:
     """The camera's rotation: frontal, three-quarter, side or back, a little from above or below."""
     side = float(rng.choice([-1, 1]))
     kind = float(rng.random())
@@ -257,7 +257,7 @@ def _passer_by(
     height, width = framing.size
     scale = framing.scale * float(rng.uniform(0.6, 1.0)) if labels is None else framing.scale * 1.1
     side = float(rng.choice([-0.1, 1.1])) + float(rng.normal(0, 0.08))
-    view = View(_random_view(rng), scale, (side * width, -framing.top + float(rng.normal(0, 0.03)) * height))
+    view = View(random_view(rng), scale, (side * width, -framing.top + float(rng.normal(0, 0.03)) * height))
     layer = sampled(patches, view, framing.size, light, most=height * width * 2)
     return paste(image, labels, *layer, unlabelled=True)
 

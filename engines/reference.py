@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from ..errors import MachineError
+from ..networks.any_checkpoint import parse_any_checkpoint
 from ..networks.checkpoint import read_tensors
+from ..networks.finder import STRIDE, Finder, decode
 from ..networks.pose import PoseNetwork
-from ..networks.pose_checkpoint import PoseCheckpoint, parse_any_checkpoint
+from ..networks.pose_checkpoint import PoseCheckpoint
 from ..networks.pose_decoding.create import create_decoder
 from ..networks.preprocessing import normalise
 from ..networks.released import is_released, parse_released
@@ -55,11 +59,16 @@ class PyTorchEngine(Engine):
         # PyTorch's own types leave this form out.
         self._network.to(memory_format=self._layout)  # type: ignore[call-overload]
         self.input_size, self.batch = input_size, None
-        self._decoder: torch.nn.Module | None = None
+        self._decoder: Callable[[torch.Tensor], torch.Tensor] | None = None
         if isinstance(network, PoseNetwork):
             size = (input_size[0] // decoding.stride, input_size[1] // decoding.stride)
             self._decoder = create_decoder(decoding, size).to(self._device).eval()
             self.outputs = (OutputSpec("keypoints", "float32", (network.spec.joints, 3)),)
+        elif isinstance(network, Finder):
+            cells = (input_size[0] // STRIDE) * (input_size[1] // STRIDE)
+            people = min(network.spec.people, cells)
+            self._decoder = partial(decode, people=people)
+            self.outputs = (OutputSpec("boxes", "float32", (people, 5)),)
         else:
             self.outputs = (OutputSpec("labels", "uint8", input_size),)
         self.precision, self.target = precision, "pytorch"

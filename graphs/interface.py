@@ -20,15 +20,16 @@ from .index import fresh_graph_copy, property_of
 from .overflow import float_nodes
 from .raw import find_argmax
 
-LABELS, KEYPOINTS = "labels", "keypoints"
-"""The first output: what a graph of parsing, and one of pose, answers with."""
+LABELS, KEYPOINTS, BOXES = "labels", "keypoints", "boxes"
+"""The first output: what a graph of parsing, of pose and of people answers with."""
 
-RAW_OUTPUTS = {LABELS: "logits", KEYPOINTS: "heatmaps"}
+RAW_OUTPUTS = {LABELS: "logits", KEYPOINTS: "heatmaps", BOXES: "cells"}
 """What may follow."""
 
 _WANTED = (
     "frames (N, H, W, 3) uint8, BGR, in; out either labels (N, H, W) uint8, after which logits (N, classes, H, W) may "
-    "follow, or keypoints (N, K, 3) float32, after which heatmaps (N, K, h, w) may"
+    "follow, or keypoints (N, K, 3) float32, after which heatmaps (N, K, h, w) may, or boxes (N, M, 5) float32, after "
+    "which cells (N, 5, h, w) may"
 )
 _HALF_FROM = "Normalisation and argmax belong into the graph: see what trtparse build exports."
 
@@ -134,8 +135,9 @@ def label_set_of(model: onnx.ModelProto, given: LabelSet | None, path: Path) -> 
 
 
 def answers_of(model: onnx.ModelProto) -> str:
-    """``labels`` or ``keypoints``: what a graph that :func:`check_interface` passed answers with."""
-    return KEYPOINTS if any(output.name == KEYPOINTS for output in model.graph.output) else LABELS
+    """``labels``, ``keypoints`` or ``boxes``: what a graph that :func:`check_interface` passed answers with."""
+    names = {output.name for output in model.graph.output}
+    return next((name for name in (KEYPOINTS, BOXES) if name in names), LABELS)
 
 
 def skeleton_of(model: onnx.ModelProto, given: object, path: Path) -> Skeleton:
@@ -170,6 +172,22 @@ def skeleton_of(model: onnx.ModelProto, given: object, path: Path) -> Skeleton:
     return meant
 
 
+def sure_of(model: onnx.ModelProto, path: Path) -> float | None:
+    """The score from which a finder's box is somebody, as its graph says; None where it does not.
+
+    Raises:
+        UsageError: it says something else.
+    """
+    told = property_of(model, "sure")
+    try:
+        sure = float(told) if told else None
+    except ValueError:
+        sure = -1.0
+    if sure is not None and not 0 < sure < 1:
+        raise UsageError(f"{path} says that {told!r} is a score.", "Export the finder again.")
+    return sure
+
+
 def check_interface(model: onnx.ModelProto, path: Path) -> int | None:
     """See that a graph has our input and outputs.
 
@@ -190,22 +208,25 @@ def check_interface(model: onnx.ModelProto, path: Path) -> int | None:
         raise refused("the one input must be called frames")
     answers = next((name for name in RAW_OUTPUTS if name in outputs), None)
     if answers is None or set(outputs) - {answers, RAW_OUTPUTS[answers]}:
-        raise refused("the outputs must be labels, and logits where wanted; or keypoints, and heatmaps where wanted")
+        raise refused(
+            "the outputs must be labels, and logits where wanted; likewise keypoints and heatmaps, or boxes and cells"
+        )
     frames, found = inputs[0], outputs[answers]
-    kinds = {LABELS: TensorProto.UINT8, KEYPOINTS: TensorProto.FLOAT}
+    kinds = {LABELS: TensorProto.UINT8, KEYPOINTS: TensorProto.FLOAT, BOXES: TensorProto.FLOAT}
     if frames.type.tensor_type.elem_type != TensorProto.UINT8 or found.type.tensor_type.elem_type != kinds[answers]:
-        what = "frames and labels must be uint8" if answers == LABELS else "frames must be uint8, keypoints float32"
+        what = "frames and labels must be uint8" if answers == LABELS else f"frames must be uint8, {answers} float32"
         raise refused(what)
     shape = _shape(frames)
     if len(shape) != 4 or shape[3] != 3 or shape[1] is None or shape[2] is None:
         raise refused("frames must be (N, H, W, 3) with a fixed height and width")
     batch, height, width = shape[0], shape[1], shape[2]
     raw = _shape(outputs[RAW_OUTPUTS[answers]]) if RAW_OUTPUTS[answers] in outputs else None
-    if answers == KEYPOINTS:
-        if not _fits(_shape(found), (batch, *_shape(found)[1:2], 3)):
-            raise refused("keypoints must be (N, K, 3)")
+    if answers != LABELS:
+        values, letter = (3, "K") if answers == KEYPOINTS else (5, "M")
+        if not _fits(_shape(found), (batch, *_shape(found)[1:2], values)):
+            raise refused(f"{answers} must be (N, {letter}, {values})")
         if raw is not None and len(raw) != 4:
-            raise refused("heatmaps must be (N, K, h, w)")
+            raise refused(f"{RAW_OUTPUTS[answers]} must be (N, {'K' if answers == KEYPOINTS else 5}, h, w)")
     else:
         if not _fits(_shape(found), (batch, height, width)):
             raise refused(f"labels must be (N, {height}, {width})")

@@ -89,6 +89,7 @@ def save_checkpoint(
     spec: LabelSet | Skeleton | None,
     *,
     decoding: Decoding = Decoding(),
+    sure: float | None = None,
     lossless: bool = False,
     origin: Origin = Origin(),
 ) -> None:
@@ -102,13 +103,14 @@ def save_checkpoint(
         framing: how it was trained to see images.
         spec: what its classes or its joints mean; None for a finder.
         decoding: how a pose network's heatmaps become points.
+        sure: the score from which one of a finder's boxes is somebody; None where nobody chose it.
         lossless: keep float32 where half precision would change a value.
         origin: what its weights come from.
 
     Raises:
         UsageError: the network has another number of classes or joints than that.
     """
-    meant = _meant(network, spec, decoding, path)
+    meant = _meant(network, spec, decoding, sure, path)
     tensors = {
         name: value.detach().cpu().contiguous() for name, value in network.state_dict().items() if _belongs(name)
     }
@@ -133,11 +135,12 @@ def _meant(
     network: ParsingNetwork | PoseNetwork | Finder,
     spec: LabelSet | Skeleton | None,
     decoding: Decoding,
+    sure: float | None,
     path: Path,
 ) -> dict[str, Any]:
-    """What a header says of a network's classes or joints."""
+    """What a header says of a network's classes, joints or boxes."""
     if isinstance(network, Finder):
-        return {}
+        return {} if sure is None else {"sure": sure}
     if spec is None:
         raise UsageError(f"{path} would not say what the answers of {network.kind} mean.")
     if isinstance(network, PoseNetwork):

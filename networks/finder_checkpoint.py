@@ -11,6 +11,7 @@ from ..specs.origin import Origin
 from .checkpoint import fill, named, parse_header, read_tensors
 from .finder import Finder
 from .registry import FINDERS, create_finder
+from .state_dict import StateDict
 
 
 @dataclass(frozen=True)
@@ -21,12 +22,16 @@ class FinderCheckpoint:
         network: on the CPU, float32, in evaluation mode.
         framing: how it was trained to see images.
         source: where it came from, for messages.
+        sure: the score from which one of its boxes is somebody; None where nobody chose it.
+        told: which of several networks in the file it is; empty where there was but one.
         origin: what its weights come from.
     """
 
     network: Finder
     framing: Framing
     source: str
+    sure: float | None = None
+    told: str = ""
     origin: Origin = field(default_factory=Origin)
 
 
@@ -36,7 +41,16 @@ def load_finder(path: Path) -> FinderCheckpoint:
     Raises:
         UsageError: no such file, not a checkpoint of ours, or one of another network.
     """
-    header, state = read_tensors(path)
+    return parse_finder(*read_tensors(path), path)
+
+
+def is_finder_checkpoint(header: str, path: Path) -> bool:
+    """Whether a file that was read holds a finder."""
+    return bool(header) and parse_header(header, path).kind in FINDERS
+
+
+def parse_finder(header: str, state: StateDict, path: Path) -> FinderCheckpoint:
+    """The checkpoint of a file that was read already; see :func:`load_finder`."""
     if not header:
         raise UsageError(f"{path} is no finder of trtparse.", "Name what trtparse train person-finder wrote.")
     said = parse_header(header, path)
@@ -48,4 +62,7 @@ def load_finder(path: Path) -> FinderCheckpoint:
         network = create_finder(said.kind, said.options)
     fill(network, state.tensors, path, network.kind)
     origin = Origin(str(said.values.get("training_data", "")), str(said.values.get("licence", "")))
-    return FinderCheckpoint(network.eval(), said.framing, str(path), origin)
+    sure = said.values.get("sure")
+    if sure is not None and not (isinstance(sure, float) and 0 < sure < 1):
+        raise UsageError(f"The header of {path} is damaged: sure is {sure!r}.", "Get the file again.")
+    return FinderCheckpoint(network.eval(), said.framing, str(path), sure, state.told, origin)

@@ -20,10 +20,9 @@ from ..specs.decoding import HRNET as HRNET_DECODING
 from ..specs.decoding import MSPN as MSPN_DECODING
 from ..specs.decoding import Decoding
 from ..specs.framing import Framing
-from ..specs.label_set import LabelSet
 from ..specs.origin import Origin
 from ..specs.skeleton import Skeleton, load_skeleton, shipped_skeletons
-from .checkpoint import DEFAULT_INPUT_SIZE, Checkpoint, fill, named, parse_checkpoint, parse_header, read_tensors
+from .checkpoint import DEFAULT_INPUT_SIZE, fill, named, parse_header, read_tensors
 from .hrnet import LAYOUTS as HRNETS
 from .hrnet import MODULES, HRNet
 from .mspn import LAYOUTS as MSPNS
@@ -79,35 +78,6 @@ class PoseCheckpoint:
     def input_size(self) -> tuple[int, int]:
         """(height, width) it was trained at; 256x192 where a released checkpoint does not say."""
         return self.framing.input_size
-
-
-def open_checkpoint(path: Path, meant: LabelSet | Skeleton | None = None) -> Checkpoint | PoseCheckpoint:
-    """Read a checkpoint of whatever network it is of.
-
-    Args:
-        path: of the file.
-        meant: what its classes or its joints mean, where the file does not say.
-
-    Raises:
-        UsageError: as :func:`~trtparse.networks.checkpoint.load_checkpoint` and :func:`load_pose_checkpoint`.
-    """
-    return parse_any_checkpoint(*read_tensors(path), path, meant)
-
-
-def parse_any_checkpoint(
-    header: str, state: StateDict, path: Path, meant: LabelSet | Skeleton | None = None
-) -> Checkpoint | PoseCheckpoint:
-    """The checkpoint of a file that was read already; see :func:`open_checkpoint`."""
-    if is_pose_checkpoint(header, state, path):
-        if isinstance(meant, LabelSet):
-            hint = "Give --labels a skeleton, such as coco17."
-            raise UsageError(f"{path} finds joints, and {meant} has classes.", hint)
-        return parse_pose_checkpoint(header, state, path, meant)
-    if isinstance(meant, Skeleton):
-        raise UsageError(
-            f"{path} tells classes apart, and {meant.name} has joints.", "Give --labels a label set, such as lip."
-        )
-    return parse_checkpoint(header, state, path, meant)
 
 
 def load_pose_checkpoint(path: Path, skeleton: Skeleton | None = None) -> PoseCheckpoint:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from ..engines import Bundle, open_bundle, open_engine
@@ -15,6 +16,7 @@ from ..specs.label_set import LabelSet, label_set
 from ..specs.skeleton import Skeleton, load_skeleton, shipped_skeletons
 from .base import Predictor, Spec, Task
 from .parsing.task import Parsing
+from .people.task import SURE, People
 from .pose.task import Pose
 
 FIRST: type[Task[Any]] = Parsing
@@ -45,18 +47,19 @@ def task_of(manifest: Manifest) -> Task[Any]:
     Raises:
         UsageError: a task that this version does not know.
     """
-    found = task_named(manifest.task, manifest.spec, manifest.options.get("decoding"))
+    found = task_named(manifest.task, manifest.spec, manifest.options)
     by = manifest.options.get(FIGURE)
     return found if by is None else found.measured_by(by)
 
 
-def task_named(name: str, spec: Spec, decoding: Mapping[str, Any] | None = None) -> Task[Any]:
+def task_named(name: str, spec: Spec, options: Mapping[str, Any] = MappingProxyType({})) -> Task[Any]:
     """A task by its name, and what its answers speak of.
 
     Args:
         name: as manifests have it.
         spec: classes, or joints.
-        decoding: how heatmaps become joints, as :meth:`~trtparse.specs.decoding.Decoding.to_dict` says it.
+        options: of the network, as manifests have them: ``decoding`` is how heatmaps become joints, ``sure`` the score
+            from which a finder's box is somebody.
 
     Raises:
         UsageError: a task that this version does not know, or that speaks of something else.
@@ -64,7 +67,9 @@ def task_named(name: str, spec: Spec, decoding: Mapping[str, Any] | None = None)
     if name == Parsing.name and isinstance(spec, LabelSet):
         return Parsing(spec)
     if name == Pose.name and isinstance(spec, Skeleton):
-        return Pose(spec, Decoding.from_dict(decoding or {}))
+        return Pose(spec, Decoding.from_dict(options.get("decoding", {})))
+    if name == People.name and isinstance(spec, LabelSet):
+        return People(spec, float(options.get("sure", SURE)))
     raise UsageError(f"The task {name!r} of {spec} is none that this trtparse knows.", "Update trtparse.")
 
 

@@ -169,6 +169,27 @@ def pose_bundle(tiny_mspn: Any, make_once: MakeOnce) -> Path:
 
 
 @pytest.fixture(scope="session")
+def people_bundle(make_once: MakeOnce) -> Path:
+    """An INT8 bundle of :func:`trtparse.tests.finding.bright_finder`; the pictures are beside it. To be read only."""
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+    from trtparse.calibration.int8 import Int8Spec
+    from trtparse.networks.checkpoint import save_checkpoint
+    from trtparse.specs.framing import Framing
+    from trtparse.tasks.people.data import read_boxes
+    from trtparse.tests.finding import SIZE, bright_finder, write_streets
+    from trtparse.trt_builder.build import BuildSpec, build_bundle
+
+    def build(folder: Path) -> None:
+        streets = read_boxes(write_streets(folder / "streets"))
+        save_checkpoint(bright_finder(), folder / "bright.safetensors", Framing(SIZE), None, sure=0.3, lossless=True)
+        source = folder / "bright.safetensors"
+        spec = BuildSpec(source, "int8", calibration_images=2, int8=Int8Spec("max"), validate=False, threads=1)
+        build_bundle(spec, streets, folder / "people")
+
+    return make_once("people-bundle", build) / "people"
+
+
+@pytest.fixture(scope="session")
 def make_once(tmp_path_factory: pytest.TempPathFactory) -> MakeOnce:
     """``make_once(name, make)``: a folder that ``make`` fills, once for all processes of a run. To be read only."""
     run = tmp_path_factory.getbasetemp()

@@ -76,6 +76,7 @@ class BuildSpec:
         validate: measure INT8 on held-out images; without it the bundle says that nobody did.
         threads: of the CPU runtime; 0 for one per core.
         strict: an unreadable image is an error.
+        sure: the score from which a finder's box is somebody; None takes what the source says.
         engine: the TensorRT engine that is built here next, where one is: INT8 goes by the times of its layers then.
     """
 
@@ -95,6 +96,7 @@ class BuildSpec:
     validate: bool = True
     threads: int = 0
     strict: bool = False
+    sure: float | None = None
     engine: EngineSpec | None = None
 
 
@@ -161,6 +163,7 @@ def build_bundle(
             int8=spec.precision == "int8",
             labels=spec.labels,
             said=spec.said,
+            sure=spec.sure,
         )
         if spec.figure is not None:
             task = source.task.measured_by(spec.figure)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ from ..graphs.facts import opset_of
 from ..graphs.half import to_half
 from ..graphs.index import property_of
 from ..graphs.interface import (
+    BOXES,
     KEYPOINTS,
     answers_of,
     check_interface,
@@ -32,6 +33,7 @@ from ..graphs.interface import (
     named,
     read_onnx,
     skeleton_of,
+    sure_of,
 )
 from ..graphs.observe import framing_of
 from ..specs.decoding import LOGITS, Decoding
@@ -42,13 +44,11 @@ from ..specs.skeleton import Skeleton
 from ..storage.files import replace_bytes
 from ..tasks.base import Predictor, Spec, Task
 from ..tasks.parsing.task import Parsing
+from ..tasks.people.task import SURE, People
 from ..tasks.pose.task import Pose
 
 if TYPE_CHECKING:
-    from ..networks.checkpoint import Checkpoint
-    from ..networks.pose_checkpoint import PoseCheckpoint
-
-if TYPE_CHECKING:
+    from ..networks.any_checkpoint import AnyCheckpoint
     from ..networks.released import Released
 
 
@@ -101,6 +101,7 @@ def open_source(
     int8: bool = False,
     labels: Spec | None = None,
     said: Said | None = None,
+    sure: float | None = None,
 ) -> Source:
     """Export a checkpoint, or read an FP32 graph.
 
@@ -114,6 +115,7 @@ def open_source(
         int8: INT8 is to be made of it; an ONNX file is brought to what that needs.
         labels: what its classes or joints mean, where it does not say so itself.
         said: how a network that is not ours sees images and gives answers.
+        sure: the score from which a finder's box is somebody; None takes what the file says.
 
     Raises:
         UsageError: no such file, or one that cannot be used.
@@ -121,12 +123,14 @@ def open_source(
         MachineError: a checkpoint without PyTorch.
     """
     if path.suffix.lower() == ".onnx":
-        return _of_graph(path, labels, said, int8=int8, logits=logits)
+        return _of_graph(path, labels, said, int8=int8, logits=logits, sure=sure)
     for package in ("torch", "safetensors", "onnxslim"):
         require(package)
     from ..engines.reference import PyTorchEngine
+    from ..networks.any_checkpoint import parse_any_checkpoint
     from ..networks.checkpoint import read_tensors, save_checkpoint
-    from ..networks.pose_checkpoint import PoseCheckpoint, parse_any_checkpoint
+    from ..networks.finder_checkpoint import FinderCheckpoint
+    from ..networks.pose_checkpoint import PoseCheckpoint
     from ..networks.released import is_released, parse_released
 
     header, state = read_tensors(path)
@@ -135,6 +139,10 @@ def open_source(
         return _of_released(parse_released(header, state, path, said), batch, logits=logits)
     _refuse_said(said, path)
     checkpoint = parse_any_checkpoint(header, state, path, labels)
+    if isinstance(checkpoint, FinderCheckpoint):
+        checkpoint = replace(checkpoint, sure=sure or checkpoint.sure or SURE)
+    elif sure is not None:
+        _refuse_sure(path)
     network = checkpoint.network
     framing = checkpoint.framing.resized(input_size or checkpoint.framing.input_size)
     options, decoding = network.spec.to_dict(), LOGITS
@@ -145,13 +153,16 @@ def open_source(
             )
         decoding = checkpoint.decoding
         options["decoding"] = decoding.to_dict()
+    if isinstance(checkpoint, FinderCheckpoint):
+        options["sure"] = checkpoint.sure
     framing = framing.stretched(stretch or framing.stretch)
+    task = _task_of(checkpoint)
     return Source(
         model=_exported(checkpoint, framing, batch, raw=logits),
         network=network.kind,
         options=options,
         framing=framing,
-        task=_task_of(checkpoint),
+        task=task,
         batch=batch,
         reference="PyTorch",
         open_engine=lambda threads: PyTorchEngine(network, framing.input_size, decoding=decoding, threads=threads),
@@ -159,8 +170,9 @@ def open_source(
             network,
             folder / WEIGHTS_NAME,
             checkpoint.framing.stretched(framing.stretch),
-            checkpoint.spec,
+            task.spec,
             decoding=decoding,
+            sure=checkpoint.sure if isinstance(checkpoint, FinderCheckpoint) else None,
             lossless=True,
             origin=checkpoint.origin,
         ),
@@ -169,21 +181,26 @@ def open_source(
     )
 
 
-def _exported(
-    checkpoint: Checkpoint | PoseCheckpoint, framing: Framing, batch: int | None, *, raw: bool
-) -> onnx.ModelProto:
+def _exported(checkpoint: AnyCheckpoint, framing: Framing, batch: int | None, *, raw: bool) -> onnx.ModelProto:
+    from ..networks.finder_checkpoint import FinderCheckpoint
     from ..networks.pose_checkpoint import PoseCheckpoint
     from .export import export_onnx, export_pose_onnx
+    from .export_finder import export_finder
 
+    if isinstance(checkpoint, FinderCheckpoint):
+        return export_finder(checkpoint.network, framing, sure=checkpoint.sure, batch=batch, cells=raw)
     if isinstance(checkpoint, PoseCheckpoint):
         network, decoding = checkpoint.network, checkpoint.decoding
         return export_pose_onnx(network, framing, checkpoint.skeleton, decoding, batch=batch, heatmaps=raw)
     return export_onnx(checkpoint.network, framing, checkpoint.label_set, batch=batch, logits=raw)
 
 
-def _task_of(checkpoint: Checkpoint | PoseCheckpoint) -> Task[Any]:
+def _task_of(checkpoint: AnyCheckpoint) -> Task[Any]:
+    from ..networks.finder_checkpoint import FinderCheckpoint
     from ..networks.pose_checkpoint import PoseCheckpoint
 
+    if isinstance(checkpoint, FinderCheckpoint):
+        return People(sure=checkpoint.sure or SURE)
     if isinstance(checkpoint, PoseCheckpoint):
         return Pose(checkpoint.skeleton, checkpoint.decoding)
     return Parsing(checkpoint.label_set)
@@ -200,8 +217,8 @@ def task_of_source(path: Path, labels: Spec | None, said: Said | None = None) ->
             meant = said.spec(str(path))
             return Pose(meant) if isinstance(meant, Skeleton) else Parsing(meant)
         return task_of_graph(read_onnx(path), labels, path)
+    from ..networks.any_checkpoint import parse_any_checkpoint
     from ..networks.checkpoint import read_tensors
-    from ..networks.pose_checkpoint import parse_any_checkpoint
     from ..networks.released import is_released, parse_released
 
     header, state = read_tensors(path)
@@ -257,6 +274,10 @@ def task_of_graph(model: onnx.ModelProto, meant: Spec | None, path: Path) -> Tas
     Raises:
         UsageError: nobody says what its classes or joints mean, or two things are told.
     """
+    if answers_of(model) == BOXES:
+        if meant is not None:
+            raise UsageError(f"{path} finds people, and --labels names {meant.name}.", "Leave --labels out.")
+        return People(sure=sure_of(model, path) or SURE)
     if answers_of(model) == KEYPOINTS:
         decoding = property_of(model, "decoding")
         return Pose(skeleton_of(model, meant, path), Decoding.from_dict(json.loads(decoding)) if decoding else LOGITS)
@@ -267,12 +288,23 @@ def task_of_graph(model: onnx.ModelProto, meant: Spec | None, path: Path) -> Tas
     return Parsing(label_set_of(model, meant, path))
 
 
-def _of_graph(path: Path, labels: Spec | None, said: Said | None, *, int8: bool, logits: bool) -> Source:
+def _refuse_sure(path: Path) -> None:
+    raise UsageError(f"{path} finds nobody: --sure is about a finder's scores.", "Leave --sure out.")
+
+
+def _of_graph(
+    path: Path, labels: Spec | None, said: Said | None, *, int8: bool, logits: bool, sure: float | None
+) -> Source:
     model = read_onnx(path)
     own = opset_of(model)
     if said is not None:
         model, labels = adapt(model, said, path, logits=logits), None
     batch = check_interface(model, path)
+    if sure is not None:
+        if answers_of(model) != BOXES:
+            _refuse_sure(path)
+        properties = {entry.key: entry.value for entry in model.metadata_props}
+        onnx.helper.set_model_props(model, {**properties, "sure": f"{sure:g}"})
     task = task_of_graph(model, labels, path)
     precision = graph_precision(model)
     if precision != "fp32":
@@ -304,7 +336,9 @@ def _of_graph(path: Path, labels: Spec | None, said: Said | None, *, int8: bool,
 
 def _options_of(model: onnx.ModelProto, path: Path) -> dict[str, Any]:
     decoding = property_of(model, "decoding")
-    known = {"decoding": json.loads(decoding)} if decoding else {}
+    known: dict[str, Any] = {"decoding": json.loads(decoding)} if decoding else {}
+    if answers_of(model) == BOXES:
+        known["sure"] = sure_of(model, path) or SURE
     return {"source": path.name, "producer": model.producer_name or "unknown", **known}
 
 

@@ -17,7 +17,7 @@ from ...specs.framing import Framing
 from ...storage.files import check_output_folder
 from ...tasks.people.boxes import Detections
 from ...tasks.people.matching import best_threshold
-from ...tasks.people.task import without_doubles
+from ...tasks.people.rows import without_doubles
 from ..stepping import BEST_NAME, SteppingRun, StepProgress, rounded
 from ..training import Precision, training_device
 from .criterion import Backward

@@ -8,14 +8,12 @@ DEFAULT_WEIGHTS = Path(__file__).parent / "student.safetensors"
 POSE_WEIGHTS = Path(__file__).parent / "pose-student.safetensors"
 """L-MSPN at 256x192, COCO's joints; ``pose-student.md`` beside it is its model card."""
 
-WEIGHTS = {"parsing": DEFAULT_WEIGHTS, "pose": POSE_WEIGHTS}
-"""By task."""
-
 FINDER_WEIGHTS = Path(__file__).parent / "finder.safetensors"
 """The person finder at 192x320; ``FINDER.md`` beside it is its model card."""
 
-FINDER_GRAPH = Path(__file__).parent / "finder.int8-cpu.onnx"
-"""What was built of it for ONNX Runtime: finding people needs no PyTorch."""
+WEIGHTS = {"parsing": DEFAULT_WEIGHTS, "pose": POSE_WEIGHTS, "people": FINDER_WEIGHTS}
+"""By task."""
 
-FINDER_SURE = 0.28
-"""The score from which one of its boxes is somebody. F1 is best at 0.46; but whoever is missed is not parsed at all."""
+FINDER_GRAPH = Path(__file__).parent / "finder.int8-cpu.onnx"
+"""What was built of it for ONNX Runtime: finding people needs no PyTorch. Its metadata has the score from which a box
+is somebody, ``sure``."""

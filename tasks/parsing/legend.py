@@ -87,6 +87,29 @@ def text_panel(text: str, height: int) -> Panel:
     return canvas.panel()
 
 
+class Hud:
+    """A line of text in the upper right corner, rendered anew where it changes.
+
+    Args:
+        frame_size: (height, width).
+    """
+
+    def __init__(self, frame_size: tuple[int, int]) -> None:
+        self._size = frame_size
+        self._text = ""
+        self._panel: Panel | None = None
+
+    def write(self, frame: Image, text: str) -> None:
+        """Write on (H, W, 3) uint8, BGR, in place; nothing where the frame is too small for it."""
+        if self._panel is None or text != self._text:
+            self._text, self._panel = text, text_panel(text, text_height(self._size))
+        margin = max(2, round(min(self._size) * 0.015))
+        height, width = self._panel.size
+        view = frame[margin : margin + height, self._size[1] - margin - width : self._size[1] - margin]
+        if view.shape[:2] == self._panel.size:
+            self._panel.paste(view)
+
+
 def legend_panel(classes: Sequence[int], frame_size: tuple[int, int], label_set: LabelSet) -> Panel | None:
     """Swatches and names of ``classes``, in columns where one would not fit.
 

@@ -43,6 +43,13 @@ def contained(one: Boxes, other: Boxes) -> NDArray[np.float64]:
     return np.asarray(np.divide(shared, smaller, out=np.zeros_like(shared), where=smaller > 0))
 
 
+def within(boxes: Boxes, areas: Boxes) -> NDArray[np.float64]:
+    """Part of each box that lies in each area; as :func:`overlap`."""
+    shared = _shared(boxes, areas)
+    whole = np.broadcast_to(_area(boxes)[:, None], shared.shape)
+    return np.asarray(np.divide(shared, whole, out=np.zeros_like(shared), where=whole > 0))
+
+
 def suppress(boxes: Boxes, scores: Scores, shares: NDArray[np.float64], most: float) -> Detections:
     """Non-maximum suppression: of boxes that share more than ``most``, only the best stays.
 

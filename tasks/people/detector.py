@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ...data.dataset import Image
-from ...networks.weights import FINDER_GRAPH, FINDER_SURE
+from ...networks.weights import FINDER_GRAPH
 from .boxes import Detections
 
 MOST_PEOPLE = 40
@@ -31,22 +31,24 @@ class PersonDetector(Protocol):
 
 
 def open_detector(path: Path | None = None, *, threads: int = 0) -> PersonDetector:
-    """The detector of an ONNX file, or the one that comes along.
+    """The detector of a file or a folder, or the one that comes along.
 
     Args:
-        path: a finder's graph, or what :class:`~trtparse.tasks.people.onnx_detector.OnnxDetector` takes; None takes the
-            finder that comes along.
-        threads: of the runtime; 0 for one per core.
+        path: a finder's bundle or graph, or what :class:`~trtparse.tasks.people.onnx_detector.OnnxDetector` takes; None
+            takes the finder that comes along.
+        threads: of a CPU runtime; 0 for one per core.
 
     Raises:
-        UsageError: there is no such file, or it is no detector of a known form.
+        UsageError: there is no such file, it finds nobody, or it is no detector of a known form.
     """
-    from .graph_detector import GraphDetector, is_finder
+    from .finder_detector import of_bundle, of_graph, told_task
 
     if path is None:
-        return GraphDetector(FINDER_GRAPH, threads=threads, sure=FINDER_SURE)
-    if path.is_file() and is_finder(path):
-        return GraphDetector(path, threads=threads)
+        return of_graph(FINDER_GRAPH, threads=threads)
+    if path.is_dir() or path.name == "bundle.json":
+        return of_bundle(path, threads=threads)
+    if path.is_file() and told_task(path):
+        return of_graph(path, threads=threads)
     from .onnx_detector import OnnxDetector
 
     return OnnxDetector(path, threads=threads)

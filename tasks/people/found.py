@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from ...data.dataset import Image
 from ...data.images import read_image
 from ...errors import DataError
 from ...storage.files import replace_bytes
-from .boxes import Detections
+from .boxes import Boxes, Detections
 
 _CATEGORY = 1
 """A person, as in COCO."""
@@ -31,11 +31,13 @@ class Found:
         image: its file.
         size: (height, width) in pixels.
         people: boxes and scores, the best first; boxes by hand have a score of 1.
+        groups: (m, 4) boxes around many (``iscrowd``).
     """
 
     image: Path
     size: tuple[int, int]
     people: Detections
+    groups: Boxes = field(default_factory=lambda: np.zeros((0, 4)))
 
     def read(self) -> Image:
         """The image, (H, W, 3) uint8, BGR.
@@ -58,8 +60,8 @@ def read_found(path: Path, images: Path) -> list[Found]:
     """Read people from COCO's detection annotations.
 
     Args:
-        path: the file; annotations may have a ``score``. Groups (``iscrowd``) and other categories than 1, a person,
-            are left out.
+        path: the file; annotations may have a ``score``. Other categories than the one called person, or 1 where the
+            file names none, are left out.
         images: folder that its file names are in.
 
     Returns:
@@ -68,17 +70,23 @@ def read_found(path: Path, images: Path) -> list[Found]:
     Raises:
         DataError: there is no such file, it is of another form, a box is none, or an image is missing.
     """
-    table = _table(path)
+    table = read_table(path)
     people: dict[Any, list[tuple[list[float], float]]] = {}
+    groups: dict[Any, list[list[float]]] = {}
+    category = _person(table)
     for annotation in _list(table, "annotations", path):
-        if annotation.get("category_id", _CATEGORY) != _CATEGORY or annotation.get("iscrowd"):
+        if annotation.get("category_id", category) != category:
             continue
         box = _numbers(annotation.get("bbox"), 4)
         score = _numbers([annotation.get("score", 1.0)], 1)
         if box is None or score is None or min(box[2:]) <= 0:
             raise DataError(f"{path} has an annotation whose bbox or score is none: {annotation}.", _HINT)
         left, top, width, height = box
-        people.setdefault(annotation.get("image_id"), []).append(([left, top, left + width, top + height], score[0]))
+        corners, image = [left, top, left + width, top + height], annotation.get("image_id")
+        if annotation.get("iscrowd"):
+            groups.setdefault(image, []).append(corners)
+        else:
+            people.setdefault(image, []).append((corners, score[0]))
     found = []
     for image in _list(table, "images", path):
         size = _numbers([image.get("height"), image.get("width")], 2)
@@ -90,7 +98,9 @@ def read_found(path: Path, images: Path) -> list[Found]:
         here = sorted(people.get(image["id"], []), key=lambda person: -person[1])
         boxes = np.array([box for box, _ in here], np.float64).reshape(-1, 4)
         scores = np.array([score for _, score in here], np.float64)
-        found.append(Found(file, (int(size[0]), int(size[1])), Detections(boxes, scores)))
+        many = np.array(groups.get(image["id"], []), np.float64).reshape(-1, 4)
+        people_here = Detections(boxes, scores)
+        found.append(Found(file, (int(size[0]), int(size[1])), people_here, many))
     return found
 
 
@@ -130,7 +140,12 @@ def write_found(path: Path, found: Sequence[Found], images: Path, description: s
     replace_bytes(path, json.dumps(table).encode())
 
 
-def _table(path: Path) -> Mapping[str, Any]:
+def read_table(path: Path) -> Mapping[str, Any]:
+    """COCO's table as it stands in a file.
+
+    Raises:
+        DataError: there is none, it is cut off, or JSON of another form.
+    """
     try:
         table = json.loads(path.read_bytes())
     except FileNotFoundError:
@@ -142,6 +157,19 @@ def _table(path: Path) -> Mapping[str, Any]:
     if not isinstance(table, Mapping):
         raise DataError(f"{path} is JSON, but not COCO's table.", _HINT)
     return table
+
+
+def _person(table: Mapping[str, Any]) -> Any:
+    """The id of the category that is a person."""
+    categories = table.get("categories")
+    for category in categories if isinstance(categories, list) else []:
+        if isinstance(category, Mapping) and str(category.get("name", "")).lower() in (
+            "person",
+            "people",
+            "pedestrian",
+        ):
+            return category.get("id", _CATEGORY)
+    return _CATEGORY
 
 
 def _list(table: Mapping[str, Any], key: str, path: Path) -> list[Mapping[str, Any]]:

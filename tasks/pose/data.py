@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ...errors import DataError, UsageError
 from ...specs.skeleton import Skeleton, load_skeleton
+from ..coco import images_of
 from .files import first_image, read_coco, read_lip, read_mpii
 from .images import PersonImages
 from .people import People
@@ -93,31 +94,6 @@ def format_of(path: Path) -> str:
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}.", "Check its permissions.") from error
     return "mpii" if start.startswith(b"[") else "coco"
-
-
-def images_of(annotations: Path, first: str) -> Path:
-    """The folder that holds the image ``first`` of an annotations' file: beside it, or where a layout has it.
-
-    Raises:
-        DataError: it is in none of them.
-    """
-    name = annotations.stem
-    split = next((word for word in ("train", "val", "test") if word in name.lower()), "")
-    last = name.rpartition("_")[2]  # person_keypoints_val2017: val2017
-    here, above = annotations.parent, annotations.parent.parent
-    folders = [here, above]
-    for root in (above, here):
-        folders += [root / "images", root / last, root / split, root / "images" / last, root / "images" / split]
-        folders += [root / "TrainVal_images" / f"{split}_images", root / f"{split}_images"]
-        folders += [root / "TrainVal_images" / "TrainVal_images" / f"{split}_images"]
-    for folder in folders:
-        if (folder / first).is_file():
-            return folder
-    looked = ", ".join(dict.fromkeys(str(folder) for folder in folders[:6]))
-    raise DataError(
-        f"The image {first} of {annotations} is missing: it is in none of {looked} and others.",
-        "Put the images beside the annotations, or into images/.",
-    )
 
 
 def _choose(root: Path, split: str | None, purpose: str) -> Path:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ...data.dataset import Image
 from ...specs.skeleton import Skeleton
 from ..drawing import OPACITY, Drawer, Flicker, Seen, Sight
-from ..parsing.legend import Panel, text_height, text_panel
+from ..parsing.legend import Hud
 from ..parsing.smoothing import StillPixels
 from ..people.draw import mark_people
 from ..people.person import Person
@@ -71,8 +71,7 @@ class PoseDrawer(Drawer[NDArray[np.float32], PoseSight]):
         self._skeleton, self._size = skeleton, frame_size
         self._smoothing = JointSmoothing() if smooth else None
         self._still, self._meter = StillPixels(), JitterMeter()
-        self._hud_text = ""
-        self._hud: Panel | None = None
+        self._hud = Hud(frame_size)
 
     @property
     def flicker(self) -> Flicker | None:
@@ -124,18 +123,7 @@ class PoseDrawer(Drawer[NDArray[np.float32], PoseSight]):
             frame[:] = (share * canvas.astype(np.float32) + (1 - share) * frame).round().astype(np.uint8)
         mark_people(frame, people, {number: f"{100 * _score(pose):.0f} %" for number, pose in sight.poses.items()})
         if hud:
-            self._write(frame, hud)
-
-    def _write(self, frame: Image, hud: str) -> None:
-        if hud != self._hud_text:
-            self._hud_text, self._hud = hud, text_panel(hud, text_height(self._size))
-        panel = self._hud
-        assert panel is not None
-        margin = max(2, round(min(self._size) * 0.015))
-        height, width = panel.size
-        view = frame[margin : margin + height, self._size[1] - margin - width : self._size[1] - margin]
-        if view.shape[:2] == panel.size:
-            panel.paste(view)
+            self._hud.write(frame, hud)
 
 
 def _score(pose: NDArray[np.float32]) -> float:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import PurePath
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import DataError
 from ...specs.skeleton import Skeleton
 from .average_precision import result
 from .oks import person_scores
@@ -20,8 +17,6 @@ SCHEMA = 1
 
 Joints = NDArray[np.float32]
 """(K, 3): x and y in pixels of the image, and a score."""
-
-_NUMBER = re.compile(r"\d+")
 
 
 def encode_joints(joints: Joints, skeleton: Skeleton, record: str = "") -> bytes:
@@ -66,44 +61,6 @@ def told_joints(joints: Joints, skeleton: Skeleton) -> dict[str, list[float]]:
         name: [round(float(x), 2), round(float(y), 2), round(float(score), 4)]
         for name, (x, y, score) in zip(skeleton.joints, joints)
     }
-
-
-def image_ids(names: Iterable[str], annotations: Mapping[str, Any] | None, path: str = "") -> list[int]:
-    """COCO's number of each image.
-
-    It is what the annotations say, where some are given; else the number in the file's name, where every name has one
-    and no two are alike; else they are counted from 1.
-
-    Args:
-        names: file names, with or without folders.
-        annotations: COCO's table.
-        path: of the annotations, for messages.
-
-    Raises:
-        DataError: the annotations do not have an image, or are no such table.
-    """
-    files = [PurePath(name).name for name in names]
-    if annotations is not None:
-        try:
-            known = {PurePath(image["file_name"]).name: int(image["id"]) for image in annotations["images"]}
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise DataError(
-                f"{path} is JSON, but not COCO's table: {error!r}.",
-                "It should have images, each with id and file_name.",
-            ) from error
-        missing = [file for file in files if file not in known]
-        if missing:
-            raise DataError(
-                f"{path} does not have {len(missing)} of the {len(files)} images, as {missing[0]}.",
-                "Give the annotations of these images, or leave --annotations out.",
-            )
-        return [known[file] for file in files]
-    numbers = [_NUMBER.findall(PurePath(file).stem) for file in files]
-    if all(len(found) == 1 for found in numbers):
-        ids = [int(found[0]) for found in numbers]
-        if len(set(ids)) == len(ids):
-            return ids
-    return list(range(1, len(files) + 1))
 
 
 def coco_results(found: Iterable[tuple[str, int, Joints]]) -> bytes:

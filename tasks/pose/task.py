@@ -21,6 +21,7 @@ from ...specs.label_set import LabelSet
 from ...specs.skeleton import Skeleton
 from .. import scoring
 from ..base import Ask, Closeness, Figure, Predictor, Spec, Summary, Task
+from ..coco import image_ids
 from ..drawing import Part
 from ..protocol import Protocol
 from .data import open_data
@@ -29,7 +30,7 @@ from .draw import draw_pose
 from .drawer import PoseDrawer
 from .files import read_table
 from .images import PersonImages, people_of
-from .keypoint_file import coco_results, decode_joints, encode_joints, image_ids
+from .keypoint_file import coco_results, decode_joints, encode_joints
 from .metrics import LIMB_JOINTS
 from .oks import AREA_OF_BOX, LEAST_SCORE, of_joints
 from .pictures import DIFFERS_RGB

@@ -10,7 +10,6 @@ import pytest
 from trtparse.data.crops import Window, place_around
 from trtparse.demo.people.finder import PeopleFinder, placements_of
 from trtparse.errors import UsageError
-from trtparse.networks.weights import FINDER_SURE
 from trtparse.specs.framing import Framing
 from trtparse.tasks.people.boxes import Detections
 from trtparse.tasks.people.detector import MOST_PEOPLE, open_detector
@@ -37,7 +36,7 @@ class Script:
 def test_without_a_file_the_detector_is_the_one_that_comes_along() -> None:
     detector = open_detector(threads=1)
     assert detector.name == "the finder finder.int8-cpu.onnx"
-    assert detector.sure == FINDER_SURE
+    assert 0.1 < detector.sure < 0.5  # of the weights, as build --sure chose it; 0.5 is nobody's choice
 
 
 @pytest.mark.parametrize("every", [1, 3, 5])

@@ -5,7 +5,7 @@ import pytest
 
 from trtparse.tasks.people.boxes import Detections
 from trtparse.tasks.people.matching import at_threshold, best_threshold, matches
-from trtparse.tasks.people.task import without_doubles
+from trtparse.tasks.people.rows import without_doubles
 
 NOBODY = np.zeros((0, 4))
 A, B, C = [0, 0, 10, 20.0], [30, 0, 40, 20.0], [60, 0, 70, 20.0]

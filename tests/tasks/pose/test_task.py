@@ -101,7 +101,7 @@ def test_scales_and_engines_without_heatmaps_are_refused() -> None:
 
 
 def test_a_task_is_opened_by_its_name_its_skeleton_and_its_decoding() -> None:
-    assert task_named("pose", COCO, HRNET.to_dict()) == Pose(COCO, HRNET)
+    assert task_named("pose", COCO, {"decoding": HRNET.to_dict()}) == Pose(COCO, HRNET)
     assert task_named("pose", COCO) == Pose(COCO, LOGITS)
     with pytest.raises(UsageError, match="none that this trtparse knows"):
         task_named("pose", label_set("lip"))
