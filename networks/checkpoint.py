@@ -29,6 +29,7 @@ from ..storage.files import replace_bytes
 from .ce2p import recognise as recognise_released
 from .file_kind import refuse_others
 from .finder import Finder
+from .mobilenet import MobileNetV2, read_movenet
 from .network import AUXILIARY_PREFIX, ParsingNetwork
 from .pose import PoseNetwork
 from .registry import FINDERS, POSE_NETWORKS, create_network, recognise
@@ -233,7 +234,8 @@ def _label_set(values: Mapping[str, Any], count: int, given: LabelSet | None, wh
 def load_backbone(network: ParsingNetwork, path: Path) -> str:
     """Start a network's trunk from a checkpoint of it, such as one trained on ImageNet.
 
-    A ResNet's has torchvision's names, an EfficientNet-Lite's those of ``efficientnet_lite_pytorch``.
+    A ResNet's has torchvision's names, an EfficientNet-Lite's those of ``efficientnet_lite_pytorch``; a
+    MobileNetV2's is MoveNet Thunder's ONNX file.
 
     Returns:
         Which of several networks in the file was taken; empty where there was but one.
@@ -241,6 +243,10 @@ def load_backbone(network: ParsingNetwork, path: Path) -> str:
     Raises:
         UsageError: no such file, not a checkpoint, or one of another trunk.
     """
+    if isinstance(network.backbone, MobileNetV2) and path.suffix.lower() == ".onnx":
+        tensors = network.backbone.adapt(read_movenet(path))
+        fill(network.backbone, tensors, path, f"the trunk of {network.kind}")
+        return ""
     _, state = read_tensors(path)
     fill(network.backbone, network.backbone.adapt(state.tensors), path, f"the trunk of {network.kind}")
     return state.told

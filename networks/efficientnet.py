@@ -74,7 +74,7 @@ class EfficientNetLite(nn.Module):
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """(N, 3, H, W) float to the levels at strides 2, 4, 8, 16 and 32."""
-        x = F.relu6(self.bn1(self.conv1(_pad(image, 3))))
+        x = F.relu6(self.bn1(self.conv1(same_padding(image, 3))))
         levels = []
         for number, block in enumerate(self.blocks):
             x = block(x)
@@ -125,7 +125,7 @@ class InvertedResidual(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = x if self.expand is None else F.relu6(self.expand(x))
         if self.stride == 2:
-            y = _pad(y, self.kernel)
+            y = same_padding(y, self.kernel)
         y = self.project(F.relu6(self.depthwise(y)))
         return x + y if self.residual else y  # type: ignore[no-any-return]
 
@@ -144,7 +144,7 @@ def _conv_bn(conv: nn.Conv2d) -> nn.Sequential:
     return pair
 
 
-def _pad(x: Tensor, kernel: int) -> Tensor:
+def same_padding(x: Tensor, kernel: int) -> Tensor:
     """TensorFlow's "same" padding for stride 2: of an even size, one less before than after."""
     before_after = []
     for length in (int(x.shape[-1]), int(x.shape[-2])):

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ..errors import UsageError
 from .efficientnet import EfficientNetLite
 from .layers import resize_like
+from .mobilenet import MobileNetV2
 from .resnet import ResNet
 
 MINIMUM_INPUT = 64
@@ -106,7 +107,7 @@ def check_minimum(name: str, value: int, least: int) -> None:
         raise UsageError(f"{name} must be at least {least}, not {value}.")
 
 
-Backbone: TypeAlias = ResNet | EfficientNetLite
+Backbone: TypeAlias = ResNet | EfficientNetLite | MobileNetV2
 """A trunk: ``conv1`` comes first, ``channels`` has the width of each of the five levels that it returns, and ``adapt``
 turns a checkpoint of it alone, as others released it, into its tensors."""
 

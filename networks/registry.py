@@ -17,10 +17,10 @@ from .mspn import LAYOUTS as MSPNS
 from .mspn import MSPN
 from .network import ParsingNetwork, check_choice
 from .pose import PoseNetwork
-from .student import EfficientStudent, EfficientStudent2, Student
+from .student import EfficientStudent, EfficientStudent2, MobileNetStudent, Student
 
 NETWORKS: dict[str, type[ParsingNetwork]] = {
-    network.kind: network for network in (Student, EfficientStudent, EfficientStudent2, CDLinkNet)
+    network.kind: network for network in (Student, EfficientStudent, EfficientStudent2, MobileNetStudent, CDLinkNet)
 }
 
 POSE_NETWORKS: dict[str, type[PoseNetwork]] = {

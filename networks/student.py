@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from .efficientnet import EfficientNetLite
 from .fusion import AddFusion, ChannelAttentionFusion, SpatialAttentionFusion
 from .layers import SegmentationHead, conv_bn_relu, initialise
+from .mobilenet import MobileNetV2
 from .network import Backbone, NetworkSpec, ParsingNetwork, check_choice, check_minimum
 from .pyramid import PyramidPooling, SimplifiedPyramid
 from .resnet import ResNet
@@ -151,6 +152,19 @@ class EfficientStudent2(EfficientStudent):
     @staticmethod
     def make_backbone() -> Backbone:
         return EfficientNetLite(width=1.1, depth=1.2)
+
+
+class MobileNetStudent(Student):
+    """The same on MoveNet Thunder's MobileNetV2: 7,056,584 parameters.
+
+    A teacher: its trunk was trained on COCO's people, in whatever scene and pose.
+    """
+
+    kind = "lsfa-mobilenetv2-175"
+
+    @staticmethod
+    def make_backbone() -> Backbone:
+        return MobileNetV2()
 
 
 def _context(spec: StudentSpec, channels: int) -> nn.Module | None:

@@ -39,7 +39,7 @@ EXAMPLES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "no context, no fusion": ("lsfa-r18", {"context": "none", "fusion": "none"}),
     "inverted residuals": ("lsfa-efficientnet-lite0", {"context": "none", "fusion": "none"}),
-    "inverted residuals, more of them": ("lsfa-efficientnet-lite2", {"context": "none", "fusion": "none"}),
+    "inverted residuals without norms": ("lsfa-mobilenetv2-175", {"context": "none", "fusion": "none"}),
     "atrous pyramid, smooth module": ("c-dlinknet", {"backbone": "resnet34", "smooth_level": 4}),
     "dilated cascade, deconvolution head": (
         "c-dlinknet",
@@ -112,7 +112,8 @@ def kind(node: onnx.NodeProto) -> str:
 
 
 def test_there_is_an_example_of_every_network() -> None:
-    assert {kind for kind, _ in EXAMPLES.values()} == set(NETWORKS)
+    # Lite2 has the blocks of Lite0, and more of them.
+    assert {kind for kind, _ in EXAMPLES.values()} == set(NETWORKS) - {"lsfa-efficientnet-lite2"}
 
 
 def test_every_convolution_is_either_quantised_or_explained(example: Example) -> None:

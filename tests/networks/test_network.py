@@ -26,6 +26,7 @@ SMALL: list[tuple[str, dict[str, Any]]] = [
     ("lsfa-r18", {"fusion": "channel_attention", "separable": True}),
     ("lsfa-efficientnet-lite0", {}),
     ("lsfa-efficientnet-lite2", {}),
+    ("lsfa-mobilenetv2-175", {}),
     ("c-dlinknet", {"backbone": "resnet34", "smooth_channels": 64}),
     ("c-dlinknet", {"backbone": "resnet34", "smooth_channels": 64, "smooth_level": 4, "aspp": "B"}),
     ("c-dlinknet", {"backbone": "resnet34", "smooth": False, "aspp": "none"}),
