@@ -25,6 +25,7 @@ COMMANDS = {
     "inspect": "Say what BUNDLE or an ONNX file holds.",
     "doctor": "Say what this machine is, and what to type for what does not work.",
     "find": "Find the people in SOURCE, as boxes to train a finder on.",
+    "teach": "Ask teachers about IMAGES once, and keep what they say.",
     "synthesize": "Render people with label maps into OUTPUT, in LIP's layout.",
 }
 """Every command, in the order of ``trtparse -h``, with its line there."""

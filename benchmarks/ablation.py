@@ -18,9 +18,10 @@ from statistics import mean
 import torch
 from measure import machine
 
+from trtparse.distillation.optimising import Precision
 from trtparse.distillation.recipe import Data, Distillation, Loss, Network, Optimizer, Recipe, Source
 from trtparse.distillation.run import run_recipe
-from trtparse.distillation.training import Precision, evaluate
+from trtparse.distillation.training import evaluate
 from trtparse.networks.checkpoint import load_checkpoint
 from trtparse.networks.registry import create_network
 from trtparse.networks.weights import DEFAULT_WEIGHTS

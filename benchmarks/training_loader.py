@@ -16,9 +16,10 @@ import numpy as np
 import torch
 from measure import machine
 
+from trtparse.distillation.criterion import Criterion
 from trtparse.distillation.loader import Batch, Loader, Part
+from trtparse.distillation.optimising import Precision
 from trtparse.distillation.recipe import Recipe
-from trtparse.distillation.training import Criterion, Precision
 from trtparse.networks.preprocessing import normalise
 from trtparse.networks.student import Student
 from trtparse.tasks.parsing.files import LipDataset

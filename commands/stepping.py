@@ -1,4 +1,4 @@
-"""What ``train`` does alike for the tasks whose batches are shared among processes: pose and people."""
+"""What ``train`` does alike for every task."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ def train_and_show(
     batch: int,
     figure: tuple[str, str],
     as_json: bool,
+    then: str = "",
 ) -> None:
     """Train, show how it goes, and say where the checkpoint is.
 
@@ -35,6 +36,7 @@ def train_and_show(
         batch: images of the smallest step.
         figure: what the best checkpoint is chosen by, as JSON has it and in words.
         as_json: print the result as JSON.
+        then: what to do next, for the terminal.
     """
     import torch
 
@@ -61,7 +63,7 @@ def train_and_show(
         terminal.out.print(f"Stopped after step {last[0].step} of {recipe.steps}; the same command goes on.")
     else:
         told = "" if score is None else f"  best {words} {100 * score:.2f}"
-        terminal.out.print(f"Checkpoint: {best}{told}", markup=False)
+        terminal.out.print("\n".join(filter(None, (f"Checkpoint: {best}{told}", then))), markup=False)
 
 
 def refuse_options(given: Mapping[str, Any], kind: str, instead: Mapping[str, str]) -> None:

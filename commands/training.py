@@ -13,10 +13,10 @@ from .options import labels_option, parse_size
 from .people_training import run_people_training
 from .pose_training import run_pose_training
 from .recipes import task_of
+from .stepping import train_and_show
 
 if TYPE_CHECKING:
     from ..distillation.recipe import Recipe
-    from ..distillation.training import TrainingProgress
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -65,7 +65,6 @@ def run_training(
 
     torch = require("torch")
     from ..distillation.run import run_recipe
-    from .terminal import Terminal
 
     if threads:
         torch.set_num_threads(threads)
@@ -83,23 +82,12 @@ def run_training(
     recipe = _recipe(name, settings, given)
     if needs_teacher and not recipe.distillation.teacher:
         raise UsageError("There is no teacher to distil from.", "Give --teacher, or train without one: trtparse train.")
-    last: list[TrainingProgress] = []
-
-    def report(now: TrainingProgress) -> None:
-        last[:] = [now]
-        score = "" if now.best is None else f", best mIoU {100 * now.best:.1f}"
-        terminal.progress(now.step, now.steps, f"loss {now.loss:.3f}, {now.images_per_second:.1f} images/s{score}")
-
-    with Terminal(as_json=as_json) as terminal:
-        best = run_recipe(recipe, output, on_progress=report, on_stage=terminal.stage)
-    score = None if not last else last[0].best
-    if as_json:
-        terminal.result({"checkpoint": str(best), "mean_iou": score, "recipe": recipe.to_dict()})
-    else:
-        told = "" if score is None else f"  best mIoU {100 * score:.2f}"
-        data = recipe.data.train[0].path
-        data += "" if recipe.labels == "lip" else f" --labels {recipe.labels}"
-        terminal.out.print(f"Checkpoint: {best}{told}\nNext: trtparse build {best} --int8 --data {data}", markup=False)
+    data = recipe.data.train[0].path if recipe.data.train else ""
+    data += "" if recipe.labels == "lip" else f" --labels {recipe.labels}"
+    then = f"Next: trtparse build {output / 'best.safetensors'} --int8 --data {data}"
+    train_and_show(
+        run_recipe, recipe, output, batch=recipe.batch, figure=("mean_iou", "mIoU"), as_json=as_json, then=then
+    )
 
 
 def _recipe(name: str | None, settings: tuple[str, ...], given: Mapping[str, Any]) -> Recipe:

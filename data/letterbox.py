@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from .dataset import IGNORE_LABEL, Image, LabelMap
 
 
-def scales(image_size: tuple[int, int], input_size: tuple[int, int], stretch: float) -> tuple[float, float]:
+def scales(image_size: tuple[float, float], input_size: tuple[int, int], stretch: float) -> tuple[float, float]:
     """How many times as high and as wide an image becomes; see :meth:`Letterbox.fit`."""
     down, across = input_size[0] / image_size[0], input_size[1] / image_size[1]
     return min(down, stretch * across), min(across, stretch * down)

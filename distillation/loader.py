@@ -13,11 +13,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data.dataset import IGNORE_LABEL, Dataset, Sample
+from ..data.dataset import IGNORE_LABEL, Box, Dataset, Image, LabelMap
 from ..data.reading import called_ahead
 from ..engines.base import Frames
-from ..tasks.parsing.augmentation import Augmentation, Geometry
+from ..tasks.parsing.augmentation import Augmentation, Geometry, Placing
 from ..tasks.parsing.task import LabelMaps
+from .kept_answers import STRIDE, KeptAnswers
+from .limbs import BACKGROUND, LIMBS, LimbMaps, person_box
+from .scenes import Backgrounds, Scene, random_window
 
 UNLABELLED = IGNORE_LABEL - 1
 """What :class:`Batch` has for pixels of a photograph without labels, to tell them from those outside of it.
@@ -36,11 +39,17 @@ class Part:
         dataset: where they are.
         weight: how often one of them comes, against one of weight 1.
         labels: whether their labels are used.
+        empty: nobody is in them; everything is background.
+        limbs: their maps of limbs; None where nobody made any.
+        answers: a teacher's, of them; None where it was not asked.
     """
 
     dataset: Dataset
     weight: float = 1.0
     labels: bool = True
+    empty: bool = False
+    limbs: LimbMaps | None = None
+    answers: KeptAnswers | None = None
 
 
 @dataclass(frozen=True)
@@ -52,11 +61,16 @@ class Batch:
         frames: (N, H, W, 3) uint8, BGR.
         labels: (N, H, W) uint8: classes, 255 outside of the photograph and where its labels say ignore, and
             ``UNLABELLED`` where a photograph has no labels.
+        limbs: (N, H, W) uint8: maps of limbs, 255 where they say nothing.
+        answers: (N, C, H / 4, W / 4) uint8: a teacher's probabilities, 255 for 1; 0 for every class where it was not
+            asked. C is 0 where nobody's answers were kept.
     """
 
     names: tuple[str, ...]
     frames: Frames
     labels: LabelMaps
+    limbs: LabelMaps
+    answers: NDArray[np.uint8]
 
 
 class Order:
@@ -129,6 +143,8 @@ class Loader:
         geometry: of the samples.
         seed: of order and augmentation.
         first, last: the steps to prepare batches for, ``last`` excluded.
+        backgrounds: what people may be put before.
+        pasted: probability that they are.
     """
 
     ahead = 4
@@ -143,8 +159,12 @@ class Loader:
         seed: int,
         first: int,
         last: int,
+        backgrounds: Backgrounds | None = None,
+        pasted: float = 0.0,
     ) -> None:
         self._parts, self._augment = parts, augmentation
+        self._backgrounds, self._pasted = backgrounds, pasted
+        self._classes = max((len(part.answers.label_set) for part in parts if part.answers is not None), default=0)
         self._batch, self._geometry, self._seed = batch, geometry, seed
         self._flip_tables = [part.dataset.label_set.flip_table() for part in parts]
         self._starts = np.cumsum([0] + [len(part.dataset) for part in parts])
@@ -163,19 +183,55 @@ class Loader:
 
     def _prepare(self, step: int) -> Batch:
         positions = range(step * self._batch, (step + 1) * self._batch)
-        names, frames, labels = zip(*(self._item(position) for position in positions))
-        return Batch(names, np.stack(frames), np.stack(labels))
+        names, frames, labels, limbs, answers = zip(*(self._item(position) for position in positions))
+        return Batch(names, np.stack(frames), np.stack(labels), np.stack(limbs), np.stack(answers))
 
-    def _item(self, position: int) -> tuple[str, NDArray[np.uint8], NDArray[np.uint8]]:
+    def _item(self, position: int) -> tuple[str, Image, LabelMap, LabelMap, NDArray[np.uint8]]:
         index = self._order[position]
         number = int(np.searchsorted(self._starts, index, side="right")) - 1
         part = self._parts[number]
         sample = part.dataset[index - int(self._starts[number])]
-        if not part.labels or sample.labels is None:
-            sample = Sample(sample.name, sample.image, np.full(sample.image.shape[:2], UNLABELLED, np.uint8))
+        size = (sample.image.shape[0], sample.image.shape[1])
+        labels = sample.labels if part.labels else None
+        limbs = np.full(size, IGNORE_LABEL, np.uint8) if part.limbs is None else part.limbs.read(sample.name, size)
+        if part.empty:
+            labels = limbs = np.full(size, BACKGROUND, np.uint8)
+        known = labels if labels is not None else limbs if part.limbs is not None else None
+        if labels is None:
+            labels = np.full(size, UNLABELLED, np.uint8)
+        scene = Scene(sample.image, labels, limbs)
         rng = np.random.default_rng((self._seed, position))
-        frame, labels = self._augment(sample, self._geometry, rng, self._flip_tables[number])
-        return sample.name, frame, labels
+        # What a recipe does not ask for draws nothing, so its samples are those of versions that could not do it.
+        behind = None if part.empty or self._pasted == 0 else self._backgrounds
+        if behind is not None and known is not None and rng.random() < self._pasted:
+            scene = behind.behind(scene, known, rng)
+        window = self._window(part, scene, rng)
+        placing = self._augment.place((scene.image.shape[0], scene.image.shape[1]), self._geometry, rng, window)
+        answers = self._answers(part, sample.name, size, placing, scene.corner)
+        frame = self._augment.colour(placing.frame(scene.image), rng)
+        seen = placing.labels(scene.labels, self._flip_tables[number])
+        return sample.name, frame, seen, placing.labels(scene.limbs, LIMBS.flip_table()), answers
+
+    def _window(self, part: Part, scene: Scene, rng: np.random.Generator) -> Box | None:
+        """What of a scene is to be seen, where it is not all of it."""
+        height, width = self._geometry.sample_size
+        if part.empty:
+            return random_window((scene.image.shape[0], scene.image.shape[1]), width / height, rng)
+        if self._augment.boxes == 0 or rng.random() >= self._augment.boxes:
+            return None
+        told = scene.limbs if (scene.labels == UNLABELLED).any() else scene.labels
+        person = person_box(told)
+        return None if person is None else self._augment.box(person, rng)
+
+    def _answers(
+        self, part: Part, name: str, size: tuple[int, int], placing: Placing, corner: tuple[int, int]
+    ) -> NDArray[np.uint8]:
+        if part.answers is None:
+            height, width = self._geometry.sample_size
+            return np.zeros(
+                (self._classes, height // STRIDE, width // STRIDE) if self._classes else (0, 0, 0), np.uint8
+            )
+        return part.answers.placed(part.answers.read(name), size, placing, corner)
 
     def close(self) -> None:
         self._batches.close()

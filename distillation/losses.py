@@ -157,6 +157,44 @@ def correlation(u: Tensor, v: Tensor, dim: int) -> Tensor:
     return (u * v).sum(dim) / (norms + EPSILON)
 
 
+def person_or_background(logits: Tensor, person: Tensor, mask: Tensor) -> Tensor:
+    """Cross-entropy of the background against all other classes together, the mean over the pixels of the mask.
+
+    Which class a person's pixel is, it leaves open.
+
+    Args:
+        logits: (N, C, h, w) float; the background is the first class.
+        person: (N, h, w) bool: somebody is there.
+        mask: (N, h, w) bool, True where a pixel counts.
+
+    Returns:
+        () float32.
+    """
+    _check_grid(logits, person, "person")
+    _check_grid(logits, mask, "mask")
+    rows, somebody = _rows(logits, mask), person[mask]
+    chosen = torch.where(somebody, rows[:, 1:].logsumexp(1), rows[:, 0])
+    return (rows.logsumexp(1) - chosen).sum() / max(len(rows), 1)
+
+
+def left_or_right(logits: Tensor, left: int, right: int, is_left: Tensor, mask: Tensor) -> Tensor:
+    """Cross-entropy of a left class against the right one, whatever both have together; summed over the mask.
+
+    Args:
+        logits: (N, C, h, w) float.
+        left, right: the two classes.
+        is_left: (N, h, w) bool: which one it is.
+        mask: (N, h, w) bool, True where a pixel counts.
+
+    Returns:
+        () float32.
+    """
+    _check_grid(logits, is_left, "is_left")
+    _check_grid(logits, mask, "mask")
+    towards_left = (logits[:, left] - logits[:, right])[mask].float()
+    return F.softplus(torch.where(is_left[mask], -towards_left, towards_left)).sum()
+
+
 def on_teacher_grid(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
     """The student's logits, resized bilinearly to the teacher's grid.
 

@@ -45,16 +45,27 @@ class Source:
         split: ``train``, ``val`` or ``test``; ``auto``: train, and for images without labels the first there is of
             train, test and val.
         weight: how often one of its images comes, against an image of weight 1.
-        labels: False takes the images without their labels; only a teacher makes use of those.
+        labels: False takes the images without their labels; only a teacher or maps of limbs make use of those.
+        empty: nobody is in them: every pixel is background, and some part of each is seen.
+        limbs: folder of the images' maps of limbs (``trtparse teach --body``).
+        answers: folder of a teacher's answers to the images (``trtparse teach --teacher``), instead of a teacher.
     """
 
     path: str
     split: Literal["auto", "train", "val", "test"] = "auto"
     weight: float = 1.0
     labels: bool = True
+    empty: bool = False
+    limbs: str = ""
+    answers: str = ""
 
     def __post_init__(self) -> None:
         _above(self, "data.train.", weight=0)
+        if self.empty and (self.limbs or self.answers):
+            raise UsageError(
+                f"The recipe's source {self.path} is empty, and has limbs or answers.",
+                "Nothing is to be learnt of nobody but that: leave them out.",
+            )
 
 
 @dataclass(frozen=True)
@@ -67,14 +78,22 @@ class Data:
         rare_class_share: an image with a class that is in less than this share of the labelled images comes
             sqrt(rare_class_share / share) times as often (repeat factors of Gupta, Dollár and Girshick, "LVIS",
             CVPR 2019). 0: all equally often.
+        backgrounds: folder of photographs with nobody in them, for ``pasted``.
+        pasted: probability that the people of an image stand before one of those; of images with labels or limbs.
     """
 
     train: tuple[Source, ...] = ()
     validation: str = ""
     rare_class_share: float = 0.0
+    backgrounds: str = ""
+    pasted: float = 0.0
 
     def __post_init__(self) -> None:
-        _within(self, "data.", 0, 1, "rare_class_share")
+        _within(self, "data.", 0, 1, "rare_class_share", "pasted")
+        if (self.pasted > 0) != bool(self.backgrounds):
+            raise UsageError(
+                "The recipe's data.pasted and data.backgrounds need each other.", "Give both, or leave both out."
+            )
 
 
 @dataclass(frozen=True)
@@ -145,27 +164,31 @@ class Optimizer:
 
 @dataclass(frozen=True)
 class Loss:
-    """What the labels ask for.
+    """What the labels and the maps of limbs ask for.
 
     Args:
         cross_entropy: its weight.
         lovasz: weight of the Lovász softmax, on the main head.
         auxiliary: weight of the auxiliary heads' cross-entropy; negative: the network's own (0.4 or 0.5).
         rare_class_weight: cross-entropy weight of the classes that the label set calls rare.
+        person: weight of background against everybody, where maps of limbs are sure and labels say nothing.
+        sides: weight of left against right, where maps of limbs are sure and the teacher sees skin or a shoe.
     """
 
     cross_entropy: float = 1.0
     lovasz: float = 0.0
     auxiliary: float = -1.0
     rare_class_weight: float = 2.0
+    person: float = 0.0
+    sides: float = 0.0
 
     def __post_init__(self) -> None:
-        _at_least_zero(self, "loss.", "cross_entropy", "lovasz", "rare_class_weight")
+        _at_least_zero(self, "loss.", "cross_entropy", "lovasz", "rare_class_weight", "person", "sides")
 
 
 @dataclass(frozen=True)
 class Distillation:
-    """What a teacher asks for; without a teacher, nothing.
+    """What a teacher asks for; without a teacher or answers of one that were kept, nothing.
 
     Args:
         teacher: its checkpoint; empty: none.
@@ -252,6 +275,11 @@ class Recipe:
                 raise _impossible(name, f"{size[0]}x{size[1]}", f"sides from {low} to {high}")
         if not 1 <= self.stretch <= MOST_STRETCH:
             raise _impossible("stretch", self.stretch, f"1 to {MOST_STRETCH:g}")
+
+    @property
+    def save_every(self) -> int:
+        """Steps between two saved states."""
+        return self.validate_every
 
     @property
     def framing(self) -> Framing:
@@ -370,10 +398,10 @@ def _resolve_paths(values: dict[str, Any], folder: Path) -> None:
     data, network, distillation = (values.get(name) for name in ("data", "network", "distillation"))
     if isinstance(values.get("labels"), str) and values["labels"] not in label_sets():
         values["labels"] = str(folder / values["labels"])
-    places: list[tuple[Any, str]] = [(data, "validation"), (distillation, "teacher")]
+    places: list[tuple[Any, str]] = [(data, "validation"), (data, "backgrounds"), (distillation, "teacher")]
     places += [(network, "initial"), (network, "backbone")]
     if isinstance(data, dict) and isinstance(data.get("train"), list):
-        places += [(source, "path") for source in data["train"]]
+        places += [(source, key) for source in data["train"] for key in ("path", "limbs", "answers")]
     for table, key in places:
         if isinstance(table, dict) and isinstance(table.get(key), str) and table[key]:
             table[key] = str(folder / table[key])

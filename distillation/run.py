@@ -8,18 +8,24 @@ from pathlib import Path
 from ..data.dataset import Dataset
 from ..errors import DataError
 from ..specs.label_set import LabelSet, label_set
-from ..tasks.parsing.files import LipDataset, open_dataset
+from ..tasks.parsing.files import ImageFolder, LipDataset, open_dataset
+from .kept_answers import KeptAnswers
+from .limbs import LimbMaps
 from .loader import Part
+from .optimising import training_device
 from .recipe import Recipe, Source
+from .scenes import Backgrounds
+from .stepping import StepProgress
 from .teacher import load_teacher
-from .training import Images, TrainingProgress, train, training_device
+from .training import Images, train
 
 
 def run_recipe(
     recipe: Recipe,
     output: Path,
     *,
-    on_progress: Callable[[TrainingProgress], None] | None = None,
+    workers: int = 1,
+    on_progress: Callable[[StepProgress], None] | None = None,
     on_stage: Callable[[str], None] | None = None,
 ) -> Path:
     """Train what a recipe says; the same call again goes on where it was killed.
@@ -27,7 +33,7 @@ def run_recipe(
     Args:
         recipe: its paths are taken as they are.
         output: folder of the run.
-        on_progress, on_stage: see :func:`~trtparse.distillation.training.train`.
+        workers, on_progress, on_stage: see :func:`~trtparse.distillation.training.train`.
 
     Returns:
         The path of the best checkpoint.
@@ -52,7 +58,7 @@ def run_recipe(
         )
         if on_stage is not None and teacher.told:
             on_stage(teacher.told)
-    return train(recipe, images, output, teacher=teacher, on_progress=on_progress, on_stage=on_stage)
+    return train(recipe, images, output, teacher=teacher, workers=workers, on_progress=on_progress, on_stage=on_stage)
 
 
 def open_images(recipe: Recipe) -> Images:
@@ -65,12 +71,20 @@ def open_images(recipe: Recipe) -> Images:
     labels = label_set(recipe.labels)
     if not recipe.data.train:
         raise DataError("The recipe names no images to train on.", "Add [[data.train]], or give --data.")
-    parts = tuple(Part(_open(source, labels), source.weight, source.labels) for source in recipe.data.train)
-    return Images(parts, LipDataset(recipe.data.validation or recipe.data.train[0].path, "val", labels=labels))
+    parts = tuple(_part(source, labels) for source in recipe.data.train)
+    validation = LipDataset(recipe.data.validation or recipe.data.train[0].path, "val", labels=labels)
+    where = recipe.data.backgrounds
+    return Images(parts, validation, Backgrounds(ImageFolder(where, labels)) if where else None)
+
+
+def _part(source: Source, labels: LabelSet) -> Part:
+    answers = KeptAnswers.open(Path(source.answers)) if source.answers else None
+    limbs = LimbMaps.open(Path(source.limbs)) if source.limbs else None
+    return Part(_open(source, labels), source.weight, source.labels and not source.empty, source.empty, limbs, answers)
 
 
 def _open(source: Source, labels: LabelSet) -> Dataset:
     split = None if source.split == "auto" else source.split
-    if source.labels:
+    if source.labels and not source.empty:
         return LipDataset(source.path, split or "train", labels=labels)
     return open_dataset(source.path, split, purpose="calibration", labels=labels)

@@ -1,4 +1,4 @@
-"""The loop of a training whose batches are shared among processes; what is trained on what is its task's.
+"""The loop of every training, its batches shared among processes; what is trained on what is its task's.
 
 ``state.pt`` holds all that a resumed run needs; ``best.safetensors`` is the product.
 """
@@ -12,7 +12,7 @@ import json
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
@@ -23,9 +23,9 @@ from torch import Tensor, nn
 from ..errors import TrtparseError, UsageError
 from ..storage.files import replace_bytes
 from ..storage.interrupts import uninterrupted
+from .optimising import Precision, create_optimizer, learning_rate, training_device, update_average
 from .parallel import Backward, Workers
 from .recipe import Optimizer, differences
-from .training import Precision, create_optimizer, learning_rate, training_device, update_average
 
 BEST_NAME, STATE_NAME, LOG_NAME = "best.safetensors", "state.pt", "log.jsonl"
 
@@ -106,7 +106,7 @@ class SteppingRun(ABC, Generic[Recipe, Network]):
         self.device = training_device()
         self.precision = Precision(recipe.precision, self.device)
         self.network = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.optimizer = _optimizer(self.network, recipe.optimizer)
+        self.optimizer = self.open_optimizer()
         self.average = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
         self.step = 0
         self.best: float | None = None
@@ -122,6 +122,10 @@ class SteppingRun(ABC, Generic[Recipe, Network]):
     @abstractmethod
     def read_recipe(self, values: dict[str, Any]) -> Recipe:
         """The recipe of the tables that a state holds."""
+
+    def open_optimizer(self) -> torch.optim.Optimizer:
+        """Over the network's parameters, each group with what its learning rate is multiplied by."""
+        return _optimizer(self.network, self.recipe.optimizer)
 
     @abstractmethod
     def open_batches(self, first: int) -> Batches:
@@ -139,6 +143,18 @@ class SteppingRun(ABC, Generic[Recipe, Network]):
     def save_best(self, averaged: Network) -> None:
         """Write ``best.safetensors``."""
 
+    def known(self) -> dict[str, str]:
+        """What a state says beside weights and recipe."""
+        return {}
+
+    def upgraded(self, state: Mapping[str, Any]) -> Mapping[str, Any]:
+        """A state as this version writes it, from one of an earlier version.
+
+        Raises:
+            UsageError: it is of another run, by what it says beside the recipe.
+        """
+        return state
+
     def _resume(self) -> None:
         path = self.output / STATE_NAME
         if not path.is_file():
@@ -151,17 +167,19 @@ class SteppingRun(ABC, Generic[Recipe, Network]):
                 f"{self.output} holds a run with another recipe: {'; '.join(refused[:3])}.",
                 "Choose another output folder, or the same recipe.",
             )
+        state = self.upgraded(state)
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.precision.scaler.load_state_dict(state["scaler"])
         self.average = state["average"]
         self.step, self.best, self.last = state["step"], state["best"], state["last"]
         if changed:
-            self._log({"step": self.step, "changed": changed})
+            self.log({"step": self.step, "changed": changed})
 
     def save_state(self) -> None:
         state = {
             "recipe": json.dumps(self.recipe.to_dict(), sort_keys=True),
+            **self.known(),
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.precision.scaler.state_dict(),
@@ -199,7 +217,7 @@ class SteppingRun(ABC, Generic[Recipe, Network]):
     def _train_step(self) -> tuple[float, int]:
         """The loss of the next step, and how many images it showed."""
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.recipe.optimizer, self.step, self.recipe.steps)
+            group["lr"] = group.get("rate", 1.0) * learning_rate(self.recipe.optimizer, self.step, self.recipe.steps)
         batch = self.loader.next()
         own, *others = in_parts(batch, 1 + self.workers.count)
         share, *shares = (len(part.frames) / len(batch.frames) for part in (own, *others))
@@ -225,7 +243,7 @@ class SteppingRun(ABC, Generic[Recipe, Network]):
         averaged.load_state_dict(self.average)
         self.last, told = self.validate(averaged)
         now = {"step": self.step, "time": time.strftime("%H:%M:%S")}
-        self._log({**now, "loss": round(loss, 4), "images_per_second": round(speed, 1), **told})
+        self.log({**now, "loss": round(loss, 4), "images_per_second": round(speed, 1), **told})
         if self.last is not None and (self.best is None or self.last >= self.best):
             self.best = self.last
             self.save_best(averaged)
@@ -234,15 +252,18 @@ class SteppingRun(ABC, Generic[Recipe, Network]):
         self.loader.close()
         self.workers.close()
 
-    def _log(self, entry: dict[str, object]) -> None:
+    def log(self, entry: Mapping[str, Any]) -> None:
+        """Add a line to the run's log: a validation, or what changed when it was resumed."""
         with (self.output / LOG_NAME).open("a") as log:
             log.write(json.dumps(entry) + "\n")
 
     def _not_finite(self, value: float, names: Sequence[str]) -> TrtparseError:
         kept = "No checkpoint was good enough to keep" if self.best is None else f"{BEST_NAME} of {self.output} is kept"
+        shown = ", ".join(names[:3]) + (f" and {len(names) - 3} others" if len(names) > 3 else "")
         return TrtparseError(
-            f"The loss of step {self.step} is {value}; its images are {', '.join(names[:3])} and others. {kept}.",
-            "Take a lower learning rate: --set optimizer.learning_rate=0.0005.",
+            f"The loss of step {self.step + 1} is {value}; its images are {shown}. {kept}.",
+            "Take a lower learning rate (--set optimizer.learning_rate=0.0005), or look at these images; then start in "
+            "another folder.",
         )
 
 

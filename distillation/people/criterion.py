@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ...networks.finder import STRIDE, Finder, corners
 from ...networks.preprocessing import normalise
-from ..training import Precision
+from ..optimising import Precision
 from .loader import Batch
 from .losses import distance_difference, focal, generalised_iou
 from .recipe import PeopleLoss

@@ -18,8 +18,8 @@ from ...storage.files import check_output_folder
 from ...tasks.people.boxes import Detections
 from ...tasks.people.matching import best_threshold
 from ...tasks.people.rows import without_doubles
+from ..optimising import Precision, training_device
 from ..stepping import BEST_NAME, SteppingRun, StepProgress, rounded
-from ..training import Precision, training_device
 from .criterion import Backward
 from .loader import PeopleLoader, Supply
 from .mosaics import Mosaic

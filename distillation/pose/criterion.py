@@ -11,7 +11,7 @@ from ...networks.pose import PoseNetwork
 from ...networks.preprocessing import normalise
 from ...tasks.pose.grid import Grid
 from ...tasks.pose.targets import MSPN_FINER, distributions, gaussians, inside
-from ..training import Precision
+from ..optimising import Precision
 from .loader import Batch
 from .losses import dual_teachers, hard_joints_mse, joint_mse, spatial_cross_entropy
 from .recipe import PoseDistillation, PoseLoss, PoseRecipe

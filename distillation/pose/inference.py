@@ -15,7 +15,7 @@ from ...specs.framing import Framing
 from ...specs.skeleton import Skeleton
 from ...tasks.pose.decoding import decode
 from ...tasks.pose.people import People
-from ..training import Precision
+from ..optimising import Precision
 from .loader import Album
 
 

@@ -22,8 +22,8 @@ from ...storage.files import check_output_folder
 from ...tasks.pose.examples import Example
 from ...tasks.pose.metrics import Pck, pck
 from ...tasks.pose.people import People
+from ..optimising import Precision, training_device
 from ..stepping import BEST_NAME, SteppingRun, StepProgress, rounded
-from ..training import Precision, training_device
 from .criterion import Backward
 from .inference import answers
 from .loader import Album, PoseLoader

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ...data.dataset import IGNORE_LABEL, Image, LabelMap, Sample
+from ...data.dataset import IGNORE_LABEL, Box, Image, LabelMap, Sample
 from ...data.letterbox import scales
 
 _GREY = np.array([0.114, 0.587, 0.299])
@@ -44,6 +44,37 @@ class Geometry:
         return self.input_size if self.crop == (0, 0) else self.crop
 
 
+@dataclass(frozen=True, eq=False)
+class Placing:
+    """Where an image comes to lie in a sample.
+
+    Args:
+        matrix: (2, 3) float64, from the image's pixels to the sample's, centres at whole numbers.
+        mirrored: left and right are exchanged.
+        size: (height, width) of the sample.
+    """
+
+    matrix: NDArray[np.float64]
+    mirrored: bool
+    size: tuple[int, int]
+
+    def frame(self, image: Image) -> Image:
+        """(H, W, 3) uint8, BGR, black around the image."""
+        return _warp(image, self.matrix, self.size[::-1])
+
+    def labels(self, labels: LabelMap, flip_table: NDArray[np.uint8]) -> LabelMap:
+        """(H, W) uint8, 255 around the image; left and right classes swapped where it is mirrored."""
+        target = cv2.warpAffine(
+            labels,
+            self.matrix,
+            self.size[::-1],
+            flags=cv2.INTER_NEAREST,
+            borderMode=cv2.BORDER_CONSTANT,
+            borderValue=IGNORE_LABEL,
+        )
+        return np.asarray(flip_table[target] if self.mirrored else target, np.uint8)
+
+
 @dataclass(frozen=True)
 class Augmentation:
     """How far a training sample is changed.
@@ -60,6 +91,9 @@ class Augmentation:
         soften: probability of being scaled down and up again, as small crops of large photographs are.
         noise: standard deviation of Gaussian noise, in grey levels; applied to half of the samples.
         erase: probability that a rectangle is painted over; its label stays, as occlusion does not.
+        boxes: probability that a sample shows what a finder's box would, in the place of the image zoomed and shifted.
+        loose: range of how far each side of such a box lies outside of the person, in parts of the person's height or
+            width, each drawn by itself; below 0 it cuts. Inference adds 0.08 to whatever its finder gives.
     """
 
     scale: tuple[float, float] = (0.7, 1.5)
@@ -75,6 +109,14 @@ class Augmentation:
     soften: float = 0.15
     noise: float = 4.0
     erase: float = 0.08
+    boxes: float = 0.0
+    loose: tuple[float, float] = (-0.12, 0.35)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.boxes <= 1:
+            raise ValueError(f"boxes is a probability, 0 to 1, not {self.boxes}")
+        if not -0.4 <= self.loose[0] <= self.loose[1] <= 2:
+            raise ValueError(f"loose is a range between -0.4 and 2, not {list(self.loose)}")
 
     def __call__(
         self, sample: Sample, geometry: Geometry, rng: np.random.Generator, flip_table: NDArray[np.uint8]
@@ -91,31 +133,48 @@ class Augmentation:
             (H, W, 3) uint8 BGR and (H, W) uint8, of ``geometry.sample_size``.
         """
         labels = sample.labels if sample.labels is not None else np.full(sample.image.shape[:2], IGNORE_LABEL, np.uint8)
-        matrix, mirrored = self._matrix((sample.image.shape[0], sample.image.shape[1]), geometry, rng)
-        size = (geometry.sample_size[1], geometry.sample_size[0])
-        frame = _warp(sample.image, matrix, size)
-        target = cv2.warpAffine(
-            labels, matrix, size, flags=cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=IGNORE_LABEL
-        )
-        if mirrored:
-            target = flip_table[target]
-        return self.colour(frame, rng), np.asarray(target, np.uint8)
+        placing = self.place((sample.image.shape[0], sample.image.shape[1]), geometry, rng)
+        frame, target = placing.frame(sample.image), placing.labels(labels, flip_table)
+        return self.colour(frame, rng), target
 
-    def _matrix(
-        self, image_size: tuple[int, int], geometry: Geometry, rng: np.random.Generator
-    ) -> tuple[NDArray[np.float64], bool]:
-        height, width = image_size
-        down, across = scales(image_size, geometry.input_size, geometry.stretch)
+    def place(
+        self, image_size: tuple[int, int], geometry: Geometry, rng: np.random.Generator, window: Box | None = None
+    ) -> Placing:
+        """Where an image is to lie: its letterbox, zoomed, turned, shifted and mirrored by chance.
+
+        Args:
+            image_size: (height, width).
+            geometry: what an un-jittered sample would look like.
+            rng: all randomness comes from here.
+            window: the part that is to be seen, which may reach beyond the image; neither zoomed nor shifted. None:
+                the whole image.
+        """
+        left, top, width, height = window or (0.0, 0.0, float(image_size[1]), float(image_size[0]))
+        down, across = scales((height, width), geometry.input_size, geometry.stretch)
         zoom = float(np.exp(rng.uniform(*np.log(self.scale))))
         taller = float(np.exp(rng.uniform(-1, 1) * np.log(self.aspect) / 2))
         angle = np.deg2rad(rng.uniform(-self.rotation, self.rotation))
         mirrored = bool(rng.random() < self.flip)
+        shift = rng.uniform(-self.shift, self.shift, 2)
+        if window is not None:
+            zoom, shift = 1.0, 0 * shift
         turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
         linear = turn @ np.diag([across * zoom / taller * (-1 if mirrored else 1), down * zoom * taller])
-        centre = np.array(geometry.sample_size[::-1]) * (0.5 + rng.uniform(-self.shift, self.shift, 2))
+        centre = np.array(geometry.sample_size[::-1]) * (0.5 + shift)
         # warpAffine's coordinates are pixel centres: 0.5 in from the corner that `centre` is measured from.
-        offset = centre - 0.5 - linear @ (np.array([width, height]) / 2 - 0.5)
-        return np.column_stack([linear, offset]), mirrored
+        offset = centre - 0.5 - linear @ (np.array([left + width / 2, top + height / 2]) - 0.5)
+        return Placing(np.column_stack([linear, offset]), mirrored, geometry.sample_size)
+
+    def box(self, person: Box, rng: np.random.Generator) -> Box:
+        """What a finder might have for a person: left, top, width, height.
+
+        Args:
+            person: around them.
+            rng: all randomness comes from here.
+        """
+        left, top, width, height = person
+        out = rng.uniform(*self.loose, 4) * (width, height, width, height)
+        return left - out[0], top - out[1], width + out[0] + out[2], height + out[1] + out[3]
 
     def colour(self, frame: Image, rng: np.random.Generator) -> Image:
         """Everything but the geometry: sharpness, colours, noise, a painted rectangle.

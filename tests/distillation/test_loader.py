@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +10,9 @@ from hypothesis import strategies as st
 
 from trtparse.data.dataset import IGNORE_LABEL, LabelMap, Sample
 from trtparse.data.images import write_png
-from trtparse.distillation.loader import UNLABELLED, Loader, Order, Part, repeat_factors
+from trtparse.distillation.limbs import LIMBS, LimbMaps
+from trtparse.distillation.loader import UNLABELLED, Batch, Loader, Order, Part, repeat_factors
+from trtparse.distillation.scenes import Backgrounds
 from trtparse.errors import DataError
 from trtparse.specs.label_set import LabelSet, label_set
 from trtparse.tasks.parsing.augmentation import Augmentation, Geometry
@@ -131,3 +134,53 @@ def test_rare_classes_are_counted_up_to_the_last_of_their_set() -> None:
     bodies = Plain([24] * 1 + [3] * 9)
     bodies.label_set = label_set("bodypix")
     np.testing.assert_allclose(repeat_factors([Part(bodies)], 0.4), [2.0] + [1.0] * 9)
+
+
+class Spotted(Plain):
+    """A person, of class 5, in the middle of each image."""
+
+    def labels(self, index: int) -> LabelMap:
+        labels = np.zeros((64, 64), np.uint8)
+        labels[20:44, 24:40] = self.classes[index]
+        return labels
+
+
+def of(part: Part, augmentation: Augmentation = Augmentation(), **options: Any) -> Batch:
+    found = Loader((part,), np.ones(len(part.dataset)), augmentation, 4, Geometry((64, 64)), 3, 0, 1, **options)
+    batch = found.next()
+    found.close()
+    return batch
+
+
+def test_what_a_recipe_does_not_ask_for_changes_no_sample() -> None:
+    part = Part(Spotted([5, 6]))
+    assert of(part).limbs.min() == IGNORE_LABEL
+    assert of(part).answers.size == 0
+    np.testing.assert_array_equal(of(part).frames, of(part, backgrounds=Backgrounds(Plain([0]))).frames)
+
+
+def test_images_of_nobody_are_background_all_over_and_shown_in_part() -> None:
+    batch = of(Part(Plain([5, 6], labelled=False), labels=False, empty=True), Augmentation(rotation=0, aspect=1))
+    assert set(np.unique(batch.labels)) == {0}
+    assert set(np.unique(batch.limbs)) == {0}
+
+
+def test_a_finder_s_box_fills_the_sample_whatever_the_size_of_the_person() -> None:
+    near = Augmentation(boxes=1.0, loose=(0.0, 0.0), rotation=0, aspect=1, flip=0)
+    for labels in of(Part(Spotted([5, 5])), near).labels:
+        rows = np.flatnonzero((labels == 5).any(1))
+        assert (rows.min(), rows.max()) == (0, 63)
+    # From a third of a side cut off to as much as its length beside it: many sizes.
+    far = Augmentation(boxes=1.0, loose=(-0.3, 1.0), rotation=0, aspect=1, flip=0)
+    shares = [(labels == 5).mean() for labels in of(Part(Spotted([5] * 4)), far).labels]
+    assert max(shares) > 1.5 * min(shares)
+
+
+def test_limbs_go_with_their_image_and_change_sides_in_a_mirror(tmp_path: Path) -> None:
+    limbs = np.full((64, 64), IGNORE_LABEL, np.uint8)
+    limbs[20:44, 24:40] = LIMBS.id_of("Left-arm")
+    write_png(tmp_path / "0.png", limbs)
+    mirrored = Augmentation(flip=1.0)
+    batch = of(Part(Spotted([5]), limbs=LimbMaps(tmp_path)), mirrored)
+    assert set(np.unique(batch.limbs)) == {LIMBS.id_of("Right-arm"), IGNORE_LABEL}
+    np.testing.assert_array_equal(batch.limbs != IGNORE_LABEL, batch.labels == 5)

@@ -21,8 +21,10 @@ from trtparse.distillation.losses import (  # noqa: E402
     downsample_labels,
     downsample_mask,
     kl_divergence,
+    left_or_right,
     lovasz_softmax,
     on_teacher_grid,
+    person_or_background,
 )
 
 seeds = st.integers(0, 2**31)
@@ -340,3 +342,27 @@ def test_grids_that_do_not_fit_are_named() -> None:
     for labelled in LABELLED:
         with pytest.raises(ValueError, match=r"labels .*\(2, 2, 3\).*\(2, 4, 3\)"):
             labelled(student, labels[:, :2])
+
+
+def test_background_against_everybody_leaves_open_who_a_pixel_is_of() -> None:
+    logits = log([[0.5, 0.3, 0.2], [0.1, 0.6, 0.3], [0.9, 0.05, 0.05]]).requires_grad_()
+    person = torch.tensor([[[True, False, True]]])
+    mask = torch.tensor([[[True, True, False]]])
+    found = person_or_background(logits, person, mask)
+    assert found.item() == pytest.approx(-(math.log(0.5) + math.log(0.1)) / 2)
+    found.backward()
+    # What makes somebody likelier is shared as the classes of people share it already.
+    first = logits.grad[0, :, 0, 0]
+    assert (first[1] / first[2]).item() == pytest.approx(0.3 / 0.2, rel=1e-4)
+    assert (logits.grad[..., 2] == 0).all()
+    assert person_or_background(logits, person, torch.zeros_like(mask)).item() == 0
+
+
+def test_left_against_right_is_the_same_whatever_both_have_together() -> None:
+    logits = log([[0.2, 0.6, 0.2], [0.98, 0.005, 0.015], [0.1, 0.8, 0.1]]).requires_grad_()
+    is_left, mask = torch.tensor([[[True, False, False]]]), torch.tensor([[[True, True, False]]])
+    found = left_or_right(logits, 1, 2, is_left, mask)
+    assert found.item() == pytest.approx(-2 * math.log(0.75), rel=1e-4)
+    found.backward()
+    assert (logits.grad[:, 0] == 0).all()
+    assert left_or_right(logits, 1, 2, is_left, torch.zeros_like(mask)).item() == 0

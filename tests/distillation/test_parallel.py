@@ -7,11 +7,11 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
+from trtparse.distillation.optimising import Precision  # noqa: E402
 from trtparse.distillation.parallel import Workers  # noqa: E402
 from trtparse.distillation.pose.criterion import Backward  # noqa: E402
 from trtparse.distillation.pose.loader import Batch  # noqa: E402
 from trtparse.distillation.pose.recipe import PoseRecipe  # noqa: E402
-from trtparse.distillation.training import Precision  # noqa: E402
 from trtparse.networks.mspn import MSPN  # noqa: E402
 
 

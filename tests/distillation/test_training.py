@@ -14,18 +14,27 @@ import pytest
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
 from trtparse.data.dataset import IGNORE_LABEL, Dataset, LabelMap, Sample  # noqa: E402
-from trtparse.distillation import training as module  # noqa: E402
+from trtparse.data.images import write_png  # noqa: E402
+from trtparse.distillation import criterion as module  # noqa: E402
+from trtparse.distillation.criterion import Criterion  # noqa: E402
+from trtparse.distillation.kept_answers import KeptAnswers  # noqa: E402
+from trtparse.distillation.limbs import LIMBS, LimbMaps  # noqa: E402
 from trtparse.distillation.loader import UNLABELLED, Part  # noqa: E402
-from trtparse.distillation.losses import class_relation, cross_entropy  # noqa: E402
-from trtparse.distillation.recipe import Distillation, Loss, Optimizer, Recipe  # noqa: E402
+from trtparse.distillation.losses import (  # noqa: E402
+    class_relation,
+    cross_entropy,
+    kl_divergence,
+    left_or_right,
+    person_or_background,
+)
+from trtparse.distillation.optimising import Precision, learning_rate  # noqa: E402
+from trtparse.distillation.recipe import Data, Distillation, Loss, Optimizer, Recipe  # noqa: E402
+from trtparse.distillation.scenes import Backgrounds  # noqa: E402
+from trtparse.distillation.stepping import StepProgress  # noqa: E402
 from trtparse.distillation.teacher import Teacher, load_teacher  # noqa: E402
 from trtparse.distillation.training import (  # noqa: E402
-    Criterion,
     Images,
-    Precision,
-    TrainingProgress,
     evaluate,
-    learning_rate,
     train,
 )
 from trtparse.errors import DataError, MachineError, TrtparseError, UsageError  # noqa: E402
@@ -57,7 +66,7 @@ class Killed(Exception):
 
 
 def kill_at(step: int) -> Any:
-    def report(now: TrainingProgress) -> None:
+    def report(now: StepProgress) -> None:
         if now.step == step:
             raise Killed
 
@@ -66,10 +75,10 @@ def kill_at(step: int) -> Any:
 
 @pytest.mark.usefixtures("short_trunks")
 def test_a_run_makes_the_best_checkpoint_and_reports_every_step(few: Dataset, tmp_path: Path) -> None:
-    seen: list[TrainingProgress] = []
+    seen: list[StepProgress] = []
     best = fit(replace(TINY, stretch=1.5), few, tmp_path, on_progress=seen.append)
     assert [now.step for now in seen] == [1, 2, 3, 4]
-    assert seen[0].mean_iou is None
+    assert seen[0].score is None
     assert seen[-1].best is not None
     assert (load_checkpoint(best).input_size, load_checkpoint(best).stretch) == ((64, 64), 1.5)
     log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
@@ -81,7 +90,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(few: Dataset, tmp_path: Path) 
     whole = fit(TINY, few, tmp_path / "whole")
     with pytest.raises(Killed):
         fit(TINY, few, tmp_path / "killed", on_progress=kill_at(3))
-    seen: list[TrainingProgress] = []
+    seen: list[StepProgress] = []
     resumed = fit(TINY, few, tmp_path / "killed", on_progress=seen.append)
     assert [now.step for now in seen] == [3, 4]
     states = [torch.load(path.parent / "state.pt", weights_only=True) for path in (whole, resumed)]
@@ -94,7 +103,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(few: Dataset, tmp_path: Path) 
 def test_a_run_that_is_asked_to_end_saves_the_step_in_hand_and_goes_on_from_it(few: Dataset, tmp_path: Path) -> None:
     whole = fit(TINY, few, tmp_path / "whole")
 
-    def end(now: TrainingProgress) -> None:
+    def end(now: StepProgress) -> None:
         if now.step == 1:
             os.kill(os.getpid(), signal.SIGTERM)
 
@@ -136,7 +145,7 @@ def test_steps_lower_the_loss_on_what_was_seen(few: Dataset, tmp_path: Path) -> 
         {"crop": (96, 64), "loss": Loss(lovasz=1.0, auxiliary=0.0)},
         {"precision": "fp32"},
         {
-            "network": module.Recipe.from_dict(
+            "network": Recipe.from_dict(
                 {"network": {"kind": "c-dlinknet", "options": {"backbone": "resnet34", "smooth_level": 4}}}
             ).network
         },
@@ -144,7 +153,7 @@ def test_steps_lower_the_loss_on_what_was_seen(few: Dataset, tmp_path: Path) -> 
     ids=["sgd", "crop and Lovász", "fp32", "C-DLinkNet"],
 )
 def test_every_kind_of_recipe_trains(few: Dataset, tmp_path: Path, changed: dict[str, Any]) -> None:
-    seen: list[TrainingProgress] = []
+    seen: list[StepProgress] = []
     best = fit(replace(TINY, steps=2, **changed), few, tmp_path, on_progress=seen.append)
     assert all(np.isfinite(now.loss) for now in seen)
     assert load_checkpoint(best).input_size == (64, 64)
@@ -432,3 +441,104 @@ class TestTheLossOfABatch:
         assert heavy([self.coarse], self.labels).item() == pytest.approx(
             cross_entropy(self.coarse, self.cells, weights).item(), rel=1e-5
         )
+
+    def test_of_limbs_is_of_the_pixels_that_labels_say_nothing_of(self) -> None:
+        bare = torch.full_like(self.labels, UNLABELLED)
+        bare[:, :2, :2] = 3
+        limbs = torch.full_like(self.labels, LIMBS.id_of("Person"))
+        limbs[:, 2:, :2] = 0
+        found = Criterion(Loss(0.0, person=2.0), Distillation(), 0.4, LIP)([self.coarse], bare, None, limbs)
+        person = torch.tensor([[[True, True], [False, True]]])
+        counts = torch.tensor([[[False, True], [True, True]]])
+        assert found.item() == pytest.approx(2 * person_or_background(self.coarse, person, counts).item(), rel=1e-5)
+
+    @pytest.mark.parametrize("taught", [True, False])
+    def test_of_sides_is_where_somebody_says_that_skin_is(self, taught: bool) -> None:
+        bare = torch.full_like(self.labels, UNLABELLED)
+        left, right = LIP.id_of("Left-arm"), LIP.id_of("Right-arm")
+        limbs = torch.full_like(self.labels, LIMBS.id_of("Right-arm"))
+        judge = torch.zeros(1, 20, 2, 2)
+        judge[:, left, 0, 0] = judge[:, right, 0, 1] = 9
+        judge[:, LIP.id_of("Coat"), 1] = 9
+        coarse = self.coarse if taught else judge
+        criterion = Criterion(Loss(0.0, sides=3.0), Distillation(weight=0.0), 0.4, LIP)
+        found = criterion([coarse], bare, judge if taught else None, limbs)
+        skin = torch.tensor([[[True, True], [False, False]]])
+        wanted = left_or_right(coarse, left, right, torch.zeros_like(skin), skin) / 2
+        assert found.item() == pytest.approx(3 * wanted.item(), rel=1e-5)
+
+    def test_leaves_out_what_a_teacher_says_against_limbs_and_where_it_was_not_asked(self) -> None:
+        bare = torch.full_like(self.labels, UNLABELLED)
+        judge = torch.zeros(1, 20, 2, 2)
+        judge[:, LIP.id_of("Coat"), 0] = judge[:, LIP.id_of("Left-arm"), 1] = 9
+        limbs = torch.full_like(self.labels, IGNORE_LABEL)
+        limbs[:, :2, :2] = 0
+        limbs[:, 2:, :2] = LIMBS.id_of("Right-arm")
+        asked = torch.tensor([[[True, True], [True, False]]])
+        criterion = Criterion(Loss(), Distillation(inter=0, intra=0, kl=1.0), 0.4, LIP)
+        found = criterion([self.coarse], bare, judge, limbs, asked)
+        left = torch.tensor([[[False, True], [False, False]]])
+        assert found.item() == pytest.approx(kl_divergence(self.coarse, judge, left).item(), rel=1e-5)
+
+
+def test_what_a_recipe_asks_of_limbs_and_answers_must_be_there_and_fit(
+    few: Dataset, tmp_path: Path, parts_toml: Path
+) -> None:
+    limbs, kept = LimbMaps(tmp_path), KeptAnswers(tmp_path, LIP, (64, 64), 1.0)
+    asked = replace(TINY, loss=Loss(person=1.0))
+    for recipe, part in ((asked, Part(few)), (TINY, Part(few, limbs=limbs))):
+        with pytest.raises(UsageError, match="need maps of limbs, and maps of limbs need them"):
+            train(recipe, Images((part,), few), tmp_path)
+    answered = Images((Part(few, answers=kept),), few)
+    taught = replace(TINY, distillation=Distillation(teacher="given"))
+    with pytest.raises(UsageError, match="has a teacher, and sources have answers"):
+        train(taught, answered, tmp_path, teacher=Teacher(Student(), "trtparse", LIP))
+    with pytest.raises(UsageError, match="needs the teacher itself"):
+        train(replace(TINY, distillation=Distillation(hints=1.0)), answered, tmp_path)
+    other = Images((Part(in_parts(few), answers=kept),), in_parts(few))
+    with pytest.raises(UsageError, match=r"The teacher of .* has the label set LIP-20"):
+        train(replace(TINY, labels=str(parts_toml)), other, tmp_path)
+
+
+@pytest.mark.usefixtures("short_trunks")
+def test_limbs_and_kept_answers_teach_without_a_label_and_without_a_teacher(few: Dataset, tmp_path: Path) -> None:
+    kept = KeptAnswers(tmp_path / "answers", LIP, (64, 64), 1.0)
+    kept.begin()
+    for index, name in enumerate(few.names):
+        sample = few[index]
+        kept.write(name, sample.image, lambda frames: torch.randn(1, 20, 16, 16))
+        write_png(tmp_path / f"{name}.png", (sample.labels > 0).astype(np.uint8))
+    parts = (
+        Part(few, labels=False, limbs=LimbMaps(tmp_path)),
+        Part(few, labels=False, answers=kept),
+        Part(few, labels=False, empty=True),
+    )
+    recipe = replace(TINY, batch=6, steps=2, loss=Loss(person=1.0, sides=1.0))
+    recipe = replace(recipe, distillation=Distillation(kl=1.0), data=Data(pasted=0.5, backgrounds="given"))
+    losses: list[float] = []
+    images = Images(parts, few, Backgrounds(few))
+    train(recipe, images, tmp_path / "run", on_progress=lambda now: losses.append(now.loss))
+    assert all(0 < loss < 100 for loss in losses)
+
+
+@pytest.mark.usefixtures("short_trunks")
+def test_a_state_of_a_version_with_a_loop_of_its_own_is_gone_on_with(few: Dataset, tmp_path: Path) -> None:
+    whole = fit(TINY, few, tmp_path / "whole")
+    with pytest.raises(Killed):
+        fit(TINY, few, tmp_path / "old", on_progress=kill_at(2))
+    path = tmp_path / "old" / "state.pt"
+    state = torch.load(path, weights_only=True)
+    for key in ("network", "average"):
+        state[key] = {name.removeprefix("network."): value for name, value in state[key].items()}
+    torch.save({**state, "hints": None}, path)
+    assert fit(TINY, few, tmp_path / "old").read_bytes() == whole.read_bytes()
+
+
+@pytest.mark.usefixtures("short_trunks")
+def test_a_run_can_be_made_longer(few: Dataset, tmp_path: Path) -> None:
+    recipe = replace(TINY, steps=1, validate_every=1, optimizer=Optimizer(warm_up=1, schedule="trapezoid"))
+    fit(recipe, few, tmp_path)
+    fit(replace(recipe, steps=2), few, tmp_path)
+    log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert log[1] == {"step": 1, "changed": ["steps (1 and 2)"]}
+    assert log[2]["step"] == 2

@@ -126,5 +126,5 @@ def test_a_loss_that_is_no_number_ends_the_run_and_names_images(images: PoseImag
     network = tiny()
     nn.init.constant_(network.fine.bias, float("nan"))
 
-    with pytest.raises(TrtparseError, match=r"step 0 is nan.*rendered_5_"):
+    with pytest.raises(TrtparseError, match=r"step 1 is nan.*rendered_5_"):
         train(PoseRecipe.from_dict(VALUES), images, network, tmp_path, skeleton=images.validation.skeleton)
