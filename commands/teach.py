@@ -132,7 +132,7 @@ def _nobody(images: Path, boxes: Path, body: Path | None, folder: Path, threads:
     return sum(1 for _ in folder.glob("*.jpg"))
 
 
-_LEAST_SIDE = 96
+_LEAST_SIDE = 64
 """Pixels of a part that shows nobody: a smaller one is of one surface."""
 
 _MOST_PERSON = 0.003
