@@ -211,48 +211,58 @@ def make_once(tmp_path_factory: pytest.TempPathFactory) -> MakeOnce:
 
 
 @pytest.fixture(scope="session")
-def small_graph(make_once: MakeOnce) -> onnx.ModelProto:
-    """The weights that ship, exported at 64x64, one frame, without logits. To be read only."""
+def small_weights(make_once: MakeOnce) -> Path:
+    """A checkpoint of a student of 20,440 random parameters, for 64x64; with ``quick_export`` it can be read."""
     pytest.importorskip("torch", reason="PyTorch is not installed")
+    from trtparse.tests.tiny_student import save_tiny_student
+
+    name = "small.safetensors"
+    return make_once("small-weights", lambda folder: save_tiny_student(folder / name)) / name
+
+
+@pytest.fixture(scope="session")
+def small_graph(make_once: MakeOnce, small_weights: Path) -> onnx.ModelProto:
+    """That student's graph: one frame, without logits. To be read only."""
     from trtparse.networks.checkpoint import load_checkpoint
-    from trtparse.networks.weights import DEFAULT_WEIGHTS
+    from trtparse.tests.tiny_student import tiny_students
     from trtparse.trt_builder.export import export_onnx
 
     def export(folder: Path) -> None:
-        loaded = load_checkpoint(DEFAULT_WEIGHTS)
-        onnx.save(
-            export_onnx(loaded.network, loaded.framing.resized((64, 64)), loaded.label_set), folder / "small.onnx"
-        )
+        with tiny_students():
+            loaded = load_checkpoint(small_weights)
+        onnx.save(export_onnx(loaded.network, loaded.framing, loaded.label_set), folder / "small.onnx")
 
     return onnx.load(make_once("small-graph", export) / "small.onnx")
 
 
-@contextmanager
-def _exports_give(model: onnx.ModelProto) -> Iterator[None]:
-    def export(*_: object, **__: object) -> onnx.ModelProto:
-        copy = onnx.ModelProto()
-        copy.CopyFrom(model)
-        return copy
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("trtparse.trt_builder.export.export_onnx", export)
-        yield
-
-
-ExportsGive = Callable[[onnx.ModelProto], AbstractContextManager[None]]
+QuickBuilds = Callable[[], AbstractContextManager[None]]
 
 
 @pytest.fixture(scope="session")
-def exports_give() -> ExportsGive:
-    """``with exports_give(model):`` builds take this graph in place of seconds of export."""
-    return _exports_give
+def quick_builds(small_graph: onnx.ModelProto) -> QuickBuilds:
+    """``with quick_builds():`` the small student can be read, and builds take its graph in place of an export."""
+    from trtparse.tests.tiny_student import tiny_students
+
+    def export(*_: object, **__: object) -> onnx.ModelProto:
+        copy = onnx.ModelProto()
+        copy.CopyFrom(small_graph)
+        return copy
+
+    @contextmanager
+    def quick() -> Iterator[None]:
+        # Not the test's own `monkeypatch`, which it may undo on the way.
+        with tiny_students(), pytest.MonkeyPatch.context() as patch:
+            patch.setattr("trtparse.trt_builder.export.export_onnx", export)
+            yield
+
+    return quick
 
 
 @pytest.fixture
-def quick_export(small_graph: onnx.ModelProto) -> Iterator[tuple[str, ...]]:
-    """Make builds at 64x64 take the graph that was exported already; the command's options that go with it."""
-    with _exports_give(small_graph):
-        yield "--input-size", "64x64", "--threads", "1"
+def quick_export(small_weights: Path, quick_builds: QuickBuilds) -> Iterator[tuple[str, ...]]:
+    """Builds of the small student take no second; the command's words for one."""
+    with quick_builds():
+        yield str(small_weights), "--threads", "1"
 
 
 @pytest.fixture(scope="session")

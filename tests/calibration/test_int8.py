@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import onnx
 import pytest
 
 pytest.importorskip("torch", reason="PyTorch is not installed")
@@ -19,33 +18,32 @@ from trtparse.data.dataset import Dataset, Sample, Subset
 from trtparse.engines import Bundle
 from trtparse.engines.bundle import CALIBRATION_NAME
 from trtparse.errors import AccuracyError, DataError, UsageError
-from trtparse.networks.weights import DEFAULT_WEIGHTS
 from trtparse.trt_builder.build import BuildSpec, Built, build_bundle
 
-SIZE = (64, 64)
 Build = Callable[..., Built]
 
 
 @pytest.fixture(scope="module")
 def exported(
-    people: Dataset, tmp_path_factory: pytest.TempPathFactory, small_graph: onnx.ModelProto, exports_give: Any
+    people: Dataset, tmp_path_factory: pytest.TempPathFactory, small_weights: Path, quick_builds: Any
 ) -> Built:
     """By every method, measured on labelled people."""
-    spec = BuildSpec(DEFAULT_WEIGHTS, "int8", SIZE, calibration_images=6, threads=1)
-    with exports_give(small_graph):
+    spec = BuildSpec(small_weights, "int8", calibration_images=6, threads=1)
+    with quick_builds():
         return build_bundle(spec, people, tmp_path_factory.mktemp("exported") / "student")
 
 
 @pytest.fixture
-def build(quick_export: tuple[str, ...], people: Dataset, tmp_path: Path) -> Build:
-    """Builds from the graph that was exported already, which saves seconds."""
+def build(quick_builds: Any, small_weights: Path, people: Dataset, tmp_path: Path) -> Iterator[Build]:
+    """Builds of the small student, which take no second."""
 
     def build(dataset: Dataset = people, held_out: Dataset | None = None, **options: object) -> Built:
         wanted = {"calibration_images": 6, "int8": Int8Spec("max"), "validate": False, "threads": 1, **options}
-        spec = BuildSpec(DEFAULT_WEIGHTS, "int8", SIZE, **wanted)  # type: ignore[arg-type]
+        spec = BuildSpec(small_weights, "int8", **wanted)  # type: ignore[arg-type]
         return build_bundle(spec, dataset, tmp_path / "built", held_out=held_out)
 
-    return build
+    with quick_builds():
+        yield build
 
 
 def test_all_methods_are_tried_and_the_one_that_agrees_best_is_kept(exported: Built) -> None:
@@ -191,14 +189,10 @@ def test_two_budgets_or_one_that_makes_no_sense_are_refused() -> None:
         Int8Spec(min_agreement=101.0)
 
 
-@pytest.mark.slow
 def test_every_correction_can_be_asked_for_and_is_named(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
-    from trtparse.calibration.quantise import placement, rounding
+    from trtparse.calibration.quantise import rounding
 
     monkeypatch.setattr(rounding, "learn_rounding", partial(rounding.learn_rounding, steps=1))
-    # Rounding takes a matrix apart whose side is a layer's inputs: of 4,608 in the last layers, for minutes.
-    first = lambda model: placement.restrict(whole := placement.place(model), whole.layers[:8])  # noqa: E731
-    monkeypatch.setattr("trtparse.calibration.int8.place", first)
     plain = build().bundle.graph("int8").read_bytes()
     spec = Int8Spec("max", weights="mse", corrections=("equalisation", "rounding", "bias"))
     built = build(int8=spec)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import errno
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,6 @@ from trtparse.engines import Bundle, open_bundle
 from trtparse.engines.bundle import CALIBRATION_NAME, GRAPHS, Manifest, finish, writing
 from trtparse.errors import BuildError, DataError, MachineError
 from trtparse.networks.checkpoint import load_checkpoint
-from trtparse.networks.weights import DEFAULT_WEIGHTS
 from trtparse.specs.framing import Framing
 from trtparse.tasks.open import open_predictor
 from trtparse.tests.predicting import LIP
@@ -28,6 +27,7 @@ from trtparse.trt_builder.build import BuildSpec, Listener, build_bundle
 from trtparse.trt_builder.parity import PARITY_NAME
 
 SIZE = (64, 64)
+NewSpec = Callable[..., BuildSpec]
 
 
 class Photographs:
@@ -60,23 +60,30 @@ def images(people: Dataset) -> list[Image]:
     return [people[index].image for index in range(8)]
 
 
-def small_int8() -> BuildSpec:
-    return BuildSpec(DEFAULT_WEIGHTS, "int8", SIZE, calibration_images=4, int8=Int8Spec("max"), threads=1)
+@pytest.fixture(scope="module")
+def small_int8(small_weights: Path) -> BuildSpec:
+    return BuildSpec(small_weights, "int8", calibration_images=4, int8=Int8Spec("max"), threads=1)
 
 
 @pytest.fixture(scope="module")
 def exported(
-    tmp_path_factory: pytest.TempPathFactory, images: list[Image], small_graph: onnx.ModelProto, exports_give: Any
+    tmp_path_factory: pytest.TempPathFactory, images: list[Image], small_int8: BuildSpec, quick_builds: Any
 ) -> Bundle:
-    """An INT8 bundle of a small input."""
-    with exports_give(small_graph):
-        return build_bundle(small_int8(), Photographs(images), tmp_path_factory.mktemp("exported") / "student").bundle
+    """An INT8 bundle."""
+    with quick_builds():
+        return build_bundle(small_int8, Photographs(images), tmp_path_factory.mktemp("exported") / "student").bundle
 
 
-def spec(precision: str = "fp32", **options: object) -> BuildSpec:
+@pytest.fixture
+def spec(quick_builds: Any, small_weights: Path) -> Iterator[NewSpec]:
     """Quick: one calibration method, nothing measured."""
-    quick = {"calibration_images": 2, "int8": Int8Spec("max"), "validate": False, "threads": 1}
-    return BuildSpec(DEFAULT_WEIGHTS, precision, SIZE, **{**quick, **options})  # type: ignore[arg-type]
+
+    def spec(precision: str = "fp32", **options: object) -> BuildSpec:
+        quick = {"calibration_images": 2, "int8": Int8Spec("max"), "validate": False, "threads": 1}
+        return BuildSpec(small_weights, precision, **{**quick, **options})  # type: ignore[arg-type]
+
+    with quick_builds():
+        yield spec
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -104,9 +111,10 @@ def test_a_bundle_says_what_it_holds(exported: Bundle) -> None:
     assert {"trtparse", "torch", "onnx", "onnxruntime"} <= set(manifest.versions)
 
 
-def test_every_engine_wants_images_as_the_checkpoint_saw_them(exported: Bundle) -> None:
-    stretch = load_checkpoint(DEFAULT_WEIGHTS).stretch
-    assert stretch > 1, "the weights that come along were trained with stretched images"
+@pytest.mark.usefixtures("quick_export")
+def test_every_engine_wants_images_as_the_checkpoint_saw_them(exported: Bundle, small_weights: Path) -> None:
+    stretch = load_checkpoint(small_weights).stretch
+    assert stretch > 1, "the small student's images are stretched"
     assert exported.manifest.stretch == load_checkpoint(exported.weights).stretch == stretch
     every = [("cpu", "fp32"), ("cpu", "fp16"), ("cpu", "int8"), ("simulated", "int8"), ("pytorch", "fp32")]
     for target, precision in every:
@@ -121,18 +129,19 @@ def test_every_graph_carries_its_precision(exported: Bundle) -> None:
 
 
 @pytest.mark.usefixtures("quick_export")
-def test_the_same_request_gives_the_same_bytes(exported: Bundle, images: list[Image], tmp_path: Path) -> None:
-    build_bundle(small_int8(), Photographs(images), tmp_path / "again")
+def test_the_same_request_gives_the_same_bytes(
+    exported: Bundle, small_int8: BuildSpec, images: list[Image], tmp_path: Path
+) -> None:
+    build_bundle(small_int8, Photographs(images), tmp_path / "again")
     assert contents(tmp_path / "again") == contents(exported.path)
 
 
-@pytest.mark.usefixtures("quick_export")
 @pytest.mark.parametrize(
     ("precision", "graphs", "precisions"),
     [("fp32", {"fp32"}, ("fp32",)), ("fp16", {"fp32", "fp16"}, ("fp32", "fp16"))],
 )
 def test_a_precision_includes_those_before_it_and_nothing_is_calibrated_in_vain(
-    precision: str, graphs: set[str], precisions: tuple[str, ...], images: list[Image], tmp_path: Path
+    precision: str, graphs: set[str], precisions: tuple[str, ...], spec: NewSpec, images: list[Image], tmp_path: Path
 ) -> None:
     manifest = build_bundle(spec(precision), Photographs(images), tmp_path / "a").bundle.manifest
     assert set(manifest.parity) == graphs
@@ -141,8 +150,7 @@ def test_a_precision_includes_those_before_it_and_nothing_is_calibrated_in_vain(
     assert CALIBRATION_NAME not in manifest.files
 
 
-@pytest.mark.usefixtures("quick_export")
-def test_without_int8_no_label_map_is_read(images: list[Image], tmp_path: Path) -> None:
+def test_without_int8_no_label_map_is_read(spec: NewSpec, images: list[Image], tmp_path: Path) -> None:
     class Labelled(Photographs):
         labelled = True
 
@@ -151,22 +159,25 @@ def test_without_int8_no_label_map_is_read(images: list[Image], tmp_path: Path) 
         build_bundle(spec("int8"), Labelled(images), tmp_path / "a")
 
 
-@pytest.mark.usefixtures("quick_export")
-def test_graphs_are_compared_on_images_that_were_not_calibrated_on(images: list[Image], tmp_path: Path) -> None:
+def test_graphs_are_compared_on_images_that_were_not_calibrated_on(
+    spec: NewSpec, images: list[Image], tmp_path: Path
+) -> None:
     bundle = build_bundle(spec("int8", calibration_images=4), Photographs(images), tmp_path / "a").bundle
     assert bundle.manifest.calibration["images"] == 4
     assert bundle.manifest.parity["int8"]["images"] == len(images) - 4
 
 
-@pytest.mark.usefixtures("quick_export")
-def test_where_all_images_calibrate_they_are_compared_on_as_well(images: list[Image], tmp_path: Path) -> None:
+def test_where_all_images_calibrate_they_are_compared_on_as_well(
+    spec: NewSpec, images: list[Image], tmp_path: Path
+) -> None:
     bundle = build_bundle(spec("int8", calibration_images=99), Photographs(images, count=2), tmp_path / "a").bundle
     assert bundle.manifest.calibration["images"] == 2
     assert bundle.manifest.parity["int8"]["images"] == 2
 
 
-@pytest.mark.usefixtures("quick_export")
-def test_unreadable_images_are_counted_and_listed_with_the_reason(images: list[Image], tmp_path: Path) -> None:
+def test_unreadable_images_are_counted_and_listed_with_the_reason(
+    spec: NewSpec, images: list[Image], tmp_path: Path
+) -> None:
     bundle = build_bundle(
         spec("int8", calibration_images=12), Photographs(images, broken=[3, 6]), tmp_path / "a"
     ).bundle
@@ -175,17 +186,17 @@ def test_unreadable_images_are_counted_and_listed_with_the_reason(images: list[I
     assert sorted(skipped) == [["photo-3", "photo-3 is cut off."], ["photo-6", "photo-6 is cut off."]]
 
 
-@pytest.mark.usefixtures("quick_export")
-def test_strict_refuses_the_first_unreadable_image(images: list[Image], tmp_path: Path) -> None:
+def test_strict_refuses_the_first_unreadable_image(spec: NewSpec, images: list[Image], tmp_path: Path) -> None:
     old = old_bundle(tmp_path / "a")
     with pytest.raises(DataError, match="photo-3 is cut off"):
         build_bundle(spec("int8", calibration_images=12, strict=True), Photographs(images, broken=[3]), tmp_path / "a")
     assert contents(tmp_path / "a") == old
 
 
-@pytest.mark.usefixtures("quick_export")
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
-def test_no_readable_image_at_all_is_refused(precision: str, images: list[Image], tmp_path: Path) -> None:
+def test_no_readable_image_at_all_is_refused(
+    precision: str, spec: NewSpec, images: list[Image], tmp_path: Path
+) -> None:
     with pytest.raises(DataError, match="3 photographs"):
         build_bundle(spec(precision), Photographs(images, broken=range(3), count=3), tmp_path / "a")
     with pytest.raises(DataError, match="holds no image"):
@@ -193,10 +204,9 @@ def test_no_readable_image_at_all_is_refused(precision: str, images: list[Image]
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.usefixtures("quick_export")
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_a_graph_that_does_not_do_what_pytorch_does_is_refused_and_the_old_bundle_stays(
-    precision: str, images: list[Image], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    precision: str, spec: NewSpec, images: list[Image], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old = old_bundle(tmp_path / "a")
     infer = builds.CpuEngine.infer
@@ -213,10 +223,9 @@ def test_a_graph_that_does_not_do_what_pytorch_does_is_refused_and_the_old_bundl
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
-@pytest.mark.usefixtures("quick_export")
 @pytest.mark.parametrize("file", [GRAPHS["fp32"], "student.safetensors"])
 def test_whichever_file_no_longer_fits_on_the_disk_the_old_bundle_stays(
-    file: str, images: list[Image], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    file: str, spec: NewSpec, images: list[Image], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old = old_bundle(tmp_path / "a")
     open_file = Path.open
@@ -234,8 +243,9 @@ def test_whichever_file_no_longer_fits_on_the_disk_the_old_bundle_stays(
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
-@pytest.mark.usefixtures("quick_export")
-def test_a_listener_hears_of_every_stage_and_of_how_far_it_is(images: list[Image], tmp_path: Path) -> None:
+def test_a_listener_hears_of_every_stage_and_of_how_far_it_is(
+    spec: NewSpec, images: list[Image], tmp_path: Path
+) -> None:
     heard: list[object] = []
     listener = Listener(heard.append, lambda done, total, note="": heard.append((done, total)))
     build_bundle(spec("int8"), Photographs(images), tmp_path / "a", listener)
