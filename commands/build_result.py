@@ -131,25 +131,25 @@ def _show_accuracy(terminal: Terminal, manifest: Manifest) -> None:
     if not manifest.calibration.get("validated", True):
         terminal.out.print("Measured:   nothing (--no-validate); trtparse validate does it")
         return
-    from ..calibration.budget.score import EARLIER, is_of_earlier_version
+    from ..calibration.budget.score import EARLIER
     from ..tasks.open import task_of
     from ..tasks.scoring import told_invented
 
     task = task_of(manifest)
     unit = task.closeness.unit
-    for name, figures in manifest.accuracy.items():
+    for name, reached in manifest.accuracy.items():
         target = name.removesuffix("-int8")
         loss = (
             "no labels"
-            if figures["loss"] is None
-            else "loses {:+.2f} {figure} ({:+.2f} to {:+.2f})".format(*figures["loss"], figure=task.figure.name)
+            if reached.loss is None
+            else "loses {:+.2f} {figure} ({:+.2f} to {:+.2f})".format(*reached.loss, figure=task.figure.name)
         )
-        earlier = f", {EARLIER}" if is_of_earlier_version(figures) else ""
+        earlier = f", {EARLIER}" if reached.invented is None else ""
         terminal.out.print(
-            f"Measured:   INT8 ({target}) {loss}, {100 * figures['agreement']:.2f} % of the {unit} as in "
-            f"{figures['reference'].partition(',')[0]}; {figures['images']} held-out images{earlier}",
+            f"Measured:   INT8 ({target}) {loss}, {100 * reached.share:.2f} % of the {unit} as in "
+            f"{reached.reference.partition(',')[0]}; {reached.images} held-out images{earlier}",
             markup=False,
         )
-        if figures.get("invented_pixels"):
-            told = told_invented(figures["invented_pixels"], figures["invented_classes"], unit)
+        if reached.invented:
+            told = told_invented(reached.invented, reached.invented_in, unit)
             terminal.out.print(f"            It {told}", markup=False)

@@ -13,6 +13,7 @@ from .options import DEFAULT_BUNDLE
 
 if TYPE_CHECKING:
     from ..engines import Bundle
+    from ..engines.accuracy import Accuracy
     from ..tasks.base import Task
     from .terminal import Terminal
 
@@ -109,8 +110,8 @@ def _rows(bundle: Bundle, manifest: dict[str, Any], engines: list[dict[str, Any]
     if manifest["float_nodes"]:
         yield "in FP32", _by_reason(manifest["float_nodes"])
     yield from _calibration_rows(manifest["calibration"])
-    for name, figures in manifest["accuracy"].items():
-        yield f"accuracy {name}", _accuracy(figures, task)
+    for name, reached in bundle.manifest.accuracy.items():
+        yield f"accuracy {name}", _accuracy(reached, task)
     for precision, choice in noted(bundle).items():
         yield f"on the CPU, {precision}", choice.told()
     for engine in engines:
@@ -122,25 +123,25 @@ def _rows(bundle: Bundle, manifest: dict[str, Any], engines: list[dict[str, Any]
     yield "files", f"{len(manifest['files'])}, all as bundle.json has them"
 
 
-def _accuracy(figures: dict[str, Any], task: Task[Any]) -> str:
+def _accuracy(reached: Accuracy, task: Task[Any]) -> str:
     """The task's figure, loss and agreement in points; --json has every row."""
-    from ..calibration.budget.score import EARLIER, is_of_earlier_version
+    from ..calibration.budget.score import EARLIER
     from ..tasks.scoring import told_invented
 
-    name, unit = task.figure.name, task.closeness.unit
-    facts = [f"{figures['images']} of {figures['dataset']}"]
-    if figures["mean_iou"] is not None:
-        facts.append(f"{name} {100 * figures['mean_iou']:.2f}")
-    if figures["loss"] is not None:
-        facts.append("loss {:+.2f} ({:+.2f} to {:+.2f})".format(*figures["loss"]))
-    facts.append(f"{100 * figures['agreement']:.2f} % of the {unit} as in {figures['reference'].partition(',')[0]}")
+    unit = task.closeness.unit
+    facts = [f"{reached.images} of {reached.dataset}"]
+    if reached.value is not None:
+        facts.append(f"{reached.figure or task.figure.name} {reached.value:.2f}")
+    if reached.loss is not None:
+        facts.append("loss {:+.2f} ({:+.2f} to {:+.2f})".format(*reached.loss))
+    facts.append(f"{100 * reached.share:.2f} % of the {unit} as in {reached.reference.partition(',')[0]}")
     # Older bundles have the pixels alone.
-    if figures.get("agreement_mean_iou") is not None:
-        facts.append(f"agreement {100 * figures['agreement_mean_iou']:.2f}")
-    if is_of_earlier_version(figures):
+    if reached.agreement_value is not None:
+        facts.append(f"agreement {reached.agreement_value:.2f}")
+    if reached.invented is None:
         facts.append(f"measured {EARLIER}")
-    elif figures["invented_pixels"]:
-        facts.append(told_invented(figures["invented_pixels"], figures["invented_classes"], unit))
+    elif reached.invented:
+        facts.append(told_invented(reached.invented, reached.invented_in, unit))
     return ", ".join(facts)
 
 

@@ -24,10 +24,11 @@ from ..storage import folders
 from ..storage.files import replace_bytes, sha256, write_errors
 from ..storage.folders import recover
 from ..storage.interrupts import uninterrupted
+from .accuracy import Accuracy
 
-SCHEMA = 4
-"""2: with the measured accuracy. 3: ``preprocessing`` may tell a stretch. 4: with the label set and
-what the weights come from. Older ones are read as well."""
+SCHEMA = 5
+"""2: with the measured accuracy. 3: ``preprocessing`` may tell a stretch. 4: with the label set and what the weights
+come from. 5: the accuracy is of one figure with its unit. Older ones are read as well."""
 
 MANIFEST_NAME = "bundle.json"
 WEIGHTS_NAME = "student.safetensors"
@@ -73,7 +74,7 @@ class Manifest:
     calibration: dict[str, Any]
     versions: dict[str, str]
     files: dict[str, str] = field(default_factory=dict)
-    accuracy: dict[str, dict[str, Any]] = field(default_factory=dict)
+    accuracy: dict[str, Accuracy] = field(default_factory=dict)
     origin: Origin = field(default_factory=Origin)
     float_nodes: dict[str, str] = field(default_factory=dict)
     schema: int = SCHEMA
@@ -128,8 +129,10 @@ class Manifest:
                 values["spec"] = told_label_set(values.pop("label_set", None) or values.pop("labels"), str(path))
             values["origin"] = Origin(**values.pop("origin", {}))
             values["precisions"] = tuple(values["precisions"])
+            measured = values.pop("accuracy", {})
+            values["accuracy"] = {name: Accuracy.from_dict(figures) for name, figures in measured.items()}
             return replace(cls(**values), schema=SCHEMA)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UsageError(f"{path} lacks or has an unknown field: {error}.", _REBUILD) from error
 
 
@@ -258,12 +261,12 @@ def add_files(bundle: Bundle, contents: dict[str, bytes], removed: Collection[st
     return Bundle(bundle.path, manifest)
 
 
-def add_accuracy(bundle: Bundle, measured: dict[str, dict[str, Any]]) -> bool:
+def add_accuracy(bundle: Bundle, measured: dict[str, Accuracy]) -> bool:
     """Write into a bundle's manifest how well its engines do; figures of other engines stay.
 
     Args:
         bundle: as it was opened, which may be hours ago.
-        measured: target and precision ("cpu-int8") to figures, in JSON's types.
+        measured: target and precision ("cpu-int8") to what it reached.
 
     Returns:
         Whether they were written: not where the bundle has been built anew since it was opened, as they are

@@ -23,6 +23,7 @@ from ..calibration.quantise.equalisation import equalise
 from ..calibration.ranges import RangeCollector, Ranges
 from ..calibration.selection import Selection, read_selection, select
 from ..data.dataset import Images, Subset
+from ..engines.accuracy import Accuracy
 from ..engines.base import Frames
 from ..engines.bundle import CALIBRATION_NAME, GRAPHS, Bundle, Manifest, finish, writing
 from ..engines.cpu import CpuEngine
@@ -358,12 +359,9 @@ def _measure(
     return result
 
 
-def _accuracy(result: ValidationResult) -> dict[str, dict[str, Any]]:
+def _accuracy(result: ValidationResult) -> dict[str, Accuracy]:
     """For the manifest; without the time of day, so that the same build gives the same bytes."""
-    return {
-        name: {key: value for key, value in figures.items() if key != "created"}
-        for name, figures in measured_accuracy(result).items()
-    }
+    return {name: replace(reached, created="") for name, reached in measured_accuracy(result).items()}
 
 
 def _parity_frames(dataset: Images, indices: list[int], reference: Predictor[Any]) -> Frames:

@@ -10,6 +10,7 @@ import types
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from ..engines.accuracy import Accuracy
 from ..errors import DataError, UsageError
 from ..tasks.base import Figure, Task
 from ..tasks.intervals import Loss
@@ -248,27 +249,30 @@ def _lengths(*confusions: Confusion | None) -> list[int]:
     return [len(part) for confusion in confusions if confusion is not None for part in (confusion, *confusion)]
 
 
-def measured_accuracy(result: ValidationResult) -> dict[str, dict[str, Any]]:
-    """The figures that a bundle's manifest keeps, by target and precision ("cpu-int8"), in JSON's types."""
+def measured_accuracy(result: ValidationResult) -> dict[str, Accuracy]:
+    """What a bundle's manifest keeps, by target and precision ("cpu-int8")."""
+    reference = result.reference
     return {
-        f"{engine.run.target}-{engine.run.precision}": {
-            "dataset": result.dataset,
-            "images": result.images,
-            "protocol": result.method,
-            "created": result.created,
-            "engine": engine.run.name,
-            "reference": result.reference_run.name,
-            "reference_mean_iou": None if result.reference is None else result.reference.value,
-            "reference_class_iou": None if result.reference is None else list(result.reference.rows),
-            "mean_iou": None if engine.scores is None else engine.scores.value,
-            "class_iou": None if engine.scores is None else list(engine.scores.rows),
-            "loss": None if engine.loss is None else [engine.loss.points, engine.loss.low, engine.loss.high],
-            "agreement": engine.agreement.share,
-            "agreement_mean_iou": engine.agreement.value,
-            "left_out": [result.task.rows[row] for row in engine.agreement.left_out],
-            "invented_pixels": engine.agreement.invented_total,
-            "invented_classes": [result.task.rows[row] for row in engine.agreement.invented_rows],
-        }
+        f"{engine.run.target}-{engine.run.precision}": Accuracy(
+            dataset=result.dataset,
+            images=result.images,
+            reference=result.reference_run.name,
+            share=engine.agreement.share,
+            figure=result.figure.name,
+            unit=result.figure.unit,
+            value=None if engine.scores is None else 100 * engine.scores.value,
+            reference_value=None if reference is None else 100 * reference.value,
+            agreement_value=100 * engine.agreement.value,
+            rows=None if engine.scores is None else tuple(engine.scores.rows),
+            reference_rows=None if reference is None else tuple(reference.rows),
+            loss=None if engine.loss is None else (engine.loss.points, engine.loss.low, engine.loss.high),
+            left_out=tuple(result.task.rows[row] for row in engine.agreement.left_out),
+            invented=engine.agreement.invented_total,
+            invented_in=tuple(result.task.rows[row] for row in engine.agreement.invented_rows),
+            engine=engine.run.name,
+            protocol=result.method,
+            created=result.created,
+        )
         for engine in result.engines
     }
 

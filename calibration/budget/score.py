@@ -92,7 +92,7 @@ EARLIER = "by an earlier version, over other classes"
 
 
 def is_of_earlier_version(figures: Mapping[str, Any]) -> bool:
-    """Whether figures in JSON's types, of a score or of a bundle's accuracy, are from before these measures were so.
+    """Whether a score in JSON's types is from before these measures were so.
 
     Then an agreement counted every class that engine or reference found one pixel of, and each side of a loss the
     classes that it predicted itself: they compare with no figure of today.

@@ -59,9 +59,10 @@ def test_the_manifest_has_the_loss_of_both_forms_on_images_that_did_not_calibrat
     assert manifest.calibration["validated"]
     assert set(manifest.accuracy) == {"simulated-int8", "onnxruntime-int8"}
     for figures in manifest.accuracy.values():
-        assert figures["images"] == 12 - 6
-        assert figures["loss"] is not None
-        assert 0.5 < figures["agreement"] <= 1
+        assert figures.images == 12 - 6
+        assert figures.loss is not None
+        assert 0.5 < figures.share <= 1
+        assert (figures.figure, figures.unit) == ("mIoU", "points of mean IoU")
     assert exported.result is not None
     assert exported.result.labelled
 
@@ -178,8 +179,8 @@ def test_a_budget_of_agreement_needs_no_label_maps(build: Build, people: Dataset
     search = built.bundle.manifest.calibration["search"]
     assert search["max_drop"] == 80
     assert search["score"]["loss"] is None
-    measured = built.bundle.manifest.accuracy["simulated-int8"]["agreement_mean_iou"]
-    assert 100 * measured == pytest.approx(search["score"]["agreement"])
+    measured = built.bundle.manifest.accuracy["simulated-int8"].agreement_value
+    assert measured == pytest.approx(search["score"]["agreement"])
 
 
 def test_two_budgets_or_one_that_makes_no_sense_are_refused() -> None:

@@ -19,6 +19,7 @@ from trtparse.cli import main
 from trtparse.commands.terminal import Terminal, with_rate
 from trtparse.data.images import write_png
 from trtparse.engines import Bundle, open_bundle
+from trtparse.engines.accuracy import Accuracy
 from trtparse.engines.base import Arrays, Engine, Frames
 from trtparse.engines.bundle import GRAPHS, WEIGHTS_NAME, Manifest, add_accuracy, finish, writing
 from trtparse.errors import UsageError
@@ -29,6 +30,7 @@ from trtparse.validation.result import ValidationResult
 
 SIZE = (64, 48)
 IMAGES = 6
+REACHED = Accuracy("some", 7, "PyTorch", 0.99, value=50.0)
 REPORT = ["report.html", "report.json", "report.md"]
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "report.schema.json").read_text("utf-8"))
 
@@ -228,9 +230,9 @@ class TestReport:
         run("validate", bundle, "--data", lip, "--precision", "fp16")
         accuracy = open_bundle(bundle).manifest.accuracy
         assert list(accuracy) == ["onnxruntime-fp16", "onnxruntime-int8"]
-        assert (accuracy["onnxruntime-int8"]["images"], accuracy["onnxruntime-int8"]["mean_iou"]) == (IMAGES, 1.0)
-        assert accuracy["onnxruntime-int8"]["loss"] == [0.0, 0.0, 0.0]
-        assert accuracy["onnxruntime-int8"]["dataset"].startswith("lip/")
+        assert (accuracy["onnxruntime-int8"].images, accuracy["onnxruntime-int8"].value) == (IMAGES, 100.0)
+        assert accuracy["onnxruntime-int8"].loss == (0.0, 0.0, 0.0)
+        assert accuracy["onnxruntime-int8"].dataset.startswith("lip/")
 
     def test_layers_that_an_earlier_version_ranked_are_left_out_and_told_of(
         self, run: Run, bundle: Path, lip: Path
@@ -304,7 +306,7 @@ class TestReport:
     def test_of_a_bundle_that_was_built_anew_meanwhile_the_figures_are_not_kept(self, bundle: Path) -> None:
         before = open_bundle(bundle)
         write_bundle(bundle, 1)
-        assert not add_accuracy(before, {"cpu-int8": {"mean_iou": 0.5}})
+        assert not add_accuracy(before, {"cpu-int8": REACHED})
         assert open_bundle(bundle).manifest.accuracy == {}
 
 
@@ -318,7 +320,7 @@ class TestVerdict:
         assert "Error" not in outcome.err
         assert json.loads((poor_bundle / "report.json").read_text())["passed"] is False
         assert ElementTree.parse(tmp_path / "junit.xml").getroot().get("failures") == "1"
-        assert open_bundle(poor_bundle).manifest.accuracy["onnxruntime-int8"]["mean_iou"] < 0.9
+        assert open_bundle(poor_bundle).manifest.accuracy["onnxruntime-int8"].value < 90
         assert run(*arguments, "--tolerance", "100").code == 0
         assert ElementTree.parse(tmp_path / "junit.xml").getroot().get("failures") == "0"
 
@@ -482,8 +484,8 @@ def test_a_manifest_of_the_first_schema_is_read_and_written_as_the_newest(bundle
 
     values["schema"] = 1
     path.write_text(json.dumps({**values, "digest": digest_of(values)}))
-    assert add_accuracy(open_bundle(bundle), {"cpu-int8": {"mean_iou": 0.5}})
-    assert open_bundle(bundle).manifest.accuracy == {"cpu-int8": {"mean_iou": 0.5}}
+    assert add_accuracy(open_bundle(bundle), {"cpu-int8": REACHED})
+    assert open_bundle(bundle).manifest.accuracy == {"cpu-int8": REACHED}
     assert json.loads(path.read_text())["schema"] == SCHEMA
 
 

@@ -9,15 +9,16 @@ import pytest
 from trtparse.calibration.budget.score import Score
 from trtparse.calibration.budget.search import Search
 from trtparse.engines import Bundle
+from trtparse.engines.accuracy import Accuracy
 from trtparse.engines.bundle import add_accuracy, add_files, open_bundle
 
 Run = Callable[..., tuple[int, str, str]]
 
 
 def test_it_says_what_a_bundle_holds(bundle: Bundle, run: Run) -> None:
-    figures = {"images": 7, "dataset": "some", "mean_iou": 0.4627, "loss": [0.05, -0.1, 0.2], "agreement": 0.99}
+    reached = Accuracy("some", 7, "PyTorch 2.13.0, fp32", 0.99, "mIoU", value=46.27, loss=(0.05, -0.1, 0.2))
     engine = {"engine": "engines/a.engine", "precision": "int8", "multiprocessors": 16, "unverified": ["agrees on 3 %"]}
-    add_accuracy(bundle, {"cpu-int8": {**figures, "reference": "PyTorch 2.13.0, fp32"}})
+    add_accuracy(bundle, {"cpu-int8": reached})
     add_files(open_bundle(bundle.path), {"engines/a.json": json.dumps(engine).encode()})
     code, out, _ = run("inspect", str(bundle.path))
     assert code == 0
@@ -37,19 +38,11 @@ def test_it_says_what_a_bundle_holds(bundle: Bundle, run: Run) -> None:
         assert str(value)[:16] in out
 
 
-@pytest.mark.parametrize(("figures", "told"), [({"agreement_mean_iou": 0.9803}, "98.03"), ({}, None)])
+@pytest.mark.parametrize(("figures", "told"), [({"agreement_value": 98.03}, "98.03"), ({}, None)])
 def test_agreement_is_told_by_pixels_and_by_classes_where_the_bundle_has_both(
     bundle: Bundle, run: Run, figures: dict[str, float], told: str | None
 ) -> None:
-    plain = {
-        "images": 7,
-        "dataset": "some",
-        "mean_iou": None,
-        "loss": None,
-        "agreement": 0.9961,
-        "reference": "PyTorch",
-    }
-    add_accuracy(bundle, {"cpu-int8": {**plain, **figures}})
+    add_accuracy(bundle, {"cpu-int8": Accuracy("some", 7, "PyTorch", 0.9961, **figures)})
     _, out, _ = run("inspect", str(bundle.path))
     line = next(line for line in out.splitlines() if "99.61 % of the pixels" in line)
     assert (", agreement " in " ".join(out.split())) == (told is not None)
@@ -71,11 +64,11 @@ def test_a_budget_says_its_unit_and_what_was_reached_and_a_reason_is_told_once(b
 
 
 def test_figures_of_an_earlier_version_are_said_to_be_others(bundle: Bundle, run: Run) -> None:
-    figures = {"images": 7, "dataset": "some", "mean_iou": 0.46, "loss": [0.05, -0.1, 0.2], "agreement": 0.99}
-    now = {"agreement_mean_iou": 0.98, "left_out": ["Scarf"], "invented_pixels": 34, "invented_classes": ["Scarf"]}
+    older = Accuracy("some", 7, "PyTorch", 0.99, value=46.0, loss=(0.05, -0.1, 0.2))
+    now = replace(older, agreement_value=98.0, left_out=("Scarf",), invented=34, invented_in=("Scarf",))
     score = Score(agreement=98.03, share=99.6, value=None, loss=None, images=5)
-    for added, told in (({}, True), (now, False)):
-        add_accuracy(bundle, {"cpu-int8": {**figures, **added, "reference": "PyTorch"}})
+    for reached, told in ((older, True), (now, False)):
+        add_accuracy(bundle, {"cpu-int8": reached})
         _, out, _ = run("inspect", str(bundle.path))
         words = " ".join(out.split())
         assert ("by an earlier version, over other classes" in words) == told

@@ -15,6 +15,7 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 from trtparse.engines import Bundle  # noqa: E402
 from trtparse.tasks.pose.people import People  # noqa: E402
 from trtparse.tasks.pose.rendered import rendered_people  # noqa: E402
+from trtparse.tasks.pose.task import Pose  # noqa: E402
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -50,7 +51,10 @@ def test_validate_measures_joints_and_writes_a_report_with_skeletons(bundle: Pat
     assert "PCK" in page
     assert page.count("data:image/") >= 4
     accuracy = json.loads((bundle / "bundle.json").read_text())["accuracy"]
-    assert [name.rpartition("-")[2] for name in accuracy] == ["int8"]
+    (name,) = accuracy
+    assert name.endswith("-int8")
+    assert "iou" not in json.dumps(accuracy).lower()
+    assert accuracy[name]["unit"] == f"points of {Pose.figure.words}"
 
 
 @pytest.mark.usefixtures("few")
