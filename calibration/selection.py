@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,12 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import __version__
-from ..data.dataset import Dataset, Image, Images, LabelMap, Sample, label_set_of
+from ..data.dataset import Dataset, Images, Sample, label_set_of
+from ..data.letterbox import Letterbox
 from ..errors import DataError, UsageError
 from ..specs.label_set import LabelSet, check_same, label_set
+from ..specs.skeleton import Skeleton
 from ..storage.files import replace_bytes
-from ..tasks.base import Predictor
-from ..tasks.parsing.task import classes_of
+from ..tasks.base import Predictor, Spec
 from .near_duplicates import Fingerprint, NearDuplicates, fingerprint, thumbnail
 
 SCHEMA = 2
@@ -33,7 +34,8 @@ LOOKED_AT_PREDICTING = 2
 LEAST_LOOKED_AT = 400
 
 LEAST_SHARE = 1 / 2000
-"""Of an image's pixels, that a class must have to be there: 25 of 256x192. Fewer are a prediction's noise."""
+"""Of all that an answer holds, that a class or a joint must have to be there: of label maps 25 pixels of 256x192. Fewer
+are a prediction's noise."""
 
 _RARITY = 0.01  # decides between classes that are covered alike
 _EVENNESS = 0.25  # between as often as they occur (0.5) and all alike (0), see _weights
@@ -45,15 +47,15 @@ _CHOOSE_AGAIN = "Choose the images again: trtparse calibration-set DATA."
 
 @dataclass(frozen=True)
 class Predictions:
-    """What tells the classes of images without label maps.
+    """What tells the classes, or the joints, of images without label maps.
 
     Args:
-        of: from a raw image, (H, W, 3) uint8 BGR, to a label map of it; of any size.
-        label_set: what its ids mean.
+        of: from an image to how much of each class or joint it shows, in the task's unit: pixels, or 1.
+        spec: the classes or joints.
     """
 
-    of: Callable[[Image], LabelMap]
-    label_set: LabelSet
+    of: Callable[[Sample], Sequence[int]]
+    spec: Spec
 
 
 @dataclass(frozen=True)
@@ -102,9 +104,9 @@ class Selection:
 
     Args:
         indices: into the dataset, in the order of use.
-        classes: class id to the number of chosen images it occurs in; empty where nothing tells.
+        classes: number of a class or joint to the number of chosen images it occurs in; empty where nothing tells.
         seed: of the choice.
-        label_set: whose classes they are; None where nothing tells.
+        spec: the classes or joints; None where nothing tells.
         classes_from: "label maps", "predictions", or empty.
         spread: of each property, the number of chosen images in each interval that has any.
         looked_at: images that the choice was made from.
@@ -117,12 +119,19 @@ class Selection:
     indices: tuple[int, ...]
     classes: dict[int, int]
     seed: int
-    label_set: LabelSet | None = None
+    spec: Spec | None = None
     classes_from: str = ""
     spread: dict[str, dict[str, int]] = field(default_factory=dict)
     looked_at: int = 0
     near_duplicates: tuple[tuple[str, str], ...] = ()
     unreadable: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def rows(self) -> tuple[str, ...]:
+        """The names of the classes or joints, by their numbers."""
+        if self.spec is None:
+            return ()
+        return self.spec.joints if isinstance(self.spec, Skeleton) else self.spec.classes
 
     def to_dict(self, dataset: Images) -> dict[str, Any]:
         """The document of ``calibration-set.json``; images are told by their names, unreadable ones left out."""
@@ -136,8 +145,8 @@ class Selection:
             "looked_at": self.looked_at,
             "classes_from": self.classes_from,
             "images": [name for name in names if name not in unreadable],
-            "label_set": None if self.label_set is None else self.label_set.to_dict(),
-            "classes": {} if self.label_set is None else _by_name(self.classes, self.label_set),
+            "skeleton" if isinstance(self.spec, Skeleton) else "label_set": self.spec and self.spec.to_dict(),
+            "classes": {self.rows[number]: count for number, count in self.classes.items()},
             "spread": self.spread,
             "near_duplicates": [list(pair) for pair in self.near_duplicates],
             "unreadable": [list(pair) for pair in self.unreadable],
@@ -167,19 +176,19 @@ def select(
         count: of images.
         seed: of the sample, and of the choice between equals.
         progress: called with (done, total) images looked at.
-        predict: tells the classes where there are no label maps; see :func:`predictions_of`.
+        predict: tells the classes or joints where there are no label maps; see :func:`predictions_of`.
         strict: an unreadable image is an error.
 
     Raises:
         DataError: an unreadable image with ``strict``.
     """
     order = [int(index) for index in np.random.default_rng((seed, 7)).permutation(len(dataset))]
-    multiple = LOOKED_AT if dataset.labelled or predict is None else LOOKED_AT_PREDICTING
-    sample = order[: max(count * multiple, LEAST_LOOKED_AT)]
-    meaning = label_set_of(dataset)
+    meaning: Spec | None = label_set_of(dataset)
     by_maps = meaning is not None
+    multiple = LOOKED_AT if by_maps or predict is None else LOOKED_AT_PREDICTING
+    sample = order[: max(count * multiple, LEAST_LOOKED_AT)]
     if meaning is None and predict is not None:
-        meaning = predict.label_set
+        meaning = predict.spec
     classes = 0 if meaning is None else len(meaning)
     looks: list[_Look] = []
     unreadable: dict[int, str] = {}
@@ -200,7 +209,7 @@ def select(
         indices=(*(looks[position].index for position in chosen), *list(unreadable)[: max(count - len(chosen), 0)]),
         classes={label: int(taken[label]) for label in range(classes) if taken[label]},
         seed=seed,
-        label_set=meaning,
+        spec=meaning,
         classes_from=_LABEL_MAPS if by_maps else "" if predict is None else "predictions",
         spread=_spread(taken[classes:]),
         looked_at=len(sample),
@@ -212,16 +221,20 @@ def select(
     )
 
 
-def predictions_of(predictor: Predictor[LabelMap]) -> Predictions:
+def predictions_of(predictor: Predictor[Any]) -> Predictions:
     """What a network sees in an image, at its input size and without the letterbox's borders."""
+    task = predictor.task
 
-    def predict(image: Image) -> LabelMap:
-        box = predictor.letterbox((image.shape[0], image.shape[1]))
-        frames = np.repeat(box.apply(image)[None], predictor.engine.batch or 1, axis=0)
-        labels = predictor.infer(frames)[0]
-        return labels[box.top : box.top + box.height, box.left : box.left + box.width]
+    def predict(sample: Sample) -> Sequence[int]:
+        placement = predictor.place((sample.image.shape[0], sample.image.shape[1]), sample.box)
+        frames = np.repeat(placement.apply(sample.image)[None], predictor.engine.batch or 1, axis=0)
+        answer = predictor.infer(frames)[0]
+        if isinstance(placement, Letterbox):
+            # At the frame's own scale: the shares are what counts, and large images take long.
+            placement = replace(placement, image_size=(placement.height, placement.width))
+        return task.amounts(task.restore(answer, placement), sample.name)
 
-    return Predictions(predict, classes_of(predictor.task, "The choice of calibration images"))
+    return Predictions(predict, task.spec)
 
 
 def write_selection(path: Path, selection: Selection, dataset: Images) -> dict[str, Any]:
@@ -244,7 +257,7 @@ def read_selection(path: Path, dataset: Images) -> Selection:
         UsageError: it was chosen by label maps of another label set than the dataset's.
     """
     document = _read_document(path)
-    meaning = _label_set(document, path)
+    meaning = _spec(document, path)
     labels = label_set_of(dataset)
     if meaning is not None and labels is not None and document["classes_from"] == _LABEL_MAPS:
         check_same(meaning, str(path), labels, dataset.description)
@@ -256,30 +269,29 @@ def read_selection(path: Path, dataset: Images) -> Selection:
             f"hold: {', '.join(missing[:3])}{' …' if len(missing) > 3 else ''}.",
             f"It was made from {document.get('dataset', 'another dataset')}: give that one, and its split.",
         )
-    names = () if meaning is None else meaning.classes
-    return Selection(
+    selection = Selection(
         indices=tuple(known[name] for name in document["images"]),
-        classes={label: document["classes"][name] for label, name in enumerate(names) if name in document["classes"]},
+        classes={},
         seed=document["seed"],
-        label_set=meaning,
+        spec=meaning,
         classes_from=document["classes_from"],
         spread=document["spread"],
         looked_at=document["looked_at"],
         near_duplicates=tuple((name, like) for name, like in document["near_duplicates"]),
         unreadable=tuple((name, reason) for name, reason in document["unreadable"]),
     )
+    counts = document["classes"]
+    return replace(selection, classes={row: counts[name] for row, name in enumerate(selection.rows) if name in counts})
 
 
-def _by_name(classes: dict[int, int], meaning: LabelSet) -> dict[str, int]:
-    return {meaning.classes[label]: count for label, count in classes.items()}
-
-
-def _label_set(document: dict[str, Any], path: Path) -> LabelSet | None:
-    """Whose classes a document counts; files of schema 1 do not tell, and are LIP's."""
+def _spec(document: dict[str, Any], path: Path) -> Spec | None:
+    """Whose classes or joints a document counts; files of schema 1 do not tell, and are LIP's."""
     if document["schema"] == 1:
         return label_set("lip") if document["classes_from"] else None
     told = document.get("label_set")
     try:
+        if "skeleton" in document:
+            return Skeleton.from_dict(document["skeleton"])
         return None if told is None else LabelSet.from_dict(told, str(path))
     except UsageError as error:
         raise DataError(error.message, _CHOOSE_AGAIN) from error
@@ -345,18 +357,20 @@ def _look(dataset: Images, index: int, predict: Predictions | None, classes: int
 def _classes(dataset: Images, index: int, sample: Sample, predict: Predictions | None, classes: int) -> list[int]:
     if classes == 0:
         return []
+    if label_set_of(dataset) is None:
+        amounts = np.zeros(classes) if predict is None else np.asarray(predict.of(sample))
+        return _there(amounts, int(amounts.sum()))
     labels = sample.labels
-    if labels is None and dataset.labelled:
+    if labels is None:
         try:
             labels = cast(Dataset, dataset).labels(index)
         except DataError:
             return []
-    if labels is None and predict is not None:
-        labels = predict.of(sample.image)
-    if labels is None:
-        return []
-    counts = np.bincount(labels.ravel(), minlength=classes)[:classes]
-    return [int(label) for label in np.flatnonzero(counts >= max(LEAST_SHARE * labels.size, 1))]
+    return _there(np.bincount(labels.ravel(), minlength=classes)[:classes], labels.size)
+
+
+def _there(amounts: NDArray[Any], whole: int) -> list[int]:
+    return [int(row) for row in np.flatnonzero(amounts >= max(LEAST_SHARE * whole, 1))]
 
 
 def _choose(names: Sequence[str], looks: list[_Look], count: int, classes: int) -> tuple[list[int], dict[int, int]]:

@@ -6,7 +6,7 @@ import contextlib
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,9 +15,9 @@ from .options import common_options, labels_option
 
 if TYPE_CHECKING:
     from ..calibration.selection import Predictions, Selection
-    from ..data.dataset import Dataset, Image, LabelMap
+    from ..data.dataset import Image, Images
     from ..demo.contact_sheet import Bars
-    from ..tasks.base import Predictor
+    from ..tasks.base import Predictor, Spec, Task
     from .terminal import Terminal
 
 DEFAULT_OUTPUT = Path("build/calibration-set")
@@ -27,7 +27,7 @@ SHEET_NAME = "contact-sheet.png"
 _BAR = 24
 
 _ROWS = 7
-"""Of a column of classes on the contact sheet, at least: about as many as a spread has intervals."""
+"""Of a column of classes or joints on the contact sheet, at least: about as many as a spread has intervals."""
 
 
 @click.command(name="calibration-set")
@@ -39,7 +39,8 @@ _ROWS = 7
 @click.option(
     "--bundle",
     type=click.Path(path_type=Path),
-    help="Whose predictions tell the classes where DATA has no label maps.  [default: the weights that come along]",
+    help="Of parsing or pose: its predictions tell the classes or joints where DATA has no label maps.  "
+    "[default: the weights that come along]",
 )
 @click.option("--strict", is_flag=True, help="Refuse unreadable images instead of passing them over.")
 @labels_option
@@ -59,22 +60,19 @@ def calibration_set(
 ) -> None:
     """Choose the images of DATA that INT8 is to be calibrated on.
 
-    DATA is LIP in any of its layouts, a folder of images, or 'synthetic'. The choice covers the classes, spreads over
-    size, aspect and brightness, and takes no image twice. calibration-set.json names the images; contact-sheet.png
-    shows them.
+    DATA is LIP in any of its layouts, a folder of images, or 'synthetic'. The choice covers the classes, or the joints
+    of a bundle for pose; it spreads over size, aspect and brightness, and takes no image twice. calibration-set.json
+    names the images; contact-sheet.png shows them.
     """
     from ..calibration.selection import select, write_selection
     from ..data.images import write_png
-    from ..specs.label_set import label_set
     from ..storage.files import check_output_folder
-    from ..tasks.open import FIRST, task_named
+    from ..tasks.open import spec_named
     from .terminal import Terminal
 
-    meant = None if labels is None else label_set(labels)
-    # On a disk nothing says what label maps mean, and those of LIP are the usual ones.
-    dataset = cast(
-        "Dataset", task_named(FIRST.name, meant or label_set("lip")).open_data(data, split, "calibration", meant)
-    )
+    meant = None if labels is None else spec_named(labels)
+    task = _task(bundle, meant)
+    dataset = task.open_data(data, split, "calibration", meant)
     check_output_folder(output)
     with Terminal(as_json=as_json) as terminal:
         with _predictor(terminal, dataset, bundle, threads) as predict:
@@ -83,29 +81,45 @@ def calibration_set(
         if len(selection.unreadable) == selection.looked_at:
             raise DataError(f"No image of {dataset.description} can be read.", selection.unreadable[0][1])
         terminal.stage("Drawing the contact sheet")
-        write_png(output / SHEET_NAME, _sheet(terminal, selection, dataset))
+        write_png(output / SHEET_NAME, _sheet(terminal, selection, dataset, task))
         document = write_selection(output / FILE_NAME, selection, dataset)
     files = {"file": str(output / FILE_NAME), "contact_sheet": str(output / SHEET_NAME)}
     if as_json:
         terminal.result({**files, **document})
     else:
-        _show(terminal, selection, document, files)
+        _show(terminal, selection, document, files, task)
+
+
+def _task(bundle: Path | None, meant: Spec | None) -> Task[Any]:
+    """Whose data and rows these are: a bundle's task, else parsing's."""
+    from ..engines import open_bundle
+    from ..specs.label_set import label_set
+    from ..tasks.open import FIRST, task_named, task_of
+
+    if bundle is not None:
+        manifest = open_bundle(bundle).manifest
+        if manifest.task != FIRST.name:
+            return task_of(manifest)
+    # On a disk nothing says what label maps mean, and those of LIP are the usual ones.
+    return task_named(FIRST.name, meant or label_set("lip"))
 
 
 @contextlib.contextmanager
-def _predictor(terminal: Terminal, dataset: Dataset, bundle: Path | None, threads: int) -> Iterator[Predictions | None]:
-    """What tells the classes of an image; None where label maps do."""
-    if dataset.labelled:
+def _predictor(terminal: Terminal, dataset: Images, bundle: Path | None, threads: int) -> Iterator[Predictions | None]:
+    """What tells the classes or joints of an image; None where label maps do."""
+    from ..calibration.selection import predictions_of
+    from ..data.dataset import label_set_of
+
+    if label_set_of(dataset) is not None:
         yield None
         return
-    from ..calibration.selection import predictions_of
 
     terminal.stage("Opening the network")
     with _open(bundle, threads) as predictor:
         yield predictions_of(predictor)
 
 
-def _open(bundle: Path | None, threads: int) -> Predictor[LabelMap]:
+def _open(bundle: Path | None, threads: int) -> Predictor[Any]:
     from ..engines.machine.dependencies import require
     from ..tasks.open import open_predictor
 
@@ -123,7 +137,7 @@ def _open(bundle: Path | None, threads: int) -> Predictor[LabelMap]:
     return Predictor(engine, Parsing(checkpoint.label_set), checkpoint.framing)
 
 
-def _sheet(terminal: Terminal, selection: Selection, dataset: Dataset) -> Image:
+def _sheet(terminal: Terminal, selection: Selection, dataset: Images, task: Task[Any]) -> Image:
     from ..demo.contact_sheet import MOST, contact_sheet
 
     unreadable = {name for name, _ in selection.unreadable}
@@ -139,23 +153,20 @@ def _sheet(terminal: Terminal, selection: Selection, dataset: Dataset) -> Image:
         dataset.description,
         f"{len(indices):,} chosen of {selection.looked_at:,} looked at, seed {selection.seed}{shown}",
     ]
-    return contact_sheet("Calibration set", lines, _columns(selection), images(), len(indices))
+    return contact_sheet("Calibration set", lines, _columns(selection, task), images(), len(indices))
 
 
-def _columns(selection: Selection) -> list[Bars]:
-    """The classes in up to three columns, and one for each spread."""
+def _columns(selection: Selection, task: Task[Any]) -> list[Bars]:
+    """The classes or joints in up to three columns, and one for each spread."""
     from ..calibration.selection import SPREADS
     from ..demo.contact_sheet import Bars
 
     columns = []
-    meaning = selection.label_set
-    if meaning is not None:
-        rows = [
-            (name, selection.classes.get(label, 0), colour[::-1])
-            for label, (name, colour) in enumerate(zip(meaning.classes, meaning.colours))
-        ]
+    if selection.spec is not None:
+        named = zip(selection.rows, selection.spec.colours)
+        rows = [(name, selection.classes.get(row, 0), colour[::-1]) for row, (name, colour) in enumerate(named)]
         most = max(_ROWS, math.ceil(len(rows) / 3))
-        title = f"classes, from {selection.classes_from}"
+        title = f"{task.figure.rows}, from {selection.classes_from}"
         for start in range(0, len(rows), most):
             columns.append(Bars("" if start else title, tuple(rows[start : start + most])))
     for spread in SPREADS:
@@ -164,21 +175,22 @@ def _columns(selection: Selection) -> list[Bars]:
     return columns
 
 
-def _show(terminal: Terminal, selection: Selection, document: dict[str, Any], files: dict[str, str]) -> None:
-    """The table: classes first, then each spread; what was left out; where the files are."""
+def _show(
+    terminal: Terminal, selection: Selection, document: dict[str, Any], files: dict[str, str], task: Task[Any]
+) -> None:
+    """The table: classes or joints first, then each spread; what was left out; where the files are."""
     from rich.table import Table
 
     from ..calibration.selection import SPREADS
     from .tables import print_table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column(selection.classes_from and f"class, from {selection.classes_from}", no_wrap=True)
+    table.add_column(selection.classes_from and f"{task.figure.row}, from {selection.classes_from}", no_wrap=True)
     table.add_column("images", justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
     total = len(document["images"])
-    if selection.label_set is not None:
-        for label, name in enumerate(selection.label_set.classes):
-            _add_row(table, name, selection.classes.get(label, 0), total)
+    for row, name in enumerate(selection.rows):
+        _add_row(table, name, selection.classes.get(row, 0), total)
     for spread in SPREADS:
         table.add_row(f"[bold]{spread.title}[/bold]", "", "")
         for name in spread.intervals:

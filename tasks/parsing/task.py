@@ -255,21 +255,6 @@ _WITHOUT_LOGITS = {"hrnet": "hrnet-labels", "logits": "ce2p"}
 """Orders that resize logits, and what does without."""
 
 
-def classes_of(task: Task[Any], whoever: str) -> LabelSet:
-    """What label maps mean, for whoever knows label maps alone.
-
-    Args:
-        task: of a predictor.
-        whoever: wants to know, for the message ("trtparse demo").
-
-    Raises:
-        UsageError: another task than parsing.
-    """
-    if not isinstance(task, Parsing):
-        raise UsageError(f"{whoever} shows label maps, and this network is for {task.name}.", "Use one for parsing.")
-    return task.label_set
-
-
 def _checked(predictor: Predictor[Any], maps: list[LabelMap], frames: Frames) -> list[LabelMap]:
     expected = f"{frames.shape[:3]} uint8 label maps"
     for labels in maps:

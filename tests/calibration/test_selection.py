@@ -22,9 +22,13 @@ from trtparse.calibration.selection import (
     select,
     write_selection,
 )
-from trtparse.data.dataset import Image, LabelMap
+from trtparse.data.dataset import Image, Sample
 from trtparse.engines.base import Arrays, Engine, Frames
 from trtparse.errors import DataError, UsageError
+from trtparse.specs.framing import Framing
+from trtparse.specs.skeleton import load_skeleton
+from trtparse.tasks.base import Predictor
+from trtparse.tasks.pose.task import Pose
 from trtparse.tests.predicting import HANDS, LIP, predicting
 
 NewDataset = Callable[..., Any]
@@ -222,9 +226,9 @@ class TestPredictions:
         images = patterns(60)
         seen: list[Image] = []
 
-        def predict(image: Image) -> LabelMap:
-            seen.append(image)
-            return np.full((2, 2), 9 if image is images[33] else 1, np.uint8)
+        def predict(sample: Sample) -> Sequence[int]:
+            seen.append(sample.image)
+            return np.eye(len(LIP), dtype=int)[9 if sample.image is images[33] else 1]
 
         selection = select(new_dataset(images), 2, predict=Predictions(predict, LIP))
         assert len(seen) == 60
@@ -232,14 +236,14 @@ class TestPredictions:
         assert selection.classes_from == "predictions"
 
     def test_nothing_is_predicted_where_there_are_label_maps(self, new_dataset: NewDataset) -> None:
-        def predict(image: Image) -> LabelMap:
+        def predict(sample: Sample) -> Sequence[int]:
             raise AssertionError("asked for a prediction")
 
         selection = select(new_dataset(blanks(5), [[1]] * 5), 2, predict=Predictions(predict, LIP))
         assert selection.classes_from == "label maps"
 
     def test_fewer_images_are_looked_at_as_each_costs_a_forward_pass(self, new_dataset: NewDataset) -> None:
-        selection = select(new_dataset(blanks(2000)), 300, predict=Predictions(lambda image: image[..., 0], LIP))
+        selection = select(new_dataset(blanks(2000)), 300, predict=Predictions(lambda sample: [0] * len(LIP), LIP))
         assert selection.looked_at == 300 * LOOKED_AT_PREDICTING == 600
 
     @pytest.mark.parametrize("batch", [None, 3])
@@ -257,10 +261,35 @@ class TestPredictions:
 
         with predicting(Bright(), label_set=LIP) as predictor:
             predictions = predictions_of(predictor)
-            labels = predictions.of(np.full((64, 16, 3), 200, np.uint8))
-        assert predictions.label_set == LIP
-        assert labels.shape == (32, 8)
-        assert set(labels.ravel().tolist()) == {13}
+            amounts = predictions.of(Sample("a", np.full((64, 16, 3), 200, np.uint8), None))
+        assert predictions.spec == LIP
+        assert amounts == tuple(32 * 8 if number == 13 else 0 for number in range(len(LIP)))
+
+    def test_of_a_network_for_pose_they_are_the_joints_that_are_seen(
+        self, new_dataset: NewDataset, tmp_path: Path
+    ) -> None:
+        coco = load_skeleton("coco17")
+
+        class Bright(Engine):
+            """Sees the left wrist in whatever is bright, and nothing else."""
+
+            def __init__(self) -> None:
+                super().__init__()
+                self.name, self.target, self.precision = "bright", "fake", "fp32"
+                self.input_size, self.batch = (32, 32), 1
+
+            def _run(self, frames: Frames) -> Arrays:
+                found = np.zeros((len(frames), len(coco), 3), np.float32)
+                found[:, coco.joints.index("left_wrist"), 2] = frames.mean(axis=(1, 2, 3)) > 100
+                return (found,)
+
+        dataset = new_dataset([np.full((32, 32, 3), 200 if number == 3 else 20, np.uint8) for number in range(9)])
+        with Predictor(Bright(), Pose(coco), Framing((32, 32))) as predictor:
+            selection = select(dataset, 2, predict=predictions_of(predictor))
+        assert 3 in selection.indices
+        document = write_selection(tmp_path / "set.json", selection, dataset)
+        assert document["classes"] == {"left_wrist": 1}
+        assert read_selection(tmp_path / "set.json", dataset) == selection
 
 
 class TestLabelMaps:
@@ -351,7 +380,7 @@ class TestFile:
         dataset = new_dataset(patterns(8), [[index % 4, 0, 200] for index in range(8)])
         dataset.label_set = HANDS
         selection = select(dataset, 8)
-        assert selection.label_set == HANDS
+        assert selection.spec == HANDS
         assert set(selection.classes) == {0, 1, 2, 3}
         document = write_selection(tmp_path / "set.json", selection, dataset)
         assert document["classes"] == {"Nothing": 8, "Head": 2, "Left hand": 2, "Right hand": 2}
@@ -365,7 +394,7 @@ class TestFile:
         document = json.loads(path.read_text("utf-8"))
         del document["label_set"]
         path.write_text(json.dumps({**document, "schema": 1}))
-        assert selection.label_set == LIP
+        assert selection.spec == LIP
         assert read_selection(path, dataset) == selection
 
     @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from trtparse.data.synthetic import write_lip_layout
 from trtparse.engines.base import Arrays, Engine, Frames
 from trtparse.specs.label_set import label_set
 from trtparse.tasks.parsing.files import ImageFolder
+from trtparse.tasks.parsing.task import Parsing
 from trtparse.tests.predicting import predicting
 
 Run = Callable[..., tuple[int, str, str]]
@@ -140,7 +141,7 @@ def test_a_folder_that_is_not_there_is_refused_before_anything_is_written(run: R
 def test_the_page_shows_every_class_of_the_label_set_once_in_its_colour(word: str) -> None:
     labels = label_set(word)
     spread = {spread.name: {} for spread in SPREADS}
-    columns = _columns(Selection((0,), {1: 4}, 0, labels, "label maps", spread))
+    columns = _columns(Selection((0,), {1: 4}, 0, labels, "label maps", spread), Parsing(labels))
     classes = columns[: -len(SPREADS)]
     assert [row[0] for column in classes for row in column.rows] == list(labels.classes)
     assert [row[2] for column in classes for row in column.rows] == [colour[::-1] for colour in labels.colours]
