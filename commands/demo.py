@@ -20,6 +20,7 @@ from .options import (
     chosen_task,
     common_options,
     engine_options,
+    labels_option,
     parse_size,
     rebuild,
     task_option,
@@ -81,7 +82,6 @@ def parse_within(value: str | tuple[int, int]) -> str | tuple[int, int]:
     metavar="DIR",
     help="Write each frame's answer there: of parsing its label map, as PNG.",
 )
-@click.option("--labels", "formerly_answers", type=click.Path(path_type=Path), hidden=True)
 @click.option(
     "--jsonl",
     type=click.Path(path_type=Path),
@@ -125,6 +125,7 @@ def parse_within(value: str | tuple[int, int]) -> str | tuple[int, int]:
 )
 @click.option("--smooth", is_flag=True, help="Keep labels where the picture stands still.")
 @task_option
+@labels_option
 @engine_options
 @common_options
 def demo(
@@ -147,22 +148,23 @@ def demo(
     from ..demo.layers import drawn_together
     from ..demo.pipeline import run_demo
     from ..demo.sinks import differences
-    from ..tasks.open import open_predictor
+    from ..engines import open_bundle
+    from ..tasks.open import open_predictor, spec_named
     from .terminal import Terminal
 
-    formerly = options.pop("formerly_answers")
     _check(options, sourced=source is not None)
+    labels = None if options["labels"] is None else spec_named(options["labels"])
     with Terminal(as_json=as_json) as terminal, ExitStack() as stack:
-        if formerly is not None:
-            # Elsewhere --labels is a label set.
-            terminal.note("--labels of demo is called --answers now.")
-            options["answers"] = options["answers"] or formerly
+        whole = [open_bundle(bundle) for bundle in bundles or (BUNDLES[chosen_task() or "parsing"],)]
+        # A label set is not said of joints that are drawn beside.
+        fits = any(type(bundle.manifest.spec) is type(labels) for bundle in whole)
         opened = []
-        for bundle in bundles or (BUNDLES[chosen_task() or "parsing"],):
+        for bundle in whole:
             predictor = open_predictor(
                 bundle,
                 target,
                 precision,
+                None if fits and type(bundle.manifest.spec) is not type(labels) else labels,
                 threads=threads,
                 streams=STREAMS,
                 slots=options["slots"],
@@ -170,7 +172,7 @@ def demo(
                 rebuild=rebuild(auto_rebuild, terminal.stage),
             )
             opened.append(stack.enter_context(predictor))
-            check_predictor(predictor, bundle)
+            check_predictor(predictor, bundle.path)
         predictors = drawn_together(opened)
         notices = _Notices(terminal)
         if options["within"] == "network":

@@ -10,13 +10,21 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import UsageError
-from .options import DEFAULT_BUNDLE, check_predictor, common_options, engine_options, rebuild, task_option
+from .options import (
+    DEFAULT_BUNDLE,
+    check_predictor,
+    common_options,
+    engine_options,
+    labels_option,
+    rebuild,
+    task_option,
+)
 
 if TYPE_CHECKING:
     from ..parse.images import ParseResult
     from ..parse.parser import ParseSpec
     from ..parse.provenance import MadeBy
-    from ..tasks.base import Predictor
+    from ..tasks.base import Predictor, Spec
     from .terminal import Terminal
 
 
@@ -56,6 +64,7 @@ def _parse_shard(context: click.Context, option: click.Parameter, value: str | N
 @click.option("--workers", type=click.IntRange(1), help="With --ray: engines, of --threads each.")
 @click.option("--strict", is_flag=True, help="Refuse unreadable images instead of skipping them.")
 @task_option
+@labels_option
 @engine_options
 @common_options
 def parse(
@@ -71,6 +80,7 @@ def parse(
     address: str | None,
     workers: int | None,
     strict: bool,
+    labels: str | None,
     target: str,
     precision: str | None,
     auto_rebuild: bool,
@@ -86,8 +96,10 @@ def parse(
     """
     from ..parse.index import index_place
     from ..parse.parser import ParseSpec
+    from ..tasks.open import spec_named
     from .terminal import Terminal, with_rate
 
+    meant = None if labels is None else spec_named(labels)
     spec = ParseSpec(recursive, shard, not no_overlay, overwrite, strict, index)
     if index is not None:
         index_place(index, shard)
@@ -101,7 +113,7 @@ def parse(
         if address is None:
             building = rebuild(auto_rebuild, terminal.stage)
             opened = partial(
-                _open, bundle, target, precision, threads, slots=slots, cuda_graph=cuda_graph, rebuild=building
+                _open, bundle, target, precision, threads, meant, slots=slots, cuda_graph=cuda_graph, rebuild=building
             )
             result = _parse_here(terminal, images, bundle, output, spec, opened, annotations)
         else:
@@ -119,6 +131,7 @@ def parse(
                     target,
                     precision,
                     max(threads, 1),
+                    meant,
                     slots=slots,
                     cuda_graph=cuda_graph,
                 ),
@@ -182,14 +195,14 @@ def _parse_here(
 
 
 def _open(
-    bundle: Path, target: str, precision: str | None, threads: int, **options: Any
+    bundle: Path, target: str, precision: str | None, threads: int, labels: Spec | None, **options: Any
 ) -> tuple[Predictor[Any], MadeBy]:
     from ..engines import open_bundle
     from ..parse.provenance import MadeBy
     from ..tasks.open import open_predictor
 
     opened = open_bundle(bundle)
-    predictor = open_predictor(opened, target, precision, threads=threads, **options)
+    predictor = open_predictor(opened, target, precision, labels, threads=threads, **options)
     return predictor, MadeBy.of(opened, predictor.engine)
 
 

@@ -152,7 +152,7 @@ class Model:
     def _open(self) -> Predictor[Any]:
         """The engine; after the first time one of the same kind, and of the same graphs."""
         spec = self._spec
-        same = {"threads": spec.threads, "slots": spec.slots, "cuda_graph": spec.cuda_graph}
+        same: dict[str, Any] = {"threads": spec.threads, "slots": spec.slots, "cuda_graph": spec.cuda_graph}
         if self._first is None:
             self._first = open_predictor(self._bundle, spec.target, spec.precision, rebuild=spec.rebuild, **same)
             return self._first

@@ -12,7 +12,7 @@ from ..engines.bundle import Manifest
 from ..engines.raw import RawEngine
 from ..errors import UsageError
 from ..specs.decoding import Decoding
-from ..specs.label_set import LabelSet, label_set
+from ..specs.label_set import LabelSet, check_same, label_set
 from ..specs.skeleton import Skeleton, load_skeleton, shipped_skeletons
 from .base import Predictor, Spec, Task
 from .parsing.task import Parsing
@@ -27,27 +27,43 @@ FIGURE = "figure"
 
 
 def open_predictor(
-    bundle: Bundle | Path | str, target: str = "auto", precision: str | None = None, **options: Any
+    bundle: Bundle | Path | str,
+    target: str = "auto",
+    precision: str | None = None,
+    labels: Spec | None = None,
+    **options: Any,
 ) -> Predictor[Any]:
     """An engine of a bundle that says what it means.
 
     Args:
         bundle: an opened bundle, or its folder.
         target, precision, options: as :func:`~trtparse.engines.open_engine`, whose errors it has.
+        labels: as of :func:`task_of`.
     """
     opened = bundle if isinstance(bundle, Bundle) else open_bundle(Path(bundle))
-    task, framing = task_of(opened.manifest), opened.manifest.framing
+    task, framing = task_of(opened.manifest, labels), opened.manifest.framing
     engine = open_engine(opened, target, precision, alike=task.agreement, **options)
     return Predictor(RawEngine(engine) if framing.returns == "logits" else engine, task, framing)
 
 
-def task_of(manifest: Manifest) -> Task[Any]:
+def task_of(manifest: Manifest, labels: Spec | None = None) -> Task[Any]:
     """What the arrays of a bundle's engines mean, and what they are measured by.
 
+    Args:
+        manifest: of the bundle.
+        labels: what somebody says that they mean. It has the bundle's classes or joints, and takes their place with its
+            own colours.
+
     Raises:
-        UsageError: a task that this version does not know.
+        UsageError: a task that this version does not know, or a bundle of other classes or joints; names both.
     """
     found = task_named(manifest.task, manifest.spec, manifest.options)
+    if labels is not None:
+        alike = type(labels) is type(found.spec)
+        given = task_named(manifest.task, labels, manifest.options) if alike else found
+        if not alike or given.rows != found.rows:
+            check_same(found.spec, "The bundle", labels, "--labels")
+        found = given
     by = manifest.options.get(FIGURE)
     return found if by is None else found.measured_by(by)
 

@@ -79,13 +79,10 @@ def test_records_are_written_and_no_video_beside_them(demo: Demo, pictures: Path
     assert "Flicker: " in out
 
 
-def test_what_the_folder_of_answers_was_called_before_is_still_understood_and_said(
-    demo: Demo, pictures: Path, tmp_path: Path
-) -> None:
-    code, _, err = demo(pictures, "--labels", "labels")
-    assert code == 0
-    assert "--labels of demo is called --answers now." in err
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["labels", "pictures"]
+def test_labels_of_other_classes_than_the_bundle_s_are_refused_by_both_names(demo: Demo, pictures: Path) -> None:
+    code, _, err = demo(pictures, "--labels", "atr")
+    assert code == 2
+    assert "The bundle has the label set LIP-20 (20 classes), and --labels has ATR-18 (18 classes)" in err
 
 
 class TwoPeople:
