@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..errors import UsageError
 from .stepping import put_in, refuse_options, train_and_show
 
 if TYPE_CHECKING:
@@ -20,7 +21,13 @@ _INSTEAD = {
 
 
 def run_people_training(
-    name: str, output: Path, settings: tuple[str, ...], given: Mapping[str, Any], *, as_json: bool
+    name: str,
+    output: Path,
+    settings: tuple[str, ...],
+    given: Mapping[str, Any],
+    *,
+    as_json: bool,
+    taught: bool,
 ) -> None:
     """Train, show how it goes, and say where the checkpoint is.
 
@@ -30,9 +37,14 @@ def run_people_training(
         settings: ``key=value`` with dotted keys.
         given: the other options of the command line, None where they were not given.
         as_json: print the result as JSON.
+        taught: a teacher is wanted, which a finder has only beforehand.
     """
     from ..distillation.people.run import run_recipe
 
+    if taught:
+        raise UsageError(
+            "A finder's teacher draws boxes before the training: trtparse find.", "Then: trtparse train RECIPE."
+        )
     recipe = _recipe(name, settings, given)
     train_and_show(run_recipe, recipe, output, batch=recipe.batch, figure=("f1", "F1"), as_json=as_json)
 

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+OTHERS = {"pose": run_pose_training, "people": run_people_training}
+"""Task of a recipe to what trains it, where that is not parsing."""
+
 
 def recipe_options(command: Command) -> Command:
     """A recipe, and an option for every value that is changed often; the others have ``--set``."""
@@ -68,16 +71,9 @@ def run_training(
 
     if threads:
         torch.set_num_threads(threads)
-    task = "parsing" if name is None else task_of(name)
-    if name is not None and task == "pose":
-        run_pose_training(name, output, settings, given, as_json=as_json, taught=needs_teacher)
-        return
-    if name is not None and task == "people":
-        if needs_teacher:
-            raise UsageError(
-                "A finder's teacher draws boxes before the training: trtparse find.", "Then: trtparse train RECIPE."
-            )
-        run_people_training(name, output, settings, given, as_json=as_json)
+    other = None if name is None else OTHERS.get(task_of(name))
+    if name is not None and other is not None:
+        other(name, output, settings, given, as_json=as_json, taught=needs_teacher)
         return
     recipe = _recipe(name, settings, given)
     if needs_teacher and not recipe.distillation.teacher:

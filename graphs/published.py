@@ -130,10 +130,7 @@ def misfits(of: Preset, facts: GraphFacts, classes: int | None = None) -> list[s
         reasons.append(f"its input is not {of.layout}")
         return reasons
     reasons += _wrong_size(of, taken)
-    if of.task == "parsing":
-        reasons += _wrong_scores(of, facts, classes)
-    else:
-        reasons += _wrong_answers(of, facts)
+    reasons += _wrong_answers(of, facts) if of.decoding else _wrong_scores(of, facts, classes)
     return reasons
 
 
