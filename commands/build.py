@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from ..data.dataset import Images
     from ..engines import Bundle
     from ..engines.choice import Choice
+    from ..engines.manifest import EngineManifest
     from ..graphs.conventions import Said
     from ..tasks.base import Spec, Task
     from ..trt_builder.engine_spec import EngineSpec
@@ -211,7 +212,7 @@ def build(
             timed = engine if engine is not None and not options["no_timing"] else None
             bundle, result, skipped = _build_bundle(terminal, source, precision, output, options, timed, labels, said)
             show_skipped(terminal, skipped)
-        engines: list[dict[str, Any]] = []
+        engines: list[EngineManifest] = []
         if engine is not None:
             from ..trt_builder.compile import HowToBuild, build_engines
 

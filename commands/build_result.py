@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from .tables import print_table
@@ -13,20 +15,22 @@ if TYPE_CHECKING:
     from ..engines import Bundle
     from ..engines.bundle import Manifest
     from ..engines.choice import Choice
+    from ..engines.manifest import EngineManifest
     from ..trt_builder.calibration_cache import CalibrationCache
 
 
 def show_build(
     terminal: Terminal,
     bundle: Bundle,
-    engines: list[dict[str, Any]],
+    engines: Sequence[EngineManifest],
     cache: CalibrationCache | None = None,
     runtimes: Choice | None = None,
 ) -> None:
     """What a build made, and what to type next."""
     manifest = bundle.manifest
     if terminal.as_json:
-        document = {"bundle": str(bundle.path), "manifest": json.loads(manifest.to_json()), "engines": engines}
+        document = {"bundle": str(bundle.path), "manifest": json.loads(manifest.to_json())}
+        document["engines"] = [asdict(engine) for engine in engines]
         if cache is not None:
             document["calibration_cache"] = str(cache.cache)
         if runtimes is not None:
@@ -43,18 +47,18 @@ def show_build(
         simulated = " (simulated)" if name == "int8" else ""
         table.add_row(GRAPHS[name], f"{size:.1f} MB", f"{100 * parity[closeness.figure]:.2f} %{simulated}")
     for engine in engines:
-        agreement = engine["parity"].get(closeness.figure)
+        agreement = engine.parity.get(closeness.figure)
         seen = "not run here" if agreement is None else f"{100 * agreement:.2f} %"
-        table.add_row(engine["engine"], f"{engine['bytes'] / 1e6:.1f} MB", seen)
+        table.add_row(engine.engine, f"{engine.bytes / 1e6:.1f} MB", seen)
     print_table(terminal.out, table)
     _show_race(terminal, engines)
     for engine in engines:
-        for note in engine["settings"].get("notes", ()):
+        for note in engine.settings.get("notes", ()):
             terminal.out.print(f"Note:       {note}", markup=False)
-        for reason in engine.get("unverified", ()):
+        for reason in engine.unverified:
             terminal.out.print(f"Unverified: {reason}", markup=False)
-        if "trtexec" in engine["settings"]:
-            terminal.out.print(f"With trtexec: {engine['settings']['trtexec']}", markup=False)
+        if "trtexec" in engine.settings:
+            terminal.out.print(f"With trtexec: {engine.settings['trtexec']}", markup=False)
     terminal.out.print()
     if manifest.float_nodes:
         terminal.out.print(f"In FP32:    {len(manifest.float_nodes)} nodes that overflow FP16", markup=False)
@@ -69,14 +73,15 @@ def show_build(
     terminal.out.print(f"Bundle:     {bundle.path}\nNext:       trtparse validate {path}", markup=False)
 
 
-def _show_race(terminal: Terminal, engines: list[dict[str, Any]]) -> None:
+def _show_race(terminal: Terminal, engines: Sequence[EngineManifest]) -> None:
     """How INT8 and FP16 did against each other, where they were timed."""
-    times = next((engine["milliseconds"] for engine in engines if engine.get("milliseconds")), None)
+    times = next((engine.milliseconds for engine in engines if engine.milliseconds), None)
     if times is None:
         return
     from ..trt_builder.worth import Race
 
-    terminal.out.print(f"Timed:      {Race(**times).verdict}", markup=False)
+    race = Race(times["int8"], times["fp16"], int(times.get("frames", 1)))
+    terminal.out.print(f"Timed:      {race.verdict}", markup=False)
 
 
 def _show_cache(terminal: Terminal, cache: CalibrationCache) -> None:

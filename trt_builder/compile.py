@@ -12,7 +12,7 @@ import hashlib
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,7 +81,7 @@ def build_engines(
     *,
     machine: Machine | None = None,
     how: HowToBuild = HowToBuild(),
-) -> tuple[Bundle, list[dict[str, Any]]]:
+) -> tuple[Bundle, list[EngineManifest]]:
     """Compile a bundle's graph and put the engines into the bundle.
 
     Args:
@@ -92,7 +92,8 @@ def build_engines(
         how: what is told, kept and let pass.
 
     Returns:
-        The bundle with its new files, and each engine's manifest, with ``notes`` where there is something to know.
+        The bundle with its new files, and each engine's manifest; its settings have ``notes`` where there is something
+        to know.
 
     Raises:
         UsageError: the bundle lacks the graph or cannot be written to, or the version of TensorRT what is asked for.
@@ -111,7 +112,7 @@ def build_engines(
         check_output_file(how.log)
         with write_errors(how.log):
             how.log.open("wb").close()
-    manifests = []
+    manifests: list[EngineManifest] = []
     for capability in _capabilities(spec, machine):
         work = _Work(bundle, graph, spec, capability, library, machine, stage, how)
         made = work.make()
@@ -120,7 +121,7 @@ def build_engines(
         # An older engine of the precision that lost would be taken before the winner.
         lost = () if made in kept or not how.fastest else (*made.files,)
         bundle = add_files(bundle, files, removed=lost)
-        manifests += [asdict(one.manifest) for one in kept]
+        manifests += [one.manifest for one in kept]
     return bundle, manifests
 
 

@@ -16,12 +16,13 @@ from trtparse.commands.terminal import Terminal
 from trtparse.data.synthetic import write_lip_layout
 from trtparse.engines import Bundle
 from trtparse.engines.choice import Choice
+from trtparse.engines.manifest import EngineManifest
 from trtparse.errors import DataError
 from trtparse.specs.framing import Framing
 from trtparse.specs.label_set import label_set
 from trtparse.tasks.parsing.files import open_dataset
 from trtparse.tasks.parsing.task import Parsing
-from trtparse.tests.engines.recording import bundle_with
+from trtparse.tests.engines.recording import bundle_with, fake_engine
 from trtparse.tests.trt_builder.conftest import small_model
 from trtparse.trt_builder.compile import HowToBuild
 
@@ -165,13 +166,11 @@ def test_what_is_told_kept_and_let_pass_of_an_engine_s_build_reaches_it(
     made = bundle_with(tmp_path / "student")
     seen: list[HowToBuild] = []
 
-    def build_engines(bundle: Bundle, *_: Any, how: HowToBuild) -> tuple[Bundle, list[dict[str, Any]]]:
+    def build_engines(bundle: Bundle, *_: Any, how: HowToBuild) -> tuple[Bundle, list[EngineManifest]]:
         seen.append(how)
         how.told("[V] Tactic 7")
-        facts = {"engine": "engines/a.engine", "bytes": 7, "parity": {}, "unverified": ["It agrees on 3 %."]}
-        return bundle, [
-            {**facts, "settings": {"notes": ["1 of 2 could not be judged."], "trtexec": "trtexec --onnx=a"}}
-        ]
+        settings = {"notes": ["1 of 2 could not be judged."], "trtexec": "trtexec --onnx=a"}
+        return bundle, [fake_engine(unverified=("It agrees on 3 %.",), settings=settings)[1]]
 
     monkeypatch.setattr("trtparse.engines.open_bundle", lambda path: made)
     monkeypatch.setattr("trtparse.trt_builder.compile.build_engines", build_engines)
@@ -198,10 +197,9 @@ def test_int8_is_timed_against_fp16_unless_that_is_not_wanted_and_the_result_is_
     made = bundle_with(tmp_path / "student")
     seen: list[tuple[bool, bool]] = []
 
-    def build_engines(bundle: Bundle, *_: Any, how: HowToBuild) -> tuple[Bundle, list[dict[str, Any]]]:
+    def build_engines(bundle: Bundle, *_: Any, how: HowToBuild) -> tuple[Bundle, list[EngineManifest]]:
         seen.append((how.timed, how.fastest))
-        times = {"int8": 0.9, "fp16": 0.8, "frames": 1}
-        return bundle, [{"engine": "engines/a.engine", "bytes": 7, "parity": {}, "settings": {}, "milliseconds": times}]
+        return bundle, [replace(fake_engine()[1], milliseconds={"int8": 0.9, "fp16": 0.8, "frames": 1})]
 
     monkeypatch.setattr("trtparse.engines.open_bundle", lambda path: made)
     monkeypatch.setattr("trtparse.trt_builder.compile.build_engines", build_engines)

@@ -106,7 +106,7 @@ def test_an_engine_joins_its_bundle_with_all_that_is_known_of_it(bundle: Callabl
     stages: list[str] = []
     made, (facts,) = build_engines(bundle(half=True, quantised=True), spec, stages.append, machine=ORIN)
     assert stages == ["Compiling int8 for compute capability 8.7 with TensorRT 10.3.0"]
-    assert facts["engine"] == "engines/tensorrt-10.3-sm87-int8.engine"
+    assert facts.engine == "engines/tensorrt-10.3-sm87-int8.engine"
     reopened = open_bundle(made.path)
     (manifest,) = engine_manifests(reopened)
     assert (reopened.path / manifest.engine).read_bytes() == b"engine"
@@ -219,7 +219,7 @@ def test_an_engine_that_fails_its_checks_is_taken_where_that_is_asked_for_and_sa
         "The int8 graph agrees with the FP32 graph",
     ]
     assert manifest.parity["pixel_agreement"] == 0
-    assert facts["unverified"] == manifest.unverified
+    assert facts.unverified == manifest.unverified
     # Another machine's build is not let pass for this one's sake.
     assert "--accept-unverified" not in manifest.rebuild
 
@@ -227,13 +227,13 @@ def test_an_engine_that_fails_its_checks_is_taken_where_that_is_asked_for_and_sa
 def test_a_verified_engine_is_not_called_unverified(bundle: Callable[..., Bundle], jetson: Any) -> None:
     made = bundle(half=True, quantised=True)
     _, (facts,) = build_engines(made, EngineSpec("int8"), machine=ORIN, how=HowToBuild(accept_unverified=True))
-    assert facts["unverified"] == ()
+    assert facts.unverified == ()
 
 
 def test_what_could_not_be_judged_is_noted(bundle: Callable[..., Bundle], jetson: Any) -> None:
     jetson.inspector = json.dumps({"Layers": [{"Name": "{ForeignNode[first...head]}", "LayerType": "Myelin"}]})
     _, (facts,) = build_engines(bundle(half=True, quantised=True), EngineSpec("int8"), machine=ORIN)
-    assert facts["settings"]["notes"] == [
+    assert facts.settings["notes"] == [
         "3 of 3 convolutions could not be judged: the engine does not tell their precision."
     ]
 
@@ -288,7 +288,7 @@ def test_an_engine_is_held_to_pytorch_s_answers_before_it_gets_in(
     monkeypatch.setattr(tensorrt, "open_tensorrt", opened)
     if fits:
         _, (facts,) = build_engines(made, EngineSpec("int8"), machine=ORIN)
-        assert facts["parity"] == {"pixel_agreement": 1.0, "worst_image": 1.0, "images": 4}
+        assert facts.parity == {"pixel_agreement": 1.0, "worst_image": 1.0, "images": 4}
     else:
         with pytest.raises(BuildError, match=r"agrees with the FP32 graph on 0\.00 %.*What is left of it"):
             build_engines(made, EngineSpec("int8"), machine=ORIN)
@@ -322,7 +322,7 @@ def test_a_profile_reaches_the_manifest(bundle: Callable[..., Bundle], jetson: A
     made = bundle(half=True, batch=None)
     _, (plain,) = build_engines(made, EngineSpec("fp16"), machine=ORIN)
     _, (asked,) = build_engines(made, EngineSpec("fp16", batch=(2, 4, 16)), machine=ORIN)
-    assert (plain["batch"], asked["batch"]) == ((1, 1, 8), (2, 4, 16))
+    assert (plain.batch, asked.batch) == ((1, 1, 8), (2, 4, 16))
 
 
 def test_a_profile_for_fixed_graphs_is_refused_before_any_work(bundle: Callable[..., Bundle], jetson: Any) -> None:
@@ -336,10 +336,10 @@ def test_an_accelerator_s_engine_has_a_name_of_its_own(bundle: Callable[..., Bun
     _, (facts,) = build_engines(
         bundle(half=True, quantised=True), EngineSpec("int8", dla_core=1, gpu_fallback=True), machine=ORIN
     )
-    assert facts["engine"] == "engines/tensorrt-10.3-sm87-int8-dla1.engine"
-    assert facts["settings"]["dla_core"] == 1
-    assert facts["settings"]["notes"][0].startswith("Experimental")
-    assert "tensors have an INT8 range" in facts["settings"]["notes"][1]
+    assert facts.engine == "engines/tensorrt-10.3-sm87-int8-dla1.engine"
+    assert facts.settings["dla_core"] == 1
+    assert facts.settings["notes"][0].startswith("Experimental")
+    assert "tensors have an INT8 range" in facts.settings["notes"][1]
 
 
 def test_the_workspace_is_half_of_what_is_free() -> None:
@@ -426,9 +426,9 @@ def test_where_no_engine_comes_of_int8_other_forms_are_tried_fp16_last_and_each_
         for model in seen
     ]
     assert scales == [{10}, {10}, {1}, set()]
-    assert (facts["precision"], facts["engine"]) == ("fp16", "engines/tensorrt-10.3-sm87-fp16.engine")
-    assert facts["graph"] == "student.fp16.onnx"
-    notes = facts["settings"]["notes"]
+    assert (facts.precision, facts.engine) == ("fp16", "engines/tensorrt-10.3-sm87-fp16.engine")
+    assert facts.graph == "student.fp16.onnx"
+    notes = facts.settings["notes"]
     assert notes[0] == "Built in FP16, as otherwise no INT8 engine came of it."
     assert [note.partition(":")[0] for note in notes[1:]] == [
         "INT8 as it is",
@@ -452,9 +452,9 @@ def test_an_orin_s_trouble_with_scales_in_fp16_leads_straight_to_fp32(
     seen = refused(jetson, monkeypatch, UNTYPED)
     made, (facts,) = build_engines(bundle(half=True, quantised=True), EngineSpec("int8"), machine=ORIN)
     assert len(seen) == 2
-    assert (facts["precision"], facts["graph"]) == ("int8", "student.int8.onnx")
-    assert facts["settings"]["notes"][0] == "Built with scales in FP32, as otherwise no INT8 engine came of it."
-    assert "trtexec" not in facts["settings"], "the graph in the bundle is another one"
+    assert (facts.precision, facts.graph) == ("int8", "student.int8.onnx")
+    assert facts.settings["notes"][0] == "Built with scales in FP32, as otherwise no INT8 engine came of it."
+    assert "trtexec" not in facts.settings, "the graph in the bundle is another one"
     assert engine_manifests(open_bundle(made.path))[0].is_of(made)
 
 
@@ -465,8 +465,8 @@ def test_an_engine_that_came_out_higher_is_built_again_in_another_form(
     told = [inspector("Half"), inspector("Int8")]
     monkeypatch.setattr(type(jetson), "inspector", property(lambda _: told.pop(0), lambda *_: None), raising=False)
     _, (facts,) = build_engines(made, EngineSpec("int8"), machine=ORIN)
-    assert (facts["precision"], facts["inspection"]["convolutions"]) == ("int8", {"fp16": 1, "int8": 2})
-    assert facts["unverified"] == ()
+    assert (facts.precision, facts.inspection["convolutions"]) == ("int8", {"fp16": 1, "int8": 2})
+    assert facts.unverified == ()
     assert failed(made)[f"{STEM}.engine"] == b"engine"
 
 

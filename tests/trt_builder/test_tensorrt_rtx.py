@@ -38,13 +38,13 @@ def test_nvidia_s_parser_takes_every_graph_of_the_student_and_the_engine_has_its
     sizes = {}
     for precision in ("int8", "fp16", "fp32"):
         bundle, (facts,) = build_engines(bundle, EngineSpec(precision, RTX, ("8.6",)))
-        engine = bundle.path / facts["engine"]
+        engine = bundle.path / facts.engine
         short = ".".join(version().split(".")[:2])
-        assert facts["engine"] == f"engines/tensorrt-rtx-{short}-sm86-{precision}.engine"
-        assert facts["inspection"]["judged_by"] == "network"
-        assert facts["inspection"]["convolutions"][precision] >= 30
+        assert facts.engine == f"engines/tensorrt-rtx-{short}-sm86-{precision}.engine"
+        assert facts.inspection["judged_by"] == "network"
+        assert facts.inspection["convolutions"][precision] >= 30
         sizes[precision] = engine.stat().st_size
-        assert sizes[precision] == facts["bytes"]
+        assert sizes[precision] == facts.bytes
     assert 10_000_000 < sizes["int8"] < sizes["fp16"] < sizes["fp32"]
     reopened = open_bundle(bundle.path)
     assert {manifest.precision for manifest in engine_manifests(reopened)} == {"int8", "fp16", "fp32"}

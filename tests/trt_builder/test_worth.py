@@ -13,7 +13,7 @@ import pytest
 
 from trtparse.engines import Bundle, open_bundle
 from trtparse.engines.bundle import add_files
-from trtparse.engines.manifest import engine_manifests
+from trtparse.engines.manifest import EngineManifest, engine_manifests
 from trtparse.errors import BuildError, MachineError
 from trtparse.tests.trt_builder.recorded_gpu import ORIN, RecordedGpu, install
 from trtparse.trt_builder.compile import HowToBuild, build_engines
@@ -50,7 +50,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch, declared: Callable[[str], Any]) -> Call
     return make
 
 
-def _build(bundle: Bundle, **how: Any) -> tuple[Bundle, list[dict[str, Any]]]:
+def _build(bundle: Bundle, **how: Any) -> tuple[Bundle, list[EngineManifest]]:
     return build_engines(bundle, EngineSpec("int8"), machine=ORIN, how=HowToBuild(timed=True, **how))
 
 
@@ -60,7 +60,7 @@ def test_an_int8_engine_is_timed_against_fp16_and_both_get_in_with_the_times(
     recorded = gpu(0.5, 0.8)
     made, facts = _build(bundle())
     assert recorded.graphs() == ["int8", "fp16"]
-    assert [one["engine"] for one in facts] == [FP16, INT8]
+    assert [one.engine for one in facts] == [FP16, INT8]
     assert [manifest.engine for manifest in engine_manifests(open_bundle(made.path))] == [INT8, FP16]
     for manifest in engine_manifests(made):
         assert manifest.milliseconds == {"int8": 0.5, "fp16": 0.8, "frames": 1}
@@ -74,7 +74,7 @@ def test_where_int8_is_no_faster_the_build_says_so(
 ) -> None:
     gpu(int8, fp16)
     made, facts = _build(bundle())
-    (note,) = facts[1]["settings"]["notes"]
+    (note,) = facts[1].settings["notes"]
     assert f"INT8 takes {int8:.3f} ms and FP16 {fp16:.3f} ms a call of 1: INT8 is {told} here" in note
     assert "ship FP16" in note
     assert "--fastest" in note
@@ -87,14 +87,14 @@ def test_the_faster_one_alone_gets_in_where_that_is_asked_for(
 ) -> None:
     gpu(int8, 0.8)
     made, facts = _build(bundle(), fastest=True)
-    assert [one["engine"] for one in facts] == [kept]
+    assert [one.engine for one in facts] == [kept]
     assert [manifest.engine for manifest in engine_manifests(open_bundle(made.path))] == [kept]
     assert sorted(path.name for path in (made.path / "engines").iterdir()) == [
         Path(kept).name,
         Path(kept).with_suffix(".json").name,
     ]
     if kept == FP16:
-        assert facts[0]["settings"]["notes"][0].startswith("Taken in place of INT8. INT8 takes 0.900 ms")
+        assert facts[0].settings["notes"][0].startswith("Taken in place of INT8. INT8 takes 0.900 ms")
 
 
 def test_an_older_int8_engine_does_not_outlive_the_fp16_that_beat_it(
@@ -114,8 +114,8 @@ def test_a_bundle_without_an_fp16_graph_says_that_nobody_knows(
     recorded = gpu(0.9, 0.8)
     _, (facts,) = _build(bundle(half=False))
     assert recorded.graphs() == ["int8"]
-    assert facts["settings"]["notes"] == ["The bundle has no FP16 graph, so nobody knows whether INT8 is faster."]
-    assert facts["milliseconds"] == {}
+    assert facts.settings["notes"] == ["The bundle has no FP16 graph, so nobody knows whether INT8 is faster."]
+    assert facts.milliseconds == {}
 
 
 @pytest.mark.parametrize("error", [BuildError("No kernel."), MachineError("The GPU is gone.")])
@@ -124,8 +124,8 @@ def test_an_int8_engine_is_not_lost_where_fp16_fails(
 ) -> None:
     gpu(0.5, 0.8).refuses["fp16"] = error
     made, (facts,) = _build(bundle())
-    assert facts["engine"] == INT8
-    assert facts["settings"]["notes"][0].startswith(f"INT8 was not timed against FP16: {error.message}")
+    assert facts.engine == INT8
+    assert facts.settings["notes"][0].startswith(f"INT8 was not timed against FP16: {error.message}")
     assert (made.path / INT8).is_file()
 
 
@@ -135,7 +135,7 @@ def test_a_gpu_that_disappears_while_it_times_loses_no_engine(
     recorded = gpu(0.5, 0.8)
     recorded.cuda._fail = {"execute": 9}
     made, (facts,) = _build(bundle())
-    assert "INT8 was not timed against FP16: The GPU" in facts["settings"]["notes"][0]
+    assert "INT8 was not timed against FP16: The GPU" in facts.settings["notes"][0]
     assert open_bundle(made.path).manifest.files.keys() >= {INT8}
 
 
