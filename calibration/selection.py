@@ -133,10 +133,13 @@ class Selection:
             return ()
         return self.spec.joints if isinstance(self.spec, Skeleton) else self.spec.classes
 
+    def names(self, dataset: Images) -> list[str]:
+        """The chosen images of the dataset, without those that cannot be read."""
+        unreadable = {name for name, _ in self.unreadable}
+        return [name for name in (dataset.names[index] for index in self.indices) if name not in unreadable]
+
     def to_dict(self, dataset: Images) -> dict[str, Any]:
         """The document of ``calibration-set.json``; images are told by their names, unreadable ones left out."""
-        unreadable = {name for name, _ in self.unreadable}
-        names = [dataset.names[index] for index in self.indices]
         return {
             "schema": SCHEMA,
             "trtparse": __version__,
@@ -144,7 +147,7 @@ class Selection:
             "seed": self.seed,
             "looked_at": self.looked_at,
             "classes_from": self.classes_from,
-            "images": [name for name in names if name not in unreadable],
+            "images": self.names(dataset),
             "skeleton" if isinstance(self.spec, Skeleton) else "label_set": self.spec and self.spec.to_dict(),
             "classes": {self.rows[number]: count for number, count in self.classes.items()},
             "spread": self.spread,

@@ -87,7 +87,7 @@ def calibration_set(
     if as_json:
         terminal.result({**files, **document})
     else:
-        _show(terminal, selection, document, files, task)
+        _show(terminal, selection, dataset, files, task)
 
 
 def _task(bundle: Path | None, meant: Spec | None) -> Task[Any]:
@@ -175,9 +175,7 @@ def _columns(selection: Selection, task: Task[Any]) -> list[Bars]:
     return columns
 
 
-def _show(
-    terminal: Terminal, selection: Selection, document: dict[str, Any], files: dict[str, str], task: Task[Any]
-) -> None:
+def _show(terminal: Terminal, selection: Selection, dataset: Images, files: dict[str, str], task: Task[Any]) -> None:
     """The table: classes or joints first, then each spread; what was left out; where the files are."""
     from rich.table import Table
 
@@ -188,7 +186,8 @@ def _show(
     table.add_column(selection.classes_from and f"{task.figure.row}, from {selection.classes_from}", no_wrap=True)
     table.add_column("images", justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
-    total = len(document["images"])
+    images = selection.names(dataset)
+    total = len(images)
     for row, name in enumerate(selection.rows):
         _add_row(table, name, selection.classes.get(row, 0), total)
     for spread in SPREADS:
@@ -199,10 +198,10 @@ def _show(
     terminal.out.print()
     from .terminal import show_skipped
 
-    chosen = set(document["images"])
+    chosen = set(images)
     duplicates = [name for name, _ in selection.near_duplicates]
     repeated = sum(name in chosen for name in duplicates)
-    lines = [f"Chosen:    {total:,} images of {selection.looked_at:,} looked at ({document['dataset']})"]
+    lines = [f"Chosen:    {total:,} images of {selection.looked_at:,} looked at ({dataset.description})"]
     lines.append(f"Left out:  {len(duplicates) - repeated:,} near-duplicates of these")
     if repeated:
         lines.append(f"Taken:     {repeated:,} near-duplicates, as nothing else is left")
