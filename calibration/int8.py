@@ -6,7 +6,6 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import onnx
 
@@ -152,12 +151,6 @@ class Int8:
     earned: Earned | None = None
     weights: str = "max"
     corrections: tuple[str, ...] = ()
-
-    def summary(self) -> dict[str, Any]:
-        """For the manifest, in JSON's types."""
-        searched = {} if self.outcome is None else {"search": self.outcome.to_dict()}
-        timed = {} if self.earned is None else {"timed": self.earned.to_dict()}
-        return {"methods": {name: score.to_dict() for name, score in self.trials.items()}, **searched, **timed}
 
 
 @dataclass(frozen=True)

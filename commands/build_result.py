@@ -6,7 +6,7 @@ import json
 import shlex
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .tables import print_table
 from .terminal import Terminal, plain_table
@@ -14,6 +14,7 @@ from .terminal import Terminal, plain_table
 if TYPE_CHECKING:
     from ..engines import Bundle
     from ..engines.bundle import Manifest
+    from ..engines.calibrated import Calibrated
     from ..engines.choice import Choice
     from ..engines.manifest import EngineManifest
     from ..trt_builder.calibration_cache import CalibrationCache
@@ -96,7 +97,7 @@ def _show_cache(terminal: Terminal, cache: CalibrationCache) -> None:
         )
 
 
-def _show_calibration(terminal: Terminal, calibration: dict[str, Any]) -> None:
+def _show_calibration(terminal: Terminal, calibration: Calibrated) -> None:
     from ..calibration.budget.score import EARLIER, is_of_earlier_version
 
     skipped = f", {calibration['skipped']} unreadable ones skipped" if calibration["skipped"] else ""
@@ -111,7 +112,7 @@ def _show_calibration(terminal: Terminal, calibration: dict[str, Any]) -> None:
         tried = ", ".join(f"{name} {score['agreement']:.2f}" for name, score in methods.items())
         earlier = f" ({EARLIER})" if any(map(is_of_earlier_version, methods.values())) else ""
         terminal.out.print(f"Tried:      agreement of {tried}{earlier}", markup=False)
-    returned = calibration.get("search", {}).get("given_back", [])
+    returned = calibration["search"]["given_back"] if "search" in calibration else []
     budget = f", {len(returned)} of them for the budget" if returned else ""
     terminal.out.print(
         f"In INT8:    {calibration['quantised_weights']} convolutions, "

@@ -25,6 +25,7 @@ from ..storage.files import replace_bytes, sha256, write_errors
 from ..storage.folders import recover
 from ..storage.interrupts import uninterrupted
 from .accuracy import Accuracy
+from .calibrated import Calibrated
 
 SCHEMA = 5
 """2: with the measured accuracy. 3: ``preprocessing`` may tell a stretch. 4: with the label set and what the weights
@@ -71,7 +72,7 @@ class Manifest:
     batch: int | None
     precisions: tuple[str, ...]
     parity: dict[str, dict[str, float]]
-    calibration: dict[str, Any]
+    calibration: Calibrated
     versions: dict[str, str]
     files: dict[str, str] = field(default_factory=dict)
     accuracy: dict[str, Accuracy] = field(default_factory=dict)

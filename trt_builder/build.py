@@ -26,6 +26,7 @@ from ..data.dataset import Images, Subset
 from ..engines.accuracy import Accuracy
 from ..engines.base import Frames
 from ..engines.bundle import CALIBRATION_NAME, GRAPHS, Bundle, Manifest, finish, writing
+from ..engines.calibrated import Calibrated
 from ..engines.cpu import CpuEngine
 from ..errors import DataError
 from ..graphs.conventions import Said
@@ -404,9 +405,9 @@ def _parity(
     return agreement.to_dict()
 
 
-def _calibration_summary(made: Int8, *, validated: bool) -> dict[str, Any]:
+def _calibration_summary(made: Int8, *, validated: bool) -> Calibrated:
     ranges: Ranges = made.ranges
-    return {
+    told: Calibrated = {
         "method": ranges.key.method,
         "images": len(ranges.images),
         "skipped": len(ranges.skipped),
@@ -420,8 +421,13 @@ def _calibration_summary(made: Int8, *, validated: bool) -> dict[str, Any]:
         "quantised_weights": len(made.placement.weights),
         "higher_precision": made.placement.higher_precision,
         "validated": validated,
-        **made.summary(),
+        "methods": {name: score.to_dict() for name, score in made.trials.items()},
     }
+    if made.outcome is not None:
+        told["search"] = made.outcome.to_dict()
+    if made.earned is not None:
+        told["timed"] = made.earned.to_dict()
+    return told
 
 
 def _versions() -> dict[str, str]:

@@ -56,5 +56,6 @@ def add_calibration_cache(bundle: Bundle, version: str) -> tuple[Bundle, Calibra
     cache, graph = f"{_FOLDER}/calibration-{version}.cache", f"{_FOLDER}/fp32-opset{OPSET}.onnx"
     content = float_graph(model).SerializeToString(deterministic=True)
     bundle = add_files(bundle, {graph: content, cache: text.encode()})
-    given_back = bundle.manifest.calibration.get("search", {}).get("given_back", ())
+    calibration = bundle.manifest.calibration
+    given_back = calibration["search"]["given_back"] if "search" in calibration else ()
     return bundle, CalibrationCache(bundle.path / cache, bundle.path / graph, tuple(given_back))

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import onnx
 
+from ...engines.calibrated import Timed
 from ...storage.files import replace_bytes
 from ..quantise.placement import Placement, restrict
 
@@ -66,7 +67,7 @@ class Earned:
     slower: tuple[str, ...] = ()
     milliseconds: float | None = None
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Timed:
         """For the manifest, in JSON's types."""
         return {
             "int8": self.savings.int8,

@@ -15,6 +15,7 @@ from typing import Any
 
 import onnx
 
+from ...engines.calibrated import Searched
 from ...errors import AccuracyError, UsageError
 from ..quantise.placement import Placement, restrict
 from ..quantise.qdq import quantise as quantise_plainly
@@ -78,7 +79,7 @@ class Search:
     max_drop: float
     points: tuple[Point, ...]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Searched:
         return {
             "max_drop": self.max_drop,
             "score": self.score.to_dict(),

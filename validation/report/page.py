@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import jinja2
 import numpy as np
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 from ... import __version__
 from ...calibration.budget.score import EARLIER, Score, is_of_earlier_version
 from ...calibration.budget.search import Search
+from ...engines.calibrated import Calibrated
 from ...errors import UsageError
 from ...specs.origin import Origin
 from ...storage.files import check_output_folder, replace_bytes
@@ -76,7 +76,7 @@ def write_report(
     *,
     ranges: Mapping[str, tuple[float, float]] | None = None,
     sensitivity: Mapping[str, float] | None = None,
-    calibration: Mapping[str, Any] | None = None,
+    calibration: Calibrated | None = None,
     origin: Origin = Origin(),
     command: str = "",
 ) -> list[Path]:
@@ -115,7 +115,7 @@ def html(
     *,
     ranges: Mapping[str, tuple[float, float]] | None = None,
     sensitivity: Mapping[str, float] | None = None,
-    calibration: Mapping[str, Any] | None = None,
+    calibration: Calibrated | None = None,
     origin: Origin = Origin(),
     command: str = "",
 ) -> str:
@@ -155,7 +155,7 @@ def html(
     )
 
 
-def _trials(calibration: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
+def _trials(calibration: Calibrated) -> list[tuple[str, str, str, str]]:
     """(method, agreement, figure, loss) of each calibration that was tried."""
     return [
         (
@@ -169,7 +169,7 @@ def _trials(calibration: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
     ]
 
 
-def _search(calibration: Mapping[str, Any]) -> Search | None:
+def _search(calibration: Calibrated) -> Search | None:
     """The search for a budget, where there was one."""
     return Search.from_dict(calibration["search"]) if "search" in calibration else None
 
