@@ -27,8 +27,10 @@ quickstart: $(STAMP)
 	@echo "Use it on your own: source $(VENV)/bin/activate; trtparse -h"
 
 # A process for each core, at most four of a gigabyte each; in them one thread, where libraries ask how many.
-# A file's tests stay together, as they share fixtures.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(PYTEST_OPTIONS)
+# A file's tests stay together, as they share fixtures, and files go out by their names: by how many tests they have, as
+# is usual, those of a few long tests come last and keep one process waiting for the other.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
+	$(PYTEST_OPTIONS)
 
 test: $(TEST_STAMP)
 	$(PYTEST) -m "not slow"

@@ -22,12 +22,13 @@ from trtparse.errors import BuildError  # noqa: E402
 from trtparse.graphs.index import GraphIndex  # noqa: E402
 from trtparse.graphs.opset import OPSET  # noqa: E402
 from trtparse.networks.checkpoint import load_checkpoint, save_checkpoint  # noqa: E402
+from trtparse.networks.efficientnet import EfficientNetLite  # noqa: E402
 from trtparse.networks.layers import resize_like  # noqa: E402
 from trtparse.networks.network import ParsingNetwork  # noqa: E402
 from trtparse.networks.preprocessing import normalise  # noqa: E402
 from trtparse.networks.registry import create_network  # noqa: E402
 from trtparse.networks.resnet import BLOCKS  # noqa: E402
-from trtparse.networks.student import Student, StudentSpec  # noqa: E402
+from trtparse.networks.student import EfficientStudent, Student, StudentSpec  # noqa: E402
 from trtparse.networks.weights import DEFAULT_WEIGHTS  # noqa: E402
 from trtparse.specs.framing import Framing  # noqa: E402
 from trtparse.specs.label_set import label_set  # noqa: E402
@@ -43,6 +44,7 @@ LIP = label_set("lip")
 def short_trunks() -> Iterator[None]:
     """One block in each layer of a trunk: what stands on it is looked at here, and exports take half the time."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(EfficientStudent, "make_backbone", staticmethod(lambda: EfficientNetLite(depth=0.5)))
         for depth, (block, _) in BLOCKS.items():
             patch.setitem(BLOCKS, depth, (block, (1, 1, 1, 1)))
         yield
