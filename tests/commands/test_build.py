@@ -72,7 +72,7 @@ def test_a_build_says_which_cpu_runtime_is_faster_and_by_how_much(
     asked: list[Any] = []
 
     def choose(*arguments: Any) -> Choice:
-        asked.append(arguments[1:])
+        asked.append(arguments[1:4])
         return Choice({"onnxruntime": 5.6, "openvino": 3.5})
 
     monkeypatch.setattr("trtparse.engines.choice.choose", choose)
