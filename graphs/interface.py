@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
 import onnx
@@ -15,22 +14,13 @@ from ..errors import BuildError, UsageError
 from ..networks.file_kind import refuse_others
 from ..specs.label_set import LabelSet, check_same, label_set, label_sets, told_label_set
 from ..specs.skeleton import Skeleton, shipped_skeletons
+from .answers import EVERY, KEYPOINTS, answers_of
 from .facts import STANDARD_DOMAINS
 from .index import fresh_graph_copy, property_of
 from .overflow import float_nodes
 from .raw import find_argmax
 
-LABELS, KEYPOINTS, BOXES = "labels", "keypoints", "boxes"
-"""The first output: what a graph of parsing, of pose and of people answers with."""
-
-RAW_OUTPUTS = {LABELS: "logits", KEYPOINTS: "heatmaps", BOXES: "cells"}
-"""What may follow."""
-
-_WANTED = (
-    "frames (N, H, W, 3) uint8, BGR, in; out either labels (N, H, W) uint8, after which logits (N, classes, H, W) may "
-    "follow, or keypoints (N, K, 3) float32, after which heatmaps (N, K, h, w) may, or boxes (N, M, 5) float32, after "
-    "which cells (N, 5, h, w) may"
-)
+_WANTED = "frames (N, H, W, 3) uint8, BGR, in; out either " + ", or ".join(map(str, EVERY))
 _HALF_FROM = "Normalisation and argmax belong into the graph: see what trtparse build exports."
 
 
@@ -134,12 +124,6 @@ def label_set_of(model: onnx.ModelProto, given: LabelSet | None, path: Path) -> 
     return meant
 
 
-def answers_of(model: onnx.ModelProto) -> str:
-    """``labels``, ``keypoints`` or ``boxes``: what a graph that :func:`check_interface` passed answers with."""
-    names = {output.name for output in model.graph.output}
-    return next((name for name in (KEYPOINTS, BOXES) if name in names), LABELS)
-
-
 def skeleton_of(model: onnx.ModelProto, given: object, path: Path) -> Skeleton:
     """What a graph's joints are: as its metadata says, else as somebody says.
 
@@ -164,7 +148,7 @@ def skeleton_of(model: onnx.ModelProto, given: object, path: Path) -> Skeleton:
         raise UsageError(
             f"{path} has the joints of {meant.name}, and --labels names {given.name}.", "Leave --labels out."
         )
-    found = next(_shape(output) for output in model.graph.output if output.name == KEYPOINTS)[1]
+    found = next(_shape(output) for output in model.graph.output if output.name == KEYPOINTS.name)[1]
     if found is not None and found != len(meant):
         raise UsageError(
             f"{path} finds {found} joints, and its skeleton is {meant}.", "Give the one it was trained on."
@@ -206,34 +190,23 @@ def check_interface(model: onnx.ModelProto, path: Path) -> int | None:
 
     if len(inputs) != 1 or inputs[0].name != "frames":
         raise refused("the one input must be called frames")
-    answers = next((name for name in RAW_OUTPUTS if name in outputs), None)
-    if answers is None or set(outputs) - {answers, RAW_OUTPUTS[answers]}:
-        raise refused(
-            "the outputs must be labels, and logits where wanted; likewise keypoints and heatmaps, or boxes and cells"
-        )
-    frames, found = inputs[0], outputs[answers]
-    kinds = {LABELS: TensorProto.UINT8, KEYPOINTS: TensorProto.FLOAT, BOXES: TensorProto.FLOAT}
-    if frames.type.tensor_type.elem_type != TensorProto.UINT8 or found.type.tensor_type.elem_type != kinds[answers]:
-        what = "frames and labels must be uint8" if answers == LABELS else f"frames must be uint8, {answers} float32"
-        raise refused(what)
+    answers = answers_of(model)
+    if answers is None or set(outputs) - {answers.name, answers.raw}:
+        wanted = "; or ".join(f"{one.name}, and {one.raw} where wanted" for one in EVERY)
+        raise refused(f"the outputs must be {wanted}")
+    frames, found = inputs[0], outputs[answers.name]
+    kinds = [value.type.tensor_type.elem_type for value in (frames, found)]
+    if kinds != [TensorProto.UINT8, answers.kind]:
+        raise refused(f"frames must be uint8, {answers.name} {answers.dtype}")
     shape = _shape(frames)
     if len(shape) != 4 or shape[3] != 3 or shape[1] is None or shape[2] is None:
         raise refused("frames must be (N, H, W, 3) with a fixed height and width")
-    batch, height, width = shape[0], shape[1], shape[2]
-    raw = _shape(outputs[RAW_OUTPUTS[answers]]) if RAW_OUTPUTS[answers] in outputs else None
-    if answers != LABELS:
-        values, letter = (3, "K") if answers == KEYPOINTS else (5, "M")
-        if not _fits(_shape(found), (batch, *_shape(found)[1:2], values)):
-            raise refused(f"{answers} must be (N, {letter}, {values})")
-        if raw is not None and len(raw) != 4:
-            raise refused(f"{RAW_OUTPUTS[answers]} must be (N, {'K' if answers == KEYPOINTS else 5}, h, w)")
-    else:
-        if not _fits(_shape(found), (batch, height, width)):
-            raise refused(f"labels must be (N, {height}, {width})")
-        if raw is not None and not _fits(raw, (batch, *raw[1:2], height, width)):
-            raise refused(f"logits must be (N, classes, {height}, {width})")
+    raw = _shape(outputs[answers.raw]) if answers.raw in outputs else None
+    problem = answers.problem(_shape(found), raw, shape)
+    if problem is not None:
+        raise refused(problem)
     _check_domains(model, path)
-    return batch
+    return shape[0]
 
 
 def _check_domains(model: onnx.ModelProto, path: Path) -> None:
@@ -302,11 +275,6 @@ def graph_precision(model: onnx.ModelProto) -> str:
         return "fp32"
     names = ", ".join(TensorProto.DataType.Name(kind) for kind in sorted(found))
     raise BuildError(f"The graph's convolutions are {names}.", "Use FP32, FP16, or FP32 or FP16 with Q/DQ.")
-
-
-def _fits(shape: Sequence[int | None], wanted: Sequence[int | None]) -> bool:
-    """Whether a shape is the wanted one; a length that the exporter left open fits."""
-    return len(shape) == len(wanted) and all(have in (None, want) for have, want in zip(shape, wanted))
 
 
 def _shape(value: onnx.ValueInfoProto) -> list[int | None]:

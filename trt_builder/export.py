@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from .. import __version__
 from ..errors import BuildError, UsageError
-from ..graphs.interface import KEYPOINTS, RAW_OUTPUTS
+from ..graphs.answers import KEYPOINTS, LABELS
 from ..graphs.opset import OPSET
 from ..graphs.raw import find_argmax, name_raw
 from ..networks.network import ParsingNetwork
@@ -30,9 +30,6 @@ from ..specs.framing import Framing
 from ..specs.label_set import LabelSet
 from ..specs.skeleton import Skeleton
 from ..tasks.parsing.task import Parsing
-
-HEATMAPS = RAW_OUTPUTS[KEYPOINTS]
-"""The raw tensor of a graph of pose."""
 
 
 class Normalised(nn.Module):
@@ -157,7 +154,7 @@ def _of_labels(
     graph: nn.Module, framing: Framing, label_set: LabelSet, batch: int | None, logits: bool
 ) -> onnx.ModelProto:
     """A graph that ends in label maps, described and checked."""
-    model = exported(graph, framing.input_size, batch, ["labels", "logits"] if logits else ["labels"])
+    model = exported(graph, framing.input_size, batch, [LABELS.name, LABELS.raw] if logits else [LABELS.name])
     describe(model, Parsing.name, framing, {"label_set": json.dumps(label_set.to_dict())})
     argmax = find_argmax(model)
     if argmax is None:
@@ -200,12 +197,12 @@ def export_pose_onnx(
             f"Height and width must be multiples of {PoseNetwork.multiple}, such as 256x192.",
         )
     graph = PoseGraph(network, decoding, framing.input_size)
-    model = exported(graph, framing.input_size, batch, [KEYPOINTS, HEATMAPS])
+    model = exported(graph, framing.input_size, batch, [KEYPOINTS.name, KEYPOINTS.raw])
     if not heatmaps:
         del model.graph.output[1]
     told = {"skeleton": skeleton.to_json(), "decoding": json.dumps(decoding.to_dict())}
     describe(model, "pose", framing, told)
-    name_raw(model, HEATMAPS)
+    name_raw(model, KEYPOINTS.raw)
     check_exported(model, framing.input_size, batch)
     return model
 

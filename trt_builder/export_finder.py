@@ -8,15 +8,12 @@ import onnx
 from torch import Tensor, nn
 
 from ..errors import UsageError
-from ..graphs.interface import BOXES, RAW_OUTPUTS
+from ..graphs.answers import BOXES
 from ..graphs.raw import name_raw
 from ..networks.finder import MULTIPLE, Finder, decode
 from ..specs.framing import Framing
 from ..tasks.people.task import PEOPLE
 from .export import Normalised, check_exported, describe, exported
-
-CELLS = RAW_OUTPUTS[BOXES]
-"""The raw tensor, which boxes are decoded from."""
 
 
 class FinderGraph(Normalised):
@@ -61,10 +58,10 @@ def export_finder(
             f"An input of {framing} is not for a finder.",
             f"Height and width must be multiples of {MULTIPLE}, such as 192x320.",
         )
-    model = exported(FinderGraph(network), framing.input_size, batch, [BOXES, CELLS])
+    model = exported(FinderGraph(network), framing.input_size, batch, [BOXES.name, BOXES.raw])
     if not cells:
         del model.graph.output[1]
     describe(model, PEOPLE, framing, {"network": Finder.kind, **({} if sure is None else {"sure": f"{sure:g}"})})
-    name_raw(model, CELLS)
+    name_raw(model, BOXES.raw)
     check_exported(model, framing.input_size, batch)
     return model

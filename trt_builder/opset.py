@@ -24,10 +24,10 @@ from ..calibration.quantise.qdq import quantise
 from ..calibration.ranges import RangeCollector, Ranges
 from ..errors import TrtparseError, UsageError
 from ..graphs import front
+from ..graphs.answers import answers_of
 from ..graphs.facts import opset_of
 from ..graphs.half import to_half
 from ..graphs.index import fresh_graph_copy
-from ..graphs.interface import answers_of
 from ..graphs.observe import input_size_of
 from ..graphs.opset import CLOSE, OPSET, converted
 from ..graphs.raw import find_raw
@@ -85,7 +85,7 @@ def raise_opset(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
         differ = 100 * float((answers != new_answers).mean())
         raise UsageError(
             f"INT8 needs opset {LEAST_OPSET}, {name} has {before}, and raised to {OPSET} it answers differently: "
-            f"{differ:.2f} % of {answers_of(model)}.",
+            f"{differ:.2f} % of {_name_of_answers(model)}.",
             hint,
         )
     return raised
@@ -114,8 +114,14 @@ def _answers(model: onnx.ModelProto, frames: NDArray[np.uint8], *, as_float: boo
     if as_float:
         options.add_session_config_entry("session.disable_quant_qdq", "1")
     session = onnxruntime.InferenceSession(observed.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    answers, values = session.run([answers_of(model), scores], {"frames": frames})
+    answers, values = session.run([_name_of_answers(model), scores], {"frames": frames})
     return answers, values.astype(np.float32)
+
+
+def _name_of_answers(model: onnx.ModelProto) -> str:
+    answers = answers_of(model)
+    assert answers is not None, "a graph whose outputs were checked"
+    return answers.name
 
 
 def _type_of(model: onnx.ModelProto, tensor: str) -> int:

@@ -19,14 +19,12 @@ from ..engines.cpu import CpuEngine
 from ..engines.machine.dependencies import require
 from ..errors import UsageError
 from ..graphs.adapt import adapt
+from ..graphs.answers import BOXES, KEYPOINTS, LABELS, Answers, answers_of
 from ..graphs.conventions import Said
 from ..graphs.facts import opset_of
 from ..graphs.half import to_half
 from ..graphs.index import property_of
 from ..graphs.interface import (
-    BOXES,
-    KEYPOINTS,
-    answers_of,
     check_interface,
     graph_precision,
     label_set_of,
@@ -274,18 +272,32 @@ def task_of_graph(model: onnx.ModelProto, meant: Spec | None, path: Path) -> Tas
     Raises:
         UsageError: nobody says what its classes or joints mean, or two things are told.
     """
-    if answers_of(model) == BOXES:
-        if meant is not None:
-            raise UsageError(f"{path} finds people, and --labels names {meant.name}.", "Leave --labels out.")
-        return People(sure=sure_of(model, path) or SURE)
-    if answers_of(model) == KEYPOINTS:
-        decoding = property_of(model, "decoding")
-        return Pose(skeleton_of(model, meant, path), Decoding.from_dict(json.loads(decoding)) if decoding else LOGITS)
-    if isinstance(meant, Skeleton):
-        raise UsageError(
-            f"{path} tells classes apart, and {meant} has joints.", "Give --labels a label set, such as lip."
-        )
-    return Parsing(label_set_of(model, meant, path))
+    answers = answers_of(model)
+    assert answers is not None, "a graph that check_interface passed"
+    return _TASKS[answers](model, meant, path)
+
+
+def _parsing_of(model: onnx.ModelProto, meant: Spec | None, path: Path) -> Parsing:
+    return Parsing(label_set_of(model, _classes(meant, path), path))
+
+
+def _pose_of(model: onnx.ModelProto, meant: Spec | None, path: Path) -> Pose:
+    decoding = property_of(model, "decoding")
+    return Pose(skeleton_of(model, meant, path), Decoding.from_dict(json.loads(decoding)) if decoding else LOGITS)
+
+
+def _people_of(model: onnx.ModelProto, meant: Spec | None, path: Path) -> People:
+    if meant is not None:
+        raise UsageError(f"{path} finds people, and --labels names {meant.name}.", "Leave --labels out.")
+    return People(sure=sure_of(model, path) or SURE)
+
+
+_TASKS: dict[Answers, Callable[[onnx.ModelProto, Spec | None, Path], Task[Any]]] = {
+    LABELS: _parsing_of,
+    KEYPOINTS: _pose_of,
+    BOXES: _people_of,
+}
+"""What a graph answers with to what it is for."""
 
 
 def _refuse_sure(path: Path) -> None:
@@ -301,7 +313,7 @@ def _of_graph(
         model, labels = adapt(model, said, path, logits=logits), None
     batch = check_interface(model, path)
     if sure is not None:
-        if answers_of(model) != BOXES:
+        if answers_of(model) is not BOXES:
             _refuse_sure(path)
         properties = {entry.key: entry.value for entry in model.metadata_props}
         onnx.helper.set_model_props(model, {**properties, "sure": f"{sure:g}"})
@@ -337,7 +349,7 @@ def _of_graph(
 def _options_of(model: onnx.ModelProto, path: Path) -> dict[str, Any]:
     decoding = property_of(model, "decoding")
     known: dict[str, Any] = {"decoding": json.loads(decoding)} if decoding else {}
-    if answers_of(model) == BOXES:
+    if answers_of(model) is BOXES:
         known["sure"] = sure_of(model, path) or SURE
     return {"source": path.name, "producer": model.producer_name or "unknown", **known}
 
