@@ -129,9 +129,7 @@ class Selection:
     @property
     def rows(self) -> tuple[str, ...]:
         """The names of the classes or joints, by their numbers."""
-        if self.spec is None:
-            return ()
-        return self.spec.joints if isinstance(self.spec, Skeleton) else self.spec.classes
+        return () if self.spec is None else _names(self.spec)
 
     def names(self, dataset: Images) -> list[str]:
         """The chosen images of the dataset, without those that cannot be read."""
@@ -227,6 +225,8 @@ def select(
 def predictions_of(predictor: Predictor[Any]) -> Predictions:
     """What a network sees in an image, at its input size and without the letterbox's borders."""
     task = predictor.task
+    names = _names(task.spec)
+    places = [names.index(row) for row in task.rows]  # of finding people the background is no row
 
     def predict(sample: Sample) -> Sequence[int]:
         placement = predictor.place((sample.image.shape[0], sample.image.shape[1]), sample.box)
@@ -235,9 +235,16 @@ def predictions_of(predictor: Predictor[Any]) -> Predictions:
         if isinstance(placement, Letterbox):
             # At the frame's own scale: the shares are what counts, and large images take long.
             placement = replace(placement, image_size=(placement.height, placement.width))
-        return task.amounts(task.restore(answer, placement), sample.name)
+        amounts = [0] * len(names)
+        for place, amount in zip(places, task.amounts(task.restore(answer, placement), sample.name)):
+            amounts[place] = amount
+        return amounts
 
     return Predictions(predict, task.spec)
+
+
+def _names(spec: Spec) -> tuple[str, ...]:
+    return spec.joints if isinstance(spec, Skeleton) else spec.classes
 
 
 def write_selection(path: Path, selection: Selection, dataset: Images) -> dict[str, Any]:

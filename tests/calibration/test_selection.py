@@ -28,6 +28,7 @@ from trtparse.errors import DataError, UsageError
 from trtparse.specs.framing import Framing
 from trtparse.specs.skeleton import load_skeleton
 from trtparse.tasks.base import Predictor
+from trtparse.tasks.people.task import People
 from trtparse.tasks.pose.task import Pose
 from trtparse.tests.predicting import HANDS, LIP, predicting
 
@@ -263,7 +264,7 @@ class TestPredictions:
             predictions = predictions_of(predictor)
             amounts = predictions.of(Sample("a", np.full((64, 16, 3), 200, np.uint8), None))
         assert predictions.spec == LIP
-        assert amounts == tuple(32 * 8 if number == 13 else 0 for number in range(len(LIP)))
+        assert amounts == [32 * 8 if number == 13 else 0 for number in range(len(LIP))]
 
     def test_of_a_network_for_pose_they_are_the_joints_that_are_seen(
         self, new_dataset: NewDataset, tmp_path: Path
@@ -290,6 +291,25 @@ class TestPredictions:
         document = write_selection(tmp_path / "set.json", selection, dataset)
         assert document["classes"] == {"left_wrist": 1}
         assert read_selection(tmp_path / "set.json", dataset) == selection
+
+    def test_of_a_finder_they_are_the_people_and_no_background(self) -> None:
+        class One(Engine):
+            """Sees somebody in every frame."""
+
+            def __init__(self) -> None:
+                super().__init__()
+                self.name, self.target, self.precision = "one", "fake", "fp32"
+                self.input_size, self.batch = (32, 32), 1
+
+            def _run(self, frames: Frames) -> Arrays:
+                found = np.zeros((len(frames), 2, 5), np.float32)
+                found[:, 0] = (4, 4, 20, 28, 0.9)
+                return (found,)
+
+        with Predictor(One(), People(), Framing((32, 32))) as predictor:
+            predictions = predictions_of(predictor)
+            amounts = predictions.of(Sample("a", np.zeros((32, 32, 3), np.uint8), None))
+        assert dict(zip(predictions.spec.classes, amounts)) == {"Background": 0, "Person": 1}
 
 
 class TestLabelMaps:
