@@ -11,7 +11,7 @@ How a released state dict becomes these networks' (:func:`read_released`):
 - a leading ``module.`` goes as the file is read (:mod:`~trtparse.networks.state_dict`);
 - names change by ``RENAMED``; what stands at the top (``conv1``, ``layer3.22.bn2``) is the trunk's. Names and
   shapes were checked against the public sources: GoGoDuck912/Self-Correction-Human-Parsing
-  ``networks/AugmentCE2P.py``, liutinglt/CE2P ``networks/CE2P.py`` (commit 62e9ce3), tjpulkl/CDGNet
+  ``networks/AugmentCE2P.py``, liutinglt/CE2P ``networks/CE2P.py`` (commit dec670b), tjpulkl/CDGNet
   ``networks/CDGNet.py`` and ``utils/attention.py``. The released files themselves were not at hand. That they
   carry ``module.`` and that SCHP's stands under ``state_dict`` is known from the code that reads them;
 - CDGNet's norms lie in a sequence of their own (``layer7.1.0.weight``); that step is dropped;
@@ -22,8 +22,8 @@ CDGNet's repository holds a second form of its attention (``hwAttention.conv_cls
 people report checkpoints that fit one form alone. The one built here has two scalar weights; the other is
 refused by the names of its tensors.
 
-Every resize is bilinear with ``align_corners=True``, but for CE2P's decoder: its code leaves that argument out,
-which in the PyTorch it names (0.4.1) means ``False``.
+Every resize is bilinear with ``align_corners=True``. CE2P's decoder left that argument out in the first two weeks of
+its code, which in the PyTorch it names (0.4.1) means ``False``; its authors corrected that on 13 March 2019.
 """
 
 from __future__ import annotations
@@ -100,9 +100,9 @@ def _block(channels_in: int, channels_out: int, kernel: int, slope: float) -> nn
     )
 
 
-def _resize(x: Tensor, like: Tensor, align_corners: bool = True) -> Tensor:
+def _resize(x: Tensor, like: Tensor) -> Tensor:
     size = (int(like.shape[-2]), int(like.shape[-1]))
-    return F.interpolate(x, size=size, mode="bilinear", align_corners=align_corners)
+    return F.interpolate(x, size=size, mode="bilinear", align_corners=True)
 
 
 class DeepStemResNet101(nn.Module):
@@ -172,16 +172,15 @@ class Edge(nn.Module):
 class Decoder(nn.Module):
     """Context and the finest level, mixed; the classifier ``conv4`` only serves training, and does not run."""
 
-    def __init__(self, num_classes: int, kernel: int, slope: float, align_corners: bool) -> None:
+    def __init__(self, num_classes: int, kernel: int, slope: float) -> None:
         super().__init__()
-        self.align_corners = align_corners
         self.conv1 = _block(512, 256, 1, slope)
         self.conv2 = _block(256, 48, kernel, slope)
         self.conv3 = nn.Sequential(*_block(304, 256, kernel, slope), *_block(256, 256, 1, slope))
         self.conv4 = nn.Conv2d(256, num_classes, 1)
 
     def forward(self, context: Tensor, level4: Tensor) -> Tensor:
-        context = _resize(self.conv1(context), level4, self.align_corners)
+        context = _resize(self.conv1(context), level4)
         return self.conv3(torch.cat((context, self.conv2(level4)), 1))  # type: ignore[no-any-return]
 
 
@@ -190,20 +189,19 @@ class CE2P(nn.Module):
 
     Args:
         num_classes: output channels.
-        align_corners: of the decoder's resize: true in A-CE2P, false in CE2P.
     """
 
     slope: ClassVar[float] = 0.01
     kernel: ClassVar[int] = 1
     """Of the convolutions of decoder and fusion."""
 
-    def __init__(self, num_classes: int = _LIP, align_corners: bool = True) -> None:
+    def __init__(self, num_classes: int = _LIP) -> None:
         super().__init__()
         self.num_classes = num_classes
         self.backbone = DeepStemResNet101()
         self.context = Pyramid(self.slope)
         self.edge = Edge(self.slope)
-        self.decoder = Decoder(num_classes, self.kernel, self.slope, align_corners)
+        self.decoder = Decoder(num_classes, self.kernel, self.slope)
         self.fusion = nn.Sequential(
             *_block(1024, 256, self.kernel, self.slope), nn.Dropout2d(0.1), nn.Conv2d(256, num_classes, 1)
         )
@@ -272,8 +270,8 @@ class Guide(nn.Module):
 class AffinityDecoder(Decoder):
     """The decoder, followed by a weighted sum of its feature over pixels that the guide finds alike."""
 
-    def __init__(self, num_classes: int, kernel: int, slope: float, align_corners: bool) -> None:
-        super().__init__(num_classes, kernel, slope, align_corners)
+    def __init__(self, num_classes: int, kernel: int, slope: float) -> None:
+        super().__init__(num_classes, kernel, slope)
         self.refine = _block(512, 256, 3, slope)
 
     def propagate(self, context: Tensor, level4: Tensor, guide: Tensor) -> Tensor:
@@ -294,7 +292,7 @@ class CDGNet(CE2P):
 
     def __init__(self, num_classes: int = _LIP) -> None:
         super().__init__(num_classes)
-        self.decoder = AffinityDecoder(num_classes, self.kernel, self.slope, True)
+        self.decoder = AffinityDecoder(num_classes, self.kernel, self.slope)
         self.distribution = DistributionAttention(num_classes)
         self.guide = Guide()
         self.deep_logits = nn.Conv2d(1024, num_classes, 1)
@@ -326,7 +324,7 @@ def read_released(tensors: Mapping[str, Tensor], source: str) -> CE2P:
     last = found.get("fusion.3.weight")
     num_classes = _LIP if last is None else int(last.shape[0])
     with torch.device("meta"):  # no memory and no random numbers for weights that are about to be replaced
-        network = CDGNet(num_classes) if family == "cdgnet" else CE2P(num_classes, align_corners=family == "schp")
+        network = CDGNet(num_classes) if family == "cdgnet" else CE2P(num_classes)
     wanted = network.state_dict()
     _check(found, {name: value for name, value in wanted.items() if name not in _counters(wanted)}, family, source)
     state = {name: value.float().contiguous() for name, value in found.items()}

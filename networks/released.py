@@ -159,7 +159,7 @@ def _of_ours(header: str, state: StateDict, path: Path) -> Released:
 
 
 def _empty(family: str, classes: int) -> CE2P:
-    return CDGNet(classes) if family == "cdgnet" else CE2P(classes, align_corners=family == "schp")
+    return CDGNet(classes) if family == "cdgnet" else CE2P(classes)
 
 
 def _preset_for(family: str, classes: int, said: Said, path: Path) -> Preset:

@@ -194,7 +194,6 @@ def test_ce2p_s_names_are_told_from_schp_s(tmp_path: Path) -> None:
     assert teacher.family == "ce2p"
     assert isinstance(teacher.network, CE2P)
     assert not isinstance(teacher.network, CDGNet)
-    assert not teacher.network.decoder.align_corners
 
 
 def test_a_family_that_is_not_ours_is_refused_for_a_checkpoint_of_ours(ours: Path) -> None:

@@ -30,8 +30,8 @@ def parameters(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def resize(x: Tensor, like: Tensor, align_corners: bool = True) -> Tensor:
-    return F.interpolate(x, size=like.shape[-2:], mode="bilinear", align_corners=align_corners)
+def resize(x: Tensor, like: Tensor) -> Tensor:
+    return F.interpolate(x, size=like.shape[-2:], mode="bilinear", align_corners=True)
 
 
 @dataclass
@@ -148,7 +148,7 @@ class Published:
             self.classifier("L", level16, 20)
             context = self.distribution(context)
         context = self.head(f"{decoder_name}.conv1", context, 256)
-        x = resize(context, level4, align_corners=self.family != "ce2p")
+        x = resize(context, level4)
         x = torch.cat([x, self.head(f"{decoder_name}.conv2", level4, 48, kernel)], 1)
         x = self.head(f"{decoder_name}.conv3", x, 256, kernel)
         x = self.head(f"{decoder_name}.conv3", x, 256, at=2)
@@ -221,7 +221,7 @@ def test_attention_along_columns_alone_is_the_same_in_every_row() -> None:
 
 
 def test_pixels_that_all_look_alike_share_the_mean_of_their_features() -> None:
-    decoder = AffinityDecoder(20, 3, 0.0, True).eval()
+    decoder = AffinityDecoder(20, 3, 0.0).eval()
     seen: list[Tensor] = []
     decoder.refine.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     decoder.propagate(torch.randn(1, 512, 4, 4), torch.randn(1, 256, 8, 8), torch.ones(1, 256, 8, 8))
