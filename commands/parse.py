@@ -13,6 +13,7 @@ from ..errors import UsageError
 from .options import (
     DEFAULT_BUNDLE,
     check_predictor,
+    check_task,
     common_options,
     engine_options,
     labels_option,
@@ -22,9 +23,10 @@ from .options import (
 
 if TYPE_CHECKING:
     from ..parse.images import ParseResult
+    from ..parse.objects import Storage
     from ..parse.parser import ParseSpec
     from ..parse.provenance import MadeBy
-    from ..tasks.base import Predictor, Spec
+    from ..tasks.base import Predictor, Spec, Summary, Task
     from .terminal import Terminal
 
 
@@ -105,8 +107,6 @@ def parse(
         index_place(index, shard)
     if address is None and workers is not None:
         raise UsageError("--workers goes with --ray.", "Give both, or neither; --threads is for this machine alone.")
-    if address is not None and annotations is not None:
-        raise UsageError("--annotations is for this machine alone.", "Leave --ray out, or --annotations.")
     if address is not None and auto_rebuild:
         raise UsageError("--auto-rebuild builds on this machine, not on Ray's workers.", "Build the engine first.")
     with Terminal(as_json=as_json) as terminal:
@@ -117,10 +117,17 @@ def parse(
             )
             result = _parse_here(terminal, images, bundle, output, spec, opened, annotations)
         else:
+            from ..engines import open_bundle
             from ..engines.machine.dependencies import require
+            from ..parse.objects import open_storage
             from ..parse.ray import parse_on_ray
+            from ..tasks.open import task_of
 
             require("ray")
+            found = open_bundle(bundle)
+            check_task(found)
+            task = task_of(found.manifest)
+            summary = task.summary(annotations)
             target = _target_for_all(bundle, target, precision, max(threads, 1))
             terminal.stage(f"Parsing on Ray, {address}")
             result = parse_on_ray(
@@ -142,6 +149,7 @@ def parse(
                 threads=max(threads, 1),
                 progress=with_rate(terminal),
             )
+            _summarise(terminal, summary, task, result, open_storage(output), output, spec)
     _show(terminal, result)
 
 
@@ -168,7 +176,7 @@ def _parse_here(
     annotations: Path | None,
 ) -> ParseResult:
     from ..parse.images import parse_images
-    from ..parse.objects import is_uri
+    from ..parse.objects import LocalStorage, is_uri
     from .terminal import with_rate
 
     for path in (*images, output):
@@ -187,11 +195,23 @@ def _parse_here(
             made_by=made_by,
             progress=with_rate(terminal),
         )
+    _summarise(terminal, summary, predictor.task, result, LocalStorage(), output, spec)
+    return result
+
+
+def _summarise(
+    terminal: Terminal,
+    summary: Summary | None,
+    task: Task[Any],
+    result: ParseResult,
+    results: Storage,
+    output: str,
+    spec: ParseSpec,
+) -> None:
     if summary is not None:
         from ..parse.summary import write_summary
 
-        terminal.note(f"Written: {write_summary(summary, predictor.task, result.parsed, Path(output), spec.shard)}")
-    return result
+        terminal.note(f"Written: {write_summary(summary, task, result.parsed, results, output, spec.shard)}")
 
 
 def _open(

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 from ..errors import DataError
-from ..storage.files import replace_bytes
 from ..tasks.base import Summary, Task
 from .images import ParsedImage
+from .objects import Storage, plain
 
 
 def write_summary(
-    summary: Summary, task: Task[Any], parsed: Iterable[ParsedImage], output: Path, shard: tuple[int, int] | None = None
-) -> Path:
+    summary: Summary,
+    task: Task[Any],
+    parsed: Iterable[ParsedImage],
+    results: Storage,
+    output: str,
+    shard: tuple[int, int] | None = None,
+) -> str:
     """Write it beside the answers, an older one replaced.
 
     Args:
         summary: the file's name, and what makes its content.
         task: reads answers.
         parsed: images whose answers are there.
-        output: the folder.
+        results: where answers are.
+        output: the folder there.
         shard: (number, of) where the images are one of several parts; the file is named after it.
 
     Returns:
@@ -29,6 +34,7 @@ def write_summary(
 
     Raises:
         DataError: an answer is no longer there.
+        UsageError: the file cannot be written.
     """
     name, content = summary
     if shard is not None:
@@ -36,14 +42,10 @@ def write_summary(
         name = f"{stem}-{shard[0]}-of-{shard[1]}.{ending}"
     found = []
     for one in parsed:
-        try:
-            answer = task.decode(Path(one.labels).read_bytes(), str(one.labels))[1]
-        except OSError as error:
-            reason = error.strerror or error
-            raise DataError(f"{one.labels} cannot be read: {reason}.", "Run the command again.") from error
+        answer = task.decode(results.read(str(one.labels)), str(one.labels))[1]
         if answer is None:
             raise DataError(f"{one.labels} is damaged.", "Run the command again with --overwrite.")
         found.append((str(one.image), answer))
-    path = output / name
-    replace_bytes(path, content(found))
+    path = f"{plain(output).rstrip('/')}/{name}"
+    results.write(path, content(found))
     return path

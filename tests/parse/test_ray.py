@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -20,15 +21,19 @@ from trtparse.engines import Bundle, open_bundle
 from trtparse.engines.base import Arrays, Engine, Frames
 from trtparse.errors import DataError, MachineError, UsageError
 from trtparse.parse.images import ParseResult, parse_images
+from trtparse.parse.objects import LocalStorage, open_storage
 from trtparse.parse.parser import ParseSpec
 from trtparse.parse.provenance import MadeBy
 from trtparse.parse.ray import parse_on_ray, ray_cluster
-from trtparse.specs.framing import Framing
+from trtparse.parse.summary import write_summary
+from trtparse.specs.framing import CropRule, Framing
 from trtparse.specs.label_set import label_set
+from trtparse.specs.skeleton import load_skeleton
 from trtparse.storage.interrupts import SIGNALS
 from trtparse.tasks.base import Predictor
 from trtparse.tasks.open import open_predictor
 from trtparse.tasks.parsing.task import Parsing
+from trtparse.tasks.pose.task import Pose
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own, which change from version to version
 NETWORK = MadeBy("ab" * 32, "fake", "fp32", (48, 32))
@@ -168,6 +173,33 @@ def test_uris_are_parsed_as_paths_are_and_what_is_there_is_not_made_again(
     assert content("ray") == content("plain")
     assert Path("ray.1-of-2.csv").read_text().replace(uri + "/", "") == Path("plain.1-of-2.csv").read_text()
     assert str(result.parsed[0].labels) == f"{uri}/ray/{there[0]}"
+
+
+class CornerEngine(GreyEngine):
+    """Seventeen joints where the first pixels of a frame are bright."""
+
+    def _run(self, frames: Frames) -> Arrays:
+        return (frames[:, :17, :3, 1].astype(np.float32) / 255,)
+
+
+def open_corners() -> tuple[Predictor[Any], MadeBy]:
+    return Predictor(CornerEngine(), Pose(load_skeleton("coco17")), Framing((48, 32), crop=CropRule())), NETWORK
+
+
+def test_poses_and_their_summary_are_those_of_the_plain_run(cluster: None, photos: Path) -> None:
+    spec = ParseSpec(recursive=True)
+    predictor, made_by = open_corners()
+    with predictor:
+        here = parse_images([photos], predictor, Path("plain"), spec, made_by=made_by)
+    there = on_ray(photos, open_corners)
+    task = predictor.task
+    for result, storage, output in ((here, LocalStorage(), "plain"), (there, open_storage("ray"), "ray")):
+        summary = task.summary(None)
+        assert summary is not None
+        assert write_summary(summary, task, result.parsed, storage, output) == f"{output}/keypoints.json"
+    assert len(json.loads(Path("plain/keypoints.json").read_bytes())) == 24
+    assert len(content("plain")) == 49
+    assert content("ray") == content("plain")
 
 
 def test_what_a_worker_refuses_is_our_own_error_here(cluster: None, photos: Path) -> None:
