@@ -19,6 +19,7 @@ from ..tasks.base import Predictor, Task
 from ..tasks.parsing.draw import encode_label_png
 from ..tasks.parsing.metrics import pixels_of_classes
 from ..tasks.parsing.task import Parsing
+from ..tasks.people.task import People
 from ..tasks.pose.keypoint_file import told_joints
 from ..tasks.pose.oks import person_scores
 from ..tasks.pose.task import Pose
@@ -93,9 +94,9 @@ def check_encoded(task: Task[Any]) -> None:
     Raises:
         UsageError: they cannot yet.
     """
-    if not isinstance(task, (Parsing, Pose)):
+    if not isinstance(task, (Parsing, Pose, People)):
         raise UsageError(
-            f"Answers for photographs are served for {Parsing.name} and {Pose.name}, not for {task.name}.",
+            f"Answers for photographs are not served for {task.name}.",
             "Ask for the tensors: /v2/models/NAME/infer",
         )
 
@@ -110,7 +111,7 @@ def encode_json(task: Task[Any], answer: Any, model: str, image_size: tuple[int,
     """An answer in words.
 
     Of a label map the pixels of each class that is seen, and the PNG in base 64; of joints x, y and score of each by
-    its name, and the person's score.
+    its name, and the person's score; of people each one's box, from left to bottom, and score.
 
     Args:
         task: of the answer.
@@ -128,6 +129,10 @@ def encode_json(task: Task[Any], answer: Any, model: str, image_size: tuple[int,
     if isinstance(task, Pose):
         told["score"] = round(float(person_scores(answer[None], np.ones(1))[0]), 4)
         told["keypoints"] = told_joints(answer, task.skeleton)
+    elif isinstance(task, People):
+        told["people"] = [
+            {"box": [round(float(side), 1) for side in box], "score": round(float(score), 4)} for *box, score in answer
+        ]
     else:
         assert isinstance(task, Parsing)
         pixels = pixels_of_classes(answer, task.label_set)
@@ -138,7 +143,12 @@ def encode_json(task: Task[Any], answer: Any, model: str, image_size: tuple[int,
 
 
 def answer_tensor(task: Task[Any]) -> OutputSpec:
-    """What an answer on a photograph is as a tensor: ``label_map`` (H, W) uint8, or ``keypoints`` (K, 3) float32."""
+    """What an answer on a photograph is as a tensor.
+
+    ``label_map`` (H, W) uint8, ``keypoints`` (K, 3) float32, or ``people`` (n, 5) float32, corners of boxes and scores.
+    """
+    if isinstance(task, People):
+        return OutputSpec("people", "float32", (None, 5))
     if isinstance(task, Pose):
         return OutputSpec("keypoints", "float32", (len(task.skeleton), 3))
     assert isinstance(task, Parsing)
