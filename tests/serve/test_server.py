@@ -436,11 +436,12 @@ def test_an_engine_that_does_not_come_back_makes_the_server_unready_and_at_last_
 
 def test_a_bundle_that_changes_on_disk_is_noticed_and_said(serve: Serve, hands: Any) -> None:
     from trtparse.engines import open_bundle
+    from trtparse.engines.accuracy import Accuracy
     from trtparse.engines.bundle import add_accuracy, add_files
 
     serving = serve()
     model = serving.models["hands"]
-    add_accuracy(open_bundle(hands), {"cpu-fp32": {"miou": 0.5}})  # no other engine
+    add_accuracy(open_bundle(hands), {"cpu-fp32": Accuracy("some", 7, "PyTorch", 0.99)})  # no other engine
     model.look_at_disk()
     assert not model.changed
     add_files(open_bundle(hands), {"engines/new.engine": b"engine"})

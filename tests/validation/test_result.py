@@ -3,12 +3,14 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
 
+from trtparse.engines.accuracy import Accuracy
 from trtparse.errors import DataError
 from trtparse.tasks.intervals import RowLoss
 from trtparse.tasks.parsing.task import Parsing
@@ -200,20 +202,26 @@ class TestProtocol:
 
 def test_the_figures_for_a_bundle_are_by_target_and_precision(made_up: MadeUp) -> None:
     result = made_up(losses=(0.5, 0.1), pictures=False)
-    figures = json.loads(json.dumps(measured_accuracy(result), allow_nan=False))
-    assert list(figures) == ["cpu-int8", "cpu-fp16"]
+    reached = measured_accuracy(result)
+    for one in reached.values():
+        assert Accuracy.from_dict(json.loads(json.dumps(asdict(one), allow_nan=False))) == one
+    assert list(reached) == ["cpu-int8", "cpu-fp16"]
     assert result.reference is not None
-    assert figures["cpu-int8"]["reference_mean_iou"] == result.reference.mean_iou
-    assert figures["cpu-fp16"]["loss"][0] == 0.1
-    assert figures["cpu-int8"]["images"] == 10_000
-    assert len(figures["cpu-int8"]["class_iou"]) == 20
+    int8 = reached["cpu-int8"]
+    assert (int8.figure, int8.unit) == ("mIoU", "points of mean IoU")
+    assert int8.reference_value == 100 * result.reference.mean_iou
+    assert reached["cpu-fp16"].loss is not None
+    assert reached["cpu-fp16"].loss[0] == 0.1
+    assert int8.images == 10_000
+    assert len(int8.rows or ()) == 20
     agreed = result.engines[0].agreement
-    assert figures["cpu-int8"]["left_out"] == ["Jumpsuits"] == [LIP.classes[number] for number in agreed.left_out]
-    assert (figures["cpu-int8"]["invented_pixels"], figures["cpu-int8"]["invented_classes"]) == (0, [])
+    assert int8.left_out == ("Jumpsuits",) == tuple(LIP.classes[number] for number in agreed.left_out)
+    assert (int8.invented, int8.invented_in) == (0, ())
     unlabelled = measured_accuracy(made_up(labelled=False, pictures=False))["cpu-int8"]
-    assert (unlabelled["mean_iou"], unlabelled["loss"]) == (None, None)
-    assert unlabelled["agreement"] > 0.5
-    assert unlabelled["agreement_mean_iou"] == made_up(labelled=False, pictures=False).engines[0].agreement.mean_iou
+    assert (unlabelled.value, unlabelled.loss) == (None, None)
+    assert unlabelled.share > 0.5
+    agreement = made_up(labelled=False, pictures=False).engines[0].agreement
+    assert unlabelled.agreement_value == 100 * agreement.mean_iou
 
 
 def test_an_engine_may_have_no_bundle_and_no_latency() -> None:
