@@ -200,13 +200,17 @@ class TruthTally(scoring.TruthTally):
 
     @property
     def value(self) -> float | None:
+        return self._pck
+
+    @property
+    def _pck(self) -> float | None:
         if not self._counts:
             return None
         right, counted = np.sum(self._counts, axis=(0, 2))
         return float(right / counted) if counted else None
 
     def scores(self) -> Scores:
-        value = self.value
+        value = self._pck
         if value is None:
             raise DataError(
                 "No joint could be counted: nobody has a labelled shoulder and the hip across from it.",

@@ -74,6 +74,7 @@ def test_by_ap_the_figure_and_its_loss_are_coco_s(images: PersonImages) -> None:
     assert (task.figure.unit, TASK.measured_by("pck"), task.measured_by("PCK@0.2")) == ("points of AP", TASK, TASK)
     scorer = task.scorer(images)
     reference, engine = scorer.truth_tally(), scorer.truth_tally()
+    every = []
     assert reference.value is None
     for index in range(len(images)):
         frame = read_frame(images, index, FRAMING)
@@ -81,8 +82,12 @@ def test_by_ap_the_figure_and_its_loss_are_coco_s(images: PersonImages) -> None:
             marks = scorer.against_truth(frame, perfect(frame, by))
             assert marks is not None
             tally.add(marks)
+        every.append(marks)
     scores = engine.scores()
     assert scores.value == engine.value == scores.figures["AP"] < 1
+    # PCK stays what it is: one of four people is wrong in all joints.
+    right, counted = (sum(marks[0][row].sum() for marks in every) for row in (0, 1))
+    assert scores.pck == dict(scores.summary)["PCK@0.2"] == right / counted != scores.value
     assert reference.value == pytest.approx(1)
     assert Scores.from_dict(scores.to_dict()) == scores
     loss = reference.loss_of(engine)
