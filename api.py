@@ -109,7 +109,7 @@ class Loaded(Generic[Answer]):
             self._predictor.engine.close()
 
     def _look(self, image: Picture, seconds: float, people: tuple[Person, ...] | None) -> Answer:
-        from .demo.people.finder import placements_of
+        from .tasks.people.crops import placements_of
 
         self._check_process()
         predictor, size = self._predictor, (image.shape[0], image.shape[1])

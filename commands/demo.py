@@ -17,6 +17,7 @@ from ..errors import UsageError
 from .options import (
     BUNDLES,
     check_predictor,
+    check_takes_people,
     chosen_task,
     common_options,
     engine_options,
@@ -174,6 +175,7 @@ def demo(
             opened.append(stack.enter_context(predictor))
             check_predictor(predictor, bundle.path)
         predictors = drawn_together(opened)
+        _check_people(opened, bundles, options)
         notices = _Notices(terminal)
         if options["within"] == "network":
             sizes = [predictor.engine.input_size for predictor in predictors]
@@ -234,6 +236,17 @@ def _check(options: dict[str, Any], *, sourced: bool) -> None:
         raise UsageError("--token is for the page of --serve.", "Add --serve HOST:PORT, or leave it out.")
 
 
+def _check_people(opened: Sequence[Predictor[Any]], bundles: Sequence[Path], options: dict[str, Any]) -> None:
+    """A finder that is asked for its boxes sees whole frames; it is nothing beside a parser, or behind a detector."""
+    finders = [number for number, predictor in enumerate(opened) if predictor.task.finds_people]
+    if not finders:
+        return
+    if len(opened) > 1 or options["detector"] is not None:
+        place = bundles[finders[0]] if bundles else BUNDLES["people"]
+        check_takes_people(opened[finders[0]].task, place)
+    options["people"] = "full"
+
+
 def _open(stack: ExitStack, source: str | None, options: dict[str, Any], notify: Callable[[str], None]) -> OpenedSource:
     if source is not None:
         from ..demo.open_source import open_source
@@ -269,7 +282,7 @@ def _finder(stack: ExitStack, options: dict[str, Any], frames: FrameSource, thre
 
     # The processor's other threads parse meanwhile: one keeps up with them.
     detector = open_detector(options["detector"], threads=threads or 1)
-    stack.callback(getattr(detector, "close", lambda: None))
+    stack.callback(detector.close)
     # The photographs of a folder show other people each; numbered ones are a film.
     track = not isinstance(frames, ImageSource) or frames.numbered
     return PeopleFinder(detector, every=options["detect_every"] or DETECT_EVERY, track=track)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ..engines import Bundle
     from ..engines.manifest import EngineManifest
     from ..engines.open import Rebuild
-    from ..tasks.base import Predictor
+    from ..tasks.base import Predictor, Task
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -85,6 +85,19 @@ def check_task(bundle: Bundle) -> None:
 def check_predictor(predictor: Predictor[Any], bundle: Path) -> None:
     """As :func:`check_task`, of a bundle that was opened already."""
     _check_task(predictor.task.name, bundle)
+
+
+def check_takes_people(task: Task[Any], bundle: Path) -> None:
+    """See that a bundle answers about the people whom something else finds.
+
+    Raises:
+        UsageError: it finds people itself.
+    """
+    if task.finds_people:
+        raise UsageError(
+            f"{bundle} is for {task.name}: it finds people, and does nothing with those that are found.",
+            f"Give it as --detector {bundle}, and a parser's bundle as --bundle; or --people full to draw its boxes.",
+        )
 
 
 def _check_task(task: str, path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from ..errors import UsageError
 from .options import (
     DEFAULT_BUNDLE,
     check_predictor,
+    check_takes_people,
     check_task,
     common_options,
     engine_options,
@@ -22,6 +24,9 @@ from .options import (
 )
 
 if TYPE_CHECKING:
+    from ..tasks.people.detector import PersonDetector
+
+    Finding = partial[PersonDetector]
     from ..parse.images import ParseResult
     from ..parse.objects import Storage
     from ..parse.parser import ParseSpec
@@ -60,6 +65,17 @@ def _parse_shard(context: click.Context, option: click.Parameter, value: str | N
     metavar="FILE",
     help="Of poses: COCO's file that says the numbers of the images, for keypoints.json.",
 )
+@click.option(
+    "--people",
+    type=click.Choice(["auto", "full"]),
+    help="People are found and each is parsed, or a photograph is one person.  [default: full]",
+)
+@click.option(
+    "--detector",
+    type=click.Path(path_type=Path),
+    metavar="MODEL",
+    help="With --people auto: a YOLOX, an RT-DETR or a finder of yours, a graph or a bundle.",
+)
 @click.option("--overwrite", is_flag=True, help="Make results again that are there already.")
 @click.option("--shard", callback=_parse_shard, metavar="K/N", help="The K-th of N parts, for one of N machines.")
 @click.option("--ray", "address", metavar="ADDRESS", help="Parse on a Ray cluster; 'local' starts one here.")
@@ -77,6 +93,8 @@ def parse(
     no_overlay: bool,
     index: str | None,
     annotations: Path | None,
+    people: str | None,
+    detector: Path | None,
     overwrite: bool,
     shard: tuple[int, int] | None,
     address: str | None,
@@ -105,6 +123,13 @@ def parse(
     spec = ParseSpec(recursive, shard, not no_overlay, overwrite, strict, index)
     if index is not None:
         index_place(index, shard)
+    if people == "full" and detector is not None:
+        raise UsageError("--detector is for finding people.", "Leave --people full out.")
+    finding = None
+    if people == "auto" or detector is not None:
+        from ..tasks.people.detector import open_detector
+
+        finding = partial(open_detector, None if detector is None else detector.absolute(), threads=threads or 1)
     if address is None and workers is not None:
         raise UsageError("--workers goes with --ray.", "Give both, or neither; --threads is for this machine alone.")
     if address is not None and auto_rebuild:
@@ -113,9 +138,18 @@ def parse(
         if address is None:
             building = rebuild(auto_rebuild, terminal.stage)
             opened = partial(
-                _open, bundle, target, precision, threads, meant, slots=slots, cuda_graph=cuda_graph, rebuild=building
+                _open,
+                bundle,
+                target,
+                precision,
+                threads,
+                meant,
+                finding,
+                slots=slots,
+                cuda_graph=cuda_graph,
+                rebuild=building,
             )
-            result = _parse_here(terminal, images, bundle, output, spec, opened, annotations)
+            result = _parse_here(terminal, images, bundle, output, spec, opened, finding, annotations)
         else:
             from ..engines import open_bundle
             from ..engines.machine.dependencies import require
@@ -139,11 +173,13 @@ def parse(
                     precision,
                     max(threads, 1),
                     meant,
+                    finding,
                     slots=slots,
                     cuda_graph=cuda_graph,
                 ),
                 output,
                 spec,
+                open_detector=finding,
                 address=address,
                 workers=workers,
                 threads=max(threads, 1),
@@ -173,6 +209,7 @@ def _parse_here(
     output: str,
     spec: ParseSpec,
     open_parser: Callable[[], tuple[Predictor[Any], MadeBy]],
+    finding: Finding | None,
     annotations: Path | None,
 ) -> ParseResult:
     from ..parse.images import parse_images
@@ -185,6 +222,7 @@ def _parse_here(
     predictor, made_by = open_parser()
     with predictor:
         check_predictor(predictor, bundle)
+        detector = None if finding is None else finding()
         summary = predictor.task.summary(annotations)
         terminal.stage(f"Parsing with {predictor.name}")
         result = parse_images(
@@ -193,6 +231,7 @@ def _parse_here(
             Path(output),
             spec,
             made_by=made_by,
+            detector=detector,
             progress=with_rate(terminal),
         )
     _summarise(terminal, summary, predictor.task, result, LocalStorage(), output, spec)
@@ -215,15 +254,27 @@ def _summarise(
 
 
 def _open(
-    bundle: Path, target: str, precision: str | None, threads: int, labels: Spec | None, **options: Any
+    bundle: Path,
+    target: str,
+    precision: str | None,
+    threads: int,
+    labels: Spec | None,
+    finding: Finding | None,
+    **options: Any,
 ) -> tuple[Predictor[Any], MadeBy]:
     from ..engines import open_bundle
-    from ..parse.provenance import MadeBy
-    from ..tasks.open import open_predictor
+    from ..parse.provenance import MadeBy, detector_digest
+    from ..tasks.open import open_predictor, task_of
 
     opened = open_bundle(bundle)
+    if finding is not None:
+        check_takes_people(task_of(opened.manifest), bundle)
+        finding().close()  # what finds nobody is refused before the engine is opened
     predictor = open_predictor(opened, target, precision, labels, threads=threads, **options)
-    return predictor, MadeBy.of(opened, predictor.engine)
+    made_by = MadeBy.of(opened, predictor.engine)
+    if finding is not None:
+        made_by = replace(made_by, people=detector_digest(finding.args[0]))
+    return predictor, made_by
 
 
 def _show(terminal: Terminal, result: ParseResult) -> None:
@@ -241,6 +292,14 @@ def _show(terminal: Terminal, result: ParseResult) -> None:
     if result.index is not None:
         terminal.out.print(f"Index: {result.index}", markup=False)
     others = left_out(result.left_out)
+    if result.people is not None:
+        count = "1 person" if result.people == 1 else f"{result.people} people"
+        nobody = f", nobody in {result.without_people} of {made}" if result.without_people else ""
+        terminal.out.print(f"{count} found{nobody}", markup=False)
+    if result.crowded:
+        from ..tasks.people.detector import MOST_PEOPLE
+
+        terminal.note(f"In {result.crowded} there are {MOST_PEOPLE} people or more; more than so many are not parsed.")
     for note in [others + "."] * bool(others) + [note for _, note in result.notes[:5]]:
         terminal.note(note)
     if result.noted_images > 5:

@@ -12,9 +12,9 @@ from ..data.crops import Placement
 from ..data.dataset import Image
 from ..engines.base import Engine, Frames
 from ..tasks.base import Predictor
+from ..tasks.people.crops import placements_of
 from ..tasks.people.person import Person
 from .jobs import Channel, Job, Request
-from .people.finder import placements_of
 
 _MOST_AT_ONCE = 8  # crops in one request to an engine that takes any number
 

@@ -14,6 +14,7 @@ from ..engines.base import Engine
 from ..errors import DataError
 from ..storage.files import check_output_folder
 from ..tasks.base import Predictor, Task
+from ..tasks.people.detector import MOST_PEOPLE, PersonDetector
 from .index import index_place, writing_index
 from .listing import Listing, list_images
 from .objects import LocalStorage, is_uri
@@ -90,6 +91,9 @@ class ParseResult:
         engine: the engine's name.
         precision: the engine's precision.
         index: the file with how much there is of each row, where one was asked for.
+        people: how many were found in what was made now; None where nobody was looked for.
+        without_people: of these images how many show nobody.
+        crowded: in how many there were ``MOST_PEOPLE``: whoever was beyond them is not parsed.
     """
 
     parsed: Sequence[ParsedImage]
@@ -104,6 +108,9 @@ class ParseResult:
     engine: str
     precision: str
     index: Path | None = None
+    people: int | None = None
+    without_people: int = 0
+    crowded: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON takes it, with a schema version."""
@@ -128,6 +135,9 @@ class ParseResult:
             "engine": self.engine,
             "precision": self.precision,
             "index": None if self.index is None else str(self.index),
+            "people": self.people,
+            "without_people": self.without_people,
+            "crowded": self.crowded,
         }
 
 
@@ -138,6 +148,7 @@ def parse_images(
     spec: ParseSpec = ParseSpec(),
     *,
     made_by: MadeBy | None = None,
+    detector: PersonDetector | None = None,
     progress: ImagesDone | None = None,
 ) -> ParseResult:
     """Parse photographs and write an answer and ``<stem>_overlay.jpg`` for each into ``output``.
@@ -153,6 +164,8 @@ def parse_images(
         output: a folder; made where it is missing.
         spec: how; the rest of what can be asked for.
         made_by: what the answers depend on; without it all are made anew.
+        detector: finds the people in each photograph, who are parsed on crops of their own; None takes it for one
+            person.
         progress: see :data:`ImagesDone`.
 
     Raises:
@@ -167,7 +180,7 @@ def parse_images(
         listing = listing.shard(*spec.shard)
     check_output_folder(output)
     storage = LocalStorage()
-    parser = Parser(predictor, made_by, storage, storage, str(output), spec)
+    parser = Parser(predictor, made_by, storage, storage, str(output), spec, detector)
     parser.refuse_others(listing)
     collected = collect(parser.parse(listing), listing, str(output), spec, predictor.task, progress)
     return collected.result(output, predictor.engine, time.perf_counter() - begin)
@@ -185,6 +198,9 @@ class Collected:
     skipped: tuple[tuple[Path | str, str], ...] = ()
     noted_images: int = 0
     notes: tuple[tuple[Path | str, str], ...] = ()
+    people: int | None = None
+    without_people: int = 0
+    crowded: int = 0
 
     def add(self, position: int, result: ImageResult) -> None:
         """The next image."""
@@ -195,6 +211,10 @@ class Collected:
         else:
             self.parsed.append(position)
             self.found += not result.made
+        if result.people is not None:
+            self.people = (self.people or 0) + result.people
+            self.without_people += result.people == 0
+            self.crowded += result.people >= MOST_PEOPLE
         if result.note:
             self.noted_images += 1
             if len(self.notes) < _REASONS:
@@ -215,6 +235,9 @@ class Collected:
             engine.name,
             engine.precision,
             self.index,
+            self.people,
+            self.without_people,
+            self.crowded,
         )
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import threading
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from typing import Any, cast
 
@@ -22,6 +23,9 @@ from ..engines.base import Ticket
 from ..errors import DataError, FileNameError
 from ..storage.files import fitting_name
 from ..tasks.base import Predictor
+from ..tasks.people.crops import people_in, placements_of
+from ..tasks.people.detector import PersonDetector
+from ..tasks.people.person import Person
 from .listing import NamedImage
 from .objects import Storage
 from .provenance import MadeBy, answer_file, digest, find_answer
@@ -32,7 +36,6 @@ _JPEG_LONGEST = 65_500
 _READERS = 4
 _READ_AHEAD = 4
 """Photographs that are decoded and wait: enough to hide a slow disk, few enough for large ones."""
-_MOST_AT_ONCE = 64
 _PROBED = 100  # each is a request where results are in an object store
 
 
@@ -47,6 +50,7 @@ class ImageResult:
         skipped: why it could not be read, or its results not written; empty where they could.
         size: (height, width); None where it was skipped.
         pixels: how much there is of each of the task's rows, such as pixels of a class, where that was asked for.
+        people: how many were found in it now; None where nobody was looked for.
         note: what its results lack; mostly nothing.
     """
 
@@ -57,6 +61,7 @@ class ImageResult:
     size: tuple[int, int] | None = None
     pixels: tuple[int, ...] | None = None
     note: str = ""
+    people: int | None = None
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -90,15 +95,40 @@ class ParseSpec:
     index: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Looked:
-    """A photograph whose bytes were read: to be parsed, or settled already."""
+    """A photograph whose bytes were read: to be parsed, or settled already.
+
+    Args:
+        named: which.
+        settled: what became of it, where it is not to be parsed.
+        image: (H, W, 3) uint8, BGR.
+        placements: of what the engine sees of it: all of it, or the people.
+        people: whom each is about; None where nobody was looked for.
+        digest: sha256 of the file.
+        answers: of each placement, as they come.
+    """
 
     named: NamedImage
     settled: ImageResult | None = None
     image: Image | None = None
-    placement: Placement | None = None
+    placements: tuple[Placement, ...] = ()
+    people: tuple[Person, ...] | None = None
     digest: str = ""
+    answers: list[Any] = field(default_factory=list)
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing of it is at the engine, or will go there."""
+        return self.settled is not None or len(self.answers) == len(self.placements)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What the engine sees of a photograph."""
+
+    item: _Looked
+    placement: Placement
 
 
 class Parser:
@@ -111,6 +141,7 @@ class Parser:
         results: where answers and overlays go.
         output: the folder there.
         spec: how.
+        detector: finds the people in each photograph; None takes it for one person.
     """
 
     def __init__(
@@ -121,10 +152,12 @@ class Parser:
         results: Storage,
         output: str,
         spec: ParseSpec,
+        detector: PersonDetector | None = None,
     ) -> None:
         self._predictor, self._made_by, self._spec = predictor, made_by, spec
         self._engine, self._task = predictor.engine, predictor.task
         self._source, self._results, self._output = source, results, output
+        self._detector, self._detecting = detector, threading.Lock()
 
     def parse(self, images: Iterable[NamedImage]) -> Generator[ImageResult, None, None]:
         """What became of each image, in order; its files are whole by then.
@@ -135,20 +168,26 @@ class Parser:
                 its name alone.
             MachineError: the disk is full.
         """
-        flying: deque[tuple[Ticket | None, list[_Looked]]] = deque()
+        flying: deque[tuple[Ticket, list[_Part]]] = deque()
+        waiting: deque[_Looked] = deque()
+        parts: deque[_Part] = deque()
         with contextlib.closing(called_ahead(self._look, images, _READ_AHEAD, _READERS)) as looked:
             try:
-                for batch in self._batches(looked):
-                    if len(flying) >= max(1, self._engine.in_flight):
-                        yield from self._collect(*flying.popleft())
-                    flying.append((self._submit(batch), batch))
+                for item in looked:
+                    waiting.append(item)
+                    parts.extend(_Part(item, placement) for placement in item.placements)
+                    while len(parts) >= (self._engine.batch or 1):
+                        self._submit(parts, flying)
+                    yield from self._finished(waiting)
+                while parts:
+                    self._submit(parts, flying)
                 while flying:
-                    yield from self._collect(*flying.popleft())
+                    self._collect(flying)
+                yield from self._finished(waiting)
             finally:
                 for ticket, _ in flying:  # only on an error: leave the engine as it was found
                     with contextlib.suppress(Exception):
-                        if ticket is not None:
-                            self._predictor.collect(ticket)
+                        self._predictor.collect(ticket)
 
     def refuse_others(self, images: Iterable[NamedImage]) -> None:
         """Look at the first result that is there, before any work is done: see that it is of this engine.
@@ -182,8 +221,12 @@ class Parser:
             if self._spec.strict:
                 raise
             return _Looked(named, ImageResult(named.path, named.name, skipped=error.message))
-        placement = self._predictor.place((image.shape[0], image.shape[1]))
-        return _Looked(named, None, image, placement, hashed)
+        size = (image.shape[0], image.shape[1])
+        if self._detector is None:
+            return _Looked(named, None, image, (self._predictor.place(size),), None, hashed)
+        with self._detecting:
+            people = people_in(image, self._detector)
+        return _Looked(named, None, image, placements_of(people, size, self._predictor), people, hashed)
 
     def _find(self, named: NamedImage, hashed: str) -> Any | None:
         """The answer that is there already, if nothing is left to do for its photograph."""
@@ -203,39 +246,38 @@ class Parser:
         pixels = self._task.amounts(answer, path) if self._spec.index is not None else None
         return ImageResult(named.path, named.name, made, "", size, pixels)
 
-    def _batches(self, looked: Iterable[_Looked]) -> Iterator[list[_Looked]]:
-        """Photographs for one pass of the engine, with the settled ones between them."""
-        batch: list[_Looked] = []
-        frames = 0
-        for item in looked:
-            batch.append(item)
-            frames += item.settled is None
-            if frames == (self._engine.batch or 1) or (not frames and len(batch) == _MOST_AT_ONCE):
-                yield batch
-                batch, frames = [], 0
-        if batch:
-            yield batch
+    def _submit(self, parts: deque[_Part], flying: deque[tuple[Ticket, list[_Part]]]) -> None:
+        """Send a batch of what waits; a batch that is not full has its last frame several times."""
+        if len(flying) >= max(1, self._engine.in_flight):
+            self._collect(flying)
+        size = self._engine.batch or 1
+        batch = [parts.popleft() for _ in range(min(size, len(parts)))]
+        frames = np.zeros((size, *self._engine.input_size, 3), np.uint8)
+        for index in range(size):
+            part = batch[min(index, len(batch) - 1)]
+            assert part.item.image is not None
+            part.placement.apply(part.item.image, out=frames[index])
+        flying.append((self._predictor.submit(frames), batch))
 
-    def _submit(self, batch: list[_Looked]) -> Ticket | None:
-        waiting = [item for item in batch if item.settled is None]
-        if not waiting:
-            return None
-        frames = np.zeros((self._engine.batch or 1, *self._engine.input_size, 3), np.uint8)
-        for index in range(len(frames)):
-            item = waiting[min(index, len(waiting) - 1)]
-            assert item.image is not None
-            assert item.placement is not None
-            item.placement.apply(item.image, out=frames[index])
-        return self._predictor.submit(frames)
+    def _collect(self, flying: deque[tuple[Ticket, list[_Part]]]) -> None:
+        """Take the answers of the oldest batch."""
+        ticket, batch = flying.popleft()
+        for part, answer in zip(batch, self._predictor.collect(ticket)):
+            part.item.answers.append(answer)
 
-    def _collect(self, ticket: Ticket | None, batch: list[_Looked]) -> Iterator[ImageResult]:
-        answers = iter(() if ticket is None else self._predictor.collect(ticket))
-        for item in batch:
+    def _finished(self, waiting: deque[_Looked]) -> Iterator[ImageResult]:
+        """What became of the photographs that are done, as far as none before them is not."""
+        while waiting and waiting[0].done:
+            item = waiting.popleft()
             if item.settled is not None:
                 yield item.settled
                 continue
-            assert item.placement is not None
-            answer = self._task.restore(next(answers), item.placement)
+            assert item.image is not None
+            size = (item.image.shape[0], item.image.shape[1])
+            if item.people is None:
+                answer = self._task.restore(item.answers[0], item.placements[0])
+            else:
+                answer = self._task.together(item.answers, item.placements, item.people, size)
             try:
                 note = self._write(item, answer)
             except FileNameError as error:
@@ -243,7 +285,8 @@ class Parser:
                     raise
                 yield ImageResult(item.named.path, item.named.name, skipped=error.message)
                 continue
-            yield replace(self._settled(item.named, answer, item.placement.image_size, made=True), note=note)
+            people = None if item.people is None else len(item.people)
+            yield replace(self._settled(item.named, answer, size, made=True), note=note, people=people)
 
     def _write(self, item: _Looked, answer: Any) -> str:
         """The answer last: where it is, the overlay is, and belongs to it. Returns what is to be told."""
@@ -251,8 +294,8 @@ class Parser:
         note = ""
         if self._spec.overlay:
             assert item.image is not None
-            assert item.placement is not None
-            drawn, note = _as_jpeg_takes_it(self._task.drawn(item.image, answer, item.placement), overlay)
+            placement = next(iter(item.placements), None) or self._predictor.place(item.image.shape[:2])
+            drawn, note = _as_jpeg_takes_it(self._task.drawn(item.image, answer, placement), overlay)
             self._results.write(overlay, _jpeg(drawn))
         elif self._results.size(path):  # what is made again had an overlay perhaps, which would outlive it
             self._results.remove(overlay)

@@ -10,12 +10,14 @@ import contextlib
 import hashlib
 import json
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from ..engines import Bundle, Engine
-from ..engines.bundle import GRAPHS, WEIGHTS_NAME
+from ..engines.bundle import GRAPHS, MANIFEST_NAME, WEIGHTS_NAME
 from ..engines.open import graph_of
 from ..errors import UsageError
+from ..networks.weights import FINDER_GRAPH
 from ..tasks.base import Task
 
 _IN_THE_ORDER_TOLD = ("target", "precision", "input_size", "graph", "method")
@@ -33,6 +35,7 @@ class MadeBy:
         precision: as the engine's.
         input_size: (height, width) of the network's input.
         method: of everything around the network.
+        people: sha256 of the detector's file, where people were found first; empty where photographs are of one person.
     """
 
     graph: str
@@ -40,6 +43,7 @@ class MadeBy:
     precision: str
     input_size: tuple[int, int]
     method: int = _METHOD
+    people: str = ""
 
     @classmethod
     def of(cls, bundle: Bundle, engine: Engine) -> MadeBy:
@@ -68,7 +72,10 @@ def answer_file(task: Task[Any], answer: Any, made_by: MadeBy | None, photograph
 
 
 def _record(made_by: MadeBy, photograph: str) -> dict[str, Any]:
-    return {**asdict(made_by), "input_size": list(made_by.input_size), "photograph": photograph}
+    told = {**asdict(made_by), "input_size": list(made_by.input_size), "photograph": photograph}
+    if not made_by.people:
+        del told["people"]  # as before people could be found
+    return told
 
 
 def find_answer(data: bytes, task: Task[Any], made_by: MadeBy, photograph: str, path: str) -> Any | None:
@@ -100,6 +107,16 @@ def find_answer(data: bytes, task: Task[Any], made_by: MadeBy, photograph: str, 
             "Choose another output folder, or give --overwrite to replace it.",
         )
     expected = _record(made_by, photograph)
+    if record.get("people", "") != made_by.people:
+        was, now = (
+            "people found first" if one else "one person each" for one in (record.get("people"), made_by.people)
+        )
+        raise UsageError(
+            f"{path} was made of photographs with {was}, and now it is {now}."
+            if was != now
+            else f"{path} was made with another detector.",
+            "Choose another output folder, or give --overwrite to make it again.",
+        )
     for field in _IN_THE_ORDER_TOLD:
         if record.get(field) != expected[field]:
             raise UsageError(
@@ -115,6 +132,12 @@ def _short(value: Any) -> str:
         return "x".join(str(side) for side in value)
     text = str(value)
     return text[:12] if len(text) == 64 else text
+
+
+def detector_digest(detector: Path | None) -> str:
+    """sha256 of what finds people: a file, a bundle's manifest, or what comes along where it is None."""
+    path = FINDER_GRAPH if detector is None else detector
+    return hashlib.sha256((path / MANIFEST_NAME if path.is_dir() else path).read_bytes()).hexdigest()
 
 
 def digest(photograph: bytes) -> str:

@@ -31,6 +31,7 @@ from ..errors import MachineError, TrtparseError, UsageError
 from ..storage.files import check_output_folder
 from ..storage.interrupts import kept_handlers
 from ..tasks.base import Predictor
+from ..tasks.people.detector import PersonDetector
 from .images import ImagesDone, ParseResult, collect
 from .index import index_place
 from .listing import Listing, NamedImage, Naming, image_files, list_images
@@ -43,6 +44,9 @@ LOCAL = "local"
 
 OpenPredictor = Callable[[], tuple[Predictor[Any], MadeBy | None]]
 """Opens an engine where it is called; it travels to the workers."""
+
+OpenDetector = Callable[[], PersonDetector]
+"""As :data:`OpenPredictor`, of what finds people."""
 
 _AT_ONCE = 64  # photographs that a worker is given: what is given again when it is killed
 _ROUNDS = 8  # of handing out, at least, so that workers end together
@@ -66,6 +70,7 @@ def parse_on_ray(
     output: str,
     spec: ParseSpec = ParseSpec(),
     *,
+    open_detector: OpenDetector | None = None,
     address: str = LOCAL,
     workers: int | None = None,
     threads: int = 1,
@@ -78,6 +83,7 @@ def parse_on_ray(
         open_predictor: called once here, for its errors, and once in every worker.
         output: a folder that every worker can write to, or a URI.
         spec: how; the index is written here.
+        open_detector: called once in every worker; None takes each photograph for one person.
         address: of the cluster, or ``local``. A Ray that this process uses already is taken as it is.
         workers: one engine each; as many as the cluster has processors for where None.
         threads: processors that a worker takes.
@@ -100,7 +106,7 @@ def parse_on_ray(
     predictor, made_by = open_predictor()
     with predictor:
         Parser(predictor, made_by, source, results, output, spec).refuse_others(listing)
-    job = _Job(open_predictor, made_by, source, results, output, spec, threads)
+    job = _Job(open_predictor, open_detector, made_by, source, results, output, spec, threads)
     with ray_cluster(address, workers, threads) as size:
         collected = collect(_results(job, listing, size), listing, output, spec, predictor.task, progress)
     place = output if is_uri(output) else Path(output)
@@ -216,6 +222,7 @@ class _Job:
     """Everything that a worker needs."""
 
     open_predictor: OpenPredictor
+    open_detector: OpenDetector | None
     made_by: MadeBy | None
     source: ArrowStorage
     results: ArrowStorage
@@ -240,7 +247,8 @@ class _Worker:
                     f"A worker has another bundle than this machine: {made_by}, not {job.made_by}.",
                     "Copy the bundle to every machine, or to a disk that all of them share.",
                 )
-            self._parser = Parser(predictor, made_by, job.source, job.results, job.output, job.spec)
+            detector = None if job.open_detector is None else job.open_detector()
+            self._parser = Parser(predictor, made_by, job.source, job.results, job.output, job.spec, detector)
         except TrtparseError as error:
             self._error = error
 

@@ -26,6 +26,7 @@ from ..specs.framing import Framing
 from ..specs.label_set import LabelSet, check_same
 from ..specs.skeleton import Skeleton
 from .drawing import Drawer, Part
+from .people.person import Person
 from .protocol import Protocol
 from .scoring import Agreement, Answer, Scorer, Scores
 
@@ -198,6 +199,8 @@ class Task(ABC, Generic[Answer]):
     """Of the file that an answer is kept in."""
     flicker_words: ClassVar[str] = ""
     """What :class:`~trtparse.tasks.drawing.Flicker` is a share of."""
+    finds_people: ClassVar[bool] = False
+    """Whether it answers where everybody in a picture is, and so sees pictures as they are."""
     covers: ClassVar[bool] = True
     """Whether drawings cover areas of a frame; what does not is drawn over what does."""
 
@@ -228,6 +231,29 @@ class Task(ABC, Generic[Answer]):
             placement: where it lay in the network's frame.
         """
         raise UsageError(f"Nothing draws {self.name}.", "Its answers can be had in Python: Predictor.look_at.")
+
+    def together(
+        self,
+        answers: Sequence[Answer],
+        placements: Sequence[Placement],
+        people: Sequence[Person],
+        image_size: tuple[int, int],
+    ) -> Answer:
+        """One answer for an image, of those about the people in it.
+
+        Args:
+            answers: in the pixels of their frames.
+            placements: where these lie in the image.
+            people: whom each is about.
+            image_size: (height, width).
+
+        Raises:
+            UsageError: an answer of the task is about one person.
+        """
+        raise UsageError(
+            f"An answer of {self.name} is about one person, and --people auto finds several.",
+            "Leave --people out, and give a photograph for each person.",
+        )
 
     def encode(self, answer: Answer, record: str = "") -> bytes:
         """An answer as a file, the same bytes each time.

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from ...data.crops import Placement
+from ...data.crops import Placement, Window
 from ...data.dataset import Images, LabelMap, label_set_of
 from ...data.letterbox import Letterbox
 from ...engines.base import Arrays, Frames
@@ -22,11 +22,13 @@ from ...specs.skeleton import Skeleton
 from .. import scoring
 from ..base import Ask, Closeness, Figure, Predictor, Spec, Task
 from ..drawing import Part
+from ..people.person import Person
 from ..protocol import Protocol
 from .draw import draw, encode_label_png
 from .drawer import LabelDrawer, letterbox_of
 from .label_png import KEYWORD, decode_label_png
 from .metrics import COUNTED_SHARE, Agreement, Scores, pixels_of_classes
+from .paste import paste
 from .pictures import DIFFERS_RGB, IGNORED_RGB
 from .scoring import Prediction, Scorer
 from .words import agreement_note, class_notes, invention
@@ -143,6 +145,16 @@ class Parsing(Task[LabelMap]):
 
     def drawn(self, image: NDArray[np.uint8], answer: LabelMap, placement: Placement) -> NDArray[np.uint8]:
         return draw(image, answer, self.label_set, cell=letterbox_of(placement).cell)
+
+    def together(
+        self,
+        answers: Sequence[LabelMap],
+        placements: Sequence[Placement],
+        people: Sequence[Person],
+        image_size: tuple[int, int],
+    ) -> LabelMap:
+        windows = [one for one in placements if isinstance(one, Window)]
+        return paste(windows, people, answers, image_size, self.restore)[0]
 
     def encode(self, answer: LabelMap, record: str = "") -> bytes:
         """A PNG whose pixel values are the class ids."""

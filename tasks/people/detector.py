@@ -29,6 +29,10 @@ class PersonDetector(Protocol):
         """People in (H, W, 3) uint8, BGR; with weak ones, whose scores are below ``sure``."""
         ...
 
+    def close(self) -> None:
+        """Let the runtime go."""
+        ...
+
 
 def open_detector(path: Path | None = None, *, threads: int = 0) -> PersonDetector:
     """The detector of a file or a folder, or the one that comes along.

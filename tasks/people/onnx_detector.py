@@ -101,6 +101,10 @@ class OnnxDetector:
         boxes, scores = np.clip(boxes[likely], 0, [width, height, width, height]), scores[likely]
         return suppress(boxes, scores, overlap(boxes, boxes), _MOST_OVERLAP)
 
+    def close(self) -> None:
+        """Let the runtime go."""
+        del self._session
+
     def _inputs(self, path: Path) -> tuple[Any, Any]:
         """The input for the picture, and the one for its size where there is one."""
         inputs = self._session.get_inputs()

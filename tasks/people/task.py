@@ -69,6 +69,7 @@ class People(Task[Rows]):
     closeness: ClassVar[Closeness] = Closeness(
         "box_agreement", "boxes", {"fp32": 0.995, "fp16": 0.95, "int8": 0.5, "int8-cpu": 0.5}
     )
+    finds_people: ClassVar[bool] = True
     covers: ClassVar[bool] = False
     ending: ClassVar[str] = ".json"
 

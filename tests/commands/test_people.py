@@ -130,3 +130,30 @@ def test_a_frame_of_another_size_than_a_finder_takes_is_refused(people_bundle: P
     assert code == 2
     assert "multiples of 32" in err
     assert SIZE == (64, 96)
+
+
+def test_a_finder_is_no_parser_and_a_parser_finds_nobody(
+    bundle: Path, pose_bundle: Path, streets: Path, run: Run, tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+    code, _, err = run("parse", streets, "--bundle", bundle, "--people", "auto", "--output", output)
+    assert code == 2
+    assert f"Give it as --detector {bundle}" in " ".join(err.split())
+    code, _, err = run("parse", streets, "--bundle", bundle, "--detector", pose_bundle, "--output", output)
+    assert code == 2
+    for command in ("demo", "parse"):
+        code, _, err = run(command, streets, "--bundle", pose_bundle, "--detector", pose_bundle, "--output", output)
+        assert code == 2
+        assert "is for pose: it finds nobody" in " ".join(err.split())
+    code, _, err = run("demo", streets, "--bundle", bundle, "--detector", bundle, "--output", tmp_path / "out.mp4")
+    assert code == 2
+    assert "does nothing with those that are found" in " ".join(err.split())
+    assert not output.exists()
+
+
+def test_demo_draws_the_boxes_of_a_finder_s_bundle(bundle: Path, streets: Path, run: Run, tmp_path: Path) -> None:
+    told = tmp_path / "w.jsonl"
+    code, _, err = run("demo", streets, "--bundle", bundle, "--jsonl", told, "--threads", "1")
+    assert code == 0, err
+    found = [len(json.loads(line)["found"]) for line in told.read_text().splitlines()]
+    assert found == [1, 2, 1, 0, 2, 1]

@@ -8,6 +8,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ from trtparse.storage.interrupts import SIGNALS
 from trtparse.tasks.base import Predictor
 from trtparse.tasks.open import open_predictor
 from trtparse.tasks.parsing.task import Parsing
+from trtparse.tasks.people.boxes import Detections
 from trtparse.tasks.pose.task import Pose
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own, which change from version to version
@@ -145,6 +147,31 @@ def test_files_and_index_are_those_of_the_plain_run_and_so_is_what_is_told(clust
 
 
 @pytest.mark.slow
+class Halves:
+    """Finds somebody in either half of a picture."""
+
+    name, sure = "halves", 0.5
+
+    def detect(self, frame: np.ndarray) -> Detections:
+        height, width = frame.shape[:2]
+        boxes = [[2, 2, width / 2 - 2, height - 2], [width / 2 + 2, 2, width - 2, height - 2]]
+        return Detections(np.array(boxes), np.array([0.9, 0.8]))
+
+    def close(self) -> None:
+        pass
+
+
+def test_people_are_found_by_workers_as_here(cluster: None, photos: Path) -> None:
+    made_by = replace(NETWORK, people="ef" * 32)
+    spec = ParseSpec(recursive=True)
+    with open_grey()[0] as predictor:
+        here = parse_images([photos], predictor, Path("plain"), spec, made_by=made_by, detector=Halves())
+    opened = partial(open_grey, None, made_by)
+    there = parse_on_ray(["photos"], opened, "ray", spec, open_detector=Halves, address="local", workers=2)
+    assert content("ray") == content("plain")
+    assert here.people == there.people == 48
+
+
 def test_a_worker_that_is_killed_loses_nothing(cluster: None, photos: Path, tmp_path: Path) -> None:
     marker = tmp_path / "kill"
     marker.touch()

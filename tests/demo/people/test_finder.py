@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from trtparse.data.crops import Window, place_around
-from trtparse.demo.people.finder import PeopleFinder, placements_of
+from trtparse.demo.people.finder import PeopleFinder
 from trtparse.errors import UsageError
 from trtparse.specs.framing import Framing
 from trtparse.tasks.people.boxes import Detections
+from trtparse.tasks.people.crops import placements_of
 from trtparse.tasks.people.detector import MOST_PEOPLE, open_detector
 from trtparse.tasks.people.person import Person
 

@@ -1,0 +1,73 @@
+"""Whom a network sees of a picture: everybody whom a detector found in it, each around their box."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ...data.crops import Placement, Window
+from ...data.dataset import Image
+from ..base import Predictor
+from .boxes import Detections
+from .detector import MOST_PEOPLE, PersonDetector
+from .person import Person
+
+_FILLS = 0.6
+"""Of a frame's area: whose surroundings are as large fills it, and what their box leaves out is theirs as well."""
+
+_LEAST_SIDE = 2.0  # pixels of a box that are left inside the picture
+
+
+def placements_of(
+    people: Sequence[Person], frame_size: tuple[int, int], predictor: Predictor[Any]
+) -> tuple[Placement, ...]:
+    """What of a frame the network sees: the surroundings of each person, or all of it where one person fills it.
+
+    Args:
+        people: in the frame.
+        frame_size: (height, width).
+        predictor: that will see them.
+    """
+    around = tuple(predictor.place_around(frame_size, person.box) for person in people)
+    if len(around) != 1:
+        return around
+    one = around[0]
+    if isinstance(one, Window) and math.prod(one.size) >= _FILLS * math.prod(frame_size):
+        return (predictor.place_around(frame_size, (0.0, 0.0, float(frame_size[1]), float(frame_size[0]))),)
+    return around
+
+
+def usable(found: Detections) -> Detections:
+    """Whom a detector found, as far as they have boxes of numbers: the surest, and no more than are parsed."""
+    numbers = np.isfinite(found.boxes).all(axis=1) & np.isfinite(found.scores)
+    boxes, scores = found.boxes[numbers], found.scores[numbers]
+    best = np.sort(np.argsort(-scores, kind="stable")[:MOST_PEOPLE])
+    return Detections(boxes[best], scores[best])
+
+
+def people_in(image: Image, detector: PersonDetector) -> tuple[Person, ...]:
+    """The people in one picture that has nothing to do with any other, numbered from 1.
+
+    Args:
+        image: (H, W, 3) uint8, BGR.
+        detector: finds them.
+    """
+    found = usable(detector.detect(image))
+    sure = [index for index in range(len(found)) if found.scores[index] >= detector.sure]
+    boxes = (within(tuple(found.boxes[index]), (image.shape[0], image.shape[1])) for index in sure)
+    there = [(box, float(found.scores[index])) for box, index in zip(boxes, sure) if box is not None]
+    return tuple(Person(number, box, score) for number, (box, score) in enumerate(there, 1))
+
+
+Corners = tuple[float, float, float, float]
+
+
+def within(box: Corners, size: tuple[int, int]) -> Corners | None:
+    """What of a box lies in a picture of (height, width); None of one that is hardly in it."""
+    left, top, right, bottom = (float(value) for value in box)
+    left, right = max(left, 0.0), min(right, float(size[1]))
+    top, bottom = max(top, 0.0), min(bottom, float(size[0]))
+    return None if right - left < _LEAST_SIDE or bottom - top < _LEAST_SIDE else (left, top, right, bottom)

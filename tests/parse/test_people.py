@@ -1,0 +1,119 @@
+"""People are found in photographs first, and parsed on crops of their own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from trtparse.data.images import read_label_map
+from trtparse.errors import UsageError
+from trtparse.parse.images import parse_images
+from trtparse.parse.parser import ParseSpec
+from trtparse.parse.provenance import MadeBy
+from trtparse.specs.framing import Framing
+from trtparse.specs.skeleton import load_skeleton
+from trtparse.tasks.base import Predictor
+from trtparse.tasks.people.boxes import Detections
+from trtparse.tasks.people.detector import MOST_PEOPLE
+from trtparse.tasks.pose.task import Pose
+from trtparse.tests.predicting import predicting
+
+NETWORK = MadeBy("ab" * 32, "fake", "fp32", (48, 32))
+
+
+class Bright:
+    """Finds each run of bright columns."""
+
+    name, sure = "bright", 0.5
+
+    def __init__(self, *others: tuple[float, float, float, float]) -> None:
+        self._others = others
+
+    def detect(self, frame: np.ndarray) -> Detections:
+        bright = np.concatenate([[0], (frame.max((0, 2)) > 100).astype(int), [0]])
+        starts, ends = np.flatnonzero(np.diff(bright) == 1), np.flatnonzero(np.diff(bright) == -1)
+        boxes = [(left, 10, right, frame.shape[0] - 10) for left, right in zip(starts, ends)]
+        found = np.array([*boxes, *self._others], np.float64).reshape(-1, 4)
+        return Detections(found, np.full(len(found), 0.9))
+
+    def close(self) -> None:
+        pass
+
+
+def photograph(path: Path, *lefts: int, size: tuple[int, int] = (96, 200)) -> Path:
+    image = np.full((*size, 3), 20, np.uint8)
+    for left in lefts:
+        image[12:-12, left : left + 16] = 200
+    path.write_bytes(cv2.imencode(".png", image)[1].tobytes())
+    return path
+
+
+@pytest.mark.parametrize("batch", [None, 1, 2, 3])
+def test_everybody_is_parsed_and_put_back_and_who_is_nowhere_is_told(
+    tmp_path: Path, make_engine: Any, batch: int | None
+) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    photograph(folder / "a.png", 20, 90, 150)
+    photograph(folder / "b.png")
+    photograph(folder / "c.png", 60)
+    with make_engine(batch) as engine:
+        result = parse_images([folder], predicting(engine), tmp_path / "out", detector=Bright())
+    assert (result.people, result.without_people, result.crowded) == (4, 1, 0)
+    assert [len(item.image.name) for item in result.parsed] == [5, 5, 5]
+    maps = {name: read_label_map(tmp_path / "out" / f"{name}.png") for name in "abc"}
+    assert not maps["b"].any()
+    for name, lefts in (("a", (20, 90, 150)), ("c", (60,))):
+        middles = [bool(maps[name][48, left + 8]) for left in lefts]
+        assert all(middles)
+        assert not maps[name][:, 0:10].any()
+
+
+def test_what_is_there_of_whole_photographs_is_not_taken_for_what_people_were_found_in(
+    tmp_path: Path, make_engine: Any
+) -> None:
+    photo = photograph(tmp_path / "a.png", 20)
+    found = MadeBy(NETWORK.graph, "fake", "fp32", (48, 32), people="cd" * 32)
+    with make_engine(1) as engine:
+        parse_images([photo], predicting(engine), tmp_path / "out", made_by=found, detector=Bright())
+        again = parse_images([photo], predicting(engine), tmp_path / "out", made_by=found, detector=Bright())
+        assert (again.found, again.people) == (1, None)
+        with pytest.raises(UsageError, match="with people found first, and now it is one person each"):
+            parse_images([photo], predicting(engine), tmp_path / "out", made_by=NETWORK)
+
+
+def test_of_a_crowd_so_many_are_parsed_and_a_box_that_is_no_number_is_nobody(tmp_path: Path, make_engine: Any) -> None:
+    photo = photograph(tmp_path / "a.png", 20, size=(64, 400))
+    crowd = [(9.0 * number, 10.0, 9.0 * number + 8, 60.0) for number in range(MOST_PEOPLE + 3)]
+    broken = (float("nan"), 10.0, 30.0, 60.0)
+    with make_engine(1) as engine:
+        many = parse_images([photo], predicting(engine), tmp_path / "many", detector=Bright(*crowd))
+        one = parse_images([photo], predicting(engine), tmp_path / "one", detector=Bright(broken))
+    assert (many.people, many.crowded) == (MOST_PEOPLE, 1)
+    assert (one.people, one.crowded) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    "box", [(-30.0, -20.0, 8.0, 120.0), (100.0, 30.0, 112.0, 42.0), (195.0, 10.0, 400.0, 90.0), (0.0, 0.0, 200.0, 96.0)]
+)
+def test_whoever_is_cut_by_the_edge_or_of_12_pixels_or_fills_it_is_parsed(
+    tmp_path: Path, make_engine: Any, box: tuple[float, float, float, float]
+) -> None:
+    photo = photograph(tmp_path / "a.png")
+    with make_engine(1) as engine:
+        result = parse_images([photo], predicting(engine), tmp_path / "out", detector=Bright(box))
+    assert result.people == 1
+    assert read_label_map(tmp_path / "out" / "a.png").shape == (96, 200)
+
+
+def test_a_task_whose_answer_is_about_one_person_says_so(tmp_path: Path, make_engine: Any) -> None:
+    photo = photograph(tmp_path / "a.png", 20)
+    with make_engine(1) as engine:
+        predictor = Predictor(engine, Pose(load_skeleton("coco17")), Framing(engine.input_size))
+        predictor.task.__dict__["unpack"] = lambda arrays: list(arrays[0])
+        with pytest.raises(UsageError, match="about one person, and --people auto finds several"):
+            parse_images([photo], predictor, tmp_path / "out", ParseSpec(overlay=False), detector=Bright())
