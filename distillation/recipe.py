@@ -15,7 +15,7 @@ import difflib
 import math
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Protocol, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -441,10 +441,21 @@ def from_table(cls: type[Table], values: Any, prefix: str) -> Table:
     for item in fields(cls):  # type: ignore[arg-type]
         if item.name not in values and item.default is MISSING and item.default_factory is MISSING:
             raise UsageError(f"The recipe lacks {prefix}{item.name}.", "Add it.")
+    values = {item.name: _filled(item, values[item.name]) for item in fields(cls) if item.name in values}  # type: ignore[arg-type]
     try:
         return cls(**{key: _coerce(hints[key], value, prefix + key) for key, value in values.items()})
     except ValueError as error:
         raise UsageError(f"The recipe's {prefix.rstrip('.')} cannot be: {error}.", "Change that value.") from error
+
+
+def _filled(item: Field[Any], value: Any) -> Any:
+    """A table with what it leaves out as its field has it: a finder's network is a finder, whatever the class says."""
+    if item.default_factory is MISSING or not isinstance(value, Mapping):
+        return value
+    default = item.default_factory()
+    if not is_dataclass(default):
+        return value
+    return {**{key: kept for key, kept in to_table(default).items() if kept is not None}, **value}
 
 
 def _coerce(hint: Any, value: Any, key: str) -> Any:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from trtparse.distillation.people.recipe import PeopleRecipe
 from trtparse.distillation.recipe import Recipe, Source, differences, load_recipe, override, shipped
 from trtparse.errors import UsageError
 from trtparse.specs.origin import Origin
@@ -149,3 +150,8 @@ def test_what_the_weights_come_from_is_a_table_of_the_recipe(tmp_path: Path) -> 
     with pytest.raises(UsageError, match=r"unknown key origin\.license") as caught:
         Recipe.from_dict({"origin": {"license": "MIT"}})
     assert "Did you mean origin.licence?" in caught.value.hint
+
+
+def test_what_a_table_leaves_out_is_as_the_recipe_has_it():
+    recipe = PeopleRecipe.from_dict({"task": "people", "network": {"initial": "weights.safetensors"}})
+    assert (recipe.network.kind, recipe.network.initial) == ("finder", "weights.safetensors")
