@@ -6,7 +6,7 @@ DEFAULT_WEIGHTS = Path(__file__).parent / "student.safetensors"
 """LSFA-R18 at 256x192; ``README.md`` beside it is its model card."""
 
 POSE_WEIGHTS = Path(__file__).parent / "pose-student.safetensors"
-"""L-MSPN at 256x192, COCO's joints; ``pose-student.md`` beside it is its model card."""
+"""L-MSPN at 256x192, COCO's joints; ``POSE.md`` beside it is its model card."""
 
 FINDER_WEIGHTS = Path(__file__).parent / "finder.safetensors"
 """The person finder at 192x320; ``FINDER.md`` beside it is its model card."""
