@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from ...specs.skeleton import Skeleton, load_skeleton
 from ..coco import images_of
 from .files import first_image, read_coco, read_lip, read_mpii
 from .images import PersonImages
+from .mpii import read_heads
 from .people import People
 from .rendered import TRAINING_SEED, VALIDATION_SEED, rendered_people
 
@@ -43,7 +45,8 @@ def open_data(data: str | None, split: str | None, purpose: str, labels: str | S
 
     Raises:
         UsageError: a split of rendered people or of a single file.
-        DataError: no annotations there, several to choose from, or some that cannot be used.
+        DataError: no annotations there, several to choose from, or some that cannot be used; MPII's head boxes beside
+            its annotations that are of other people.
     """
     skeleton = load_skeleton(labels) if isinstance(labels, str) else labels
     if data is None or data == SYNTHETIC:
@@ -56,10 +59,12 @@ def open_data(data: str | None, split: str | None, purpose: str, labels: str | S
     if path.is_file():
         if split is not None:
             raise UsageError(f"--split goes with a folder, and {path} is a file.", "Leave --split out.")
-        return read_annotations(path, skeleton=skeleton)
-    if not path.is_dir():
+    elif path.is_dir():
+        path = _choose(path, split, purpose)
+    else:
         raise DataError(f"There is nothing at {path}.", "Give a folder with annotations, or a file of them.")
-    return read_annotations(_choose(path, split, purpose), skeleton=skeleton)
+    people = read_annotations(path, skeleton=skeleton)
+    return _with_heads(people, path) if purpose == "validation" and format_of(path) == "mpii" else people
 
 
 def read_annotations(path: Path, images: Path | None = None, *, skeleton: Skeleton | None = None) -> PersonImages:
@@ -82,6 +87,22 @@ def read_annotations(path: Path, images: Path | None = None, *, skeleton: Skelet
             "Leave --labels out, or give annotations of that skeleton.",
         )
     return PersonImages(people, path if form == "coco" else None)
+
+
+def _with_heads(images: PersonImages, path: Path) -> PersonImages:
+    """MPII's people with the heads that PCKh goes by: those of ``valid.json`` are in ``gt_valid.mat`` beside it.
+
+    Raises:
+        DataError: that file is none, or is of other people.
+    """
+    table = path.with_name(f"gt_{path.stem}.mat")
+    if not table.is_file():
+        reason = f"No PCKh: its head boxes would be in {table.name}, which is not beside {path.name}."
+    elif importlib.util.find_spec("scipy") is None:
+        reason = f"No PCKh: to read {table.name} takes SciPy, pip install 'trtparse[pose]'."
+    else:
+        return PersonImages(images.people, heads=read_heads(table, images.people))
+    return PersonImages(images.people, told=(reason,))
 
 
 def format_of(path: Path) -> str:

@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ...data.dataset import Images, Sample, Subset
 from ...specs.skeleton import Skeleton
 from .people import People, Person
@@ -18,13 +21,21 @@ class PersonImages:
     Args:
         people: whom.
         file: COCO's file of them, where AP is measured by all that is in it.
+        heads: (N,) pixels, how long each person's head is, where PCKh is measured as well.
+        told: why figures are missing that one may expect of these people.
 
     Attributes:
         skeleton: of the joints.
     """
 
-    def __init__(self, people: People, file: Path | None = None) -> None:
-        self.people, self.file = people, file
+    def __init__(
+        self,
+        people: People,
+        file: Path | None = None,
+        heads: NDArray[np.float64] | None = None,
+        told: tuple[str, ...] = (),
+    ) -> None:
+        self.people, self.file, self.heads, self.told = people, file, heads, told
         self.skeleton: Skeleton = people.skeleton
         seen: Counter[str] = Counter()
         names = []
@@ -68,7 +79,8 @@ def people_of(dataset: Images) -> PersonImages | None:
         if whole is None:
             return None
         chosen = People(dataset.description, whole.skeleton, tuple(whole.people[i] for i in dataset.indices))
-        return PersonImages(chosen, whole.file)
+        heads = None if whole.heads is None else whole.heads[list(dataset.indices)]
+        return PersonImages(chosen, whole.file, heads, whole.told)
     if isinstance(dataset, PersonImages):
         return dataset
     kept: Any = getattr(dataset, "people", None)

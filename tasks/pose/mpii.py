@@ -15,7 +15,7 @@ from ...errors import DataError
 from .people import People
 
 HEAD_OF_BOX = 0.6
-"""MPII's: the head's length over the diagonal of its box."""
+"""MPII's, called SC_BIAS in its evaluation and in HRNet's: the head's length over the diagonal of its box."""
 
 _SAME_PLACE = 1.5
 """Pixels by which the two files may place a joint differently."""

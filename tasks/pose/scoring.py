@@ -1,4 +1,4 @@
-"""Poses scored: PCK@0.2 and COCO's figures against labels, the OKS against a reference's answers.
+"""Poses scored: PCK@0.2, MPII's PCKh@0.5 and COCO's figures against labels, the OKS against a reference's answers.
 
 Answers are (K, 3) float32 in the frame's pixels: x, y and a score. The marks of a person against the truth are how many
 joints are right and how many count, (2, K) int64, the number of the person, and the answer in the image's pixels;
@@ -24,7 +24,7 @@ from ..intervals import Loss, Weights, loss_over_images
 from ..scoring import Disagreement, Marks
 from .average_precision import Evaluation, results
 from .images import PersonImages, people_of
-from .metrics import LIMB_JOINTS, has_diagonals, judge
+from .metrics import LIMB_JOINTS, NOT_IN_PCKH, has_diagonals, judge, judge_by_heads
 from .oks import AREA_OF_BOX, LEAST_SCORE, SAME_PERSON, of_joints, similarity
 from .people import People, Person
 from .pictures import Picture
@@ -35,6 +35,8 @@ Keypoints = NDArray[np.float32]
 PCK, AP = "PCK@0.2", "AP"
 """What budgets, tolerances and intervals may go by."""
 
+PCKH = "PCKh@0.5"
+
 
 @dataclass(frozen=True)
 class Scores(scoring.Scores):
@@ -43,7 +45,7 @@ class Scores(scoring.Scores):
     Args:
         pck: over all limb joints of all people who have a shoulder-hip diagonal.
         joints: the same of each joint of the network's skeleton; None of those that do not count.
-        figures: COCO's AP and AR with their parts, and the mean OKS, where they could be measured.
+        figures: COCO's AP and AR with their parts, the mean OKS and MPII's PCKh, where they could be measured.
         told: what a reader has to know of them.
         support: joints counted.
         image_support: people in whom each joint counts.
@@ -217,16 +219,32 @@ class TruthTally(scoring.TruthTally):
                 "Give images of people with labelled joints.",
             )
         right, counted = np.sum(self._counts, axis=0)
+        by_heads, missing = self._by_heads()
         figures, told = self._coco()
         return Scores(
             value,
             tuple(float(r / c) if c else None for r, c in zip(right, counted)),
-            figures,
-            told,
+            by_heads | figures,
+            missing + told,
             tuple(map(int, counted)),
             tuple(map(int, np.sum(self._counts, axis=0)[1])),
             self.images,
         )
+
+    def _by_heads(self) -> tuple[dict[str, float], tuple[str, ...]]:
+        """MPII's figure, where the people's heads are known."""
+        whole = self._people
+        if whole is None or whole.heads is None:
+            return {}, () if whole is None else whole.told
+        people, answers = self._answered(whole)
+        truth = np.stack([person.joints for person in people])
+        judged = judge_by_heads(truth, answers, whole.skeleton, self._skeleton, whole.heads[sorted(self._answers)])
+        value = judged.pooled().value
+        if value is None:
+            return {}, (f"No {PCKH}: none of its joints is labelled.",)
+        absent = [name for name in whole.skeleton.joints if name not in (*judged.names, *NOT_IN_PCKH)]
+        without = f"; the network has no {', '.join(absent)}" if absent else ""
+        return {PCKH: value}, (f"{PCKH} is within half of 0.6 of the head box's diagonal{without}.",)
 
     def _coco(self) -> tuple[dict[str, float], tuple[str, ...]]:
         """COCO's figures, where the labels have the network's joints."""
