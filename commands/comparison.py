@@ -79,6 +79,12 @@ def comparison_options(command: Command) -> Command:
             help="Largest loss, as of mIoU, in points.",
         ),
         figure_option,
+        click.option(
+            "--boxes",
+            type=click.Path(path_type=Path),
+            metavar="FILE",
+            help="COCO's detections: poses in a detector's boxes instead of those of the labels, by --figure AP.",
+        ),
         labels_option,
         click.option("--split", type=click.Choice(["train", "val", "test"]), help="Of --data.  [default: val, test]"),
         click.option(
@@ -105,6 +111,7 @@ class Comparison:
     split: str | None
     labels: str | None
     figure: str | None
+    boxes: Path | None
     tolerance: float
     reference: str | None
     order: str | None
@@ -142,6 +149,8 @@ class Comparison:
         if self.figure is not None:
             task = task.measured_by(self.figure)
         dataset = task.open_data(self.data, self.split, "validation", self.labels, str(contenders[0].bundle.path))
+        if self.boxes is not None:
+            dataset = task.in_boxes(dataset, self.boxes)
         record = None if folder is None else RecordFile(folder / RECORD_NAME, self.resume)
         if record is not None and not self.resume:
             _tell_of_record(terminal, record.path)

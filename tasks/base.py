@@ -170,6 +170,19 @@ class Task(ABC, Generic[Answer]):
         """
         raise UsageError(f"Nothing reads images with labels for {self.name}.", "It can be run.")
 
+    def in_boxes(self, dataset: Images, boxes: Path) -> Images:
+        """A dataset's images with a detector's boxes in place of those of its labels.
+
+        Args:
+            dataset: of :meth:`open_data`.
+            boxes: COCO's detections.
+
+        Raises:
+            UsageError: the task is not about people in given boxes, or the dataset has none.
+            DataError: the file cannot be used.
+        """
+        raise UsageError(f"{self.name} takes no boxes.", "Leave --boxes out.")
+
     def measured_by(self, word: str) -> Task[Answer]:
         """The same task with another of its figures as ``figure``.
 

@@ -22,7 +22,8 @@ class PersonImages:
         people: whom.
         file: COCO's file of them, where AP is measured by all that is in it.
         heads: (N,) pixels, how long each person's head is, where PCKh is measured as well.
-        told: why figures are missing that one may expect of these people.
+        told: what a reader has to know of figures of these people, such as why one is missing.
+        unboxed: ids of the images in which a detector found nobody, whose boxes these are; None where boxes were given.
 
     Attributes:
         skeleton: of the joints.
@@ -34,8 +35,9 @@ class PersonImages:
         file: Path | None = None,
         heads: NDArray[np.float64] | None = None,
         told: tuple[str, ...] = (),
+        unboxed: tuple[int, ...] | None = None,
     ) -> None:
-        self.people, self.file, self.heads, self.told = people, file, heads, told
+        self.people, self.file, self.heads, self.told, self.unboxed = people, file, heads, told, unboxed
         self.skeleton: Skeleton = people.skeleton
         seen: Counter[str] = Counter()
         names = []
@@ -80,7 +82,7 @@ def people_of(dataset: Images) -> PersonImages | None:
             return None
         chosen = People(dataset.description, whole.skeleton, tuple(whole.people[i] for i in dataset.indices))
         heads = None if whole.heads is None else whole.heads[list(dataset.indices)]
-        return PersonImages(chosen, whole.file, heads, whole.told)
+        return PersonImages(chosen, whole.file, heads, whole.told, whole.unboxed)
     if isinstance(dataset, PersonImages):
         return dataset
     kept: Any = getattr(dataset, "people", None)

@@ -219,13 +219,14 @@ class TruthTally(scoring.TruthTally):
                 "Give images of people with labelled joints.",
             )
         right, counted = np.sum(self._counts, axis=0)
-        by_heads, missing = self._by_heads()
+        by_heads, of_heads = self._by_heads()
         figures, told = self._coco()
+        of_people = () if self._people is None else self._people.told
         return Scores(
             value,
             tuple(float(r / c) if c else None for r, c in zip(right, counted)),
             by_heads | figures,
-            missing + told,
+            of_people + of_heads + told,
             tuple(map(int, counted)),
             tuple(map(int, np.sum(self._counts, axis=0)[1])),
             self.images,
@@ -235,7 +236,7 @@ class TruthTally(scoring.TruthTally):
         """MPII's figure, where the people's heads are known."""
         whole = self._people
         if whole is None or whole.heads is None:
-            return {}, () if whole is None else whole.told
+            return {}, ()
         people, answers = self._answered(whole)
         truth = np.stack([person.joints for person in people])
         judged = judge_by_heads(truth, answers, whole.skeleton, self._skeleton, whole.heads[sorted(self._answers)])
@@ -273,7 +274,8 @@ class TruthTally(scoring.TruthTally):
         people, answers = self._answered(whole)
         shown = People(whole.description, whole.skeleton, tuple(people))
         found = results(people, answers, self._skeleton)
-        return Evaluation(whole.file or shown, found, self._skeleton, [person.image_id for person in people])
+        images = [*(person.image_id for person in people), *(whole.unboxed or ())]
+        return Evaluation(whole.file or shown, found, self._skeleton, images)
 
     def loss_of(self, engine: TruthTally) -> Loss:
         reference, other = np.array(self._counts, np.float64), np.array(engine._counts, np.float64)

@@ -26,6 +26,7 @@ from ..drawing import Part
 from ..protocol import Protocol
 from .data import open_data
 from .decoding import decode
+from .detected import in_boxes
 from .draw import draw_pose
 from .drawer import PoseDrawer
 from .files import read_table
@@ -155,6 +156,11 @@ class Pose(Task[Keypoints]):
 
     def _check_figure(self, people: PersonImages, whose: str) -> None:
         """See that what budgets go by can be measured on people."""
+        if people.unboxed is not None:
+            raise UsageError(
+                "PCK is measured in given boxes: with a detector's it would leave out whom the detector missed.",
+                f"Give --figure {AP}, or leave --boxes out.",
+            )
 
     def open_data(
         self,
@@ -167,6 +173,12 @@ class Pose(Task[Keypoints]):
         if isinstance(labels, LabelSet):
             raise UsageError(f"{labels} is no skeleton.", "Give --labels the joints of the annotations.")
         return open_data(data, split, purpose, labels)
+
+    def in_boxes(self, dataset: Images, boxes: Path) -> Images:
+        people = people_of(dataset)
+        if people is None:
+            raise UsageError(f"{dataset.description} has no people.", "Leave --boxes out.")
+        return in_boxes(people, boxes)
 
     def scores_told(self, told: dict[str, Any]) -> Scores:
         return Scores.from_dict(told)
