@@ -1,6 +1,7 @@
 # make quickstart   install, then build, validate and demo on what the package brings
 # make test         install, then run the tests, without those marked slow
 # make test-all     the slow ones as well
+# make benchmarks   those that need no arguments; which others there are is said at the end
 # make lint         ruff, mypy --strict, hadolint, and that imports go one way
 #
 # PYTHON names the interpreter, VENV the environment. CONSTRAINTS= installs the newest versions
@@ -9,6 +10,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 CONSTRAINTS ?= constraints.txt
+BENCHMARKS ?= $(wildcard benchmarks/*.py)
 
 BIN := $(VENV)/bin
 PYTHON_PACKAGE := $(if $(filter python3%,$(PYTHON)),$(PYTHON),python3)
@@ -16,7 +18,7 @@ STAMP := $(VENV)/installed
 TEST_STAMP := $(VENV)/installed-for-tests
 CONSTRAINED := $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
 
-.PHONY: quickstart test test-all lint format benchmarks clean check-machine
+.PHONY: quickstart test test-all lint format benchmarks run-benchmarks clean check-machine
 
 quickstart: $(STAMP)
 	$(BIN)/trtparse build --int8
@@ -55,7 +57,17 @@ format: $(TEST_STAMP)
 # Some import ONNX Runtime before trtparse, which turns its telemetry off.
 benchmarks: export ORT_DISABLE_TELEMETRY ?= 1
 benchmarks: $(STAMP)
-	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+	@$(MAKE) --no-print-directory run-benchmarks
+
+# Without arguments argparse ends with 2, and says which it wants: such as data, which is nobody's default.
+run-benchmarks:
+	@skipped=; \
+	for script in $(BENCHMARKS); do \
+		echo "$$script"; \
+		$(BIN)/python $$script; code=$$?; \
+		case $$code in 0) ;; 2) echo "Skipped: $$script wants arguments."; skipped="$$skipped $$script";; *) exit 1;; esac; \
+	done; \
+	[ -z "$$skipped" ] || echo "Skipped, as they want arguments; --help tells which:$$skipped"
 
 # What is missing is named at once, in one line to type. Without Python, ldconfig tells which libraries are there.
 check-machine:

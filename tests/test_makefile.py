@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -54,3 +55,24 @@ def test_a_python_of_another_version_is_named_beside_what_is_missing(tmp_path: P
 
 def test_a_machine_that_has_all_is_told_nothing(tmp_path: Path) -> None:
     assert check(tmp_path, "python3", python3="exit 0") == (0, "")
+
+
+def test_benchmarks_that_want_arguments_are_skipped_by_name_and_a_failed_one_ends_the_run(tmp_path: Path) -> None:
+    (tmp_path / "python").symlink_to(sys.executable)
+    wanting = "import argparse; parser = argparse.ArgumentParser(); parser.add_argument('--data', required=True)\n"
+    (tmp_path / "asks.py").write_text(f"{wanting}parser.parse_args()\n")
+    (tmp_path / "runs.py").write_text("print('measured')\n")
+    (tmp_path / "fails.py").write_text("raise SystemExit('no machine')\n")
+    done = {}
+    for names in (("asks", "runs"), ("fails", "runs")):
+        scripts = " ".join(str(tmp_path / f"{name}.py") for name in names)
+        command = ["make", "--no-print-directory", "run-benchmarks", f"BIN={tmp_path}", f"BENCHMARKS={scripts}"]
+        done[names[0]] = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True)
+    skipping, failing = done["asks"], done["fails"]
+    assert skipping.returncode == 0
+    assert "the following arguments are required: --data" in skipping.stderr
+    assert "measured" in skipping.stdout
+    last = skipping.stdout.splitlines()[-1]
+    assert last == f"Skipped, as they want arguments; --help tells which: {tmp_path}/asks.py"
+    assert failing.returncode != 0
+    assert "measured" not in failing.stdout
