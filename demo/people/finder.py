@@ -41,7 +41,7 @@ class PeopleFinder:
     @property
     def count(self) -> int:
         """How many different people there have been; without tracking, in all frames together."""
-        return self._counted + self._tracker.count
+        return self._tracker.count if self._track else self._counted
 
     def find(self, frame: Image, seconds: float) -> tuple[Person, ...]:
         """The people in the next frame.
@@ -56,11 +56,23 @@ class PeopleFinder:
         looks = self._frames % self._every == 0
         self._frames += 1
         size = (frame.shape[0], frame.shape[1])
-        if not self._track:
-            self._counted, self._tracker = self.count, PeopleTracker(self.detector.sure)
-        people = self._tracker.step(self._detected(frame) if looks else None, seconds)
+        found = self._detected(frame) if looks else None
+        people = self._tracker.step(found, seconds) if self._track else self._numbered(found)
         inside = ((person, within(person.box, size)) for person in people)
         return tuple(replace(person, box=box) for person, box in inside if box is not None)
+
+    def _numbered(self, found: Detections | None) -> tuple[Person, ...]:
+        """Everybody whom the detector is sure of, numbered from 1: a photograph has no second look."""
+        if found is None:
+            return ()
+        sure = found.scores >= self.detector.sure
+        self._counted += int(sure.sum())
+        return tuple(
+            Person(number, (left, top, right, bottom), float(score))
+            for number, ((left, top, right, bottom), score) in enumerate(
+                zip(found.boxes[sure].tolist(), found.scores[sure]), 1
+            )
+        )
 
     def _detected(self, frame: Image) -> Detections:
         found = usable(self.detector.detect(frame))

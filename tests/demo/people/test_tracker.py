@@ -7,6 +7,7 @@ from trtparse.demo.people.tracker import PeopleTracker
 from trtparse.tasks.people.boxes import Detections
 
 STEP = 1 / 25
+LOOK = 5 * STEP
 
 
 def seen(*boxes: tuple[float, float, float, float], score: float = 0.9) -> Detections:
@@ -80,6 +81,40 @@ def test_a_weak_detection_continues_somebody_and_begins_nobody() -> None:
     for index in range(2, 30):
         people = tracker.step(seen(walking(index), score=0.3), index * STEP)
         assert [(person.id, person.score) for person in people] == [(1, 0.3)]
+
+
+def test_who_is_hardly_sure_is_shown_and_counted_after_five_looks_in_a_row() -> None:
+    tracker = PeopleTracker(sure=0.28)
+    for index in range(12):
+        # A scaffold: sure now and again. A person far away: hardly sure, but each time.
+        scores = [0.25 if index % 4 == 3 else 0.33, 0.33]
+        people = tracker.step(
+            Detections(np.array([(300, 50, 360, 230), walking(index)], float), np.array(scores)), index * STEP
+        )
+        assert [person.id for person in people] == ([1] if index >= 4 else [])
+        assert tracker.count == len(people)
+    assert people[0].box[0] == pytest.approx(walking(11)[0], abs=8)
+
+
+def test_a_leg_of_somebody_is_nobody_but_a_child_before_somebody_is() -> None:
+    somebody, leg, child = (100, 50, 180, 290), (110, 200, 140, 295), (120, 150, 170, 290)
+    tracker = PeopleTracker(sure=0.28)
+    for index in range(20):
+        people = tracker.step(Detections(np.array([somebody, leg], float), np.array([0.7, 0.45])), index * STEP)
+        assert [person.id for person in people] == [1]
+    people = tracker.step(Detections(np.array([somebody, child], float), np.array([0.7, 0.6])), 20 * STEP)
+    assert [person.id for person in people] == [1, 2]
+
+
+def test_who_sets_off_between_two_looks_keeps_their_id_though_a_weak_box_is_nearer() -> None:
+    tracker = PeopleTracker(sure=0.28)
+    for index in range(10):
+        tracker.step(seen((380, 0, 540, 370)), index * LOOK)
+    off = Detections(np.array([(500, 20, 680, 390), (420, 40, 580, 270)], float), np.array([0.66, 0.11]))
+    assert [person.id for person in tracker.step(off, 10 * LOOK)] == [1]
+    people = tracker.step(seen((620, 20, 790, 390)), 11 * LOOK)
+    assert [person.id for person in people] == [1]
+    assert tracker.count == 1
 
 
 def test_nobody_inherits_the_id_of_somebody_else() -> None:
