@@ -31,6 +31,7 @@ from .quantise.qdq import quantise
 from .quantise.weights import Int8Weights
 from .ranges import Ranges, read_ranges
 from .selection import Selection
+from .training.carried import LEARNED
 
 AUTO = "auto"
 
@@ -87,6 +88,11 @@ class Int8Spec:
     def from_cache(self) -> bool:
         """Whether the ranges are TensorRT's, so that no image calibrates."""
         return self.ranges is not None and is_cache(self.ranges)
+
+    @property
+    def takes_carried(self) -> bool:
+        """Whether ranges that a checkpoint carries are taken: nobody asked for others."""
+        return self.method == AUTO and self.ranges is None
 
     @property
     def has_budget(self) -> bool:
@@ -166,6 +172,7 @@ class Int8Builder:
         progress: called with (done, total).
         threads: of the CPU runtime; 0 for one per core.
         timer: of the GPU that INT8 will run on, where that is here.
+        carried: ranges that were learned together with the weights; they are taken as they are.
     """
 
     model: onnx.ModelProto
@@ -176,6 +183,7 @@ class Int8Builder:
     progress: Callable[[int, int], None]
     threads: int = 0
     timer: LayerTimer | None = None
+    carried: Ranges | None = None
 
     def build(self, dataset: Images, selection: Selection, records: Records, *, strict: bool = False) -> Int8:
         """Calibrate, choose, search and check.
@@ -199,6 +207,9 @@ class Int8Builder:
             placement, candidates = matched.placement, [matched.ranges]
         elif self.spec.ranges is not None:
             candidates = [self._read_ranges(self.spec.ranges, dataset, selection)]
+        elif self.carried is not None:
+            self.stage("Taking the ranges that the checkpoint carries, as they were learned: nothing is calibrated")
+            candidates = [self.carried]
         else:
             statistics = self._collect(dataset, selection, records, strict)
             methods = self.spec.methods if self.judge is not None or self.spec.method != AUTO else (UNJUDGED,)
@@ -248,6 +259,11 @@ class Int8Builder:
         """Ranges that were collected before, refused where they belong to something else."""
         self.stage(f"Checking {path}")
         ranges = read_ranges(path)
+        if ranges.key.method == LEARNED:
+            raise UsageError(
+                f"{path} holds ranges that were learned together with weights, and belongs to no others.",
+                "Build from the checkpoint that carries them, without --ranges.",
+            )
         wanted = self.spec.method if self.spec.method != AUTO else ranges.key.method
         check_key(ranges.key, expected_key(self.model, dataset, selection, Method.parse(wanted)), path)
         return ranges

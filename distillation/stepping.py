@@ -262,8 +262,8 @@ class SteppingRun(ABC, Generic[Recipe, Network]):
         shown = ", ".join(names[:3]) + (f" and {len(names) - 3} others" if len(names) > 3 else "")
         return TrtparseError(
             f"The loss of step {self.step + 1} is {value}; its images are {shown}. {kept}.",
-            "Take a lower learning rate (--set optimizer.learning_rate=0.0005), or look at these images; then start in "
-            "another folder.",
+            f"Take a lower learning rate (--set optimizer.learning_rate={self.recipe.optimizer.learning_rate / 4:g}), "
+            "or look at these images; then start in another folder.",
         )
 
 

@@ -33,7 +33,7 @@ from .mobilenet import MobileNetV2, read_movenet
 from .network import AUXILIARY_PREFIX, ParsingNetwork
 from .pose import PoseNetwork
 from .registry import FINDERS, POSE_NETWORKS, create_network, recognise
-from .state_dict import StateDict, find_mismatch, find_state_dict, first_not_finite, read_pickle
+from .state_dict import StateDict, digest_of, find_mismatch, find_state_dict, first_not_finite, read_pickle
 
 DEFAULT_INPUT_SIZE = (256, 192)
 """(height, width) where a foreign checkpoint does not say."""
@@ -58,6 +58,8 @@ class Checkpoint:
         source: where it came from, for messages.
         told: which of several networks in the file it is; empty where there was but one.
         origin: what its weights come from.
+        int8: the ranges that it carries, learned together with its weights, as ``calibration.training.carried`` writes
+            them; empty where it was not trained with INT8 in the loop.
     """
 
     network: ParsingNetwork
@@ -66,6 +68,7 @@ class Checkpoint:
     source: str
     told: str = ""
     origin: Origin = field(default_factory=Origin)
+    int8: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def spec(self) -> LabelSet:
@@ -93,6 +96,7 @@ def save_checkpoint(
     sure: float | None = None,
     lossless: bool = False,
     origin: Origin = Origin(),
+    int8: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a checkpoint; auxiliary heads are left out.
 
@@ -107,6 +111,7 @@ def save_checkpoint(
         sure: the score from which one of a finder's boxes is somebody; None where nobody chose it.
         lossless: keep float32 where half precision would change a value.
         origin: what its weights come from.
+        int8: ranges that it carries, in JSON's types; they are bound to the weights as they are written.
 
     Raises:
         UsageError: the network has another number of classes or joints than that.
@@ -128,6 +133,7 @@ def save_checkpoint(
         **meant,
         "training_data": origin.training_data,
         "licence": origin.licence,
+        **({"int8": {**int8, "weights": digest_of(tensors)}} if int8 else {}),
     }
     replace_bytes(path, safetensors.torch.save(tensors, {HEADER: json.dumps(header)}))
 
@@ -196,7 +202,13 @@ def parse_checkpoint(
     meant = _label_set(values, network.spec.num_classes, labels, who, path)
     fill(network, state.tensors, path, what)
     origin = Origin(str(values.get("training_data", "")), str(values.get("licence", "")))
-    return Checkpoint(network.eval(), framing, meant, str(path), state.told, origin)
+    int8 = values.get("int8", {})
+    if int8 and int8.get("weights") != digest_of(state.tensors):
+        raise UsageError(
+            f"{path} carries INT8 ranges that were learned with other weights than it holds.",
+            "Get the file again; whoever changed the weights has to leave the header's int8 out.",
+        )
+    return Checkpoint(network.eval(), framing, meant, str(path), state.told, origin, int8)
 
 
 def check_classes(count: int, labels: LabelSet, source: str) -> None:

@@ -12,6 +12,7 @@ People's files hold more than weights, and wrap them. What is read, and what is 
 
 from __future__ import annotations
 
+import hashlib
 import pickle
 import warnings
 from collections import OrderedDict
@@ -86,6 +87,16 @@ def find_mismatch(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> 
     examples = [f"missing {name}" for name in missing[:2]] + [f"unknown {name}" for name in unknown[:2]]
     examples += [f"{name} is {tuple(found[name].shape)}, not {tuple(wanted[name].shape)}" for name in shapes[:2]]
     return Mismatch(len(missing), len(unknown), len(shapes), "; ".join(examples))
+
+
+def digest_of(tensors: Mapping[str, Tensor]) -> str:
+    """sha256 of tensors by name, type and value, in whatever order they come."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        value = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def first_not_finite(tensors: Mapping[str, Tensor]) -> str | None:

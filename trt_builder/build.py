@@ -20,15 +20,17 @@ from ..calibration.budget.judge import GraphJudge
 from ..calibration.frames import letterboxed
 from ..calibration.int8 import AUTO, CORRECTED_ON, Int8, Int8Builder, Int8Spec, Records
 from ..calibration.quantise.equalisation import equalise
+from ..calibration.quantise.placement import place
 from ..calibration.ranges import RangeCollector, Ranges
 from ..calibration.selection import Selection, read_selection, select
+from ..calibration.training.carried import carried_ranges
 from ..data.dataset import Images, Subset
 from ..engines.accuracy import Accuracy
 from ..engines.base import Frames
 from ..engines.bundle import CALIBRATION_NAME, GRAPHS, Bundle, Manifest, finish, writing
 from ..engines.calibrated import Calibrated
 from ..engines.cpu import CpuEngine
-from ..errors import DataError
+from ..errors import DataError, UsageError
 from ..graphs.conventions import Said
 from ..graphs.half import to_half
 from ..graphs.interface import named
@@ -172,8 +174,10 @@ def build_bundle(
             source = replace(source, task=task, options={**source.options, FIGURE: task.figure.name})
         if source.told:
             listener.stage(source.told)
+        carried = _carried(spec, source, listener)
         listener.stage("Choosing images")
-        selection, judged, spare = _choose(spec, dataset, held_out, listener)
+        calibrates = spec.precision == "int8" and not spec.int8.from_cache and carried is None
+        selection, judged, spare = _choose(spec, dataset, held_out, listener, calibrates=calibrates)
         model = source.model
         if "equalisation" in spec.int8.corrections:
             listener.stage("Equalising channels")
@@ -197,6 +201,7 @@ def build_bundle(
                     listener.progress,
                     spec.threads,
                     _timer(spec, output, source, listener),
+                    carried,
                 )
                 made = builder.build(dataset, selection, records, strict=spec.strict)
                 graphs |= {name: named(name, graph) for name, graph in made.graphs.items()}
@@ -234,6 +239,26 @@ def build_bundle(
     return Built(Bundle(output, manifest), result)
 
 
+def _carried(spec: BuildSpec, source: Source, listener: Listener) -> Ranges | None:
+    """The ranges that the checkpoint carries, where they are to be taken.
+
+    Raises:
+        UsageError: they are not this graph's, or something else is asked for that would change what was learned.
+    """
+    if spec.precision != "int8" or not source.int8:
+        return None
+    if not spec.int8.takes_carried:
+        listener.stage("Leaving the ranges that the checkpoint carries: others were asked for")
+        return None
+    if spec.int8.corrections or spec.int8.weights != "max":
+        raise UsageError(
+            f"{spec.source} carries INT8 ranges that were learned together with its weights: --correct and --weights "
+            "would change what was learned.",
+            "Leave them out, or calibrate anew with --calibration mse.",
+        )
+    return carried_ranges(source.int8, source.model, place(source.model), str(spec.source))
+
+
 def _with_float_nodes(
     model: onnx.ModelProto, source: Source, spec: BuildSpec, dataset: Images, indices: Sequence[int]
 ) -> onnx.ModelProto:
@@ -257,11 +282,10 @@ def _equalised(
 
 
 def _choose(
-    spec: BuildSpec, dataset: Images, held_out: Images | None, listener: Listener
+    spec: BuildSpec, dataset: Images, held_out: Images | None, listener: Listener, *, calibrates: bool
 ) -> tuple[Selection, Images | None, list[int]]:
     """Images to calibrate on, to judge on, and to compare the graphs on: the last two never calibrate, if possible."""
     judges = spec.precision == "int8" and spec.validate
-    calibrates = spec.precision == "int8" and not spec.int8.from_cache
     selection = Selection((), {}, spec.seed)
     if calibrates and spec.calibration_set is not None:
         selection = read_selection(spec.calibration_set, dataset)

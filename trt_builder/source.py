@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,6 +64,8 @@ class Source:
         open_engine: opens the reference, with a number of threads.
         save_weights: into a bundle's folder, where there are any.
         origin: what its weights come from.
+        int8: the ranges that its checkpoint carries, as :mod:`~trtparse.calibration.training.carried` has them; mostly
+            empty.
         told: what a person should know of how it was read: which of several networks in a checkpoint was taken, that a
             graph's opset was raised; empty for nothing.
     """
@@ -78,6 +80,7 @@ class Source:
     open_engine: Callable[[int], Engine]
     save_weights: Callable[[Path], None]
     origin: Origin = field(default_factory=Origin)
+    int8: Mapping[str, Any] = field(default_factory=dict)
     told: str = ""
 
     def open_reference(self, threads: int) -> Predictor[Any]:
@@ -126,7 +129,7 @@ def open_source(
         require(package)
     from ..engines.reference import PyTorchEngine
     from ..networks.any_checkpoint import parse_any_checkpoint
-    from ..networks.checkpoint import read_tensors, save_checkpoint
+    from ..networks.checkpoint import Checkpoint, read_tensors, save_checkpoint
     from ..networks.finder_checkpoint import FinderCheckpoint
     from ..networks.pose_checkpoint import PoseCheckpoint
     from ..networks.released import is_released, parse_released
@@ -155,6 +158,7 @@ def open_source(
         options["sure"] = checkpoint.sure
     framing = framing.stretched(stretch or framing.stretch)
     task = _task_of(checkpoint)
+    carried: Mapping[str, Any] = checkpoint.int8 if isinstance(checkpoint, Checkpoint) else {}
     return Source(
         model=_exported(checkpoint, framing, batch, raw=logits),
         network=network.kind,
@@ -173,8 +177,10 @@ def open_source(
             sure=checkpoint.sure if isinstance(checkpoint, FinderCheckpoint) else None,
             lossless=True,
             origin=checkpoint.origin,
+            int8=carried,
         ),
         origin=checkpoint.origin,
+        int8=carried,
         told=checkpoint.told,
     )
 

@@ -137,14 +137,9 @@ class JudgedGraphs:
 
 def _key(model: onnx.ModelProto, placement: Placement, ranges: Ranges) -> dict[str, str]:
     """What every score of a record depends on."""
-    placed = {
-        "activations": {tensor: list(sites) for tensor, sites in placement.activations.items()},
-        "weights": [[site.tensor, site.axis, site.layers] for site in placement.weights],
-        "shared": sorted(sorted(group) for group in placement.shared),
-    }
     return {
         "model": hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest(),
-        "placement": _digest(placed),
+        "placement": placement.digest,
         "ranges": _digest(ranges.limits),
     }
 

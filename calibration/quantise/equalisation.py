@@ -11,7 +11,7 @@ computes bit for bit what the graph computed before.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -53,6 +53,7 @@ def equalise(
     frames: Iterable[Image],
     *,
     strength: float = 0.5,
+    groups: Sequence[ChannelGroup] | None = None,
     threads: int = 0,
     progress: Callable[[int], None] | None = None,
 ) -> onnx.ModelProto:
@@ -63,13 +64,14 @@ def equalise(
         frames: (H, W, 3) uint8 BGR each, letterboxed; seen once, and none is kept.
         strength: 1 makes the channels of the activations alike, whatever that does to the weights that read them; 0
             makes those weights alike.
+        groups: of :func:`channel_groups`, those to equalise; all of them where not given.
         threads: of the CPU runtime; 0 for one per core.
         progress: called with the number of frames seen.
 
     Raises:
         DataError: there is no frame.
     """
-    groups = channel_groups(model)
+    groups = channel_groups(model) if groups is None else groups
     tensors = sorted({node.input[0] for group in groups for node in group.readers})
     sizes = _channel_sizes(model, tensors, frames, threads, progress)
     index = GraphIndex(model.graph)

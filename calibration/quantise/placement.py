@@ -8,6 +8,8 @@ tool quantises besides: it fuses into no INT8 kernel and costs accuracy (``bench
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Collection
 from dataclasses import dataclass
 
@@ -53,6 +55,16 @@ class Placement:
     def layers(self) -> tuple[str, ...]:
         """The names of the nodes that read a quantised activation, in the graph's order of first use."""
         return tuple(dict.fromkeys(name for sites in self.activations.values() for name, _ in sites))
+
+    @property
+    def digest(self) -> str:
+        """sha256 of where Q/DQ goes."""
+        placed = {
+            "activations": {tensor: list(sites) for tensor, sites in self.activations.items()},
+            "weights": [[site.tensor, site.axis, site.layers] for site in self.weights],
+            "shared": sorted(sorted(group) for group in self.shared),
+        }
+        return hashlib.sha256(json.dumps(placed, sort_keys=True).encode()).hexdigest()
 
 
 def place(model: onnx.ModelProto) -> Placement:

@@ -14,10 +14,13 @@ from numpy.typing import NDArray
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
+from trtparse.calibration.quantise.cpu import quantise_for_cpu  # noqa: E402
 from trtparse.calibration.quantise.lint import problems_of  # noqa: E402
 from trtparse.calibration.quantise.placement import Placement, place, restrict  # noqa: E402
 from trtparse.calibration.quantise.qdq import quantise  # noqa: E402
 from trtparse.calibration.ranges import RangeCollector, Ranges  # noqa: E402
+from trtparse.calibration.training.folding import folded_convolutions  # noqa: E402
+from trtparse.calibration.training.network import FakeQuantNetwork  # noqa: E402
 from trtparse.graphs.half import to_half  # noqa: E402
 from trtparse.graphs.index import CONVOLUTIONS, GraphIndex, fresh_graph_copy  # noqa: E402
 from trtparse.networks.network import ParsingNetwork  # noqa: E402
@@ -26,6 +29,7 @@ from trtparse.networks.registry import NETWORKS, create_network  # noqa: E402
 from trtparse.networks.resnet import BLOCKS  # noqa: E402
 from trtparse.specs.framing import Framing  # noqa: E402
 from trtparse.specs.label_set import label_set  # noqa: E402
+from trtparse.tests.calibration.training.steps import assert_every_step_agrees  # noqa: E402
 from trtparse.trt_builder.export import export_onnx  # noqa: E402
 
 LIP = label_set("lip")
@@ -52,6 +56,7 @@ EXAMPLES: dict[str, tuple[str, dict[str, Any]]] = {
 class Example:
     """A network as a graph, where Q/DQ goes, and both quantised forms."""
 
+    network: ParsingNetwork
     fp32: onnx.ModelProto
     placement: Placement
     ranges: Ranges
@@ -81,7 +86,7 @@ def example(request: pytest.FixtureRequest, ranges_for: Callable[..., Ranges]) -
     ranges = ranges_for(model)
     ranges.limits.update(collector.limits())
     int8 = quantise(model, placement, ranges)
-    return Example(model, placement, ranges, int8, to_half(int8), frames)
+    return Example(network, model, placement, ranges, int8, to_half(int8), frames)
 
 
 def settled(network: ParsingNetwork, frames: NDArray[np.uint8]) -> ParsingNetwork:
@@ -178,3 +183,14 @@ def test_one_layer_of_each_kind_in_int8_computes_nearly_the_same_and_not_exactly
         error = float(np.square(found - expected).mean() / np.square(expected).mean())
         # 25 dB; eight bits on both sides, a bell-shaped range and rounding alone leave 30 to 40.
         assert 0 < error < 0.003, layer.name
+
+
+def test_the_network_that_trains_computes_what_both_graphs_do(example: Example) -> None:
+    """With the network's own weights, its batch norms folded, and the roundings of each form."""
+    folded = folded_convolutions(example.network, SIZE)
+    training = FakeQuantNetwork(example.fp32, example.placement, example.ranges, folded)
+
+    for_cpu = quantise_for_cpu(example.fp32, example.placement, example.ranges)
+    for form, graph in (("int8", example.int8), ("int8-cpu", for_cpu), ("fp32", example.fp32)):
+        assert_every_step_agrees(training, graph, form, example.frames[:2])
+    assert training.trained().keys() <= example.network.state_dict().keys()
