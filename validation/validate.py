@@ -69,7 +69,7 @@ def validate(
         protocol: the task's order, and test-time augmentation; for all alike.
         tolerance: the largest loss of the task's figure that passes, in points of 100.
         strict: raise at the first image that cannot be read, instead of leaving it out and saying so.
-        progress: called after every batch with the number of images seen and the number there are.
+        progress: called as batches are scored, with the number of images seen and the number there are.
         limit: look at the first so many images only.
         bundles: of the reference and of each engine, where they come from bundles.
         record: keep a record while running, or go on with one.
