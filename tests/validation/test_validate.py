@@ -258,8 +258,10 @@ class TestBatches:
             validate(reference, engine, Blocks(5), progress=lambda done, total: calls.append((done, total)))
         # Scoring runs ahead of whoever is told, so a batch may be told of together with the next.
         done = [images for images, _ in calls]
-        assert done == sorted(set(done)) and set(done) <= {2, 4, 5}
-        assert calls[-1] == (5, 5) and {total for _, total in calls} == {5}
+        assert done == sorted(set(done))
+        assert set(done) <= {2, 4, 5}
+        assert calls[-1] == (5, 5)
+        assert {total for _, total in calls} == {5}
 
     def test_a_limit_takes_the_first_images_and_says_so(self) -> None:
         result = compare(Blocks(9), limit=3)
