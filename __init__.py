@@ -11,10 +11,10 @@ __version__ = "0.1.0"
 _os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if _TYPE_CHECKING:
-    from .answers import Drawn, Parsed, Posed
+    from .answers import Drawn, Found, Parsed, Posed
     from .api import Loaded, build, load, validate
 
-__all__ = ["Drawn", "Loaded", "Parsed", "Posed", "build", "load", "validate"]
+__all__ = ["Drawn", "Found", "Loaded", "Parsed", "Posed", "build", "load", "validate"]
 
 
 def __getattr__(name: str) -> _Any:

@@ -188,6 +188,59 @@ class Posed:
         return supervision.KeyPoints(xy=self.keypoints[..., :2], confidence=self.keypoints[..., 2])
 
 
+@dataclass(frozen=True)
+class Found:
+    """The people in a picture: those whom a finder is sure of, the surest first.
+
+    Args:
+        boxes: (P, 4) float32: left, top, right, bottom of each in pixels of the picture; right and bottom are outside.
+        scores: (P,) float32, 0 to 1.
+        image: (H, W, 3) uint8, BGR: what was looked at.
+        seconds: when it was shown, in a stream; 0 for a photograph.
+
+    >>> import numpy as np
+    >>> boxes = np.array([[1, 2, 3, 8]], np.float32)
+    >>> answer = Found(boxes, np.array([0.9], np.float32), np.zeros((9, 9, 3), np.uint8))
+    >>> len(answer.boxes)
+    1
+    """
+
+    boxes: NDArray[np.float32]
+    scores: NDArray[np.float32]
+    image: NDArray[np.uint8] = field(repr=False)
+    seconds: float = 0.0
+
+    def draw(self) -> Drawn:
+        """Boxes with scores in percent over the picture."""
+        from .tasks.people.draw import draw_boxes
+
+        canvas = self.image.copy()
+        draw_boxes(canvas, self._rows, sure=0.0)
+        return Drawn(canvas)
+
+    def save(self, path: Path | str) -> Path:
+        """Write boxes and scores as JSON, in the form of ``trtparse parse``."""
+        from .tasks.people.box_file import encode_people
+
+        path = Path(path)
+        replace_bytes(path, encode_people(self._rows))
+        return path
+
+    def to_supervision(self) -> Any:
+        """``supervision.Detections``: everybody's box and score.
+
+        Raises:
+            MachineError: supervision is not installed.
+        """
+        supervision = require("supervision")
+        return supervision.Detections(xyxy=self.boxes, confidence=self.scores)
+
+    @property
+    def _rows(self) -> NDArray[np.float32]:
+        """(P, 5)."""
+        return np.column_stack([self.boxes, self.scores]).astype(np.float32).reshape(-1, 5)
+
+
 def _box(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1

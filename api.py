@@ -7,9 +7,11 @@ engine's threads do not come along, and a call in the child is an error that say
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast, overload
@@ -17,112 +19,167 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from .answers import Drawn, Parsed, Posed
+from .answers import Drawn, Found, Parsed, Posed
 from .errors import UsageError
 from .specs.label_set import LabelSet
 from .tasks.base import Task
 from .tasks.open import open_predictor
 from .tasks.parsing.task import Parsing
+from .tasks.people.task import People as Finding
 from .tasks.pose.task import Pose
 
 if TYPE_CHECKING:
     from .data.crops import Placement
+    from .demo.people.finder import PeopleFinder
     from .engines import Bundle
+    from .tasks.people.detector import PersonDetector
     from .tasks.people.person import Person
     from .validation.result import ValidationResult
 
 DEFAULT_BUNDLE = "build/student"
-BUNDLES = {Parsing.name: DEFAULT_BUNDLE, Pose.name: "build/pose"}
+BUNDLES = {Parsing.name: DEFAULT_BUNDLE, Pose.name: "build/pose", Finding.name: "build/people"}
 """Where the networks that come along are built to, by their task."""
 
 Picture = NDArray[np.uint8]
 """(H, W, 3) uint8, BGR, as OpenCV reads it."""
 
 
-Answer = TypeVar("Answer", bound=Parsed | Posed)
+Answer = TypeVar("Answer", bound=Parsed | Posed | Found)
+
+People = Literal["whole", "auto"]
+"""``whole`` looks at whole pictures; ``auto`` finds the people in them first, and looks at each."""
 
 
 class Loaded(Generic[Answer]):
-    """A bundle's engine, ready to look at pictures; a context manager. ``Answer`` is :class:`Parsed` or :class:`Posed`.
+    """A bundle's engine, ready to look at pictures; a context manager.
+
+    ``Answer`` is :class:`Parsed`, :class:`Posed` or :class:`Found`.
 
     Attributes:
         name: what runs.
-        task: what it is for, ``parsing`` or ``pose``.
+        task: what it is for, ``parsing``, ``pose`` or ``people``.
         spec: what its classes mean, a label set, or its joints, a skeleton.
     """
 
-    def __init__(self, bundle: Path | str, target: str, precision: str | None, threads: int, task: str | None) -> None:
-        self._loaded_from = (str(bundle), target, precision, threads, task)
-        self._predictor = open_predictor(bundle, target, precision, threads=threads)
-        self.name, found = self._predictor.name, self._predictor.task
-        self.task, self.spec = found.name, found.spec
-        self._turn, self._process = threading.Lock(), os.getpid()
-        if not isinstance(found, (Parsing, Pose)) or task not in (None, self.task):
-            self._predictor.engine.close()
-            raise UsageError(
-                f"{bundle} is for {found.name}, and load was asked for {task or 'parsing or pose'}.",
-                "Leave the task out, or trtparse.tasks.open.open_predictor opens bundles of every task.",
-            )
+    def __init__(
+        self,
+        bundle: Path | str,
+        target: str,
+        precision: str | None,
+        threads: int,
+        task: str | None,
+        detector: Path | str | None,
+    ) -> None:
+        self._loaded_from = (str(bundle), target, precision, threads, task, detector)
+        with contextlib.ExitStack() as stack:
+            self._finds_by = None if detector is None else Path(detector)
+            self._detector: PersonDetector | None = None
+            if detector is not None:
+                stack.callback(self._open_detector().close)
+            self._predictor = stack.enter_context(open_predictor(bundle, target, precision, threads=threads))
+            self.name, found = self._predictor.name, self._predictor.task
+            self.task, self.spec = found.name, found.spec
+            if not isinstance(found, (Parsing, Pose, Finding)) or task not in (None, self.task):
+                raise UsageError(
+                    f"{bundle} is for {found.name}, and load was asked for {task or 'parsing, pose or people'}.",
+                    "Leave the task out, or trtparse.tasks.open.open_predictor opens bundles of every task.",
+                )
+            if detector is not None:
+                self._check_takes_people()
+            self._turn, self._process = threading.Lock(), os.getpid()
+            stack.pop_all()
 
-    def __call__(self, image: Path | str | Picture) -> Answer:
+    def __call__(self, image: Path | str | Picture, people: People = "whole") -> Answer:
         """Look at one picture.
 
         Args:
             image: a file, or (H, W, 3) uint8, BGR.
+            people: ``whole`` takes it for one person; ``auto`` finds people and looks at each, as
+                ``trtparse parse --people auto`` does.
 
         Raises:
             DataError: a file that cannot be read.
-            UsageError: an array that is no picture, or a process that was forked from the one that loaded.
+            UsageError: an array that is no picture, people in front of a finder, or a process that was forked from the
+                one that loaded.
         """
-        return self._look(_picture(image), 0.0, None)
+        self._check_people(people)
+        picture = _picture(image)
+        if people == "whole":
+            return self._look(picture, 0.0, None)
+        from .tasks.people.crops import people_in
 
-    def stream(self, source: str | Path, people: Literal["whole", "auto"] = "whole") -> Iterator[Answer]:
+        return self._look(picture, 0.0, lambda: people_in(picture, self._open_detector()))
+
+    def stream(self, source: str | Path, people: People = "whole") -> Iterator[Answer]:
         """Look at a video, a camera or a folder, frame by frame.
 
         Args:
             source: as ``trtparse demo`` takes it: a file, a folder, ``camera:0``, ``rtsp://...``.
-            people: ``whole`` looks at whole frames; ``auto`` finds people and looks at each, by the detector that
-                comes along.
+            people: as of a call; they are followed from frame to frame.
 
         Raises:
-            UsageError: it names no kind of source.
+            UsageError: it names no kind of source, or people in front of a finder.
             DataError: it cannot be read.
         """
         from .demo.open_source import open_source
 
-        if people not in ("whole", "auto"):
-            raise UsageError(f"People cannot be {people!r}.", "Choose whole or auto.")
+        self._check_people(people)
         with open_source(str(source)) as frames:
-            finder = None
+            finder: PeopleFinder | None = None
             if people == "auto":
                 from .demo.people.finder import PeopleFinder
-                from .tasks.people.detector import open_detector
 
-                finder = PeopleFinder(open_detector(threads=1))
+                with self._turn:
+                    finder = PeopleFinder(self._open_detector())
             for frame in frames:
-                found = None if finder is None else finder.find(frame, frames.seconds)
-                yield self._look(frame, frames.seconds, found)
+                seconds = frames.seconds
+                yield self._look(frame, seconds, None if finder is None else partial(finder.find, frame, seconds))
 
     def close(self) -> None:
         """Free everything; closing twice is fine."""
         with self._turn:
             self._predictor.engine.close()
+            if self._detector is not None:
+                self._detector.close()
 
-    def _look(self, image: Picture, seconds: float, people: tuple[Person, ...] | None) -> Answer:
+    def _look(self, image: Picture, seconds: float, find: Callable[[], Sequence[Person]] | None) -> Answer:
         from .tasks.people.crops import placements_of
 
         self._check_process()
         predictor, size = self._predictor, (image.shape[0], image.shape[1])
-        places = (predictor.place(size),) if people is None else placements_of(people, size, predictor)
         found = []
         with self._turn:
+            people = None if find is None else find()
+            places = (predictor.place(size),) if people is None else placements_of(people, size, predictor.framing)
             for place in places:
                 frames = np.repeat(place.apply(image)[None], predictor.engine.batch or 1, axis=0)
                 found.append(predictor.infer(frames)[0])
         task = predictor.task
+        if isinstance(task, Finding):
+            return cast(Answer, _found(task, image, seconds, places[0], found[0]))
         if isinstance(task, Pose):
             return cast(Answer, _posed(task, image, seconds, people, places, found))
         return cast(Answer, _parsed(task, image, seconds, people, places, found))
+
+    def _open_detector(self) -> PersonDetector:
+        if self._detector is None:
+            from .tasks.people.detector import open_detector
+
+            self._detector = open_detector(self._finds_by, threads=1)
+        return self._detector
+
+    def _check_people(self, people: str) -> None:
+        if people not in ("whole", "auto"):
+            raise UsageError(f"People cannot be {people!r}.", "Choose whole or auto.")
+        if people == "auto":
+            self._check_takes_people()
+
+    def _check_takes_people(self) -> None:
+        if self._predictor.task.finds_people:
+            raise UsageError(
+                f"{self._loaded_from[0]} finds people itself: nobody has to find them first.",
+                "Load a parser's bundle, with this one as its detector.",
+            )
 
     def _check_process(self) -> None:
         # Before the lock is waited for: another thread may have held it when the process was forked.
@@ -146,7 +203,12 @@ class Loaded(Generic[Answer]):
 
 @overload
 def load(
-    bundle: Path | str | None = None, target: str = "auto", precision: str | None = None, *, threads: int = 0
+    bundle: Path | str | None = None,
+    target: str = "auto",
+    precision: str | None = None,
+    *,
+    threads: int = 0,
+    detector: Path | str | None = None,
 ) -> Loaded[Any]: ...
 @overload
 def load(
@@ -156,6 +218,7 @@ def load(
     *,
     threads: int = 0,
     task: Literal["parsing"],
+    detector: Path | str | None = None,
 ) -> Loaded[Parsed]: ...
 @overload
 def load(
@@ -165,26 +228,40 @@ def load(
     *,
     threads: int = 0,
     task: Literal["pose"],
+    detector: Path | str | None = None,
 ) -> Loaded[Posed]: ...
+@overload
 def load(
     bundle: Path | str | None = None,
     target: str = "auto",
     precision: str | None = None,
     *,
     threads: int = 0,
-    task: Literal["parsing", "pose"] | None = None,
+    task: Literal["people"],
+) -> Loaded[Found]: ...
+def load(
+    bundle: Path | str | None = None,
+    target: str = "auto",
+    precision: str | None = None,
+    *,
+    threads: int = 0,
+    task: Literal["parsing", "pose", "people"] | None = None,
+    detector: Path | str | None = None,
 ) -> Loaded[Any]:
     """Open a bundle for looking at pictures.
 
     Args:
         bundle: the folder that ``trtparse build`` wrote; by default where the task's weights that come along go,
-            ``build/student`` or ``build/pose``.
+            ``build/student``, ``build/pose`` or ``build/people``.
         target, precision: as the command line's; by default what is fastest here.
         threads: of the CPU runtime; 0 for one per core.
         task: of the bundle, where its answers' type is to be known before it is opened.
+        detector: what finds people for ``people="auto"``: a finder's bundle or graph, a YOLOX or an RT-DETR; by default
+            the finder that comes along.
 
     Raises:
-        UsageError: no bundle, one that was not built for that, or one of another task.
+        UsageError: no bundle, one that was not built for that, or one of another task; a detector that is none, or in
+            front of a finder.
         MachineError: this machine lacks what the target needs.
 
     >>> import trtparse
@@ -194,7 +271,7 @@ def load(
     trtparse.errors.UsageError: No bundle at nowhere.
     Build one: trtparse build --int8 --output nowhere
     """
-    return Loaded(bundle or BUNDLES[task or Parsing.name], target, precision, threads, task)
+    return Loaded(bundle or BUNDLES[task or Parsing.name], target, precision, threads, task, detector)
 
 
 def build(
@@ -298,17 +375,14 @@ def _parsed(
     places: Sequence[Placement],
     found: Sequence[Any],
 ) -> Parsed:
-    from .data.crops import Window
     from .tasks.parsing.drawer import letterbox_of
-    from .tasks.parsing.paste import paste
 
-    boxes = [letterbox_of(place) for place in places]
     if people is None:
-        labels = task.restore(found[0], boxes[0])
+        labels = task.restore(found[0], places[0])
     else:
-        windows = [place for place in places if isinstance(place, Window)]
-        labels, _ = paste(windows, people, found, (image.shape[0], image.shape[1]), task.restore)
-    return Parsed(labels, cast(LabelSet, task.spec), image, min((box.cell for box in boxes), default=1.0), seconds)
+        labels = task.together(found, places, people, (image.shape[0], image.shape[1]))
+    cell = min((letterbox_of(place).cell for place in places), default=1.0)
+    return Parsed(labels, cast(LabelSet, task.spec), image, cell, seconds)
 
 
 def _posed(
@@ -319,10 +393,14 @@ def _posed(
     places: Sequence[Placement],
     found: Sequence[Any],
 ) -> Posed:
-    poses = [task.restore(answer, place) for answer, place in zip(found, places)]
-    keypoints = np.array(poses, np.float32).reshape(-1, len(task.skeleton), 3)
     ids = (1,) if people is None else tuple(person.id for person in people)
-    return Posed(keypoints, task.skeleton, image, ids, seconds)
+    return Posed(task.everybody(found, places), task.skeleton, image, ids, seconds)
+
+
+def _found(task: Finding, image: Picture, seconds: float, place: Placement, found: Any) -> Found:
+    rows = task.restore(found, place)
+    sure = rows[rows[:, 4] >= task.sure]
+    return Found(sure[:, :4], sure[:, 4], image, seconds)
 
 
 def _picture(image: Path | str | Picture) -> Picture:
@@ -338,4 +416,4 @@ def _picture(image: Path | str | Picture) -> Picture:
     return image
 
 
-__all__ = ["Drawn", "Loaded", "Parsed", "Posed", "build", "load", "validate"]
+__all__ = ["Drawn", "Found", "Loaded", "Parsed", "Posed", "build", "load", "validate"]

@@ -52,7 +52,7 @@ class Lane:
 
     def placements(self, people: Sequence[Person] | None) -> tuple[Placement, ...]:
         """Where what the engine sees of a frame lies; ``people`` is None where nobody was looked for."""
-        return (self._whole,) if people is None else placements_of(people, self._frame_size, self.predictor)
+        return (self._whole,) if people is None else placements_of(people, self._frame_size, self.predictor.framing)
 
     def take(self, job: Job) -> Image | None:
         """(H, W, 3) uint8 to put the next crop of a frame into; None at the end of the run."""

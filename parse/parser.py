@@ -226,7 +226,7 @@ class Parser:
             return _Looked(named, None, image, (self._predictor.place(size),), None, hashed)
         with self._detecting:
             people = people_in(image, self._detector)
-        return _Looked(named, None, image, placements_of(people, size, self._predictor), people, hashed)
+        return _Looked(named, None, image, placements_of(people, size, self._predictor.framing), people, hashed)
 
     def _find(self, named: NamedImage, hashed: str) -> Any | None:
         """The answer that is there already, if nothing is left to do for its photograph."""

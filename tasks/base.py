@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data.crops import Placement, place, place_around
+from ..data.crops import Placement, place
 from ..data.dataset import Box, Images
 from ..data.letterbox import Letterbox
 from ..engines.base import Arrays, Engine, Frames, Ticket
@@ -460,10 +460,6 @@ class Predictor(Generic[Answer]):
             return self.task.unpack(arrays)
         except UsageError as error:
             raise UsageError(f"{self.name} {error.message}", error.hint) from error
-
-    def place_around(self, image_size: tuple[int, int], corners: tuple[float, float, float, float]) -> Placement:
-        """Where somebody in an image lies in a frame; see :func:`~trtparse.data.crops.place_around`."""
-        return place_around(self.framing, image_size, corners)
 
     def look_at(self, image: NDArray[np.uint8], box: Box | None = None) -> Answer:
         """The answer for one image, in the image's pixels.

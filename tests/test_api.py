@@ -26,7 +26,8 @@ from trtparse.errors import DataError, MachineError, UsageError
 from trtparse.specs.label_set import label_set
 from trtparse.tasks.open import open_predictor
 from trtparse.tasks.people.boxes import Detections
-from trtparse.tests.serve.conftest import FIVE, write_joints
+from trtparse.tests.engines.tiny_graphs import BOXES, finder_graph
+from trtparse.tests.serve.conftest import FIVE, write_bundle, write_finder, write_joints
 from trtparse.trt_builder.source import bundle_of_onnx
 
 from .trt_builder.test_opset import old_graph
@@ -218,24 +219,98 @@ def test_a_bundle_of_poses_answers_with_joints_in_the_picture_s_pixels(photograp
     np.testing.assert_allclose([told["keypoints"][name] for name in "abcde"], expected, atol=0.006)
 
 
-def test_people_in_a_stream_are_each_looked_at(
+def test_people_are_each_looked_at_in_a_picture_and_in_a_stream(
     photograph: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    detector = SimpleNamespace(sure=0.5, detect=lambda frame: Detections(PEOPLE, np.array([0.9, 0.8])))
-    monkeypatch.setattr("trtparse.tasks.people.detector.open_detector", lambda threads: detector)
+    opened: list[object] = []
+    detector = SimpleNamespace(
+        sure=0.5,
+        detect=lambda frame: Detections(PEOPLE, np.array([0.9, 0.8])),
+        close=lambda: opened.append("closed"),
+    )
+    monkeypatch.setattr(
+        "trtparse.tasks.people.detector.open_detector", lambda path, threads: opened.append(path) or detector
+    )
     bundle = write_joints(tmp_path / "joints")
     with trtparse.load(bundle, "cpu", "fp32", threads=1, task="pose") as find:
+        assert opened == []  # before anybody is looked for
+        pictured = find(photograph, people="auto")
         (seen,) = find.stream(photograph, people="auto")
         detector.detect = lambda frame: Detections(PEOPLE[:0], np.zeros(0))
         (nobody,) = find.stream(photograph, people="auto")
+    assert opened == [None, "closed"]
     assert (nobody.ids, nobody.keypoints.shape) == ((), (0, 5, 3))
     with open_predictor(bundle, "cpu", "fp32") as predictor:
         image = cv2.imread(str(photograph))
         expected = [
             predictor.look_at(image, (left, top, right - left, bottom - top)) for left, top, right, bottom in PEOPLE
         ]
-    assert seen.ids == (1, 2)
-    np.testing.assert_array_equal(seen.keypoints, expected)
+    for found in (pictured, seen):
+        assert found.ids == (1, 2)
+        np.testing.assert_array_equal(found.keypoints, expected)
+
+
+def test_people_parsed_each_are_those_of_parse(photograph: Path, tmp_path: Path) -> None:
+    from trtparse.data.images import read_label_map
+    from trtparse.parse.images import parse_images
+    from trtparse.tasks.people.detector import open_detector
+    from trtparse.tests.predicting import HANDS
+
+    onnx.save(finder_graph(), tmp_path / "finder.onnx")
+    finder = write_finder(tmp_path / "finder")
+    bundle = write_bundle(tmp_path / "hands")
+    with open_predictor(bundle, "onnxruntime", threads=1) as predictor:
+        detector = open_detector(tmp_path / "finder.onnx", threads=1)
+        parse_images([photograph], predictor, tmp_path / "parsed", detector=detector)
+        detector.close()
+    expected = read_label_map(tmp_path / "parsed/a.png", HANDS)
+    for given in (tmp_path / "finder.onnx", finder):
+        with trtparse.load(bundle, "onnxruntime", threads=1, task="parsing", detector=given) as parse:
+            again = pickle.loads(pickle.dumps(parse))
+            np.testing.assert_array_equal(parse(photograph, people="auto").labels, expected)
+            np.testing.assert_array_equal(again(photograph, people="auto").labels, expected)
+            assert (parse(photograph).labels != expected).any()
+            again.close()
+
+
+def test_a_finder_answers_with_boxes_in_the_picture_s_pixels(photograph: Path, tmp_path: Path) -> None:
+    from trtparse.tasks.people.box_file import decode_people
+
+    with trtparse.load(write_finder(tmp_path / "finder"), "cpu", "fp32", threads=1) as find:
+        found = find(photograph)
+        assert find.task == "people"
+        with pytest.raises(UsageError, match="finds people itself"):
+            find(photograph, people="auto")
+        with pytest.raises(UsageError, match="finds people itself"):
+            next(find.stream(photograph, people="auto"))
+    assert isinstance(found, trtparse.Found)
+    assert len(found.boxes) == 2  # the third is nobody to be sure of
+    # The picture of 80x60 lies in a frame of 32x32: scaled by 0.4, 4 columns from the left.
+    in_picture = ((BOXES[:2, :4] - [4, 0, 4, 0]) / 0.4).clip(0, [60, 80, 60, 80])
+    np.testing.assert_allclose(found.boxes, in_picture, atol=1e-3)
+    assert (found.draw().pixels != found.image).any()
+    rows = decode_people(found.save(tmp_path / "people.json").read_bytes())[1]
+    assert rows is not None
+    np.testing.assert_allclose(rows[:, :4], found.boxes, atol=0.006)
+    np.testing.assert_allclose(rows[:, 4], found.scores, atol=6e-5)
+
+
+def test_a_detector_that_is_none_or_has_nothing_to_do_is_refused(small_bundle: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="nowhere"):
+        trtparse.load(small_bundle, "cpu", threads=1, detector=tmp_path / "nowhere.onnx")
+    with pytest.raises(UsageError, match="is for parsing: it finds nobody"):
+        trtparse.load(small_bundle, "cpu", threads=1, detector=small_bundle)
+    onnx.save(finder_graph(), tmp_path / "finder.onnx")
+    with pytest.raises(UsageError, match="finds people itself"):
+        trtparse.load(write_finder(tmp_path / "finder"), "cpu", threads=1, detector=tmp_path / "finder.onnx")
+
+
+def test_boxes_for_supervision() -> None:
+    supervision = pytest.importorskip("supervision", reason="supervision is not installed")
+    boxes = np.array([[1, 2, 3, 8]], np.float32)
+    found = trtparse.Found(boxes, np.array([0.9], np.float32), np.zeros((9, 9, 3), np.uint8)).to_supervision()
+    assert isinstance(found, supervision.Detections)
+    np.testing.assert_array_equal(found.xyxy, boxes)
 
 
 def test_a_bundle_of_another_task_is_refused_by_name(small_bundle: Path, tmp_path: Path) -> None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
-from ...data.crops import Placement, Window
+from ...data.crops import Placement, Window, place_around
 from ...data.dataset import Image
-from ..base import Predictor
+from ...specs.framing import Framing
 from .boxes import Detections
 from .detector import MOST_PEOPLE, PersonDetector
 from .person import Person
@@ -21,22 +20,20 @@ _FILLS = 0.6
 _LEAST_SIDE = 2.0  # pixels of a box that are left inside the picture
 
 
-def placements_of(
-    people: Sequence[Person], frame_size: tuple[int, int], predictor: Predictor[Any]
-) -> tuple[Placement, ...]:
+def placements_of(people: Sequence[Person], frame_size: tuple[int, int], framing: Framing) -> tuple[Placement, ...]:
     """What of a frame the network sees: the surroundings of each person, or all of it where one person fills it.
 
     Args:
         people: in the frame.
         frame_size: (height, width).
-        predictor: that will see them.
+        framing: of the network that will see them.
     """
-    around = tuple(predictor.place_around(frame_size, person.box) for person in people)
+    around = tuple(place_around(framing, frame_size, person.box) for person in people)
     if len(around) != 1:
         return around
     one = around[0]
     if isinstance(one, Window) and math.prod(one.size) >= _FILLS * math.prod(frame_size):
-        return (predictor.place_around(frame_size, (0.0, 0.0, float(frame_size[1]), float(frame_size[0]))),)
+        return (place_around(framing, frame_size, (0.0, 0.0, float(frame_size[1]), float(frame_size[0]))),)
     return around
 
 

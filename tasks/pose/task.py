@@ -137,6 +137,11 @@ class Pose(Task[Keypoints]):
         """(K, 3) in pixels of the image."""
         return np.column_stack([placement.to_image(answer[:, :2]), answer[:, 2]]).astype(np.float32)
 
+    def everybody(self, answers: Sequence[Keypoints], placements: Sequence[Placement]) -> NDArray[np.float32]:
+        """(P, K, 3): the joints of each of several people, in pixels of their image."""
+        restored = [self.restore(answer, placement) for answer, placement in zip(answers, placements)]
+        return np.array(restored, np.float32).reshape(-1, len(self.skeleton), 3)
+
     def scorer(self, dataset: Images, whose: str = "the network") -> Scorer:
         people = people_of(dataset)
         if dataset.labelled:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from trtparse.data.crops import place_around
 from trtparse.demo.parsed_frame import ParsedFrame
 from trtparse.demo.people.finder import PeopleFinder
 from trtparse.demo.pipeline import run_demo
@@ -114,7 +115,7 @@ def test_one_who_is_alone_is_parsed_like_a_frame_of_their_own(make_engine: Any) 
     seen: list[ParsedFrame] = []
     with make_engine() as engine:
         run_demo(source([1]), predicting(engine), [], observers=[seen.append], people=PeopleFinder(BrightPeople()))
-        crop = predicting(engine).place_around(SIZE, (6, 20, 18, 80))
+        crop = place_around(predicting(engine).framing, SIZE, (6, 20, 18, 80))
         inputs = np.zeros((1, *engine.input_size, 3), np.uint8)
         crop.apply(street(1), inputs[0])
         wanted = crop.letterbox.restore(engine.infer(inputs)[0][0])

@@ -12,6 +12,42 @@ JOINTS = 5
 SIZE = (24, 16)
 
 
+BOXES = np.array([[2, 4, 14, 30, 0.9], [16, 6, 30, 28, 0.75], [0, 0, 8, 10, 0.2]], np.float32)
+"""Whom :func:`finder_graph` sees in its frame of 32x32, the scores for white."""
+
+
+def finder_graph() -> onnx.ModelProto:
+    """A graph that always finds the same: ``frames`` (N, 32, 32, 3) to ``boxes`` (N, 3, 5) float32, :data:`BOXES`.
+
+    It is the surer, the brighter the frame's brightest value; from 0.5 on a box is somebody.
+    """
+    by_brightness = np.concatenate([np.zeros((3, 4), np.float32), BOXES[:, 4:] / 255], axis=1)
+    constants = {
+        "boxes_there": np.concatenate([BOXES[:, :4], np.zeros((3, 1), np.float32)], axis=1),
+        "scores": by_brightness,
+        "axes": np.array([1, 2, 3], np.int64),
+        "shape": np.array([-1, 1, 1], np.int64),
+    }
+    nodes = [
+        helper.make_node("Cast", ["frames"], ["float"], "cast", to=TensorProto.FLOAT),
+        helper.make_node("ReduceMax", ["float", "axes"], ["brightest"], "brightest"),
+        helper.make_node("Reshape", ["brightest", "shape"], ["one_each"], "reshape"),
+        helper.make_node("Mul", ["one_each", "scores"], ["sure"], "scale"),
+        helper.make_node("Add", ["sure", "boxes_there"], ["boxes"], "add"),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "finder",
+        [helper.make_tensor_value_info("frames", TensorProto.UINT8, ["N", 32, 32, 3])],
+        [helper.make_tensor_value_info("boxes", TensorProto.FLOAT, ["N", 3, 5])],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    helper.set_model_props(model, {"task": "people", "sure": "0.5"})
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
 def joints_graph(outputs: Sequence[str] = ("joints",)) -> onnx.ModelProto:
     """A graph that finds the brightest place in each of five maps.
 

@@ -15,8 +15,9 @@ from onnx import TensorProto, helper, numpy_helper
 from trtparse.data.crops import RULES
 from trtparse.engines.bundle import GRAPHS, Manifest, finish, writing
 from trtparse.specs.framing import Framing
+from trtparse.specs.label_set import LabelSet, label_set
 from trtparse.specs.skeleton import Skeleton
-from trtparse.tests.engines.tiny_graphs import JOINTS, joints_graph
+from trtparse.tests.engines.tiny_graphs import JOINTS, finder_graph, joints_graph
 from trtparse.tests.engines.tiny_graphs import SIZE as JOINTS_SIZE
 from trtparse.tests.predicting import HANDS, LIP
 
@@ -77,12 +78,23 @@ def write_bundle(path: Path, batch: int | None = None, returns: str = "labels") 
 
 def write_joints(path: Path) -> Path:
     """A bundle whose answers are joints."""
+    return _write(path, "pose", FIVE, Framing(JOINTS_SIZE, crop=RULES["trtparse"]), joints_graph())
+
+
+def write_finder(path: Path) -> Path:
+    """A bundle whose answers are boxes around people."""
+    return _write(path, "people", label_set("person"), Framing((32, 32)), finder_graph(), {"sure": 0.5})
+
+
+def _write(
+    path: Path, task: str, spec: LabelSet | Skeleton, framing: Framing, graph: onnx.ModelProto, options: Any = None
+) -> Path:
     manifest = Manifest(
-        task="pose",
-        network="joints",
-        options={},
-        spec=FIVE,
-        framing=Framing(JOINTS_SIZE, crop=RULES["trtparse"]),
+        task=task,
+        network=task,
+        options=options or {},
+        spec=spec,
+        framing=framing,
         batch=None,
         precisions=("fp32",),
         parity={},
@@ -90,7 +102,7 @@ def write_joints(path: Path) -> Path:
         versions={},
     )
     with writing(path) as folder:
-        onnx.save(joints_graph(), folder / GRAPHS["fp32"])
+        onnx.save(graph, folder / GRAPHS["fp32"])
         finish(folder, manifest)
     return path
 

@@ -1,13 +1,9 @@
 from __future__ import annotations
 
-from functools import partial
-from types import SimpleNamespace
-from typing import Any
-
 import numpy as np
 import pytest
 
-from trtparse.data.crops import Window, place_around
+from trtparse.data.crops import Window
 from trtparse.demo.people.finder import PeopleFinder
 from trtparse.errors import UsageError
 from trtparse.specs.framing import Framing
@@ -72,7 +68,6 @@ def test_looking_in_no_frame_at_all_is_refused() -> None:
 
 
 FRAMING = Framing((48, 32), 1.5)
-PREDICTOR: Any = SimpleNamespace(place_around=partial(place_around, FRAMING))
 
 
 def person(*box: float) -> Person:
@@ -80,7 +75,7 @@ def person(*box: float) -> Person:
 
 
 def sizes(*people: Person) -> list[tuple[int, int]]:
-    found = placements_of(people, (120, 100), PREDICTOR)
+    found = placements_of(people, (120, 100), FRAMING)
     return [window.size for window in found if isinstance(window, Window)]
 
 
