@@ -179,7 +179,7 @@ def _frames(manifest: Manifest, count: int) -> Frames:
     from ..data.synthetic import SyntheticPeople
 
     image = SyntheticPeople(1)[0].image
-    frame = Letterbox.fit((image.shape[0], image.shape[1]), manifest.input_size, manifest.stretch).apply(image)
+    frame = Letterbox.of((image.shape[0], image.shape[1]), manifest.framing).apply(image)
     return np.repeat(frame[None], count, axis=0)
 
 

@@ -94,8 +94,12 @@ def _rows(bundle: Bundle, manifest: dict[str, Any], engines: list[dict[str, Any]
     yield "bundle", str(bundle.path)
     yield "network", manifest["network"] + (f" ({options})" if options else "")
     yield "frames", f"{batch} × {height}×{width} (height × width), {bundle.manifest.spec}"
-    if bundle.manifest.stretch > 1:
-        yield "images", f"fill a frame, their shapes changed up to {bundle.manifest.stretch:g} times; the rest is black"
+    framing = bundle.manifest.framing
+    rest = f"the rest is {f'grey {framing.fill}' if framing.fill else 'black'}"
+    if framing.stretch > 1:
+        yield "images", f"fill a frame, their shapes changed up to {framing.stretch:g} times; {rest}"
+    elif framing.place != "middle":
+        yield "images", f"lie in the {framing.place} of a frame; {rest}"
     yield from (
         (name.replace("_", " "), manifest["origin"][name] or "not told") for name in ("training_data", "licence")
     )

@@ -117,7 +117,7 @@ class Placement(Protocol):
         ...
 
     def apply(self, image: Image, out: Image | None = None) -> Image:
-        """The frame, (h, w, 3) uint8, black where the image is not; into ``out`` where it is given."""
+        """The frame, (h, w, 3) uint8, of one grey where the image is not; into ``out`` where it is given."""
         ...
 
     def to_image(self, points: NDArray[np.floating]) -> NDArray[np.float32]:
@@ -222,7 +222,7 @@ def place(framing: Framing, image_size: tuple[int, int], box: Box | None = None)
         box: around the person, of an area above 0; None takes the whole image for one.
     """
     if framing.crop is None:
-        return Letterbox.fit(image_size, framing.input_size, framing.stretch)
+        return Letterbox.of(image_size, framing)
     height, width = image_size
     return Crop(image_size, framing.input_size, box or (0.0, 0.0, float(width), float(height)), framing.crop)
 
@@ -246,7 +246,7 @@ def place_around(
     first_row, last_row = _inside(top - above, bottom + above, image_size[0])
     first_column, last_column = _inside(left - beside, right + beside, image_size[1])
     size = (last_row - first_row, last_column - first_column)
-    return Window(image_size, first_row, first_column, Letterbox.fit(size, framing.input_size, framing.stretch))
+    return Window(image_size, first_row, first_column, Letterbox.of(size, framing))
 
 
 def _inside(start: float, end: float, length: int) -> tuple[int, int]:

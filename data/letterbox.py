@@ -1,20 +1,22 @@
 """Fit an image of any size into a network's input, and label maps back onto the image.
 
-The whole image, centred, and black around it. CE2P's family keeps the aspect ratio, HRNet fills the input whatever
-that does to a person's shape; between the two, an image is stretched as far as its network was trained to see it.
-A standing person is narrow: without any stretching, half of an input's columns are black. Label maps return by
-nearest neighbour, so that no class appears that was not predicted.
+The whole image, centred, and black around it, where a network was not trained otherwise: YOLOX's lies in the upper left
+corner on grey. CE2P's family keeps the aspect ratio, HRNet fills the input whatever that does to a person's shape;
+between the two, an image is stretched as far as its network was trained to see it. A standing person is narrow: without
+any stretching, half of an input's columns are black. Label maps return by nearest neighbour, so that no class appears
+that was not predicted.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ..specs.framing import Framing
 from .dataset import IGNORE_LABEL, Image, LabelMap
 
 
@@ -32,6 +34,7 @@ class Letterbox:
         image_size: (height, width) of the image.
         input_size: (height, width) of the network's input.
         top, left, height, width: the rectangle of the input that the image covers.
+        fill: the grey of what it does not cover.
     """
 
     image_size: tuple[int, int]
@@ -40,6 +43,15 @@ class Letterbox:
     left: int
     height: int
     width: int
+    fill: int = 0
+
+    @classmethod
+    def of(cls, image_size: tuple[int, int], framing: Framing) -> Letterbox:
+        """Where an image of (height, width) lies in a frame of a network that sees whole images."""
+        box = cls.fit(image_size, framing.input_size, framing.stretch)
+        if framing.place == "upper left":
+            box = replace(box, top=0, left=0)
+        return replace(box, fill=framing.fill)
 
     @classmethod
     def fit(cls, image_size: tuple[int, int], input_size: tuple[int, int], stretch: float) -> Letterbox:
@@ -49,7 +61,7 @@ class Letterbox:
             image_size: (height, width).
             input_size: (height, width).
             stretch: one side may grow so many times as much as the other. 1 keeps the aspect ratio; infinity
-                always fills the input. A network sees images as it was trained to: an engine's ``letterbox`` knows.
+                always fills the input. A network sees images as it was trained to: see :meth:`of`.
         """
         if min(image_size) < 1:
             raise ValueError(f"an image of {image_size[0]}x{image_size[1]} pixels has no area")
@@ -72,14 +84,14 @@ class Letterbox:
             out: (h, w, 3) uint8 of ``input_size`` to write into; allocated when not given.
 
         Returns:
-            (h, w, 3) uint8, black around the image.
+            (h, w, 3) uint8, ``fill`` around the image.
         """
         self._check(image, self.image_size)
         if out is None:
-            out = np.zeros((*self.input_size, 3), np.uint8)
+            out = np.full((*self.input_size, 3), self.fill, np.uint8)
         else:
             self._check(out, self.input_size)
-            out[:] = 0
+            out[:] = self.fill
         shrinks = self.height < self.image_size[0] or self.width < self.image_size[1]
         resized = cv2.resize(
             image, (self.width, self.height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR

@@ -74,7 +74,7 @@ def read_frame(dataset: Images, index: int, framing: Framing) -> Frame:
     Args:
         dataset: where it is.
         index: which.
-        framing: of the network; what the image does not fill is black.
+        framing: of the network.
 
     Raises:
         DataError: the image or its labels cannot be read, or a label map is of another size.

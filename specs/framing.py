@@ -27,6 +27,9 @@ ORDERS = ("RGB", "BGR")
 RETURNS = ("labels", "logits")
 """What goes back from a frame onto its image."""
 
+PLACES = ("middle", "upper left")
+"""Where an image lies in a frame that it does not fill."""
+
 
 @dataclass(frozen=True)
 class CropRule:
@@ -59,14 +62,16 @@ class Framing:
 
     Args:
         input_size: (height, width) of the frames.
-        stretch: one side of an image may grow so many times as much as the other to fill the frame; what is left is
-            black. 1 keeps the image's shape.
+        stretch: one side of an image may grow so many times as much as the other to fill the frame. 1 keeps the
+            image's shape.
         order: of the channels that the network computes with, ``RGB`` or ``BGR``; frames are always BGR.
         mean, std: of these channels, in their order, of values from 0 to 1. They are part of the graph.
         returns: what goes back onto the image, ``labels``, by the nearest pixel, or ``logits``, bilinearly and before
             their argmax, as SCHP's and SegFormer's authors do it.
         crop: how much around a person's box makes a frame, where the network sees one person at a time; None where it
             sees whole images.
+        place: where a whole image lies in a frame that it does not fill, one of ``PLACES``.
+        fill: the grey of what is left there, from 0, black, to 255.
 
     Raises:
         UsageError: an impossible value; says which.
@@ -79,6 +84,8 @@ class Framing:
     std: tuple[float, float, float] = IMAGENET_STD
     returns: str = "labels"
     crop: CropRule | None = None
+    place: str = "middle"
+    fill: int = 0
 
     def __post_init__(self) -> None:
         if len(self.input_size) != 2 or not all(SMALLEST_SIDE <= side <= LARGEST_SIDE for side in self.input_size):
@@ -92,6 +99,11 @@ class Framing:
             raise UsageError(f"There is no order of channels {self.order!r}.", f"Choose {' or '.join(ORDERS)}.")
         if self.returns not in RETURNS:
             raise UsageError(f"Nothing called {self.returns!r} goes back.", f"Choose {' or '.join(RETURNS)}.")
+        if self.place not in PLACES:
+            raise UsageError(f"There is no place {self.place!r} in a frame.", f"Choose {' or '.join(PLACES)}.")
+        fill: object = self.fill
+        if not isinstance(fill, int) or not 0 <= fill <= 255:
+            raise UsageError(f"A fill of {fill!r} makes no sense.", "It is a grey from 0, black, to 255.")
         if len(self.mean) != 3 or len(self.std) != 3:
             raise UsageError(f"A mean of {self.mean} and std of {self.std}: each has three numbers.")
         if not all(deviation > 0 for deviation in self.std):
@@ -121,6 +133,8 @@ class Framing:
             **({} if self.returns == "labels" else {"returns": self.returns}),
             "where": "in the graph",
             **({} if self.crop is None else {"crop": asdict(self.crop)}),
+            **({} if self.place == "middle" else {"place": self.place}),
+            **({} if self.fill == 0 else {"fill": self.fill}),
         }
 
     @classmethod
@@ -139,7 +153,8 @@ class Framing:
                 told = dict(json.loads(told or "{}"))
             except (ValueError, TypeError) as error:
                 raise UsageError(f"The preprocessing is no JSON object: {error}.", "Export the graph again.") from error
-        known = {name: told[name] for name in ("stretch", "order", "mean", "std", "returns") if name in told}
+        names = ("stretch", "order", "mean", "std", "returns", "place", "fill")
+        known = {name: told[name] for name in names if name in told}
         for name in ("mean", "std"):
             if name in known:
                 known[name] = _three(name, known[name])

@@ -428,7 +428,7 @@ class Predictor(Generic[Answer]):
 
     def letterbox(self, image_size: tuple[int, int]) -> Letterbox:
         """Where a whole image of (height, width) lies in a frame; it makes the frame, and brings answers back."""
-        return Letterbox.fit(image_size, self.framing.input_size, self.framing.stretch)
+        return Letterbox.of(image_size, self.framing)
 
     def place(self, image_size: tuple[int, int], box: Box | None = None) -> Placement:
         """Where an image, or what lies around a box in it, lies in a frame; see :func:`~trtparse.data.crops.place`."""

@@ -156,6 +156,12 @@ def _check(predictors: Sequence[Predictor[Any]], protocol: Protocol, tolerance: 
                 f"{engine.name} {found.crop or 'the whole'}.",
                 "Compare an engine with the network it was built from.",
             )
+        if (wanted.place, wanted.fill) != (found.place, found.fill):
+            raise UsageError(
+                f"The engines want images at different places: {reference.name} in the {wanted.place} on grey "
+                f"{wanted.fill}, {engine.name} in the {found.place} on grey {found.fill}.",
+                "Compare an engine with the network it was built from.",
+            )
         if wanted.stretch != found.stretch:
             raise UsageError(
                 f"The engines want images of different shapes: {reference.name} has them stretched up to "

@@ -224,7 +224,7 @@ class _Run(SteppingRun[Int8Recipe, FakeQuantNetwork]):
         judged = []
         for index in range(len(self.task.held_out)):
             image = self.task.held_out[index].image
-            box = Letterbox.fit((image.shape[0], image.shape[1]), framing.input_size, framing.stretch)
+            box = Letterbox.of((image.shape[0], image.shape[1]), framing)
             frame = box.apply(image)
             outside = box.apply_labels(np.zeros(image.shape[:2], np.uint8))
             judged.append((frame, np.where(outside == 0, self._answer(self.teacher, frame, "fp32"), outside)))

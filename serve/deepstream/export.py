@@ -202,7 +202,7 @@ def _people(count: int, framing: Framing) -> Frames:
     """Rendered people as the network sees them."""
     people = SyntheticPeople(count, seed=1)
     images = [people[index].image for index in range(count)]
-    boxes = [Letterbox.fit((i.shape[0], i.shape[1]), framing.input_size, framing.stretch) for i in images]
+    boxes = [Letterbox.of((i.shape[0], i.shape[1]), framing) for i in images]
     return np.stack([box.apply(image) for box, image in zip(boxes, images)])
 
 

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trtparse.data.letterbox import Letterbox, scales
+from trtparse.specs.framing import Framing
 
 SIZES = st.tuples(st.integers(1, 700), st.integers(1, 700))
 INPUTS = st.sampled_from([(192, 128), (256, 192), (384, 384), (64, 96)])
@@ -49,6 +50,19 @@ def test_restoring_has_the_size_of_the_image_and_no_label_from_the_border(
     restored = box.restore(labels)
     assert restored.shape == image
     assert set(np.unique(restored)) <= set(range(3, 9))
+
+
+def test_an_image_lies_where_its_framing_says_on_the_grey_that_it_says() -> None:
+    framing = Framing((64, 64), place="upper left", fill=114)
+    box = Letterbox.of((100, 50), framing)
+    assert (box.top, box.left, box.height, box.width) == (0, 0, 64, 32)
+    frame = box.apply(np.full((100, 50, 3), 200, np.uint8))
+    assert (frame[:, :32] == 200).all()
+    assert (frame[:, 32:] == 114).all()
+    used = np.full_like(frame, 7)
+    np.testing.assert_array_equal(box.apply(np.full((100, 50, 3), 200, np.uint8), used), frame)
+    np.testing.assert_allclose(box.to_frame(box.to_image(np.array([[3.0, 60.0]]))), [[3, 60]], atol=1e-4)
+    assert Letterbox.of((100, 50), Framing((64, 64))) == Letterbox.fit((100, 50), (64, 64), 1.0)
 
 
 def test_the_border_is_black_and_its_label_is_ignored() -> None:

@@ -9,7 +9,7 @@ from trtparse.specs.framing import Framing
 
 
 def test_a_framing_survives_the_metadata_of_a_graph() -> None:
-    framing = Framing((256, 192), 1.5, "BGR", (0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+    framing = Framing((256, 192), 1.5, "BGR", (0.1, 0.2, 0.3), (0.4, 0.5, 0.6), place="upper left", fill=114)
     assert Framing.of_preprocessing((256, 192), json.dumps(framing.preprocessing())) == framing
 
 
@@ -28,6 +28,9 @@ def test_what_older_files_do_not_tell_has_its_default(told: str) -> None:
         ('{"mean": [1, 2]}', "three numbers"),
         ('{"mean": 1}', "three numbers"),
         ('{"std": [1, 0, 1]}', "deviation"),
+        ('{"place": "below"}', "no place 'below'"),
+        ('{"fill": 256}', "fill of 256"),
+        ('{"fill": "grey"}', "fill of 'grey'"),
         ("[1, 2]", "no JSON object"),
         ("3", "no JSON object"),
         ('{"stretch": Infinity}', "stretch of inf"),
