@@ -117,7 +117,9 @@ def _opened(path: Path, options: dict[str, Any], preset: str | None) -> tuple[Pr
     model = read_onnx(path)
     meant = None if options["labels"] is None else spec_named(options["labels"])
     if preset is not None:
-        model, meant = adapt(model, Said(preset=preset), path, logits=True), None
+        said = Said(preset=preset)
+        # Of label maps the protocol may ask for logits; of joints and boxes there is nothing else.
+        model, meant = adapt(model, said, path, logits=said.task == "parsing"), None
     check_interface(model, path)
     task, precision = task_of_graph(model, meant, path), graph_precision(model)
     runs = stored_in_half(model) if precision == "fp16" else model

@@ -14,7 +14,7 @@ from ..engines.base import Frames
 from ..errors import UsageError
 from ..graphs.index import fresh_graph_copy
 from ..graphs.opset import run
-from ..graphs.raw import find_raw
+from ..graphs.raw import raw_tensors
 from ..graphs.simulated import simulated_graph, stored_in_half
 from .bisection import relative_error
 
@@ -129,8 +129,8 @@ def _as_it_computes(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _float_tensors(model: onnx.ModelProto) -> dict[str, str]:
-    """Name of each float tensor up to the raw one to the node that makes it, in the graph's order."""
-    after = {raw} if (raw := find_raw(model)) else set[str]()
+    """Name of each float tensor up to the raw ones to the node that makes it, in the graph's order."""
+    after = set(raw_tensors(model))
     answers: set[str] = set()
     for node in model.graph.node:
         if after.intersection(node.input):
