@@ -386,7 +386,7 @@ def _build_bundle(
         validate=not options["no_validate"],
         threads=options["threads"],
         strict=options["strict"],
-        sure=_sure(terminal, task, given, options),
+        sure=_sure(terminal, task, given, options, said),
         engine=engine,
     )
     held_out = _held_out(task, options, dataset) if precision == "int8" and spec.validate else None
@@ -397,7 +397,7 @@ def _build_bundle(
     return built.bundle, built.result, [(name, reason) for name, reason in skipped]
 
 
-def _sure(terminal: Terminal, task: Task[Any], given: Path, options: dict[str, Any]) -> float | None:
+def _sure(terminal: Terminal, task: Task[Any], given: Path, options: dict[str, Any], said: Said | None) -> float | None:
     """What ``--sure`` says: a score, or the one that is best on images."""
     from ..tasks.people.task import People
 
@@ -415,6 +415,7 @@ def _sure(terminal: Terminal, task: Task[Any], given: Path, options: dict[str, A
             raise UsageError(f"--sure {word} is no score.", "Give one between 0 and 1, such as 0.3, or images.")
         return score
     from ..engines.cpu import CpuEngine
+    from ..graphs.adapt import adapt
     from ..graphs.interface import read_onnx
     from ..graphs.observe import framing_of
     from ..tasks.base import Predictor
@@ -426,6 +427,7 @@ def _sure(terminal: Terminal, task: Task[Any], given: Path, options: dict[str, A
     threads = options["threads"]
     if _is_graph(given):
         model = read_onnx(given)
+        model = model if said is None else adapt(model, said, given)
         predictor = Predictor(CpuEngine(model, "fp32", threads=threads), task, framing_of(model))
     else:
         from ..engines.reference import PyTorchEngine

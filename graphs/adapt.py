@@ -1,7 +1,8 @@
 """Give somebody else's graph our input and outputs: a few nodes before it, and a few behind.
 
 Before: frames (N, H, W, 3) uint8, BGR, become what it takes (Cast, Transpose, the order of channels, scale and offset).
-Behind: its outputs become the answers of its task: labels (N, H, W) uint8, or keypoints (N, K, 3) float32 (``tails/``).
+Behind: its outputs become the answers of its task: labels (N, H, W) uint8, keypoints (N, K, 3) float32, or boxes
+(N, M, 5) float32 (``tails/``).
 Every step is compared with what the file itself computes on a made-up frame.
 """
 
@@ -17,6 +18,7 @@ from onnx import helper
 
 from .. import __version__
 from ..errors import UsageError
+from .answers import BOXES
 from .conventions import Convention, Said, convention_of
 from .facts import facts_of, opset_of, values_of
 from .folded import folded
@@ -26,12 +28,13 @@ from .opset import OPSET, Arrays, converted, difference, run
 from .raw import RAW_PROPERTY, decided_from, name_raw
 from .surgery import fix_input, note_outputs, prune, rename_tensors, unique_node_names
 from .tails.parsing import LOGITS, type_of, write_labels
+from .tails.people import write_boxes
 from .tails.pose import KEYPOINTS, write_keypoints
 
 LEAST_OPSET = 19
 """What the nodes behind a graph, and FP16's scales of INT8, are written in; older graphs are raised."""
 
-_OURS = ("frames", "labels", LOGITS, KEYPOINTS)
+_OURS = ("frames", "labels", LOGITS, KEYPOINTS, BOXES.name)
 
 
 def adapt(model: onnx.ModelProto, said: Said, path: Path, *, logits: bool = False) -> onnx.ModelProto:
@@ -66,19 +69,27 @@ def adapt(model: onnx.ModelProto, said: Said, path: Path, *, logits: bool = Fals
     before = {renamed[name]: array for name, array in before.items()}
     theirs = {new: old for old, new in renamed.items()}
     unique_node_names(work)
-    if how.task == "pose":
-        if logits:
-            raise UsageError(f"{path} gives joints alone, and no heatmaps to follow them.", "Leave --logits out.")
-        with_answers = write_keypoints(work, how, before, theirs, path)
-    else:
+    if how.task == "parsing":
         both = logits or how.framing.returns == LOGITS
         with_answers = write_labels(work, how, before, theirs, path, logits=both)
+    else:
+        write, alone = _DECODED[how.task]
+        if logits:
+            raise UsageError(f"{path} gives {alone} to follow them.", "Leave --logits out.")
+        with_answers = write(work, how, before, theirs, path)
     write_front(work, how, taken.dtype)
     prune(work)
     _describe(work, how, path)
     work = _checked(work, path)
     _compare(work, frames, with_answers, path)
     return work
+
+
+_DECODED = {
+    "pose": (write_keypoints, "joints alone, and no heatmaps"),
+    "people": (write_boxes, "boxes of several grids, and no one map of cells"),
+}
+"""Tasks whose answers several maps are decoded into together: what writes that, and what cannot be told of them."""
 
 
 def _input_shape(how: Convention) -> tuple[int | None, ...]:
@@ -138,9 +149,12 @@ def _differs(before: Arrays, after: Arrays) -> str:
 
 
 def _describe(model: onnx.ModelProto, how: Convention, path: Path) -> None:
-    joints = how.task == "pose"
     model.graph.name = how.task
-    meant = {"skeleton": how.skeleton.to_json()} if joints else {"label_set": json.dumps(how.label_set.to_dict())}
+    meant = {}
+    if how.task == "parsing":
+        meant = {"label_set": json.dumps(how.label_set.to_dict())}
+    elif how.task == "pose":
+        meant = {"skeleton": how.skeleton.to_json()}
     onnx.helper.set_model_props(
         model,
         {
@@ -153,13 +167,14 @@ def _describe(model: onnx.ModelProto, how: Convention, path: Path) -> None:
             "adapted": json.dumps({"source": path.name, "preset": how.preset}),
         },
     )
-    if joints:
+    if how.task != "parsing":
         raw = decided_from(model)
         if not raw:
             raise UsageError(f"{path} has no layer with constant weights.", "Fold its constants, as onnxslim does.")
         known = {value.name: value for value in values_of(onnx.shape_inference.infer_shapes(model).graph.value_info)}
-        # The first is what layers are compared by: a map for each joint, where there is one.
-        name_raw(model, *sorted(raw, key=lambda name: name not in known or known[name].length(1) != len(how.skeleton)))
+        # The first is what layers are compared by: a map for each joint, or of where there is somebody.
+        channels = len(how.skeleton) if how.task == "pose" else 1
+        name_raw(model, *sorted(raw, key=lambda name: name not in known or known[name].length(1) != channels))
 
 
 def _checked(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:

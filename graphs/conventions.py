@@ -17,9 +17,6 @@ from ..specs.skeleton import Skeleton, load_skeleton
 from .facts import GraphFacts, Value
 from .published import INPUT_TYPES, Preset, channel_axis, misfits, preset, presets
 
-KNOWN_TASKS = ("parsing", "pose")
-"""Whose graphs can be adapted here."""
-
 Three = tuple[float, float, float]
 
 
@@ -71,18 +68,18 @@ class Said:
         """The preset that was named.
 
         Raises:
-            UsageError: there is none of the name, or it is of a task whose graphs cannot be adapted.
+            UsageError: there is none of the name.
         """
-        if self.preset is None:
-            return None
-        found = preset(self.preset)
-        if found.task not in KNOWN_TASKS:
-            raise UsageError(
-                f"The preset {found.name} is for {found.task} ({found.about}): of others' graphs, those for "
-                f"{' and '.join(KNOWN_TASKS)} alone are given our input and outputs.",
-                f"Presets for these are {', '.join(name for task in KNOWN_TASKS for name in names_of(task))}.",
-            )
-        return found
+        return None if self.preset is None else preset(self.preset)
+
+    @property
+    def task(self) -> str:
+        """``parsing``, ``pose`` or ``people``; by hand it is parsing.
+
+        Raises:
+            UsageError: there is no such preset.
+        """
+        return "parsing" if self.known is None else self.known.task
 
     def label_set(self, what: str) -> LabelSet:
         """What the classes mean.
@@ -113,6 +110,10 @@ class Said:
             UsageError: nothing says it, or what was said is of another task.
         """
         known = self.known
+        if known is not None and known.task == "people":
+            joints = ("--labels", self.skeleton)
+            self._refuse_of_maps(f"{what} finds people, as {known.name} does", joints, hint="Leave that out.")
+            return label_set(known.labels)
         if known is not None and known.task == "pose":
             return self.joints(what)
         if self.skeleton is not None:
@@ -135,22 +136,11 @@ class Said:
         """
         known = self.known
         assert known is not None, "the preset says that it is for poses"
-        given = [
-            word
-            for word, value in (
-                ("--labels with classes", self.labels),
-                ("--align-corners", self.align_corners),
-                ("--returns", self.returns),
-                ("--stretch", self.stretch),
-                ("--output-name", self.output),
-            )
-            if value is not None
-        ]
-        if given:
-            raise UsageError(
-                f"{what} finds joints, as {known.name} does, and {', '.join(given)} is about label maps.",
-                "Leave that out; --labels takes a skeleton, such as coco17.",
-            )
+        self._refuse_of_maps(
+            f"{what} finds joints, as {known.name} does",
+            ("--stretch", self.stretch),
+            hint="Leave that out; --labels takes a skeleton, such as coco17.",
+        )
         if known.decoding["kind"] == "heatmaps":
             raise UsageError(
                 f"{what} gives heatmaps, as {known.name} does, and what decodes them is made of its checkpoint alone.",
@@ -159,10 +149,17 @@ class Said:
             )
         return self.skeleton or load_skeleton(known.skeleton)
 
-    @property
-    def step(self) -> int:
-        """Of the sides of the input: multiples of it and one more; 0 for any."""
-        return 0 if self.known is None else self.known.size_step
+    def _refuse_of_maps(self, what: str, *more: tuple[str, object], hint: str) -> None:
+        """Refuse what is about label maps, and ``more``, pairs of an option and its value."""
+        about = (
+            ("--labels with classes", self.labels),
+            ("--align-corners", self.align_corners),
+            ("--returns", self.returns),
+            ("--output-name", self.output),
+        )
+        given = [word for word, value in (*about, *more) if value is not None]
+        if given:
+            raise UsageError(f"{what}, and {', '.join(given)} is about label maps.", hint)
 
 
 @dataclass(frozen=True)
@@ -171,6 +168,7 @@ class Convention:
 
     Args:
         framing: how images become its frames.
+        task: ``parsing``, ``pose`` or ``people``.
         spec: what its classes mean, or what its joints are.
         layout: of its input and of its scores, ``NCHW`` or ``NHWC``.
         output: name of the output with its scores or labels; empty where the graph has one that can be it.
@@ -183,6 +181,7 @@ class Convention:
     """
 
     framing: Framing
+    task: str
     spec: LabelSet | Skeleton
     layout: str
     output: str = ""
@@ -192,11 +191,6 @@ class Convention:
     batch: int | None = 1
     preset: str = ""
     decoding: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def task(self) -> str:
-        """``parsing`` or ``pose``."""
-        return "pose" if isinstance(self.spec, Skeleton) else "parsing"
 
     @property
     def label_set(self) -> LabelSet:
@@ -248,16 +242,18 @@ def convention_of(said: Said, facts: GraphFacts, path: Path) -> Convention:
             f"{path} takes {taken}, and how images become that nobody said: {', '.join(missing)}.",
             f"Give these, or {preset_too}.",
         )
+    known_framing = framing or Framing(size)
     return Convention(
-        framing=Framing(
-            size,
-            said.stretch or (framing.stretch if framing is not None else 1.0),
-            order,
-            mean,
-            std,
-            said.returns or (framing.returns if framing is not None else "labels"),
-            None if framing is None else framing.crop,
+        framing=replace(
+            known_framing,
+            input_size=size,
+            stretch=said.stretch or known_framing.stretch,
+            order=order,
+            mean=mean,
+            std=std,
+            returns=said.returns or known_framing.returns,
         ),
+        task=said.task,
         spec=meant,
         layout=layout,
         output=said.output or ("" if known is None else known.output),
@@ -347,21 +343,25 @@ def _size(said: Said, known: Preset | None, taken: Value, layout: str, path: Pat
         raise UsageError(f"{path} takes {taken}, which is not {layout} with three channels.", "Give --layout.")
     first = 2 if layout == "NCHW" else 1
     own = taken.length(first), taken.length(first + 1)
-    wanted = said.input_size or (known.framing.input_size if known is not None else None)
+    fixed = None if own[0] is None or own[1] is None else (own[0], own[1])
+    free = known is not None and known.size_step > 0
+    preferred = known.framing.input_size if known is not None and not (free and fixed) else fixed
+    wanted = said.input_size or preferred
     if wanted is None:
-        return None if own[0] is None or own[1] is None else (own[0], own[1])
+        return None
     for have, want in zip(own, wanted):
-        if have not in (None, want):
+        # The layers of a network whose sides are free slide over any image, whatever the file notes of its input; where
+        # a constant of the file forbids it, a run tells.
+        if have not in (None, want) and not free:
             raise UsageError(
                 f"{path} takes {own[0] or '?'}x{own[1] or '?'} pixels (height x width), which are fixed, and not "
                 f"{wanted[0]}x{wanted[1]}.",
                 "Leave --input-size out, or export the graph at that size.",
             )
     if known is not None and not known.takes(wanted):
-        step = known.size_step
-        near = tuple(max(1, round((side - 1) / step)) * step + 1 for side in wanted)
+        near = known.near(wanted)
         raise UsageError(
-            f"{known.name} takes sides of {step}k + 1 pixels, not {wanted[0]}x{wanted[1]}.",
+            f"{known.name} takes sides of {known.sides} pixels, not {wanted[0]}x{wanted[1]}.",
             f"Give --input-size {near[0]}x{near[1]}.",
         )
     return wanted

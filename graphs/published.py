@@ -29,6 +29,9 @@ LAYOUTS = ("NCHW", "NHWC")
 INPUT_TYPES = ("float", "float16", "int32", "uint8")
 """Of an image that can be brought to a graph."""
 
+_LEAST_ROW = 6
+"""Numbers that YOLOX gives of a cell at the least: a box, whether there is something, one class."""
+
 
 @dataclass(frozen=True)
 class Preset:
@@ -48,7 +51,8 @@ class Preset:
         position: of that output, where the network gives several of one shape.
         person: name of an output that says whether there is a person at all; empty where the scores say it.
         align_corners: of the resize that raises its scores to the input.
-        size_step: the sides of its input are multiples of it and one more; 0 for any.
+        size_step: the sides of its input are multiples of it and ``size_rest`` more; 0 where they are as they are.
+        size_rest: what is left of them.
         decoding: how answers are read, for tasks that do more than take an argmax.
     """
 
@@ -66,11 +70,24 @@ class Preset:
     person: str = ""
     align_corners: bool | None = None
     size_step: int = 0
+    size_rest: int = 0
     decoding: Mapping[str, Any] = field(default_factory=dict)
 
     def takes(self, size: tuple[int, int]) -> bool:
         """Whether its input may be of (height, width)."""
-        return not self.size_step or all(side % self.size_step == 1 for side in size)
+        return not self.size_step or all(side % self.size_step == self.size_rest for side in size)
+
+    @property
+    def sides(self) -> str:
+        """Of its input, where they may be several: ``16k + 1``."""
+        return f"{self.size_step}k" + (f" + {self.size_rest}" if self.size_rest else "")
+
+    def near(self, size: tuple[int, int]) -> tuple[int, int]:
+        """The (height, width) that its input may be of, near another one."""
+        height, width = (
+            max(1, round((side - self.size_rest) / self.size_step)) * self.size_step + self.size_rest for side in size
+        )
+        return height, width
 
 
 @lru_cache(maxsize=1)
@@ -141,7 +158,7 @@ def _wrong_size(of: Preset, taken: Value) -> list[str]:
     if None in found:
         return []
     if of.size_step:
-        return [] if of.takes((found[0] or 0, found[1] or 0)) else [f"its sides are not {of.size_step}k + 1"]
+        return [] if of.takes((found[0] or 0, found[1] or 0)) else [f"its sides are not {of.sides}"]
     if found != (height, width):
         return [f"it takes {found[0]}x{found[1]} pixels, not {height}x{width} (height x width)"]
     return []
@@ -175,6 +192,8 @@ def _wrong_answers(of: Preset, facts: GraphFacts) -> list[str]:
     # A file may leave out the shape of an output altogether.
     if shape and len(shape) != axes:
         return [f"its output has {len(shape)} axes, not {axes}"]
+    if of.decoding.get("kind") == "yolox" and shape and (facts.outputs[0].length(2) or _LEAST_ROW) < _LEAST_ROW:
+        return [f"it gives {facts.outputs[0]}, not a box, whether there is something, and classes"]
     if of.decoding.get("kind") == "heatmaps" and facts.outputs[0].length(1) not in (None, _joints(of)):
         return [f"it gives {facts.outputs[0].length(1)} heatmaps, not {_joints(of)}"]
     if of.decoding.get("kind") == "keypoints" and shape and facts.outputs[0].length(3) not in (None, 3):

@@ -219,6 +219,8 @@ def task_of_source(path: Path, labels: Spec | None, said: Said | None = None) ->
     if path.suffix.lower() == ".onnx":
         if said is not None:
             meant = said.spec(str(path))
+            if said.task == "people":
+                return People()
             return Pose(meant) if isinstance(meant, Skeleton) else Parsing(meant)
         return task_of_graph(read_onnx(path), labels, path)
     from ..networks.any_checkpoint import parse_any_checkpoint

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper
 from ...errors import UsageError
 from ..conventions import Convention
 from ..opset import Arrays
-from .nodes import Tail
+from .nodes import Tail, only_output
 
 KEYPOINTS = "keypoints"
 
@@ -37,18 +37,11 @@ def write_keypoints(
         made = [named[str(name)] for name in how.decoding["outputs"]]
         _from_distributions(tail, how, before, made, path)
     else:
-        made = [_only(before, theirs, path)]
+        made = [only_output(before, theirs, "of joints", path)]
         _from_coordinates(tail, how, before[made[0]], made[0], path)
     shape = [how.batch or "batch", len(how.skeleton), 3]
     tail.append_to(model, helper.make_tensor_value_info(KEYPOINTS, TensorProto.FLOAT, shape))
     return made[0], before[made[0]]
-
-
-def _only(before: Arrays, theirs: dict[str, str], path: Path) -> str:
-    if len(before) == 1:
-        return next(iter(before))
-    told = "; ".join(f"{theirs[name]} {array.shape} {array.dtype}" for name, array in before.items())
-    raise UsageError(f"{path} gives {told}: one output is wanted, of joints.", "Export it with that one alone.")
 
 
 def _from_coordinates(tail: Tail, how: Convention, array: NDArray[np.generic], name: str, path: Path) -> None:

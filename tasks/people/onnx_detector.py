@@ -1,10 +1,7 @@
 """People by an ONNX detector that the user brings: the output forms of YOLOX and of RT-DETR.
 
-YOLOX (Ge et al. 2021, arXiv:2107.08430; exported by its ``tools/export_onnx.py``): one input (1, 3, H, W), BGR of
-0..255, the picture in the upper left corner of a grey (114) canvas; one output (1, N, 5 + classes) with a row for each
-cell of grids of 8, 16 and 32 pixels: centre, size, whether there is something, and what, the last two as
-probabilities. A centre is an offset to its cell in cells, a size a logarithm in cells; or both are pixels already,
-where it was exported with ``--decode_in_inference``. Which, one look at a grey picture tells.
+YOLOX: one input (1, 3, H, W), BGR of 0..255, the picture in the upper left corner of a grey (114) canvas; one output of
+rows that :mod:`~trtparse.graphs.tails.people` knows. Whether they are decoded, one look at a grey picture tells.
 
 RT-DETR (Zhao et al., CVPR 2024, arXiv:2304.08069): RGB of 0..1, the picture stretched to the input's size, in two
 forms. As its authors' ``tools/export_onnx.py`` writes it, inputs ``images`` and ``orig_target_sizes`` (width, height),
@@ -27,9 +24,8 @@ from numpy.typing import NDArray
 
 from ...data.dataset import Image
 from ...errors import UsageError
+from ...graphs.tails.people import LARGEST, PERSON, cells_of, is_decoded
 from .boxes import Boxes, Detections, overlap, suppress
-
-PERSON = 0
 
 _FREE_SIDE = 640  # where a graph takes any size
 _GREY = 114
@@ -83,7 +79,7 @@ class OnnxDetector:
             height if isinstance(height, int) else _FREE_SIDE,
             width if isinstance(width, int) else _FREE_SIDE,
         )
-        self._cells = _yolox_cells(self._size)
+        self._cells = cells_of(self._size)
         self._decoded = False
         self.form = self._known_form(path)
 
@@ -123,10 +119,7 @@ class OnnxDetector:
             grey = np.full((*self._size, 3), _GREY, np.uint8)
             rows = self._run_yolox(grey, 1.0)
             if rows.ndim == 3 and rows.shape[1] == len(self._cells) and rows.shape[2] > 5:
-                centres, cells = rows[0, :, :2], self._cells
-                middles = (cells[:, :2] + 0.5) * cells[:, 2:]
-                offset = np.abs(centres - 0.5) * cells[:, 2:]  # from the middle, if these were offsets in cells
-                self._decoded = bool(np.median(np.abs(centres - middles)) < np.median(offset))
+                self._decoded = is_decoded(rows[0], self._cells)
                 return "yolox"
         raise self._unknown(path)
 
@@ -153,21 +146,12 @@ class OnnxDetector:
         return dict(zip(self._outputs, self._session.run(self._outputs, fed)))
 
 
-def _yolox_cells(size: tuple[int, int]) -> NDArray[np.float64]:
-    """(N, 3): column, row and side in pixels of each cell, of the grids of 8, 16 and 32 pixels, row by row."""
-    cells = []
-    for side in (8, 16, 32):
-        rows, columns = np.mgrid[: size[0] // side, : size[1] // side]
-        cells.append(np.stack([columns.ravel(), rows.ravel(), np.full(rows.size, side)], axis=1))
-    return np.concatenate(cells).astype(np.float64)
-
-
 def _of_yolox(rows: NDArray[Any], cells: NDArray[np.float64], decoded: bool) -> tuple[Boxes, NDArray[np.float64]]:
     found = rows[0].astype(np.float64)
     centres, sizes = found[:, :2], found[:, 2:4]
     if not decoded:
         centres = (centres + cells[:, :2]) * cells[:, 2:]
-        sizes = np.exp(np.minimum(sizes, 20)) * cells[:, 2:]  # what would not fit is no box, and no warning either
+        sizes = np.exp(np.minimum(sizes, LARGEST)) * cells[:, 2:]
     return np.concatenate([centres - sizes / 2, centres + sizes / 2], axis=1), found[:, 4] * found[:, 5 + PERSON]
 
 

@@ -14,7 +14,7 @@ import pytest
 from trtparse.engines import open_bundle
 from trtparse.specs.label_set import label_set
 from trtparse.tasks.open import open_predictor
-from trtparse.tests.graphs.foreign_graphs import MEAN, STD, foreign
+from trtparse.tests.graphs.foreign_graphs import MEAN, STD, bright_boxes, foreign, foreign_joints
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -166,3 +166,95 @@ def test_graphs_that_failed_are_built_or_refused_for_what_they_are(
     assert (code, "tells 25 classes apart and does not say which" in error) == (2, True)
     code, error = build("cls25", "--labels", "atr")
     assert (code, "25 classes apart, and its label set is ATR-18 (18 classes)" in error) == (2, True)
+
+
+# A detector
+
+
+def streets_of(folder: Path) -> Path:
+    """Six pictures of 128 x 192 pixels with bright squares of 64, and a file of boxes around them."""
+    from trtparse.tasks.people.boxes import Detections
+    from trtparse.tasks.people.found import Found, write_found
+
+    cells = [[(0, 0)], [(1, 2), (0, 1)], [(1, 1)], [], [(0, 2), (1, 0)], [(1, 0)]]
+    found = []
+    for number, places in enumerate(cells):
+        picture = np.full((128, 192, 3), 40, np.uint8)
+        corners = np.array([(64 * x, 64 * y) for y, x in places], np.float64).reshape(-1, 2)
+        for left, top in corners.astype(int):
+            picture[top : top + 64, left : left + 64] = 235
+        cv2.imwrite(str(folder / f"{number}.png"), picture)
+        people = Detections(np.concatenate([corners, corners + 64], axis=1), np.ones(len(corners)))
+        found.append(Found(folder / f"{number}.png", (128, 192), people))
+    write_found(folder / "boxes.json", found, folder, "bright squares")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def streets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return streets_of(tmp_path_factory.mktemp("streets"))
+
+
+@pytest.fixture(scope="module")
+def finder(streets: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from trtparse.cli import main
+
+    folder = tmp_path_factory.mktemp("finder")
+    onnx.save(bright_boxes(), folder / "yolox.onnx")
+    words = ("build", folder / "yolox.onnx", "--preset", "yolox", "--int8", "--calibration", "max", "--data", streets)
+    main([*map(str, words), "--output", str(folder / "bundle"), "--sure", str(streets), "--threads", "1"])
+    return folder / "bundle"
+
+
+def test_a_yolox_becomes_a_bundle_that_finds_people(finder: Path, streets: Path, run: Run) -> None:
+    manifest = open_bundle(finder).manifest
+    assert (manifest.task, manifest.options["preset"]) == ("people", "yolox")
+    assert (manifest.framing.place, manifest.framing.fill) == ("upper left", 114)
+    assert 0.01 < manifest.options["sure"] < 0.99
+    code, told, error = run("validate", finder, "--data", streets, "--no-report", "--json", "--threads", "1")
+    assert code == 0, error
+    result = json.loads(told)
+    assert (result["task"], result["reference"]["ap50"], result["images"]) == ("people", 1.0, 6)
+    assert result["engines"][0]["scores"]["ap50"] == 1.0
+    code, told, _ = run("inspect", finder)
+    assert code == 0
+    assert "lie in the upper left of a frame; the rest is grey 114" in " ".join(told.split())
+
+
+def test_it_is_a_detector_and_parses_like_any_finder(finder: Path, streets: Path, run: Run, tmp_path: Path) -> None:
+    from trtparse.tasks.people.detector import open_detector
+
+    detector = open_detector(finder, threads=1)
+    # Higher than wide: the network sees it in the left half of its frame.
+    tall = np.full((256, 192, 3), 40, np.uint8)
+    tall[128:256, :128] = 235
+    found = detector.detect(tall)
+    detector.close()
+    assert found.boxes[found.scores >= detector.sure] == pytest.approx(np.array([[0, 128, 128, 256]]), abs=1)
+    code, _, error = run("parse", streets, "--bundle", finder, "--output", tmp_path / "found", "--threads", "1")
+    assert code == 0, error
+    results = json.loads((tmp_path / "found" / "people.json").read_text())
+    assert sum(entry["score"] > 0.5 for entry in results) == 7
+
+
+def test_two_detectors_are_compared_by_their_boxes(streets: Path, run: Run, tmp_path: Path) -> None:
+    model = bright_boxes()
+    onnx.save(model, tmp_path / "one.onnx")
+    (bias,) = [tensor for tensor in model.graph.initializer if tensor.name == "box32_bias"]
+    bias.CopyFrom(onnx.numpy_helper.from_array(np.array([0.5, 0.5, 0.9, 0.9], np.float32), bias.name))
+    onnx.save(model, tmp_path / "two.onnx")
+    words = ("compare", tmp_path / "one.onnx", tmp_path / "two.onnx", "--preset", "yolox", "--data", streets)
+    code, told, error = run(*words, "--layers", "--json", "--threads", "1")
+    assert code == 4, error
+    result = json.loads(told)
+    assert (result["reference"]["ap50"], result["engines"][0]["scores"]["ap50"]) == (1.0, 0.0)
+    assert result["layers"]["first"] == "box32"
+
+
+def test_networks_that_give_joints_alone_are_compared_as_well(run: Run, tmp_path: Path) -> None:
+    onnx.save(foreign_joints(size=(256, 256)), tmp_path / "one.onnx")
+    onnx.save(foreign_joints(size=(256, 256)), tmp_path / "two.onnx")
+    words = ("compare", tmp_path / "one.onnx", tmp_path / "two.onnx", "--preset", "movenet")
+    code, told, error = run(*words, "--limit", "2", "--json", "--threads", "1")
+    assert code == 0, told + error
+    assert json.loads(told)["task"] == "pose"

@@ -152,3 +152,113 @@ def foreign_joints(form: str = "keypoints", *, size: tuple[int, int] = (32, 24),
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
     onnx.checker.check_model(model, full_check=True)
     return model
+
+
+def foreign_boxes(
+    *,
+    size: tuple[int, int] = (64, 96),
+    classes: int = 80,
+    decoded: bool = False,
+    batch: int | str = 1,
+    fits_any_size: bool = True,
+    probabilities: bool = True,
+) -> onnx.ModelProto:
+    """A detector of YOLOX's form: three grids with three heads each, and a row for each cell.
+
+    Args:
+        size: (height, width) of the input that the file notes.
+        classes: of things.
+        decoded: centres and sizes are pixels.
+        batch: of the input, a name where it is open.
+        fits_any_size: no constant of it depends on ``size``.
+        probabilities: its scores go through a sigmoid.
+    """
+    random = np.random.default_rng(11)
+    weights: dict[str, NDArray[Any]] = {"stem": random.normal(size=(16, 3, 8, 8)) / 4000}
+    nodes = [
+        helper.make_node("Conv", ["pixels", "stem"], ["stem_out"], "stem", strides=[8, 8]),
+        helper.make_node("Relu", ["stem_out"], ["level8"], "stem_relu"),
+    ]
+    rows = []
+    for side in (8, 16, 32):
+        level, cells = f"level{side}", (size[0] // side) * (size[1] // side)
+        if side > 8:
+            weights[f"down{side}"] = random.normal(size=(16, 16, 2, 2)) / 4
+            nodes.append(
+                helper.make_node(
+                    "Conv", [f"level{side // 2}", f"down{side}"], [f"down{side}_out"], f"down{side}", strides=[2, 2]
+                )
+            )
+            nodes.append(helper.make_node("Relu", [f"down{side}_out"], [level], f"relu{side}"))
+        parts = []
+        for head, channels in (("box", 4), ("something", 1), ("class", classes)):
+            name = f"{head}{side}"
+            weights[name] = random.normal(size=(channels, 16, 1, 1)) / (12 if head == "box" else 3)
+            weights[f"{name}_bias"] = np.full(channels, -0.5)
+            nodes.append(helper.make_node("Conv", [level, name, f"{name}_bias"], [f"{name}_out"], name))
+            parts.append(f"{name}_out")
+            if head != "box" and probabilities:
+                parts[-1] = f"{name}_share"
+                nodes.append(helper.make_node("Sigmoid", [f"{name}_out"], [parts[-1]], f"{name}_sigmoid"))
+        weights[f"flat{side}"] = np.array([0, 5 + classes, -1 if fits_any_size else cells], np.int64)
+        nodes += [
+            helper.make_node("Concat", parts, [f"heads{side}"], f"heads{side}", axis=1),
+            helper.make_node("Reshape", [f"heads{side}", f"flat{side}"], [f"rows{side}"], f"rows{side}"),
+        ]
+        rows.append(f"rows{side}")
+    nodes += [
+        helper.make_node("Concat", rows, ["columns"], "columns", axis=2),
+        helper.make_node("Transpose", ["columns"], ["raw" if decoded else "output"], "rows", perm=[0, 2, 1]),
+    ]
+    if decoded:
+        grid = [(x, y, side) for side in (8, 16, 32) for y in range(size[0] // side) for x in range(size[1] // side)]
+        weights["places"], weights["sides"] = np.array(grid)[None, :, :2], np.array(grid)[None, :, 2:]
+        weights["split"] = np.array([2, 2, 1 + classes], np.int64)
+        nodes += [
+            helper.make_node("Split", ["raw", "split"], ["centre", "size", "rest"], "split", axis=2),
+            helper.make_node("Add", ["centre", "places"], ["placed"], "placed"),
+            helper.make_node("Mul", ["placed", "sides"], ["centre_px"], "centre_px"),
+            helper.make_node("Exp", ["size"], ["in_cells"], "in_cells"),
+            helper.make_node("Mul", ["in_cells", "sides"], ["size_px"], "size_px"),
+            helper.make_node("Concat", ["centre_px", "size_px", "rest"], ["output"], "decoded", axis=2),
+        ]
+    graph = helper.make_graph(
+        nodes,
+        "theirs",
+        [helper.make_tensor_value_info("pixels", TensorProto.FLOAT, [batch, 3, *size])],
+        [helper.make_tensor_value_info("output", TensorProto.FLOAT, [None] * 3)],
+        [
+            numpy_helper.from_array(
+                value if value.dtype == np.int64 and value.ndim == 1 else value.astype(np.float32), name
+            )
+            for name, value in weights.items()
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=7)
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def bright_boxes() -> onnx.ModelProto:
+    """A detector of YOLOX's form that takes every bright 32 x 32 pixels, from a multiple of 32 on, for a person."""
+    model = foreign_boxes(classes=1)
+    for tensor in model.graph.initializer:
+        values = numpy_helper.to_array(tensor).copy()
+        if tensor.name in ("stem", "down16", "down32"):
+            # The first channel is the mean brightness of what a cell covers.
+            values[:] *= 1e-2
+            values[0] = 0
+            first = values[0] if tensor.name == "stem" else values[0, 0]
+            first[...] = 1 / first.size
+        elif tensor.name.startswith(("box", "something", "class")):
+            values[:] = 0
+            if tensor.name == "something32":
+                values[0, 0] = 0.06
+            elif tensor.name.startswith("box") and tensor.name.endswith("_bias"):
+                values[:2] = 0.5  # the middle of a cell
+            elif tensor.name.endswith("_bias"):
+                values[:] = {"something32_bias": -8, "class32_bias": 8}.get(tensor.name, -12)
+        else:
+            continue
+        tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+    return model

@@ -266,7 +266,7 @@ def test_what_nothing_sees_into_is_refused_by_its_node(spoil: Any, told: str) ->
         ({"labels": "pascal", "output": "scores"}, "scores tells 18 classes apart, and the label set is Pascal-7"),
         ({"preset": "segformer-clothes", "labels": None}, "32x24 pixels, not 512x512.*has no output logits"),
         ({"preset": "segformer"}, "There is no preset 'segformer'"),
-        ({"preset": "yolox"}, "is for people"),
+        ({"preset": "yolox", "labels": None, "align_corners": None}, "not 32k; its output has 4 axes, not 3"),
     ],
 )
 def test_nothing_is_guessed(change: dict[str, Any], told: str) -> None:

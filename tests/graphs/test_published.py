@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from trtparse.errors import UsageError
-from trtparse.graphs.conventions import Said, fits
+from trtparse.graphs.conventions import fits
 from trtparse.graphs.facts import facts_of
 from trtparse.graphs.interface import read_onnx
 from trtparse.graphs.published import LAYOUTS, misfits, preset, presets, read_preset
@@ -18,7 +18,7 @@ from trtparse.tests.graphs.foreign_graphs import foreign
 
 MODELS = {
     "bodypix_mobilenet050_stride8.onnx": {"bodypix"},
-    "light_weight_person_detector_192.onnx": set(),
+    "light_weight_person_detector_192.onnx": {"yolox"},
     "movenet_thunder_256.onnx": {"movenet"},
     "yolox_nano.onnx": {"yolox"},
 }
@@ -69,10 +69,14 @@ def test_what_differs_is_named() -> None:
     assert misfits(replace(preset("segformer-clothes"), output="scores"), facts, 18) == []
 
 
-def test_a_task_whose_second_half_is_not_here_is_refused_by_name() -> None:
-    with pytest.raises(UsageError, match=r"yolox is for people .*those for parsing and pose alone") as caught:
-        Said(preset="yolox").label_set("yolox.onnx")
-    assert "schp-lip" in caught.value.hint
+def test_sides_that_may_be_several_are_told_with_their_nearest() -> None:
+    bodypix, yolox = preset("bodypix"), preset("yolox")
+    assert (bodypix.sides, yolox.sides) == ("16k + 1", "32k")
+    assert (bodypix.near((32, 50)), yolox.near((3, 640))) == ((33, 49), (32, 640))
+    assert (bodypix.takes((33, 49)), bodypix.takes((32, 48)), yolox.takes((32, 64)), yolox.takes((33, 65))) == (
+        *(True, False),
+        *(True, False),
+    )
 
 
 @pytest.mark.parametrize(
