@@ -23,6 +23,7 @@ Matrix = NDArray[np.float64]
 
 _MARGIN = 0.08  # of a box's sides, around it: a detector's box cuts hands and feet off, LIP's crops do not
 _LEAST_SIDE = 2  # pixels
+_LEAST_SHRINK = 0.5  # below it bilinear interpolation alone would alias
 
 RULES = {
     "trtparse": CropRule(),
@@ -91,16 +92,32 @@ def cut(image: Image, matrix: Matrix, size: tuple[int, int]) -> Image:
         size: (height, width).
     """
     shrink = float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
-    if shrink < 0.5:  # bilinear alone would alias
-        height, width = image.shape[:2]
-        new = (max(round(width * shrink * 1.4), 1), max(round(height * shrink * 1.4), 1))
-        image = cv2.resize(image, new, interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
-        ratio = np.array([width / new[0], height / new[1]])
-        # Pixel centres stay where they are: old = new * ratio + (ratio - 1) / 2.
-        offset = matrix[:, 2] + matrix[:, :2] @ ((ratio - 1) / 2)
-        matrix = np.column_stack([matrix[:, :2] * ratio, offset])
+    if shrink < _LEAST_SHRINK:
+        image, matrix = _averaged(image, matrix, size, math.ceil(_LEAST_SHRINK / shrink))
     warped = cv2.warpAffine(image, matrix, (size[1], size[0]), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
     return np.asarray(warped, np.uint8)
+
+
+def _averaged(image: Image, matrix: Matrix, size: tuple[int, int], side: int) -> tuple[Image, Matrix]:
+    """The means of an image's squares of ``side`` pixels, of those that a crop shows; and the map from them.
+
+    The squares begin at the image's corner, whatever the crop: what lies outside of it changes nothing in it.
+    """
+    edges = np.array([[x, y] for x in (-1, size[1]) for y in (-1, size[0])], np.float64)
+    seen = apply(inverse(matrix), edges)
+    # One square more on each side: bilinear weights reach there.
+    first = np.floor(seen.min(axis=0) / side).astype(int) - 1
+    last = np.ceil(seen.max(axis=0) / side).astype(int) + 1
+    whole = -(-np.array(image.shape[1::-1]) // side)
+    (left, top), (right, bottom) = np.clip(first, 0, whole - 1), np.clip(last, 1, whole)
+    part = image[top * side : bottom * side, left * side : right * side]
+    below, beside = (bottom - top) * side - part.shape[0], (right - left) * side - part.shape[1]
+    if below or beside:
+        part = cv2.copyMakeBorder(part, 0, below, 0, beside, cv2.BORDER_REPLICATE)  # type: ignore[assignment]
+    means = cv2.resize(part, (int(right - left), int(bottom - top)), interpolation=cv2.INTER_AREA)
+    # Pixel centres stay where they are.
+    corner = np.array([left, top]) * side + (side - 1) / 2
+    return np.asarray(means, np.uint8), np.column_stack([matrix[:, :2] * side, matrix[:, 2] + matrix[:, :2] @ corner])
 
 
 class Placement(Protocol):

@@ -67,3 +67,25 @@ def test_the_input_mirrored_is_the_crop_of_the_mirrored_image() -> None:
     plain = cut(image, crop_matrix((4, 3, 20, 30), SIZE, RULES["trtparse"]), SIZE)
     mirrored = cut(image, crop_matrix((4, 3, 20, 30), SIZE, RULES["trtparse"], Jitter(mirrored=True)), SIZE)
     assert np.abs(plain[:, ::-1].astype(int) - mirrored).max() <= 2
+
+
+def test_a_shrunken_crop_knows_nothing_of_what_lies_around_it() -> None:
+    rng = np.random.default_rng(2)
+    image = rng.integers(0, 256, (1003, 807, 3), np.uint8)
+    matrix = crop_matrix((420, 310, 200, 350), (64, 48), RULES["trtparse"])
+    crop = cut(image, matrix, (64, 48))
+    for rows, columns in ((slice(0, 230), slice(None)), (slice(None), slice(0, 330)), (slice(790, None), slice(None))):
+        other = image.copy()
+        other[rows, columns] = 255 - other[rows, columns]
+        assert np.array_equal(cut(other, matrix, (64, 48)), crop)
+
+
+@pytest.mark.parametrize("size", [(1000, 600), (1001, 601), (1003, 602)])
+def test_a_shrunken_crop_reaches_the_image_s_edges_and_is_black_beyond(size: tuple[int, int]) -> None:
+    image = np.full((*size, 3), 200, np.uint8)
+    height, width = size
+    crop = cut(image, crop_matrix((0, 0, width, height), (100, 80), CropRule(1.25, 1.25)), (100, 80))
+    assert (crop[11:-11, 17:-17] == 200).all()
+    assert not crop[:8].any()
+    assert not crop[:, -14:].any()
+    assert not cut(image, crop_matrix((3 * width, 0, width, height), (100, 80), CropRule()), (100, 80)).any()
