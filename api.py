@@ -106,9 +106,7 @@ class Loaded(Generic[Answer]):
         picture = _picture(image)
         if people == "whole":
             return self._look(picture, 0.0, None)
-        from .tasks.people.crops import people_in
-
-        return self._look(picture, 0.0, lambda: people_in(picture, self._open_detector()))
+        return self._look(picture, 0.0, partial(self._people_in, picture))
 
     def stream(self, source: str | Path, people: People = "whole") -> Iterator[Answer]:
         """Look at a video, a camera or a folder, frame by frame.
@@ -133,7 +131,7 @@ class Loaded(Generic[Answer]):
                     finder = PeopleFinder(self._open_detector())
             for frame in frames:
                 seconds = frames.seconds
-                yield self._look(frame, seconds, None if finder is None else partial(finder.find, frame, seconds))
+                yield self._look(frame, seconds, None if finder is None else partial(_next, finder, frame, seconds))
 
     def close(self) -> None:
         """Free everything; closing twice is fine."""
@@ -160,6 +158,12 @@ class Loaded(Generic[Answer]):
         if isinstance(task, Pose):
             return cast(Answer, _posed(task, image, seconds, people, places, found))
         return cast(Answer, _parsed(task, image, seconds, people, places, found))
+
+    def _people_in(self, picture: Picture) -> tuple[Person, ...]:
+        from .tasks.people.crops import people_of
+
+        detector = self._open_detector()
+        return people_of(detector.detect([picture])[0], detector.sure, (picture.shape[0], picture.shape[1]))
 
     def _open_detector(self) -> PersonDetector:
         if self._detector is None:
@@ -401,6 +405,10 @@ def _found(task: Finding, image: Picture, seconds: float, place: Placement, foun
     rows = task.restore(found, place)
     sure = rows[rows[:, 4] >= task.sure]
     return Found(sure[:, :4], sure[:, 4], image, seconds)
+
+
+def _next(finder: PeopleFinder, frame: Picture, seconds: float) -> tuple[Person, ...]:
+    return finder.find([frame], [seconds])[0]
 
 
 def _picture(image: Path | str | Picture) -> Picture:

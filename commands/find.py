@@ -108,7 +108,7 @@ def _in_images(
         except DataError as error:
             skipped.append((str(file), error.message))
             continue
-        found.append(Found(file, (image.shape[0], image.shape[1]), detector.detect(image)))
+        found.append(Found(file, (image.shape[0], image.shape[1]), detector.detect([image])[0]))
         terminal.progress(number, len(files))
     if not found:
         raise DataError(f"None of the {len(files)} images in {folder} can be read.", "Are they whole?")
@@ -143,6 +143,6 @@ def _in_video(
             file = folder / f"{number:06d}.jpg"
             _, coded = cv2.imencode(".jpg", frame, [cv2.IMWRITE_JPEG_QUALITY, 92])
             replace_bytes(file, coded.tobytes())
-            found.append(Found(file, (frame.shape[0], frame.shape[1]), detector.detect(frame)))
+            found.append(Found(file, (frame.shape[0], frame.shape[1]), detector.detect([frame])[0]))
             terminal.progress(number + 1, last)
     return found

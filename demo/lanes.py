@@ -26,7 +26,8 @@ class Lane:
         number: of the lane, from 0.
         predictor: the engine's.
         frame_size: (height, width) of the source's frames.
-        several: whether frames are seen person by person.
+        several: whether frames are seen person by person. Crops of several frames share a request then if the engine
+            has a batch: on one that takes any number, a processor's, it would take as long as its parts.
         ready: where full requests go.
         stop: of the run.
     """
@@ -44,6 +45,7 @@ class Lane:
         self._frame_size, self._several, self._ready = frame_size, several, ready
         self._whole = predictor.place(frame_size)
         self._fewest, self.capacity = _batch(predictor.engine, several)
+        self._shares = not several or predictor.engine.batch_range[1] is not None
         self.in_flight = max(1, predictor.engine.in_flight)
         self._request: Request | None = None
         self.buffers: Channel[Frames] = Channel(stop)
@@ -71,7 +73,12 @@ class Lane:
         if self._request is None:  # nobody to look at; the frame keeps its place among the others
             self._request = Request(self.number, np.zeros((0, 0, 0, 3), np.uint8))
         self._request.complete.append(job)
-        if self._several or len(self._request.carried) == self.capacity:
+        if not self._shares or len(self._request.carried) in (0, self.capacity):
+            self.hand_over()
+
+    def none_waits(self) -> None:
+        """No other frame is there: people who were found are not kept waiting for one. Whole frames fill batches."""
+        if self._several:
             self.hand_over()
 
     def hand_over(self) -> None:

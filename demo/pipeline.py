@@ -22,7 +22,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from ..data.crops import Placement
@@ -80,11 +80,12 @@ def run_demo(
         source: frames; drawn on in place.
         predictors: one, or one of each of several tasks, whose answers are drawn over one another. An engine is fed
             ``engine.batch`` crops at a time; the last batch is filled up with repetitions, whose answers are dropped.
-            Whole frames share a batch with their neighbours, one frame's people are never kept waiting for the next
-            frame's. A crop that several see alike is made once.
+            Whole frames share a batch with their neighbours; people share one with those of frames that wait already,
+            and are never kept waiting for a frame that is not there yet. A crop that several see alike is made once.
         sinks: take the drawn frames; there may be none.
         observers: see :data:`Observer`.
         people: finds them, each of whom is looked at in a crop of their own; None takes the frame for one person.
+            Frames that wait already are shown to the detector together, as far as it takes them.
         smooth: keep still what stands still in the picture.
         settings: looked at for every frame; None draws all parts at the usual opacity.
         progress: see :data:`FramesDone`.
@@ -146,6 +147,8 @@ class _Pipeline:
         ]
         # Of crops, not of requests: a frame of its own waits for each.
         waiting = _SPARE_LIVE if source.live else _SPARE * max(lane.capacity for lane in self._lanes)
+        if people is not None and not source.live:
+            waiting += people.at_once - 1
         for _ in range(max(lane.in_flight * lane.capacity for lane in self._lanes) + waiting):
             self._room.put(True)
         self._error: BaseException | None = None  # the first one of any thread but the caller's
@@ -239,19 +242,47 @@ class _Pipeline:
     # Prepare.
 
     def _prepare(self) -> None:
-        while (job := self._decoded.take()) is not None:
-            with self._clock.time("preprocess"):
-                job.people = None if self._people is None else self._people.find(job.frame, job.seconds)
-                job.placements = tuple(lane.placements(job.people) for lane in self._lanes)
-                job.found = tuple([] for _ in self._lanes)
-            for around_one in zip(*job.placements):
-                if not self._cut(job, around_one):
+        for jobs in self._waiting():
+            if self._people is not None:
+                with self._clock.time("preprocess"):
+                    found = self._people.find([job.frame for job in jobs], [job.seconds for job in jobs])
+                for job, people in zip(jobs, found):
+                    job.people = people
+            for job in jobs:
+                if not self._cut_all(job):
                     return
-            for lane in self._lanes:
-                lane.complete(job)
+            if self._decoded.empty():
+                for lane in self._lanes:
+                    lane.none_waits()
         for lane in self._lanes:
             lane.hand_over()
         self._ready.put(None)
+
+    def _waiting(self) -> Iterator[list[Job]]:
+        """The frames that wait, as many as people are looked for in together; nothing waits for one more."""
+        most = 1 if self._people is None else self._people.at_once
+        more = True
+        while more:
+            jobs: list[Job] = []
+            while more and len(jobs) < most and not (jobs and self._decoded.empty()):
+                job = self._decoded.take()
+                more = job is not None
+                if job is not None:
+                    jobs.append(job)
+            if jobs:
+                yield jobs
+
+    def _cut_all(self, job: Job) -> bool:
+        """Make what the engines see of a frame; False at the end of the run."""
+        with self._clock.time("preprocess"):
+            job.placements = tuple(lane.placements(job.people) for lane in self._lanes)
+            job.found = tuple([] for _ in self._lanes)
+        for around_one in zip(*job.placements):
+            if not self._cut(job, around_one):
+                return False
+        for lane in self._lanes:
+            lane.complete(job)
+        return True
 
     def _cut(self, job: Job, placements: Sequence[Placement]) -> bool:
         """Make what each engine sees of one person; False at the end of the run."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import threading
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
@@ -23,12 +22,13 @@ from ..engines.base import Ticket
 from ..errors import DataError, FileNameError
 from ..storage.files import fitting_name
 from ..tasks.base import Predictor
-from ..tasks.people.crops import people_in, placements_of
+from ..tasks.people.crops import people_of, placements_of
 from ..tasks.people.detector import PersonDetector
 from ..tasks.people.person import Person
 from .listing import NamedImage
 from .objects import Storage
 from .provenance import MadeBy, answer_file, digest, find_answer
+from .shared_detector import SharedDetector
 
 _JPEG_QUALITY = 92
 _JPEG_LONGEST = 65_500
@@ -157,7 +157,7 @@ class Parser:
         self._predictor, self._made_by, self._spec = predictor, made_by, spec
         self._engine, self._task = predictor.engine, predictor.task
         self._source, self._results, self._output = source, results, output
-        self._detector, self._detecting = detector, threading.Lock()
+        self._detector = None if detector is None else SharedDetector(detector)
 
     def parse(self, images: Iterable[NamedImage]) -> Generator[ImageResult, None, None]:
         """What became of each image, in order; its files are whole by then.
@@ -224,8 +224,7 @@ class Parser:
         size = (image.shape[0], image.shape[1])
         if self._detector is None:
             return _Looked(named, None, image, (self._predictor.place(size),), None, hashed)
-        with self._detecting:
-            people = people_in(image, self._detector)
+        people = people_of(self._detector.detect(image), self._detector.sure, size)
         return _Looked(named, None, image, placements_of(people, size, self._predictor.framing), people, hashed)
 
     def _find(self, named: NamedImage, hashed: str) -> Any | None:

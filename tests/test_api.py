@@ -223,10 +223,9 @@ def test_people_are_each_looked_at_in_a_picture_and_in_a_stream(
     photograph: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: list[object] = []
+    both, none = Detections(PEOPLE, np.array([0.9, 0.8])), Detections(PEOPLE[:0], np.zeros(0))
     detector = SimpleNamespace(
-        sure=0.5,
-        detect=lambda frame: Detections(PEOPLE, np.array([0.9, 0.8])),
-        close=lambda: opened.append("closed"),
+        sure=0.5, at_once=1, detect=lambda frames: [both for _ in frames], close=lambda: opened.append("closed")
     )
     monkeypatch.setattr(
         "trtparse.tasks.people.detector.open_detector", lambda path, threads: opened.append(path) or detector
@@ -236,7 +235,7 @@ def test_people_are_each_looked_at_in_a_picture_and_in_a_stream(
         assert opened == []  # before anybody is looked for
         pictured = find(photograph, people="auto")
         (seen,) = find.stream(photograph, people="auto")
-        detector.detect = lambda frame: Detections(PEOPLE[:0], np.zeros(0))
+        detector.detect = lambda frames: [none for _ in frames]
         (nobody,) = find.stream(photograph, people="auto")
     assert opened == [None, "closed"]
     assert (nobody.ids, nobody.keypoints.shape) == ((), (0, 5, 3))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from ...data.dataset import Image
@@ -24,6 +25,7 @@ class PeopleFinder:
 
     Attributes:
         detector: the same.
+        at_once: in how many frames the looks fill one pass of the detector.
         crowded: in how many frames there were ``MOST_PEOPLE`` or more.
     """
 
@@ -32,6 +34,7 @@ class PeopleFinder:
             raise UsageError(f"People cannot be looked for in every {every}th frame.", "Give 1 or more.")
         self.detector = detector
         self._every = every if track else 1
+        self.at_once = self._every * (detector.at_once - 1) + 1
         self._tracker = PeopleTracker(detector.sure)
         self._track = track
         self.crowded = 0
@@ -43,22 +46,25 @@ class PeopleFinder:
         """How many different people there have been; without tracking, in all frames together."""
         return self._tracker.count if self._track else self._counted
 
-    def find(self, frame: Image, seconds: float) -> tuple[Person, ...]:
-        """The people in the next frame.
+    def find(self, frames: Sequence[Image], seconds: Sequence[float]) -> list[tuple[Person, ...]]:
+        """The people in the next frames; the same, however many come at once.
 
         Args:
-            frame: (H, W, 3) uint8, BGR.
-            seconds: when it was shown.
+            frames: (H, W, 3) uint8, BGR.
+            seconds: when each was shown.
 
         Returns:
-            By id; boxes end at the frame's edges.
+            Of each frame by id; boxes end at its edges.
         """
-        looks = self._frames % self._every == 0
-        self._frames += 1
-        size = (frame.shape[0], frame.shape[1])
-        found = self._detected(frame) if looks else None
+        looks = [(self._frames + index) % self._every == 0 for index in range(len(frames))]
+        self._frames += len(frames)
+        found = iter(self.detector.detect([frame for frame, look in zip(frames, looks) if look]))
+        detected = (self._counting(next(found)) if look else None for look in looks)
+        return [self._step(*one) for one in zip(frames, seconds, detected)]
+
+    def _step(self, frame: Image, seconds: float, found: Detections | None) -> tuple[Person, ...]:
         people = self._tracker.step(found, seconds) if self._track else self._numbered(found)
-        inside = ((person, within(person.box, size)) for person in people)
+        inside = ((person, within(person.box, (frame.shape[0], frame.shape[1]))) for person in people)
         return tuple(replace(person, box=box) for person, box in inside if box is not None)
 
     def _numbered(self, found: Detections | None) -> tuple[Person, ...]:
@@ -74,8 +80,8 @@ class PeopleFinder:
             )
         )
 
-    def _detected(self, frame: Image) -> Detections:
-        found = usable(self.detector.detect(frame))
+    def _counting(self, found: Detections) -> Detections:
+        found = usable(found)
         if (found.scores >= self.detector.sure).sum() >= MOST_PEOPLE:
             self.crowded += 1
         return found

@@ -8,10 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from ...data.crops import Placement, Window, place_around
-from ...data.dataset import Image
 from ...specs.framing import Framing
 from .boxes import Detections
-from .detector import MOST_PEOPLE, PersonDetector
+from .detector import MOST_PEOPLE
 from .person import Person
 
 _FILLS = 0.6
@@ -45,17 +44,18 @@ def usable(found: Detections) -> Detections:
     return Detections(boxes[best], scores[best])
 
 
-def people_in(image: Image, detector: PersonDetector) -> tuple[Person, ...]:
+def people_of(found: Detections, sure: float, size: tuple[int, int]) -> tuple[Person, ...]:
     """The people in one picture that has nothing to do with any other, numbered from 1.
 
     Args:
-        image: (H, W, 3) uint8, BGR.
-        detector: finds them.
+        found: what a detector found in it.
+        sure: the score from which that is somebody.
+        size: (height, width) of the picture.
     """
-    found = usable(detector.detect(image))
-    sure = [index for index in range(len(found)) if found.scores[index] >= detector.sure]
-    boxes = (within(tuple(found.boxes[index]), (image.shape[0], image.shape[1])) for index in sure)
-    there = [(box, float(found.scores[index])) for box, index in zip(boxes, sure) if box is not None]
+    found = usable(found)
+    certain = [index for index in range(len(found)) if found.scores[index] >= sure]
+    boxes = (within(tuple(found.boxes[index]), size) for index in certain)
+    there = [(box, float(found.scores[index])) for box, index in zip(boxes, certain) if box is not None]
     return tuple(Person(number, box, score) for number, (box, score) in enumerate(there, 1))
 
 

@@ -1,7 +1,8 @@
-"""What finds the people in one picture: the finder that comes along, or a detector that somebody brings."""
+"""What finds the people in pictures: the finder that comes along, or a detector that somebody brings."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -14,9 +15,10 @@ MOST_PEOPLE = 40
 
 
 class PersonDetector(Protocol):
-    """Finds people in one frame.
+    """Finds people in frames.
 
-    ``name`` is for messages; ``sure`` the score from which a detection counts without another one before it.
+    ``name`` is for messages; ``sure`` the score from which a detection counts without another one before it;
+    ``at_once`` how many frames a pass of its network takes.
     """
 
     @property
@@ -25,8 +27,11 @@ class PersonDetector(Protocol):
     @property
     def sure(self) -> float: ...
 
-    def detect(self, frame: Image) -> Detections:
-        """People in (H, W, 3) uint8, BGR; with weak ones, whose scores are below ``sure``."""
+    @property
+    def at_once(self) -> int: ...
+
+    def detect(self, frames: Sequence[Image]) -> list[Detections]:
+        """People in each of any number of (H, W, 3) uint8, BGR; with weak ones, whose scores are below ``sure``."""
         ...
 
     def close(self) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import onnx
 
 from ...data.dataset import Image
@@ -32,17 +34,32 @@ class FinderDetector:
     Attributes:
         name: for messages.
         sure: the score from which a detection counts without another one before it.
+        at_once: how many frames a pass takes: the engine's batch. One where it takes any number: such an engine is a
+            processor's, on which a batch takes as long as its parts.
     """
 
     def __init__(self, predictor: Predictor[Rows], name: str) -> None:
         assert isinstance(predictor.task, People)
         self._predictor = predictor
         self.name, self.sure = name, predictor.task.sure
+        self._fewest, most = predictor.engine.batch_range
+        self.at_once = most or 1
 
-    def detect(self, frame: Image) -> Detections:
-        """People in (H, W, 3) uint8, BGR; with weak ones, whose scores are below ``sure``."""
-        rows = self._predictor.look_at(frame)
-        return detections(rows[rows[:, 4] >= _LEAST_SCORE])
+    def detect(self, frames: Sequence[Image]) -> list[Detections]:
+        """People in each of (H, W, 3) uint8, BGR; with weak ones, whose scores are below ``sure``."""
+        starts = range(0, len(frames), self.at_once)
+        return [found for start in starts for found in self._pass(frames[start : start + self.at_once])]
+
+    def _pass(self, frames: Sequence[Image]) -> list[Detections]:
+        """Of no more frames than the engine takes; one that takes no fewer has the last of them several times."""
+        placements = [self._predictor.place((frame.shape[0], frame.shape[1])) for frame in frames]
+        inputs = np.zeros((max(len(frames), self._fewest), *self._predictor.engine.input_size, 3), np.uint8)
+        for placement, frame, out in zip(placements, frames, inputs):
+            placement.apply(frame, out)
+        inputs[len(frames) :] = inputs[len(frames) - 1]
+        answers = zip(self._predictor.infer(inputs), placements)
+        found = [self._predictor.task.restore(*one) for one in answers]
+        return [detections(rows[rows[:, 4] >= _LEAST_SCORE]) for rows in found]
 
     def close(self) -> None:
         """Let the engine go."""

@@ -14,7 +14,7 @@ A person is class 0, as in COCO's 80.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,13 +49,14 @@ class OnnxDetector:
     Attributes:
         name: for messages.
         sure: the score from which a detection counts without another one before it.
+        at_once: one frame: their authors export them so.
         form: "yolox" or "rt-detr".
 
     Raises:
         UsageError: there is no such file, it is no ONNX graph, or its inputs and outputs are of no known form.
     """
 
-    sure = 0.5
+    sure, at_once = 0.5, 1
 
     def __init__(self, path: Path, *, threads: int = 0) -> None:
         import onnxruntime
@@ -83,8 +84,11 @@ class OnnxDetector:
         self._decoded = False
         self.form = self._known_form(path)
 
-    def detect(self, frame: Image) -> Detections:
-        """People in (H, W, 3) uint8, BGR; with weak ones, whose scores are below ``sure``."""
+    def detect(self, frames: Sequence[Image]) -> list[Detections]:
+        """People in each of (H, W, 3) uint8, BGR; with weak ones, whose scores are below ``sure``."""
+        return [self._detected(frame) for frame in frames]
+
+    def _detected(self, frame: Image) -> Detections:
         height, width = frame.shape[:2]
         if self.form == "yolox":
             scale = min(self._size[0] / height, self._size[1] / width)

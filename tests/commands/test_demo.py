@@ -4,7 +4,7 @@ import json
 import re
 import threading
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +88,7 @@ def test_labels_of_other_classes_than_the_bundle_s_are_refused_by_both_names(dem
 class TwoPeople:
     """Finds the same two people in every frame."""
 
-    name, sure = "two people", 0.5
+    name, sure, at_once = "two people", 0.5, 1
 
     def __init__(self) -> None:
         self.looked = 0
@@ -96,9 +96,9 @@ class TwoPeople:
     def close(self) -> None:
         pass
 
-    def detect(self, frame: Any) -> Detections:
-        self.looked += 1
-        return Detections(np.array([[2.0, 4, 20, 60], [26.0, 4, 46, 60]]), np.array([0.9, 0.8]))
+    def detect(self, frames: Sequence[Any]) -> list[Detections]:
+        self.looked += len(frames)
+        return [Detections(np.array([[2.0, 4, 20, 60], [26.0, 4, 46, 60]]), np.array([0.9, 0.8])) for _ in frames]
 
 
 def test_people_are_found_in_each_kth_frame_and_are_in_the_record(

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
@@ -18,9 +18,12 @@ Run = Callable[..., tuple[int, str, str]]
 class Bright:
     """Finds whatever is bright."""
 
-    name, sure = "bright", 0.5
+    name, sure, at_once = "bright", 0.5, 1
 
-    def detect(self, frame: np.ndarray) -> Detections:
+    def detect(self, frames: Sequence[np.ndarray]) -> list[Detections]:
+        return [self.look(frame) for frame in frames]
+
+    def look(self, frame: np.ndarray) -> Detections:
         rows, columns = np.nonzero(frame[..., 0] > 127)
         if not len(rows):
             return Detections(np.zeros((0, 4)), np.zeros(0))

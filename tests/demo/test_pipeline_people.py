@@ -6,7 +6,7 @@ import gc
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,14 +37,17 @@ def street(people: int, size: tuple[int, int] = SIZE) -> np.ndarray:
 class BrightPeople:
     """Finds the figures of :func:`street` by their brightness."""
 
-    name, sure = "brightness", 0.5
+    name, sure, at_once = "brightness", 0.5, 1
 
     def __init__(self, fail_at: int = 0) -> None:
         self.looks = 0
         self.threads: set[str] = set()
         self._fail_at = fail_at
 
-    def detect(self, frame: np.ndarray) -> Detections:
+    def detect(self, frames: Sequence[np.ndarray]) -> list[Detections]:
+        return [self.look(frame) for frame in frames]
+
+    def look(self, frame: np.ndarray) -> Detections:
         self.looks += 1
         self.threads.add(threading.current_thread().name)
         if self.looks == self._fail_at:
@@ -83,8 +86,9 @@ def test_everybody_is_parsed_in_their_own_crop_and_put_back_with_their_id(make_e
     finder = PeopleFinder(BrightPeople(), track=False)
     with make_engine(batch) as engine:
         result = run_demo(source(counts), predicting(engine), [], observers=[seen.append], people=finder)
-        passes = [-(-count // (batch or 8)) for count in counts]
-        assert engine.passes == sum(passes)  # all of a frame's people at once, as far as they fit
+        # All of a frame's people at once, as far as they fit; with those of frames that wait, where there is a batch.
+        most = sum(-(-count // (batch or 8)) for count in counts)
+        assert (most if batch is None else -(-sum(counts) // batch)) <= engine.passes <= most
         assert engine.flying == 0
     assert [parsed.number for parsed in seen] == list(range(10))
     assert (result.frames, result.people) == (10, sum(counts))
@@ -99,16 +103,92 @@ def test_everybody_is_parsed_in_their_own_crop_and_put_back_with_their_id(make_e
             assert (parsed.sights[0].instances[body] == number + 1).all()
 
 
-def test_people_of_two_frames_never_wait_for_each_other_and_two_requests_fly(make_engine: Any) -> None:
-    with make_engine(1, seconds=0.004) as engine:
-        run_demo(source([4] * 6), predicting(engine), [], people=PeopleFinder(BrightPeople()))
-        assert (engine.passes, engine.most_flying, engine.flying) == (24, 2, 0)
+def test_two_requests_fly_and_people_are_found_on_the_thread_that_prepares(make_engine: Any) -> None:
     detector = BrightPeople()
-    with make_engine(4) as engine:
-        run_demo(source([1] * 6), predicting(engine), [], people=PeopleFinder(detector, every=3))
-        assert engine.passes == 6
+    with make_engine(1, seconds=0.004) as engine:
+        run_demo(source([4] * 6), predicting(engine), [], people=PeopleFinder(detector, every=3))
+        assert (engine.passes, engine.most_flying, engine.flying) == (24, 2, 0)
     assert detector.looks == 2
     assert detector.threads == {"demo prepare"}
+
+
+class LateDetector(BrightPeople):
+    """Begins once all frames have been decoded, as one that is slower than the decoder."""
+
+    def __init__(self, at_once: int) -> None:
+        super().__init__()
+        self.at_once = at_once
+        self.decoded = threading.Event()
+        self.calls: list[int] = []
+
+    def frames(self, counts: list[int]) -> Iterator[np.ndarray]:
+        for count in counts:
+            yield street(count)
+        self.decoded.set()
+
+    def detect(self, frames: Sequence[np.ndarray]) -> list[Detections]:
+        assert self.decoded.wait(10)
+        self.calls.append(len(frames))
+        return super().detect(frames)
+
+
+@pytest.mark.parametrize("batch", [None, 1, 2, 4])
+@pytest.mark.parametrize(("every", "at_once", "looks"), [(1, 4, 7), (3, 2, 3)])
+def test_frames_that_wait_are_looked_at_together_and_the_answers_are_the_same(
+    make_engine: Any, batch: int | None, every: int, at_once: int, looks: int
+) -> None:
+    counts = [3, 3, 3, 1, 0, 2, 5]
+
+    def run(detector: BrightPeople, frames: Any) -> list[ParsedFrame]:
+        seen: list[ParsedFrame] = []
+        with make_engine(batch) as engine:
+            finder = PeopleFinder(detector, every=every)
+            run_demo(ArraySource(frames, SIZE, 25.0), predicting(engine), [], observers=[seen.append], people=finder)
+        return seen
+
+    late = LateDetector(at_once)
+    together, apart = run(late, late.frames(counts)), run(BrightPeople(), [street(count) for count in counts])
+    # The first frame is taken alone, or with those that were decoded by then.
+    assert max(late.calls) > 1
+    assert max(late.calls) <= at_once
+    assert late.looks == looks
+    assert [parsed.people for parsed in together] == [parsed.people for parsed in apart]
+    for one, other in zip(together, apart):
+        assert np.array_equal(one.sights[0].labels, other.sights[0].labels)
+        assert np.array_equal(one.sights[0].instances, other.sights[0].instances)
+        assert np.array_equal(one.drawn, other.drawn)
+
+
+def test_people_of_frames_that_wait_share_a_pass_of_an_engine_with_a_batch_and_of_no_other(make_engine: Any) -> None:
+    passes = {}
+    for batch in (4, None):
+        detector = LateDetector(1)
+        frames = ArraySource(detector.frames([1] * 8), SIZE, 25.0)
+        with make_engine(batch) as engine:
+            run_demo(frames, predicting(engine), [], people=PeopleFinder(detector))
+            passes[batch] = engine.passes
+    # The last frame is not known to be the last before the end of the video is.
+    assert passes[4] <= 3
+    assert passes[None] == 8
+
+
+def test_nobody_waits_for_a_frame_that_is_not_there_yet(make_engine: Any) -> None:
+    drawn = threading.Semaphore(0)
+
+    def frames() -> Iterator[np.ndarray]:
+        for _ in range(4):
+            yield street(1)
+            assert drawn.acquire(timeout=10)  # a camera that shows the next when the last was seen
+
+    with make_engine(4) as engine:
+        run_demo(
+            ArraySource(frames(), SIZE, 25.0),
+            predicting(engine),
+            [],
+            observers=[lambda _: drawn.release()],
+            people=PeopleFinder(BrightPeople()),
+        )
+        assert engine.passes == 4
 
 
 def test_one_who_is_alone_is_parsed_like_a_frame_of_their_own(make_engine: Any) -> None:
@@ -211,7 +291,7 @@ def test_memory_stays_flat_over_a_long_run(make_engine: Any, with_people: bool, 
             yield frame
 
     class Everywhere(BrightPeople):
-        def detect(self, frame: np.ndarray) -> Detections:
+        def look(self, frame: np.ndarray) -> Detections:
             self.looks += 1
             left = 40.0 * (self.looks // 10 % 2)  # somebody new again and again, half of them outside
             return Detections(np.array([(left, 2.0, left + 12, 20.0)]), np.full(1, 0.9))

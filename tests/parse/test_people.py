@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +29,15 @@ NETWORK = MadeBy("ab" * 32, "fake", "fp32", (48, 32))
 class Bright:
     """Finds each run of bright columns."""
 
-    name, sure = "bright", 0.5
+    name, sure, at_once = "bright", 0.5, 1
 
     def __init__(self, *others: tuple[float, float, float, float]) -> None:
         self._others = others
 
-    def detect(self, frame: np.ndarray) -> Detections:
+    def detect(self, frames: Sequence[np.ndarray]) -> list[Detections]:
+        return [self.look(frame) for frame in frames]
+
+    def look(self, frame: np.ndarray) -> Detections:
         bright = np.concatenate([[0], (frame.max((0, 2)) > 100).astype(int), [0]])
         starts, ends = np.flatnonzero(np.diff(bright) == 1), np.flatnonzero(np.diff(bright) == -1)
         boxes = [(left, 10, right, frame.shape[0] - 10) for left, right in zip(starts, ends)]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
@@ -19,12 +21,18 @@ class Script:
     """Finds what it is told to, one entry per look."""
 
     name, sure = "script", 0.5
+    at_once = 1
 
     def __init__(self, *looks: list[tuple[float, float, float, float]]) -> None:
         self.looks = list(looks)
         self.frames: list[np.ndarray] = []
+        self.calls: list[int] = []
 
-    def detect(self, frame: np.ndarray) -> Detections:
+    def detect(self, frames: Sequence[np.ndarray]) -> list[Detections]:
+        self.calls.append(len(frames))
+        return [self.look(frame) for frame in frames]
+
+    def look(self, frame: np.ndarray) -> Detections:
         self.frames.append(frame)
         boxes = self.looks[min(len(self.frames), len(self.looks)) - 1]
         return Detections(np.array(boxes, float).reshape(-1, 4), np.full(len(boxes), 0.9))
@@ -40,15 +48,37 @@ def test_without_a_file_the_detector_is_the_one_that_comes_along() -> None:
 def test_the_detector_looks_at_each_kth_frame_and_people_are_there_in_all(every: int) -> None:
     script = Script([(10, 10, 40, 90)])
     finder = PeopleFinder(script, every=every)
-    people = [finder.find(FRAME, index / 25) for index in range(16)]
+    people = [finder.find([FRAME], [index / 25])[0] for index in range(16)]
     assert len(script.frames) == -(-16 // every)
     assert [[person.id for person in some] for some in people] == [[1]] * 16
     assert finder.count == 1
 
 
+def test_frames_that_come_at_once_have_the_people_that_they_have_one_by_one() -> None:
+    looks = [[(10.0 + 3 * step, 10.0, 40.0 + 3 * step, 90.0)] for step in range(4)]
+    seconds = [index / 25 for index in range(10)]
+    alone, together = Script(*looks), Script(*looks)
+    one_by_one = PeopleFinder(alone, every=3)
+    expected = [one_by_one.find([FRAME], [second])[0] for second in seconds]
+    finder = PeopleFinder(together, every=3)
+    found = [finder.find([FRAME] * (end - start), seconds[start:end]) for start, end in ((0, 1), (1, 8), (8, 10))]
+    assert [people for some in found for people in some] == expected
+    assert together.calls == [1, 2, 1]
+
+
+@pytest.mark.parametrize(("every", "batch", "frames"), [(1, 1, 1), (5, 1, 1), (1, 4, 4), (5, 4, 16)])
+def test_as_many_frames_are_taken_as_have_the_looks_of_one_pass(every: int, batch: int, frames: int) -> None:
+    script = Script([])
+    script.at_once = batch
+    finder = PeopleFinder(script, every=every)
+    assert finder.at_once == frames
+    finder.find([FRAME] * frames, [0.0] * frames)
+    assert script.calls == [batch]
+
+
 def test_boxes_end_with_the_frame_and_who_is_outside_is_not_there() -> None:
     finder = PeopleFinder(Script([(-20, -30, 30, 150), (150, 20, 260, 70), (199.5, 10, 260, 70)]))
-    people = finder.find(FRAME, 0.0)
+    (people,) = finder.find([FRAME], [0.0])
     assert [person.box for person in people] == [
         pytest.approx((0, 0, 30, 100)),
         pytest.approx((150, 20, 200, 70)),
@@ -57,7 +87,7 @@ def test_boxes_end_with_the_frame_and_who_is_outside_is_not_there() -> None:
 
 def test_photographs_have_nothing_to_do_with_each_other() -> None:
     finder = PeopleFinder(Script([(10, 10, 40, 90), (60, 10, 90, 90)], [], [(12, 10, 42, 90)]), every=4, track=False)
-    numbered = [[person.id for person in finder.find(FRAME, float(index))] for index in range(3)]
+    numbered = [[person.id for person in finder.find([FRAME], [float(index)])[0]] for index in range(3)]
     assert numbered == [[1, 2], [], [1]]
     assert finder.count == 3
 
@@ -90,11 +120,11 @@ def test_who_fills_the_frame_is_parsed_with_all_of_it_and_one_of_two_is_not() ->
 
 def test_a_detectors_box_that_is_no_number_is_nobody() -> None:
     broken = Script([(10, 10, 40, 90), (float("nan"), 10, 40, 90), (60, 10, float("inf"), 90)])
-    assert [person.id for person in PeopleFinder(broken).find(FRAME, 0.0)] == [1]
+    assert [person.id for person in PeopleFinder(broken).find([FRAME], [0.0])[0]] == [1]
 
 
 def test_of_a_crowd_no_more_are_followed_than_are_parsed_and_that_is_counted() -> None:
     crowd = Script([(2.0 * number, 10, 2.0 * number + 1.9, 90) for number in range(MOST_PEOPLE + 5)])
     finder = PeopleFinder(crowd)
-    assert len(finder.find(np.zeros((100, 300, 3), np.uint8), 0.0)) <= MOST_PEOPLE
+    assert len(finder.find([np.zeros((100, 300, 3), np.uint8)], [0.0])[0]) <= MOST_PEOPLE
     assert finder.crowded == 1

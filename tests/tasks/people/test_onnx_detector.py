@@ -51,7 +51,7 @@ def yolox_rows(decoded: bool, classes: int = 80) -> np.ndarray:
 @pytest.mark.parametrize("decoded", [False, True])
 def test_a_yolox_finds_a_person_once_and_no_car(make_constant_graph: Any, decoded: bool) -> None:
     detector = open_detector(make_constant_graph({"output": yolox_rows(decoded)}, [IMAGES]), threads=1)
-    found = detector.detect(frame())
+    found = detector.detect([frame()])[0]
     assert found.boxes == pytest.approx(np.array([BOX]), abs=1e-3)
     assert found.scores == pytest.approx([0.9])
 
@@ -59,7 +59,7 @@ def test_a_yolox_finds_a_person_once_and_no_car(make_constant_graph: Any, decode
 def test_a_yolox_of_people_alone_is_known_by_its_one_class(make_constant_graph: Any) -> None:
     rows = yolox_rows(False, classes=3)[..., :6]
     detector = OnnxDetector(make_constant_graph({"dets": rows}, [IMAGES]), threads=1)
-    assert (detector.form, len(detector.detect(frame()))) == ("yolox", 1)
+    assert (detector.form, len(detector.detect([frame()])[0])) == ("yolox", 1)
 
 
 def test_an_rt_detr_of_its_authors_gives_boxes_of_the_frame(make_constant_graph: Any) -> None:
@@ -69,7 +69,7 @@ def test_an_rt_detr_of_its_authors_gives_boxes_of_the_frame(make_constant_graph:
         "scores": np.array([[0.8, 0.9, 0.05, 0.6]], np.float32),
     }
     inputs = [IMAGES, ("orig_target_sizes", TensorProto.INT64, (1, 2))]
-    found = OnnxDetector(make_constant_graph(outputs, inputs), threads=1).detect(frame())
+    found = OnnxDetector(make_constant_graph(outputs, inputs), threads=1).detect([frame()])[0]
     assert found.boxes == pytest.approx(np.array([BOX, (100, 0, 160, 60)]))  # the last one ends with the frame
     assert found.scores == pytest.approx([0.8, 0.6])
 
@@ -82,7 +82,7 @@ def test_an_rt_detr_of_hugging_face_gives_shares_of_the_picture(make_constant_gr
     outputs = {"logits": logits, "pred_boxes": np.array([[box, box, box]], np.float32)}
     graph = make_constant_graph(outputs, [("pixel_values", TensorProto.FLOAT, (1, 3, "height", "width"))])
     detector = OnnxDetector(graph, threads=1)
-    found = detector.detect(frame())
+    found = detector.detect([frame()])[0]
     assert found.boxes == pytest.approx(np.array([BOX]), abs=1e-3)
     assert found.scores == pytest.approx([1 / (1 + np.exp(-2.0))])
 
@@ -107,7 +107,7 @@ def test_the_picture_arrives_as_each_form_was_trained_on(
 
     detector._session = Spy()
     picture = np.full((*FRAME, 3), (10, 20, 30), np.uint8)
-    detector.detect(picture)
+    detector.detect([picture])
     assert (seen[0].shape, seen[0].dtype) == ((1, 3, *SIZE), np.float32)
     corner = np.array([10, 20, 30], np.float32)[list(order)] * np.float32(ratio)
     assert seen[0][0, :, 0, 0] == pytest.approx(corner)
@@ -151,7 +151,7 @@ def test_answers_that_are_no_numbers_are_nobody(make_constant_graph: Any) -> Non
     rows[0, :, 2] = 1e9  # a size beyond all bounds
     rows[0, 3, :2] = np.nan
     rows[0, 3, 4:6] = 1.0
-    found = OnnxDetector(make_constant_graph({"output": rows}, [IMAGES]), threads=1).detect(frame())
+    found = OnnxDetector(make_constant_graph({"output": rows}, [IMAGES]), threads=1).detect([frame()])[0]
     assert np.isfinite(found.boxes).all()
     assert (found.boxes >= 0).all()
     assert (found.boxes <= [160, 128, 160, 128]).all()
