@@ -293,8 +293,11 @@ class Parser:
         note = ""
         if self._spec.overlay:
             assert item.image is not None
-            placement = next(iter(item.placements), None) or self._predictor.place(item.image.shape[:2])
-            drawn, note = _as_jpeg_takes_it(self._task.drawn(item.image, answer, placement), overlay)
+            if item.people is None:
+                drawn = self._task.drawn(item.image, answer, item.placements[0])
+            else:
+                drawn = self._task.drawn_together(item.image, item.answers, item.placements, item.people)
+            drawn, note = _as_jpeg_takes_it(drawn, overlay)
             self._results.write(overlay, _jpeg(drawn))
         elif self._results.size(path):  # what is made again had an overlay perhaps, which would outlive it
             self._results.remove(overlay)

@@ -268,6 +268,27 @@ class Task(ABC, Generic[Answer]):
             "Leave --people out, and give a photograph for each person.",
         )
 
+    def drawn_together(
+        self,
+        image: NDArray[np.uint8],
+        answers: Sequence[Answer],
+        placements: Sequence[Placement],
+        people: Sequence[Person],
+    ) -> NDArray[np.uint8]:
+        """One still image with the answers about the people in it, (H, W, 3) uint8, BGR; the caller's own.
+
+        Args:
+            image: (H, W, 3) uint8, BGR.
+            answers, placements, people: as of :meth:`together`.
+
+        Raises:
+            UsageError: an answer of the task is about one person.
+        """
+        raise UsageError(
+            f"An answer of {self.name} is about one person, and --people auto finds several.",
+            "Leave --people out, and give a photograph for each person.",
+        )
+
     def encode(self, answer: Answer, record: str = "") -> bytes:
         """An answer as a file, the same bytes each time.
 

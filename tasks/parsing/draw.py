@@ -15,16 +15,22 @@ from numpy.typing import NDArray
 from ...data.dataset import Image, LabelMap
 from ...specs.label_set import LabelSet
 from ..drawing import OPACITY
-from ..people.draw import mark_people
-from ..people.person import Person
+from ..people.draw import mark_people, outline_people
+from ..people.person import Person, instance_value
 from .legend import Panel, SteadyClasses, legend_panel, text_height, text_panel
 
 ALPHA = OPACITY
 """How far a part's colour covers the frame."""
 
 _LINE_LIGHT = 0.7  # outlines are the part's colour, this far towards white: visible on dark clothes in dark colours
+_LARGE = 700  # pixels of the shorter side, from which lines are three wide and not two
 _MARGIN = 0.015  # of the shorter side, between a panel and the frame's edge
 _CORNERS = ((False, False), (False, True), (True, False), (True, True))
+"""At the bottom, at the right."""
+_HUD_CORNER = (False, True)
+_MUCH_HIDDEN = 0.05  # of a legend's area
+_STEP, _SEEN = 4, 8
+"""Of each fourth pixel across and down so many are a person's who has an outline: some 130 pixels."""
 
 LABEL_PNG_KIND = b"\x08\x03\x00\x00\x00"
 """The end of a label map's IHDR: 8 bits, palette, not interlaced."""
@@ -37,8 +43,11 @@ def blend(
     *,
     alpha: float = ALPHA,
     classes: frozenset[int] | None = None,
+    instances: NDArray[np.uint8] | None = None,
 ) -> Image:
     """Colour the parts of ``frame`` in place and outline them; background and ignored pixels stay as they are.
+
+    Around people there is a line of a few pixels in the colour of each, where ``instances`` tells them apart.
 
     Args:
         frame: (H, W, 3) uint8, BGR.
@@ -46,6 +55,7 @@ def blend(
         label_set: whose colours are drawn.
         alpha: 0..1, how far the colour covers the frame; nothing is drawn at 0.
         classes: which are drawn; None for all of them.
+        instances: (H, W) uint8, whose each pixel is; see :func:`~trtparse.tasks.people.person.instance_value`.
 
     Returns:
         ``frame``.
@@ -62,18 +72,27 @@ def blend(
     left, top, width, height = cv2.boundingRect(parts)
     if width == 0 or alpha == 0:
         return frame
-    # one pixel of background around the content, so that its outer edge is an edge
-    rows = slice(max(top - 1, 0), top + height + 1)
-    columns = slice(max(left - 1, 0), left + width + 1)
+    side = 2 if min(labels.shape) < _LARGE else 3
+    # some background around the content, so that its outer edge is an edge, with room for a line around it
+    rows = slice(max(top - side, 0), top + height + side)
+    columns = slice(max(left - side, 0), left + width + side)
     parts, view = np.ascontiguousarray(parts[rows, columns]), frame[rows, columns]
     palette, lines = _colours(label_set)
     colours = cv2.applyColorMap(parts, palette)
     mixed = cv2.addWeighted(view, 1 - alpha, colours, alpha, 0)
-    side = 2 if min(labels.shape) < 700 else 3
     edges = cv2.morphologyEx(parts, cv2.MORPH_GRADIENT, np.ones((side, side), np.uint8))
     cv2.copyTo(cv2.applyColorMap(parts, lines), edges, mixed)
-    view[:] = cv2.copyTo(mixed, parts, view)
+    cv2.copyTo(mixed, parts, view)
+    if instances is not None:
+        outline_people(view, _owners(parts, instances[rows, columns], side), side)
     return frame
+
+
+def _owners(parts: LabelMap, instances: NDArray[np.uint8], reach: int) -> NDArray[np.uint8]:
+    """Whose each pixel is that is drawn: of what rounding has added at an edge, the person's beside it."""
+    side = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
+    near = cv2.copyTo(instances, instances, cv2.dilate(instances, side))
+    return np.asarray(cv2.copyTo(near, parts), np.uint8)
 
 
 @lru_cache(maxsize=8)
@@ -125,12 +144,12 @@ def smooth(labels: LabelMap, cell: float) -> LabelMap:
 
 
 class Overlay:
-    """Draws one frame after the other: parts, a legend that does not flicker, and a line of text.
+    """Draws one frame after the other: parts, people, a legend that neither flickers nor hides them, a line of text.
 
     Args:
         frame_size: (height, width).
         label_set: of the label maps.
-        fps: frames per second, for how long the legend names a class that has gone.
+        fps: frames per second, for how long the legend names a class that has gone, and stays where somebody is.
         cell: the width in pixels of one of the network's pixels, whose stairs are rounded off.
         alpha: 0..1, how far a part's colour covers the frame.
         legend: whether to draw one.
@@ -150,7 +169,7 @@ class Overlay:
         self._cell = cell
         self._alpha = alpha
         self._classes = SteadyClasses(len(label_set), fps) if legend else None
-        self._corner = (False, False)
+        self._corner = _SteadyCorner(max(1, round(fps)))
         self._named: tuple[int, ...] = ()
         self._legend: Panel | None = None
         self._hud_text = ""
@@ -164,6 +183,7 @@ class Overlay:
         hud: str = "",
         cell: float | None = None,
         people: Sequence[Person] = (),
+        instances: NDArray[np.uint8] | None = None,
         alpha: float | None = None,
         classes: frozenset[int] | None = None,
     ) -> Image:
@@ -174,7 +194,8 @@ class Overlay:
             labels: (H, W) uint8, ids of the label set.
             hud: a line for the upper right corner ("31.2 FPS"); none when empty.
             cell, alpha: of this frame, where they change.
-            people: who is marked with corners and a number.
+            people: who is marked with a number, and with corners where there is no outline.
+            instances: (H, W) uint8, whose each pixel is, for outlines; None draws none.
             classes: which are drawn and named; None for all of them.
 
         Returns:
@@ -187,17 +208,19 @@ class Overlay:
             raise ValueError(f"expected labels of {self._size}, got {labels.shape}")
         alpha = self._alpha if alpha is None else alpha
         smoothed = smooth(labels, self._cell if cell is None else cell)
-        blend(frame, smoothed, self._label_set, alpha=alpha, classes=classes)
-        mark_people(frame, people)
+        blend(frame, smoothed, self._label_set, alpha=alpha, classes=classes, instances=instances)
+        mark_people(frame, people, outlined=_outlined(people, instances if alpha else None))
         if self._classes is not None:
             named = tuple(one for one in self._classes.update(labels) if classes is None or one in classes)
             if named != self._named:
                 self._named, self._legend = named, legend_panel(named, self._size, self._label_set)
-            _paste(frame, self._legend if alpha else None, self._corner)
+            if self._legend is not None and alpha:
+                corners = [corner for corner in _CORNERS if not hud or corner != _HUD_CORNER]
+                _paste(frame, self._legend, self._corner.update(labels, self._legend, corners))
         if hud:
             if hud != self._hud_text:
                 self._hud_text, self._hud = hud, text_panel(hud, text_height(self._size))
-            _paste(frame, self._hud, (False, True))
+            _paste(frame, self._hud, _HUD_CORNER)
         return frame
 
 
@@ -209,6 +232,8 @@ def draw(
     cell: float = 1.0,
     alpha: float = ALPHA,
     legend: bool = True,
+    people: Sequence[Person] = (),
+    instances: NDArray[np.uint8] | None = None,
 ) -> Image:
     """Draw one still image onto a copy, its legend in the corner where it hides least.
 
@@ -219,6 +244,7 @@ def draw(
         cell: the width in pixels of one of the network's pixels, whose stairs are rounded off.
         alpha: 0..1, how far a part's colour covers the frame.
         legend: whether to draw one.
+        people, instances: as of :meth:`Overlay.draw`.
 
     Returns:
         (H, W, 3) uint8, BGR; the caller's own.
@@ -226,7 +252,8 @@ def draw(
     Raises:
         ValueError: another dtype, or heights and widths that differ.
     """
-    drawn = blend(frame.copy(), smooth(labels, cell), label_set, alpha=alpha)
+    drawn = blend(frame.copy(), smooth(labels, cell), label_set, alpha=alpha, instances=instances)
+    mark_people(drawn, people, outlined=_outlined(people, instances if alpha else None))
     panel = None
     if legend:
         named = SteadyClasses(len(label_set), 1.0).update(labels)
@@ -234,6 +261,39 @@ def draw(
     if panel is not None:
         _paste(drawn, panel, min(_CORNERS, key=lambda corner: _hidden(labels, panel, corner)))
     return drawn
+
+
+def _outlined(people: Sequence[Person], instances: NDArray[np.uint8] | None) -> frozenset[int]:
+    """The numbers of those of whom enough is seen that their outline shows where they are."""
+    if instances is None:
+        return frozenset()
+    counts = np.bincount(instances[::_STEP, ::_STEP].ravel(), minlength=256)
+    return frozenset(person.id for person in people if counts[instance_value(person.id)] >= _SEEN)
+
+
+class _SteadyCorner:
+    """Where a legend goes: where it hides least; it moves where it has hidden much more than it had to for a while.
+
+    Args:
+        patience: frames.
+    """
+
+    def __init__(self, patience: int) -> None:
+        self._patience = patience
+        self._corner: tuple[bool, bool] | None = None
+        self._worse = 0
+
+    def update(self, labels: LabelMap, panel: Panel, corners: Sequence[tuple[bool, bool]]) -> tuple[bool, bool]:
+        """The corner for the next frame, one of ``corners``."""
+        hidden = {corner: _hidden(labels, panel, corner) for corner in corners}
+        best = min(corners, key=lambda corner: hidden[corner])
+        if self._corner not in hidden:
+            self._corner = best
+        much = _MUCH_HIDDEN * panel.size[0] * panel.size[1]
+        self._worse = self._worse + 1 if hidden[self._corner] > 2 * hidden[best] + much else 0
+        if self._worse >= self._patience:
+            self._corner, self._worse = best, 0
+        return self._corner
 
 
 def _place(frame_size: tuple[int, ...], panel: Panel, corner: tuple[bool, bool]) -> tuple[slice, slice] | None:

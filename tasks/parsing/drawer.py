@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -92,8 +92,7 @@ class LabelDrawer(Drawer[LabelMap, LabelSight]):
             labels, instances = paste(windows, seen.people, seen.answers, self._size, self._restore)
         if self._smoothing is not None:
             labels, instances = self._smoothing.apply(frame, labels, instances)
-        cells = [letterbox_of(one).cell for one in seen.placements]
-        return LabelSight(labels, self._label_set, instances, sum(cells) / len(cells) if cells else 1.0)
+        return LabelSight(labels, self._label_set, instances, mean_cell(seen.placements))
 
     def draw(
         self,
@@ -105,7 +104,22 @@ class LabelDrawer(Drawer[LabelMap, LabelSight]):
         opacity: float | None = None,
         parts: frozenset[int] | None = None,
     ) -> None:
-        self._overlay.draw(frame, sight.labels, cell=sight.cell, people=people, hud=hud, alpha=opacity, classes=parts)
+        self._overlay.draw(
+            frame,
+            sight.labels,
+            hud=hud,
+            cell=sight.cell,
+            people=people,
+            instances=sight.instances,
+            alpha=opacity,
+            classes=parts,
+        )
+
+
+def mean_cell(placements: Sequence[Placement]) -> float:
+    """The width of one of the network's pixels in pixels of the image, over all placements; 1 without any."""
+    cells = [letterbox_of(one).cell for one in placements]
+    return sum(cells) / len(cells) if cells else 1.0
 
 
 def letterbox_of(placement: Placement) -> Letterbox:

@@ -16,8 +16,11 @@ from ...specs.label_set import LabelSet
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _OVERSAMPLING = 4  # OpenCV's own anti-aliasing is rough below 12 px
 _BACKING = 0.62  # how much of the frame the panel's backing hides
-_INK = (242, 242, 242)
+_SOLID = 0.92  # the same of a backing in a colour, which has to be told from others
+_INK, _DARK_INK = (242, 242, 242), (15, 15, 15)
 _SWATCH_EDGE = (205, 205, 205)  # makes (0, 0, 85) and its like stand out from the backing
+_SMALLER = 0.8  # a legend's letters than others: with twelve classes it is half as high as a 480p frame otherwise
+_LEAST_TEXT = 9  # pixels of an em
 _APPEARS_AFTER = 3  # frames in a row; one frame's noise adds no row
 _STAYS_SECONDS = 2.0
 
@@ -48,7 +51,7 @@ class Panel:
 
 def text_height(frame_size: tuple[int, int]) -> int:
     """The em height in pixels for frames of (height, width): 9 at 192x256, 14 at 768x432, 29 at 1080p."""
-    return int(np.clip(round(min(frame_size) / 42 + 3.5), 9, 32))
+    return int(np.clip(round(min(frame_size) / 42 + 3.5), _LEAST_TEXT, 32))
 
 
 @lru_cache(maxsize=256)
@@ -78,11 +81,11 @@ def text_coverage(text: str, height: int) -> NDArray[np.float32]:
     return coverage
 
 
-def text_panel(text: str, height: int) -> Panel:
-    """One line on a dark translucent backing."""
+def text_panel(text: str, height: int, colour: tuple[int, int, int] | None = None) -> Panel:
+    """One line, light on a dark translucent backing; or dark on a bright ``colour``, BGR."""
     coverage = text_coverage(text, height)
     pad = max(2, round(height * 0.35))
-    canvas = _Canvas((coverage.shape[0] + 2 * (pad // 2), coverage.shape[1] + 2 * pad))
+    canvas = _Canvas((coverage.shape[0] + 2 * (pad // 2), coverage.shape[1] + 2 * pad), colour)
     canvas.text(coverage, pad // 2, pad)
     return canvas.panel()
 
@@ -121,7 +124,7 @@ def legend_panel(classes: Sequence[int], frame_size: tuple[int, int], label_set:
     Returns:
         None where there is no class to name, or the frame is too small to be read over.
     """
-    height = text_height(frame_size)
+    height = max(_LEAST_TEXT, round(_SMALLER * text_height(frame_size)))
     names = [text_coverage(_plain(label_set.classes[index]), height) for index in classes]
     if not names:
         return None
@@ -144,13 +147,15 @@ def legend_panel(classes: Sequence[int], frame_size: tuple[int, int], label_set:
 class _Canvas:
     """A panel in the making: colour and opacity, laid over each other."""
 
-    def __init__(self, size: tuple[int, int]) -> None:
-        self._colour = np.zeros((*size, 3), np.float32)
-        self._opacity = np.full((*size, 1), _BACKING, np.float32) * _rounded(size)
+    def __init__(self, size: tuple[int, int], backing: tuple[int, int, int] | None = None) -> None:
+        opaque = np.full((*size, 1), _BACKING if backing is None else _SOLID, np.float32) * _rounded(size)
+        self._colour = np.asarray(backing or (0, 0, 0), np.float32) * opaque
+        self._opacity = opaque
+        self._ink = _INK if backing is None else _DARK_INK
 
     def text(self, coverage: NDArray[np.float32], top: int, left: int) -> None:
         height, width = coverage.shape
-        self._lay((slice(top, top + height), slice(left, left + width)), _INK, coverage[..., None])
+        self._lay((slice(top, top + height), slice(left, left + width)), self._ink, coverage[..., None])
 
     def swatch(self, colour: tuple[int, ...], top: int, left: int, side: int) -> None:
         solid = np.ones((1, 1, 1), np.float32)

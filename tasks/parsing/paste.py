@@ -11,12 +11,7 @@ from numpy.typing import NDArray
 from ...data.crops import Window
 from ...data.dataset import LabelMap
 from ...data.letterbox import Letterbox
-from ..people.person import Person
-
-
-def instance_value(identity: int) -> int:
-    """What stands for a person in an instance map: their id; modulo 255, plus 1, above 255."""
-    return identity if identity <= 255 else identity % 255 + 1
+from ..people.person import Person, instance_value
 
 
 def paste(

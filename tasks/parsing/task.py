@@ -25,7 +25,7 @@ from ..drawing import Part
 from ..people.person import Person
 from ..protocol import Protocol
 from .draw import draw, encode_label_png
-from .drawer import LabelDrawer, letterbox_of
+from .drawer import LabelDrawer, letterbox_of, mean_cell
 from .label_png import KEYWORD, decode_label_png
 from .metrics import COUNTED_SHARE, Agreement, Scores, pixels_of_classes
 from .paste import paste
@@ -155,6 +155,18 @@ class Parsing(Task[LabelMap]):
     ) -> LabelMap:
         windows = [one for one in placements if isinstance(one, Window)]
         return paste(windows, people, answers, image_size, self.restore)[0]
+
+    def drawn_together(
+        self,
+        image: NDArray[np.uint8],
+        answers: Sequence[LabelMap],
+        placements: Sequence[Placement],
+        people: Sequence[Person],
+    ) -> NDArray[np.uint8]:
+        windows = [one for one in placements if isinstance(one, Window)]
+        labels, instances = paste(windows, people, answers, (image.shape[0], image.shape[1]), self.restore)
+        cell = mean_cell(placements)
+        return draw(image, labels, self.label_set, cell=cell, people=people, instances=instances)
 
     def encode(self, answer: LabelMap, record: str = "") -> bytes:
         """A PNG whose pixel values are the class ids."""

@@ -18,3 +18,8 @@ class Person:
     id: int
     box: tuple[float, float, float, float]
     score: float
+
+
+def instance_value(identity: int) -> int:
+    """What stands for a person in a map of them: their id; modulo 255, plus 1, above 255."""
+    return identity if identity <= 255 else identity % 255 + 1

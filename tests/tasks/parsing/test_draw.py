@@ -12,6 +12,8 @@ from trtparse.data.images import read_label_map
 from trtparse.specs.label_set import LabelSet, label_set
 from trtparse.tasks.parsing.draw import Overlay, blend, draw, encode_label_png, smooth
 from trtparse.tasks.parsing.legend import SteadyClasses, legend_panel, text_coverage, text_height
+from trtparse.tasks.people.draw import person_colour
+from trtparse.tasks.people.person import Person
 
 LIP = label_set("lip")
 NUM_CLASSES = len(LIP)
@@ -160,6 +162,67 @@ def test_the_legend_ignores_flicker_and_forgets_after_two_seconds() -> None:
     for _ in range(16):
         assert classes.update(labelled(13, 12)) == (5, 12, 13)
     assert classes.update(labelled(13, 12)) == (12, 13)
+
+
+def standing(column: int) -> np.ndarray:
+    labels = np.zeros((432, 768), np.uint8)
+    labels[:, column : column + 90] = 5
+    return labels
+
+
+def where_the_legend_is(overlay: Overlay, labels: np.ndarray) -> str:
+    frame = np.full((432, 768, 3), 120, np.uint8)
+    changed = (overlay.draw(frame.copy(), labels, hud="31 FPS") != frame).any(axis=2) & (labels == 0)
+    changed[:, 600:] &= np.arange(432)[:, None] > 60  # not the line of text
+    edge = changed.copy()
+    edge[20:-20, 20:-20] = False
+    rows, columns = np.nonzero(edge)
+    return f"{'lower' if rows.mean() > 216 else 'upper'} {'right' if columns.mean() > 384 else 'left'}"
+
+
+def test_the_legend_goes_where_nobody_is_and_stays_until_somebody_has_stood_behind_it_for_a_second() -> None:
+    overlay = Overlay((432, 768), LIP, fps=10)
+    assert where_the_legend_is(overlay, standing(10)) == "lower right"
+    for _ in range(30):
+        assert where_the_legend_is(overlay, standing(350)) == "lower right"
+    for _ in range(9):
+        assert where_the_legend_is(overlay, standing(670)) == "lower right"
+    assert where_the_legend_is(overlay, standing(350)) == "lower right"
+    for _ in range(9):
+        assert where_the_legend_is(overlay, standing(670)) == "lower right"
+    assert where_the_legend_is(overlay, standing(670)) == "upper left"
+
+
+def test_people_are_outlined_in_their_colour_and_marked_and_who_is_hardly_seen_has_corners() -> None:
+    labels, instances = np.zeros((480, 640), np.uint8), np.zeros((480, 640), np.uint8)
+    labels[100:300, 100:160], instances[100:300, 100:160] = 5, 2
+    people = [Person(2, (95, 95, 165, 305), 0.9), Person(4, (400, 100, 460, 300), 0.9)]
+    frame = np.full((480, 640, 3), 90, np.uint8)
+    drawn = Overlay((480, 640), LIP, legend=False).draw(frame.copy(), labels, people=people, instances=instances)
+    assert (drawn[200, 98:100] == person_colour(2)).all()
+    assert (drawn[200, 160:162] == person_colour(2)).all()
+    assert (drawn[200, 103:157] == drawn[200, 130]).all()
+    for row, column in ((100, 400), (299, 459)):
+        near = drawn[row - 2 : row + 3, column - 2 : column + 3].astype(int)
+        assert (np.abs(near - person_colour(4)).max(axis=2) < 60).any()
+    assert (drawn[94:97, 95:97] == 90).all()  # and who is outlined has none
+    hidden = Overlay((480, 640), LIP, legend=False).draw(
+        frame.copy(), labels, people=people, instances=instances, classes=frozenset({13})
+    )
+    assert (hidden[150:300, 90:170] == 90).all()
+
+
+def test_an_outline_follows_the_rounded_edge() -> None:
+    rows, columns = np.mgrid[:400, :400]
+    truth = np.where(np.hypot(rows - 200, columns - 190) < 120, 5, 0).astype(np.uint8)
+    stairs = cv2.resize(truth[4::8, 4::8], (400, 400), interpolation=cv2.INTER_NEAREST_EXACT)
+    frame = np.full((400, 400, 3), 90, np.uint8)
+    Overlay((400, 400), LIP, cell=8.0, legend=False).draw(
+        frame, stairs, instances=np.where(stairs, 3, 0).astype(np.uint8)
+    )
+    line = (frame == person_colour(3)).all(axis=2)
+    inside = (frame != 90).any(axis=2) & ~line
+    assert not (cv2.dilate(inside.astype(np.uint8), np.ones((3, 3), np.uint8)) > inside + line).any()
 
 
 def test_a_few_stray_pixels_are_not_named() -> None:

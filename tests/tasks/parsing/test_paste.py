@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from trtparse.data.crops import Window, place, place_around
 from trtparse.data.letterbox import Letterbox
 from trtparse.specs.framing import Framing
-from trtparse.tasks.parsing.paste import instance_value, paste
-from trtparse.tasks.people.person import Person
+from trtparse.tasks.parsing.paste import paste
+from trtparse.tasks.people.person import Person, instance_value
 
 INPUT = (48, 32)
 STRETCH = 1.5

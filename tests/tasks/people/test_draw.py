@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from trtparse.tasks.people.draw import mark_people
+from trtparse.tasks.people.draw import mark_people, outline_people, person_colour
 from trtparse.tasks.people.person import Person
 
 
@@ -31,3 +31,45 @@ def test_at_the_upper_edge_the_number_is_inside_the_box() -> None:
     frame = np.full((480, 640, 3), 128, np.uint8)
     mark_people(frame, [Person(7, (300, 0, 420, 400), 0.9)])
     assert (frame[6:30, 304:330] != 128).any()
+
+
+def two_people() -> np.ndarray:
+    instances = np.zeros((120, 160), np.uint8)
+    instances[30:100, 30:60] = 1
+    instances[40:110, 60:90] = 7
+    return instances
+
+
+def test_an_outline_lies_around_everybody_in_their_colour_and_covers_none_of_who_stands_alone() -> None:
+    frame, instances = np.full((120, 160, 3), 77, np.uint8), two_people()
+    outline_people(frame, instances, 2)
+    changed = (frame != 77).any(axis=2)
+    assert {tuple(colour) for colour in frame[changed]} == {person_colour(1), person_colour(7)}
+    assert (frame[60, 28] == person_colour(1)).all()
+    assert (frame[60, 91] == person_colour(7)).all()
+    assert not changed[:, :28].any()
+    assert not changed[:, 92:].any()
+    assert not changed[42:108, 60:90].any()
+    assert (frame[60, 58] == person_colour(7)).all()  # where two touch the line lies on one of them
+
+
+def test_nobody_has_no_outline() -> None:
+    frame = np.full((12, 16, 3), 77, np.uint8)
+    outline_people(frame, np.zeros((12, 16), np.uint8), 2)
+    assert (frame == 77).all()
+
+
+def test_neighbours_in_number_have_other_colours_and_the_ids_of_a_long_run_have_one() -> None:
+    assert all(person_colour(number) != person_colour(number + 1) for number in range(1, 40))
+    assert person_colour(100_000) in {person_colour(number) for number in range(1, 9)}
+
+
+def test_a_number_is_on_its_persons_colour_over_their_middle_where_an_outline_shows_them() -> None:
+    frame = np.full((480, 640, 3), 128, np.uint8)
+    mark_people(frame, [Person(3, (200, 100, 320, 400), 0.9)], outlined=frozenset({3}))
+    changed = (frame != 128).any(axis=2)
+    rows, columns = np.nonzero(changed)
+    assert rows.max() < 100  # no corners
+    assert (columns.min() + columns.max()) / 2 == pytest.approx(260, abs=2)
+    colours = frame[changed].astype(int) - person_colour(3)
+    assert (np.abs(colours).max(axis=1) < 30).mean() > 0.4
