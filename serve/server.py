@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -35,6 +36,11 @@ from .reading import Held, TooLargeError, read_body
 from .statistics import prometheus
 from .tensors import HEADER_LENGTH, most_bytes, read_request, write_answer
 from .worker import BusyError, DownError
+
+if sys.version_info >= (3, 11):
+    from asyncio import timeout
+else:
+    from async_timeout import timeout  # which aiohttp brings along there
 
 _EXTENSIONS = ["binary_tensor_data", "model_configuration", "statistics"]
 _ATTEMPTS = (10, 20)
@@ -85,6 +91,9 @@ class Server:
         app = web.Application(middlewares=[self._guard])
         app.on_response_prepare.append(_add_headers)
         add = app.router.add_route
+        # In this order they are looked through, request by request: the busiest first.
+        add("POST", "/v2/models/{model}/infer", self._infer)
+        add("POST", "/models/{model}/image", self._look_at)
         add("GET", "/v2", self._get_server)
         add("GET", "/v2/health/live", self._get_live)
         add("GET", "/v2/health/ready", self._get_ready)
@@ -96,8 +105,7 @@ class Server:
             add("GET", f"{model}/ready", self._get_model_ready)
             add("GET", f"{model}/config", self._get_config)
             add("GET", f"{model}/stats", self._get_statistics)
-            add("POST", f"{model}/infer", self._infer)
-        add("POST", "/models/{model}/image", self._look_at)
+        add("POST", "/v2/models/{model}/versions/{version}/infer", self._infer)
         add("GET", "/metrics", self._get_metrics)
         return app
 
@@ -175,12 +183,10 @@ class Server:
     async def _send(self, request: web.Request, response: web.StreamResponse) -> None:
         """Write an answer within the time that a client has to take it."""
 
-        async def write() -> None:
-            await response.prepare(request)
-            await response.write_eof()
-
         try:
-            await asyncio.wait_for(write(), self._limits.reading_seconds)
+            async with timeout(self._limits.reading_seconds):
+                await response.prepare(request)
+                await response.write_eof()
         except asyncio.TimeoutError:
             if request.transport is not None:
                 request.transport.abort()
@@ -320,7 +326,8 @@ class Server:
 
     async def _body(self, request: web.Request, most: int, stack: contextlib.ExitStack) -> bytearray:
         try:
-            return await asyncio.wait_for(read_body(request, most, self._held, stack), self._limits.reading_seconds)
+            async with timeout(self._limits.reading_seconds):
+                return await read_body(request, most, self._held, stack)
         except asyncio.TimeoutError:
             raise _RefusedError(408, f"The body took longer than {self._limits.reading_seconds:g} s.") from None
         except TooLargeError:
@@ -336,7 +343,8 @@ class Server:
         """What comes of frames, as soon as it is their turn."""
         seconds = min(patience or self._limits.answering_seconds, self._limits.answering_seconds)
         try:
-            return await asyncio.wait_for(asyncio.wrap_future(model.worker.submit(frames)), seconds)
+            async with timeout(seconds):
+                return await asyncio.wrap_future(model.worker.submit(frames))
         except BusyError:
             raise _busy() from None
         except DownError as error:
