@@ -25,10 +25,21 @@ def export() -> None:
 )
 @click.option(
     "--backend",
-    type=click.Choice(["auto", "tensorrt", "onnxruntime", "python"]),
+    type=click.Choice(["auto", "tensorrt", "onnxruntime", "openvino", "python"]),
     default="auto",
-    help="auto: tensorrt where the bundle has engines of it, else onnxruntime; python: ONNX Runtime in the Python "
-    "backend.",
+    help="auto: tensorrt where the bundle has engines of it, else onnxruntime; openvino: a frame a pass; python: ONNX "
+    "Runtime in the Python backend.",
+)
+@click.option(
+    "--people",
+    type=click.Choice(["auto", "full"]),
+    help="auto: also NAME_people, which finds people in a photograph and looks at each.  [default: full]",
+)
+@click.option(
+    "--detector",
+    type=click.Path(path_type=Path),
+    metavar="MODEL",
+    help="With --people auto: a YOLOX, an RT-DETR or a finder of yours, a graph or a bundle.",
 )
 @click.option("--precision", type=click.Choice(["fp32", "fp16", "int8"]), help="Default: the lowest that there is.")
 @click.option("--image", metavar="TAG", help="Of Triton's image that has the engines' TensorRT, as 24.08-py3.")
@@ -66,15 +77,18 @@ def triton(
     delay: float,
     queue: int,
     instances: int,
+    people: str | None,
+    detector: Path | None,
     threads: int,
     as_json: bool,
     debug: bool,
 ) -> None:
     """Write BUNDLES as a model repository for NVIDIA's Triton, each under its folder's name or NAME.
 
-    NAME takes frames and gives what the network gives; NAME_photograph takes a JPEG or a PNG and gives a label map, or
-    the joints of the person whom it shows.
+    NAME takes frames and gives what the network gives; NAME_photograph takes a JPEG or a PNG and gives a label map, the
+    joints of the person whom it shows, or everybody's box.
     """
+    from ..errors import UsageError
     from ..serve.model import named_bundles
     from ..serve.triton.parser import ParserSpec
     from ..serve.triton.repository import export_repository
@@ -82,9 +96,16 @@ def triton(
 
     named = named_bundles(bundles or (str(DEFAULT_BUNDLE),))
     spec = ParserSpec(backend, precision, batch, round(delay * 1000), queue, instances, threads)
+    if people == "full" and detector is not None:
+        raise UsageError("--detector is for finding people.", "Leave --people full out.")
+    finds = None
+    if people == "auto" or detector is not None:
+        from ..tasks.people.detector import detector_graph
+
+        finds = detector_graph(detector)
     with Terminal(as_json=as_json) as terminal:
         terminal.stage(f"Writing {output}")
-        exported = export_repository(named, output, spec, image)
+        exported = export_repository(named, output, spec, image, finds)
     if as_json:
         terminal.result({"schema_version": 1, "output": str(output), "models": [one.to_dict() for one in exported]})
         return
@@ -123,5 +144,6 @@ def deepstream(
 def _described(one: Exported) -> str:
     told: dict[str, Any] = one.to_dict()
     where = f", TensorRT {told['tensorrt']}" if told["tensorrt"] else ""
-    ensemble = f"; {one.ensemble} for photographs" if one.ensemble else ""
-    return f"{one.name}: {told['backend']}, {told['precision']}{where}{ensemble}"
+    asked = [model.name for model in (one.photograph, one.people) if model is not None]
+    photographs = f"; {' and '.join(asked)} for photographs" if asked else ""
+    return f"{one.name}: {told['backend']}, {told['precision']}{where}{photographs}"

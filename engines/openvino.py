@@ -144,7 +144,9 @@ class OpenVinoEngine(Engine):
     def layer_times(self, frames: Frames, calls: int) -> list[LayerTime]:
         """The times of every node that ran, in the runtime's order; measuring makes each a little slower."""
         self._check(frames)
-        compiled = self._core.compile_model(self._model(self._names), "CPU", {**self._config, "PERF_COUNT": True})
+        compiled = self._core.compile_model(
+            _model(self._openvino, self._core, self._graph, self._names), "CPU", {**self._config, "PERF_COUNT": True}
+        )
         request = compiled.create_infer_request()
         self._infer(request, frames)  # the first call prepares the kernels
         found: dict[tuple[str, str], list[float]] = {}
@@ -199,9 +201,10 @@ class OpenVinoEngine(Engine):
                 # Its own check of versions and processors is finer than the key.
                 kept = None
         try:
-            compiled = self._core.compile_model(self._model(outputs), "CPU", self._config)
+            model = _model(self._openvino, self._core, self._graph, outputs)
+            compiled = self._core.compile_model(model, "CPU", self._config)
         except RuntimeError as error:
-            raise self._not_converted(error) from error
+            raise _not_converted(self._openvino, self._graph, error) from error
         if self._cache is not None:
             try:
                 content = compiled.export_model()
@@ -209,24 +212,6 @@ class OpenVinoEngine(Engine):
             except TrtparseError as error:
                 self._not_kept = f" (compiled anew each time: {error.message.rstrip('.')})"
         return compiled
-
-    def _model(self, outputs: list[str]) -> Any:
-        """The graph as OpenVINO reads it, with some of its outputs."""
-        try:
-            model = self._core.read_model(self._graph)
-        except RuntimeError as error:
-            raise self._not_converted(error) from error
-        for result in model.get_results():
-            if not result.input_value(0).get_names() & set(outputs):
-                model.remove_result(result)
-        replace_argmax(model, self._openvino)
-        return model
-
-    def _not_converted(self, error: RuntimeError) -> UsageError:
-        return UsageError(
-            f"OpenVINO {version_of(self._openvino)} cannot run {self._graph}: {_reason(str(error))}.",
-            "Run it on ONNX Runtime: --target onnxruntime",
-        )
 
     def _set_interface(self) -> None:
         """Read sizes and outputs off the compiled model.
@@ -258,6 +243,52 @@ class OpenVinoEngine(Engine):
             request.cancel()
         self._free.clear()
         del self._raw_request, self._compiled, self._core
+
+
+def write_ir(graph: Path, frames: int, place: Path) -> None:
+    """Write a graph in OpenVINO's own form, for programs that run it without this package.
+
+    Args:
+        graph: ONNX file, as of :class:`OpenVinoEngine`.
+        frames: of a pass; where the graph takes any number, it takes this one then.
+        place: of the ``.xml``; the weights go into a ``.bin`` beside it.
+
+    Raises:
+        MachineError: OpenVINO is missing or too old.
+        UsageError: a graph that it cannot convert.
+    """
+    openvino = load_openvino()
+    _, names = _outputs_of(graph)
+    try:
+        model = _model(openvino, openvino.Core(), graph, names)
+        model.reshape([frames, *list(model.input(0).get_partial_shape())[1:]])
+    except RuntimeError as error:
+        raise _not_converted(openvino, graph, error) from error
+    for output in model.outputs:
+        # What is the same tensor under several names would be called by any one of them.
+        output.get_tensor().set_names(output.get_names() & set(names))
+    openvino.save_model(model, place, compress_to_fp16=False)
+
+
+def _model(openvino: Any, core: Any, graph: Path, outputs: list[str]) -> Any:
+    """A graph as OpenVINO reads it, with some of its outputs.
+
+    Raises:
+        RuntimeError: OpenVINO's.
+    """
+    model = core.read_model(graph)
+    for result in model.get_results():
+        if not result.input_value(0).get_names() & set(outputs):
+            model.remove_result(result)
+    replace_argmax(model, openvino)
+    return model
+
+
+def _not_converted(openvino: Any, graph: Path, error: RuntimeError) -> UsageError:
+    return UsageError(
+        f"OpenVINO {version_of(openvino)} cannot run {graph}: {_reason(str(error))}.",
+        "Run it on ONNX Runtime: --target onnxruntime",
+    )
 
 
 def load_openvino() -> Any:

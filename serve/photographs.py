@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..data.crops import Placement
+from ..data.dataset import Image
 from ..data.image_header import stored_size
 from ..data.images import decode_image
 from ..engines.base import Arrays, Frames, OutputSpec
@@ -52,11 +53,23 @@ class Photograph:
 def read_photograph(
     data: bytes | bytearray, place: Callable[[tuple[int, int]], Placement], most_pixels: int
 ) -> Photograph:
-    """The frame of a JPEG or a PNG, upright as its EXIF orientation says.
+    """The frame of a photograph; arguments and errors as of :func:`decode_photograph`.
 
     Args:
         data: the file.
         place: where an image of (height, width) lies in a frame.
+        most_pixels: that are unpacked.
+    """
+    image = decode_photograph(data, most_pixels)
+    placement = place((image.shape[0], image.shape[1]))
+    return Photograph(placement.apply(image)[None], placement)
+
+
+def decode_photograph(data: bytes | bytearray, most_pixels: int) -> Image:
+    """(H, W, 3) uint8, BGR, of a JPEG or a PNG, upright as its EXIF orientation says.
+
+    Args:
+        data: the file.
         most_pixels: that are unpacked.
 
     Raises:
@@ -74,9 +87,7 @@ def read_photograph(
     height, width = stored_size(data) or (0, 0)
     if height * width > most_pixels:
         raise SizeError(f"The photograph is {width}x{height} pixels; {most_pixels} are read.", "Send a smaller one.")
-    image = decode_image(data, "The photograph", upright=True)
-    placement = place((image.shape[0], image.shape[1]))
-    return Photograph(placement.apply(image)[None], placement)
+    return decode_image(data, "The photograph", upright=True)
 
 
 def answer_of(predictor: Predictor[Any], arrays: Arrays, photograph: Photograph) -> Any:
@@ -142,15 +153,20 @@ def encode_json(task: Task[Any], answer: Any, model: str, image_size: tuple[int,
     return json.dumps(told).encode()
 
 
-def answer_tensor(task: Task[Any]) -> OutputSpec:
+def answer_tensor(task: Task[Any], *, people: bool = False) -> OutputSpec:
     """What an answer on a photograph is as a tensor.
 
     ``label_map`` (H, W) uint8, ``keypoints`` (K, 3) float32, or ``people`` (n, 5) float32, corners of boxes and scores.
+
+    Args:
+        task: of the answer.
+        people: whether it is about everybody in the photograph: then joints are (P, K, 3).
     """
     if isinstance(task, People):
         return OutputSpec("people", "float32", (None, 5))
     if isinstance(task, Pose):
-        return OutputSpec("keypoints", "float32", (len(task.skeleton), 3))
+        each = (len(task.skeleton), 3)
+        return OutputSpec("keypoints", "float32", (None, *each) if people else each)
     assert isinstance(task, Parsing)
     return OutputSpec("label_map", "uint8", (None, None))
 

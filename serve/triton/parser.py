@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +19,12 @@ from ...graphs.raw import OLDER_RAW_OUTPUT, RAW_PROPERTY
 from ..tensors import DATATYPES, INPUT
 from .config import Word, entries
 
-BACKENDS = ("auto", "tensorrt", "onnxruntime", "python")
+BACKENDS = ("auto", "tensorrt", "onnxruntime", "openvino", "python")
 """``auto``: TensorRT where the bundle has engines of it, else ONNX Runtime. ``python``: ONNX Runtime as this package
 runs it, for servers that come with the Python backend alone."""
+
+Content = Path | str | bytes
+"""Of a file: where it is copied from, or what is written into it."""
 
 _FRAMES_OF_A_FREE_BATCH = 8
 
@@ -53,7 +57,7 @@ class ParserModel:
     """A network as a model of a repository.
 
     Args:
-        files: what lies in the version's folder: names to where they are copied from, or to a text.
+        files: what lies in the version's folder, by its name.
         config: its configuration, but for the name.
         input_size: (height, width) of the frames.
         batch: the fewest and the most frames of a call.
@@ -63,7 +67,7 @@ class ParserModel:
         compute_capabilities: of the GPUs that they are for.
     """
 
-    files: dict[str, Path | str]
+    files: dict[str, Content]
     config: dict[str, Any]
     input_size: tuple[int, int]
     batch: tuple[int, int]
@@ -137,7 +141,7 @@ def _of_engines(bundle: Bundle, spec: ParserSpec, engines: list[EngineManifest])
         },
         **_warmup(first.input_size, (fewest, most)),
     }
-    files: dict[str, Path | str] = {
+    files: dict[str, Content] = {
         names[capability]: bundle.path / manifest.engine for capability, manifest in by_capability.items()
     }
     answer = _answer(bundle, first.outputs, first.raw)
@@ -151,7 +155,9 @@ def _of_graph(bundle: Bundle, spec: ParserSpec, backend: str) -> ParserModel:
     precision = spec.precision or ("int8" if "int8" in bundle.manifest.precisions else "fp32")
     graph = bundle.graph("int8-cpu" if precision == "int8" else precision)
     batch = bundle.manifest.batch
-    fewest, most = (1, spec.most_frames) if batch is None else (batch, batch)
+    # OpenVINO's backend compiles for max_batch_size frames and refuses or fills up passes that have fewer.
+    several = 1 if backend == "openvino" else spec.most_frames
+    fewest, most = (1, several) if batch is None else (batch, batch)
     size = bundle.manifest.input_size
     outputs, raw = _outputs_of(graph)
     answer = _answer(bundle, outputs, raw)
@@ -163,14 +169,28 @@ def _of_graph(bundle: Bundle, spec: ParserSpec, backend: str) -> ParserModel:
         "instance_group": [{"count": spec.instances, "kind": Word("KIND_CPU")}],
         **_warmup(size, (fewest, most), fixed=batch is not None),
     }
-    files: dict[str, Path | str] = {"model.onnx": graph}
-    if backend == "python":
+    files: dict[str, Content] = {"model.onnx": graph}
+    if backend == "openvino":
+        files = _openvino_files(graph, fewest)
+        threads = {"INFERENCE_NUM_THREADS": str(spec.threads * spec.instances)} if spec.threads else {}
+        config["parameters"] = parameters(NUM_STREAMS=str(spec.instances), **threads)  # which all instances share
+    elif backend == "python":
         files["model.py"] = step_file("ParserStep")
         returns = bundle.manifest.framing.returns
         config["parameters"] = parameters(precision=precision, threads=str(spec.threads), returns=returns)
     elif spec.threads:
         config["parameters"] = parameters(intra_op_thread_count=str(spec.threads))
     return ParserModel(files, config, size, (fewest, most), answer, precision)
+
+
+def _openvino_files(graph: Path, frames: int) -> dict[str, Content]:
+    """A graph as OpenVINO keeps it: of an ONNX file the backend would sort where labels need a maximum alone."""
+    from ...engines.openvino import write_ir
+
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder) / "model.xml"
+        write_ir(graph, frames, place)
+        return {file.name: file.read_bytes() for file in (place, place.with_suffix(".bin"))}
 
 
 def _answer(bundle: Bundle, outputs: Sequence[OutputSpec], raw: OutputSpec | None) -> OutputSpec:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .repository import Exported
@@ -47,13 +47,13 @@ def readme(exported: Sequence[Exported], tensorrt: str, image: str | None) -> st
             on += f", compute capability {' or '.join(one.parser.compute_capabilities)}"
         outputs = ", ".join(f"`{tensor['name']}`" for tensor in one.parser.config["output"])
         lines.append(f"| `{one.name}` | `frames` (N, {height}, {width}, 3) UINT8, BGR | {outputs} | {on} |")
-        if one.answer is not None:
-            dims = ", ".join("any" if length < 0 else str(length) for length in one.answer["dims"])
-            answer = f"`{one.answer['name']}` ({dims}) {one.answer['data_type'].removeprefix('TYPE_')}"
-            lines.append(
-                f"| `{one.ensemble}` | `photograph` (bytes) UINT8: a JPEG's or PNG's file | {answer} | "
-                "the Python backend, and the model above |"
-            )
+        for model, words in ((one.photograph, ""), (one.people, "; people are found in it")):
+            if model is not None:
+                gives = ", ".join(_tensor(tensor) for tensor in model.gives)
+                lines.append(
+                    f"| `{model.name}` | `photograph` (bytes) UINT8: a JPEG's or PNG's file{words} | {gives} | "
+                    f"the Python backend, and `{one.name}` |"
+                )
     tag = image or "YY.MM-py3"
     server = _OURS if ours else f"{_IMAGE}:{tag}"
     lines += ["", "## Start it", ""]
@@ -74,6 +74,12 @@ def readme(exported: Sequence[Exported], tensorrt: str, image: str | None) -> st
             "",
         ]
     gpu_words = "--gpus all " if gpus else ""
+    if any(one.parser.config["backend"] == "openvino" for one in exported):
+        lines += [
+            "Where the processor has BF16, OpenVINO's backend computes in it between INT8 layers, and the whole of an "
+            "FP32 graph; it has no setting against that.",
+            "",
+        ]
     lines += [
         "```sh",
         f"docker run --rm {gpu_words}--shm-size 256m --publish 8000:8000 --publish 8001:8001 --publish 8002:8002 \\",
@@ -82,9 +88,15 @@ def readme(exported: Sequence[Exported], tensorrt: str, image: str | None) -> st
         "",
         "## What was checked",
         "",
-        "Triton's own `ModelConfig` parses every configuration. The models of the Python backend and the ensemble ran "
+        "Triton's own `ModelConfig` parses every configuration. The models of the Python backend and the ensembles ran "
         "in Triton 2.51 on a CPU, and with the same versions of OpenCV and ONNX Runtime the answers were those of "
-        "`trtparse parse`, bit for bit. The backends `tensorrt` and `onnxruntime` and the image were not run.",
+        "`trtparse parse`, bit for bit. The backends `tensorrt`, `onnxruntime` and `openvino` and the image were not "
+        "run.",
         "",
     ]
     return "\n".join(lines)
+
+
+def _tensor(told: Mapping[str, Any]) -> str:
+    dims = ", ".join("any" if length < 0 else str(length) for length in told["dims"])
+    return f"`{told['name']}` ({dims}) {told['data_type'].removeprefix('TYPE_')}"

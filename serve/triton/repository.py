@@ -12,20 +12,35 @@ from typing import Any
 from ...engines import open_bundle
 from ...errors import UsageError
 from ...storage.files import replace_bytes
+from ...tasks.base import Task
 from ...tasks.open import task_of
 from ...tasks.parsing.task import Parsing
+from ...tasks.people.task import People
 from ...tasks.pose.task import Pose
 from ..exports import finish, writing_export
 from ..limits import Limits
 from ..model import NamedBundle
 from ..photographs import answer_tensor
 from .config import Word, entries, to_text
-from .parser import ParserModel, ParserSpec, parameters, parser_model, step_file, tensor
+from .parser import Content, ParserModel, ParserSpec, parameters, parser_model, step_file, tensor
 from .readme import dockerfile, readme
-from .steps import framing_parameter
+from .steps import DETECTOR, framing_parameter
 
 KIND = "model repository for Triton"
 MATRIX = "https://docs.nvidia.com/deeplearning/frameworks/support-matrix/index.html"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A model of a repository that takes photographs.
+
+    Args:
+        name: of it.
+        gives: its outputs, as a configuration has them.
+    """
+
+    name: str
+    gives: Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -34,28 +49,29 @@ class Exported:
 
     Args:
         name: of its network's model.
-        ensemble: of the model that takes photographs; empty where there is none.
         parser: the network.
         task: what it is for.
-        answer: what the ensemble gives, as a configuration has it; None where there is none.
+        photograph: takes a photograph for one person, or of a finder's bundle finds people; None where there is none.
+        people: takes a photograph, finds people and looks at each; None where there is none.
     """
 
     name: str
-    ensemble: str
     parser: ParserModel
     task: str
-    answer: Mapping[str, Any] | None = None
+    photograph: Asked | None = None
+    people: Asked | None = None
 
     @property
     def needs_us(self) -> bool:
         """Whether Triton has to have this package."""
-        return bool(self.ensemble) or self.parser.config["backend"] == "python"
+        return bool(self.photograph or self.people) or self.parser.config["backend"] == "python"
 
     def to_dict(self) -> dict[str, Any]:
         """In JSON's types."""
         return {
             "model": self.name,
-            "ensemble": self.ensemble or None,
+            "ensemble": self.photograph.name if self.photograph else None,
+            "people": self.people.name if self.people else None,
             "task": self.task,
             "backend": self.parser.config["backend"],
             "precision": self.parser.precision,
@@ -66,7 +82,11 @@ class Exported:
 
 
 def export_repository(
-    bundles: Sequence[NamedBundle], output: Path, spec: ParserSpec, image: str | None
+    bundles: Sequence[NamedBundle],
+    output: Path,
+    spec: ParserSpec,
+    image: str | None,
+    detector: bytes | None = None,
 ) -> list[Exported]:
     """Write a model repository.
 
@@ -75,13 +95,19 @@ def export_repository(
         output: its folder; an earlier one of this kind is replaced.
         spec: how each is run.
         image: the tag of Triton's image that is to run it ("24.08-py3").
+        detector: the graph of what finds people, for models that look at each of them; None writes none.
 
     Raises:
         UsageError: the folder is somebody else's; a bundle cannot be exported as asked; engines of TensorRT, and nobody
-            says which image has it.
+            says which image has it; a detector, and bundles that find people themselves alone.
     """
     with writing_export(output, KIND) as folder:
-        exported = [_export(named, folder, spec) for named in bundles]
+        exported = [_export(named, folder, spec, detector) for named in bundles]
+        if detector is not None and not any(one.people for one in exported):
+            raise UsageError(
+                f"{', '.join(str(named.path) for named in bundles)}: nothing here looks at people who were found.",
+                "Leave --people and --detector out, or give a parser's bundle.",
+            )
         versions = sorted({one.parser.tensorrt for one in exported} - {""})
         if len(versions) > 1:
             raise UsageError(
@@ -102,7 +128,7 @@ def export_repository(
     return exported
 
 
-def _export(named: NamedBundle, folder: Path, spec: ParserSpec) -> Exported:
+def _export(named: NamedBundle, folder: Path, spec: ParserSpec, detector: bytes | None) -> Exported:
     bundle = open_bundle(named.path)
     task = task_of(bundle.manifest)
     parser = parser_model(bundle, spec)
@@ -111,27 +137,30 @@ def _export(named: NamedBundle, folder: Path, spec: ParserSpec) -> Exported:
         beside["labels.txt"] = "\n".join(task.label_set.classes) + "\n"
         parser.config["output"][0]["label_filename"] = "labels.txt"
     _write(folder, named.name, parser.config, parser.files, beside)
-    if not isinstance(task, (Parsing, Pose)) or not parser.takes_one:
-        return Exported(named.name, "", parser, task.name)
-    framing = framing_parameter(bundle.manifest.framing)
-    size = parser.input_size
-    most_pixels = str(Limits().photograph_pixels)
-    cpu = {"instance_group": [{"count": max(2, spec.instances), "kind": Word("KIND_CPU")}]}
+    photograph = people = None
+    if isinstance(task, (Parsing, Pose, People)):
+        framing = framing_parameter(bundle.manifest.framing)
+        if parser.takes_one:
+            photograph = _write_photograph(folder, named.name, task, framing, parser, spec)
+        if detector is not None and not task.finds_people:
+            people = _write_people(folder, named.name, task, framing, parser, spec, detector)
+    return Exported(named.name, parser, task.name, photograph, people)
+
+
+def _write_photograph(
+    folder: Path, name: str, task: Task[Any], framing: str, parser: ParserModel, spec: ParserSpec
+) -> Asked:
+    """The ensemble from a photograph through the network to an answer, and its first and last step."""
     given = answer_tensor(task)
-    before, after, ensemble = (f"{named.name}_{part}" for part in ("frame", given.name, "photograph"))
-    photograph = tensor("photograph", "uint8", (None,))
     answer = tensor(given.name, given.dtype, given.shape)
     image_size = tensor("image_size", "int32", (2,))
+    before, after, ensemble = (f"{name}_{part}" for part in ("frame", "answer", "photograph"))
     _write(
         folder,
         before,
         {
-            "backend": "python",
-            "max_batch_size": 0,
-            "input": [photograph],
-            "output": [tensor("frames", "uint8", (1, *size, 3)), image_size],
-            "parameters": parameters(framing=framing, most_pixels=most_pixels),
-            **cpu,
+            **_python([_PHOTOGRAPH], [tensor("frames", "uint8", (1, *parser.input_size, 3)), image_size], spec),
+            "parameters": parameters(framing=framing, most_pixels=_MOST_PIXELS),
         },
         {"model.py": step_file("PhotographStep")},
     )
@@ -139,12 +168,8 @@ def _export(named: NamedBundle, folder: Path, spec: ParserSpec) -> Exported:
         folder,
         after,
         {
-            "backend": "python",
-            "max_batch_size": 0,
-            "input": [tensor("answer", parser.answer.dtype, (1, *parser.answer.shape)), image_size],
-            "output": [answer],
-            "parameters": parameters(framing=framing, task=task.name, spec=json.dumps(task.spec.to_dict())),
-            **cpu,
+            **_python([tensor("answer", parser.answer.dtype, (1, *parser.answer.shape)), image_size], [answer], spec),
+            "parameters": parameters(framing=framing, **_told(task)),
         },
         {"model.py": step_file("AnswerStep")},
     )
@@ -154,19 +179,65 @@ def _export(named: NamedBundle, folder: Path, spec: ParserSpec) -> Exported:
         {
             "platform": "ensemble",
             "max_batch_size": 0,
-            "input": [photograph],
+            "input": [_PHOTOGRAPH],
             "output": [answer],
             "ensemble_scheduling": {
                 "step": [
                     _step(before, {"photograph": "photograph"}, {"frames": "frames", "image_size": "image_size"}),
-                    _step(named.name, {"frames": "frames"}, {parser.answer.name: "answer"}),
+                    _step(name, {"frames": "frames"}, {parser.answer.name: "answer"}),
                     _step(after, {"answer": "answer", "image_size": "image_size"}, {given.name: given.name}),
                 ]
             },
         },
         {".keep": ""},  # Triton wants the version's folder, and few ways of copying bring an empty one
     )
-    return Exported(named.name, ensemble, parser, task.name, answer)
+    return Asked(ensemble, [answer])
+
+
+def _write_people(
+    folder: Path,
+    name: str,
+    task: Task[Any],
+    framing: str,
+    parser: ParserModel,
+    spec: ParserSpec,
+    detector: bytes,
+) -> Asked:
+    """The model that finds people and asks the network about each: an ensemble's steps ask as often each time."""
+    given = answer_tensor(task, people=True)
+    gives = [tensor(given.name, given.dtype, given.shape), tensor("people", "float32", (None, 5))]
+    told = {
+        "framing": framing,
+        "most_pixels": _MOST_PIXELS,
+        "network": name,
+        "gives": parser.answer.name,
+        "frames": str(parser.batch[0]),
+        "threads": str(spec.threads or 1),
+        **_told(task),
+    }
+    model = f"{name}_people"
+    config = {**_python([_PHOTOGRAPH], gives, spec), "parameters": parameters(**told)}
+    _write(folder, model, config, {"model.py": step_file("PeopleStep"), DETECTOR: detector})
+    return Asked(model, gives)
+
+
+_PHOTOGRAPH = tensor("photograph", "uint8", (None,))
+_MOST_PIXELS = str(Limits().photograph_pixels)
+
+
+def _python(inputs: list[dict[str, Any]], outputs: list[dict[str, Any]], spec: ParserSpec) -> dict[str, Any]:
+    """What configurations of the Python backend have in common."""
+    return {
+        "backend": "python",
+        "max_batch_size": 0,
+        "input": inputs,
+        "output": outputs,
+        "instance_group": [{"count": max(2, spec.instances), "kind": Word("KIND_CPU")}],
+    }
+
+
+def _told(task: Task[Any]) -> dict[str, str]:
+    return {"task": task.name, "spec": json.dumps(task.spec.to_dict())}
 
 
 def _step(model: str, inputs: dict[str, str], outputs: dict[str, str]) -> dict[str, Any]:
@@ -179,7 +250,7 @@ def _step(model: str, inputs: dict[str, str], outputs: dict[str, str]) -> dict[s
 
 
 def _write(
-    folder: Path, name: str, config: dict[str, Any], files: dict[str, Path | str], beside: dict[str, str] | None = None
+    folder: Path, name: str, config: dict[str, Any], files: Mapping[str, Content], beside: dict[str, str] | None = None
 ) -> None:
     """A model: its configuration, its one version, and texts beside them."""
     version = folder / name / "1"
@@ -190,10 +261,10 @@ def _write(
             f"Two models of the repository would be called {name}.", "Give the bundles other names: NAME=BUNDLE"
         ) from None
     for file, content in files.items():
-        if isinstance(content, str):
-            (version / file).write_text(content, "utf-8")
-        else:
+        if isinstance(content, Path):
             shutil.copyfile(content, version / file)
+        else:
+            (version / file).write_bytes(content.encode() if isinstance(content, str) else content)
     for file, text in (beside or {}).items():
         (folder / name / file).write_text(text, "utf-8")
     (folder / name / "config.pbtxt").write_text(to_text({"name": name, **config}), "utf-8")

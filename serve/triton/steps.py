@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import json
 from abc import ABC, abstractmethod
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,24 @@ from numpy.typing import NDArray
 from ...data.crops import Placement, place
 from ...engines.base import Engine
 from ...engines.raw import RawEngine
-from ...errors import TrtparseError
+from ...errors import TrtparseError, UsageError
 from ...specs.framing import Framing
 from ...tasks.base import Task
 from ...tasks.open import task_told
-from ..photographs import read_photograph
+from ...tasks.people.crops import people_of, placements_of
+from ...tasks.people.detector import open_detector
+from ...tasks.pose.task import Pose
+from ..photographs import decode_photograph, read_photograph
+from ..tensors import INPUT
 
 Tensors = dict[str, NDArray[Any]]
+
+_ASKED_AT_ONCE = 16
+"""Frames of a photograph that wait for Triton's answer side by side: it makes batches of them."""
+
+
+DETECTOR = "detector.onnx"
+"""What finds people, beside the ``model.py`` of :class:`PeopleStep`."""
 
 
 def framing_parameter(framing: Framing) -> str:
@@ -121,7 +133,7 @@ class AnswerStep(_Framed):
     """``answer`` and ``image_size`` (2,) int32 to the answer in the photograph's pixels.
 
     Labels (1, H, W) uint8 or logits (1, C, H, W) float32 become ``label_map`` (h, w) uint8, joints (1, K, 3) float32
-    ``keypoints`` (K, 3) float32.
+    ``keypoints`` (K, 3) float32, boxes (1, M, 5) float32 ``people`` (n, 5) float32.
     """
 
     def begin(self, told: dict[str, str], folder: Path) -> None:
@@ -132,3 +144,58 @@ class AnswerStep(_Framed):
         height, width = (int(length) for length in given["image_size"])
         (answer,) = self._task.unpack((given["answer"],))
         return {self._outputs[0]: self._task.restore(answer, self.place((height, width)))}
+
+
+class PeopleStep(_Framed):
+    """``photograph`` (bytes,) uint8 to an answer about everybody in it, and ``people`` (P, 5) float32.
+
+    People are found here, on the CPU; the network, another model of the repository, is asked about each of them in a
+    request of its own. Answers are ``label_map`` (h, w) uint8 or ``keypoints`` (P, K, 3) float32; people are their
+    boxes' left, top, right and bottom, and scores.
+    """
+
+    def begin(self, told: dict[str, str], folder: Path) -> None:
+        super().begin(told, folder)
+        self._task: Task[Any] = task_told(told["task"], json.loads(told["spec"]))
+        self._most_pixels, self._frames = int(told["most_pixels"]), int(told["frames"])
+        self._network, self._gives = told["network"], told["gives"]
+        self._detector = open_detector(folder / DETECTOR, threads=int(told["threads"]))
+        self._pool = ThreadPoolExecutor(_ASKED_AT_ONCE)
+
+    def answer(self, given: Tensors) -> Tensors:
+        image = decode_photograph(given["photograph"].tobytes(), self._most_pixels)
+        size = (image.shape[0], image.shape[1])
+        (found,) = self._detector.detect([image])
+        people = people_of(found, self._detector.sure, size)
+        places = placements_of(people, size, self._framing)
+        frames = [np.repeat(place.apply(image)[None], self._frames, axis=0) for place in places]
+        answers = [self._task.unpack((array,))[0] for array in self._pool.map(self._ask, frames)]
+        whole = (
+            self._task.everybody(answers, places)
+            if isinstance(self._task, Pose)
+            else self._task.together(answers, places, people, size)
+        )
+        rows = np.array([[*person.box, person.score] for person in people], np.float32).reshape(-1, 5)
+        return {self._outputs[0]: whole, "people": rows}
+
+    def finalize(self) -> None:
+        self._pool.shutdown()
+        self._detector.close()
+
+    def _ask(self, frames: NDArray[np.uint8]) -> NDArray[Any]:
+        """What the network says of (N, H, W, 3) frames.
+
+        Raises:
+            UsageError: why it says nothing, in Triton's words.
+        """
+        triton = self._triton
+        request = triton.InferenceRequest(
+            model_name=self._network,
+            requested_output_names=[self._gives],
+            inputs=[triton.Tensor(INPUT, frames)],
+            preferred_memory=triton.PreferredMemory(triton.TRITONSERVER_MEMORY_CPU, 0),
+        )
+        response = request.exec()
+        if response.has_error():
+            raise UsageError(f"{self._network} gave no answer: {response.error().message()}")
+        return np.array(triton.get_output_tensor_by_name(response, self._gives).as_numpy())

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
+import onnx
+
 from ...data.dataset import Image
 from ...networks.weights import FINDER_GRAPH
 from .boxes import Detections
@@ -37,6 +39,24 @@ class PersonDetector(Protocol):
     def close(self) -> None:
         """Let the runtime go."""
         ...
+
+
+def detector_graph(path: Path | None = None) -> bytes:
+    """The one ONNX file by which :func:`open_detector` opens the same detector elsewhere, on a CPU.
+
+    Args:
+        path: as of :func:`open_detector`.
+
+    Raises:
+        UsageError: as of :func:`open_detector`.
+    """
+    from .finder_detector import graph_of_bundle
+
+    open_detector(path, threads=1).close()
+    if path is not None and (path.is_dir() or path.name == "bundle.json"):
+        path = graph_of_bundle(path)
+    model = onnx.load(path or FINDER_GRAPH)  # with what lies in files beside it
+    return bytes(model.SerializeToString(deterministic=True))
 
 
 def open_detector(path: Path | None = None, *, threads: int = 0) -> PersonDetector:

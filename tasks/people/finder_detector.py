@@ -98,6 +98,15 @@ def of_graph(path: Path, *, threads: int = 0) -> FinderDetector:
     return FinderDetector(Predictor(engine, task_of, framing_of(model)), f"the finder {path.name}")
 
 
+def graph_of_bundle(path: Path) -> Path:
+    """The graph of a finder's bundle that a CPU runs, in the lowest precision that there is."""
+    from ...engines import open_bundle
+    from ...engines.open import graph_of
+
+    bundle = open_bundle(path)
+    return bundle.graph(graph_of("cpu", "int8" if "int8" in bundle.manifest.precisions else "fp32"))
+
+
 def of_bundle(path: Path, *, threads: int = 0) -> FinderDetector:
     """A finder's bundle, on the engine that fits this machine best.
 

@@ -6,9 +6,11 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import onnx
 import pytest
 
-from trtparse.tests.serve.conftest import hands
+from trtparse.networks.weights import FINDER_GRAPH
+from trtparse.tests.serve.conftest import hands, write_finder
 
 __all__ = ["hands"]
 
@@ -40,6 +42,7 @@ def test_every_option_reaches_the_configuration(run: Run, hands: Path, tmp_path:
         {
             "model": "hands",
             "ensemble": "hands_photograph",
+            "people": None,
             "task": "parsing",
             "backend": "python",
             "precision": "fp32",
@@ -51,6 +54,25 @@ def test_every_option_reaches_the_configuration(run: Run, hands: Path, tmp_path:
     text = (output / "hands/config.pbtxt").read_text()
     for line in ("max_batch_size: 5", "max_queue_delay_microseconds: 1500", "max_queue_size: 7", "count: 3"):
         assert line in text
+
+
+def test_people_are_found_by_the_finder_that_comes_along_or_by_another(run: Run, hands: Path, tmp_path: Path) -> None:
+    own = write_finder(tmp_path / "finder")
+    for words, graph in (
+        (("--people", "auto"), FINDER_GRAPH),
+        (("--detector", own), own / "student.fp32.onnx"),
+    ):
+        code, out, _ = run("export", "triton", hands, "--output", tmp_path / "repository", *words)
+        assert (code, out.splitlines()[0]) == (
+            0,
+            "hands: onnxruntime, fp32; hands_photograph and hands_people for photographs",
+        )
+        there = onnx.load(tmp_path / "repository/hands_people/1/detector.onnx")
+        assert there == onnx.load(graph)
+    code, _, err = run("export", "triton", hands, "--people", "full", "--detector", own)
+    assert (code, "--detector is for finding people" in err) == (2, True)
+    code, _, err = run("export", "triton", hands, "--detector", hands)
+    assert (code, "it finds nobody" in err) == (2, True)
 
 
 @pytest.mark.parametrize("words", [(), ("triton", "nowhere"), ("nothing",)])

@@ -20,14 +20,17 @@ from typing import Any
 
 import cv2
 import numpy as np
+import onnx
 import pytest
 
 import trtparse
 from trtparse.serve.model import NamedBundle
 from trtparse.serve.triton.parser import ParserSpec
 from trtparse.serve.triton.repository import export_repository
+from trtparse.tasks.people.detector import detector_graph, open_detector
 from trtparse.tests.conftest import MakeOnce
-from trtparse.tests.serve.conftest import SIZE, labels_of, write_bundle
+from trtparse.tests.engines.tiny_graphs import finder_graph
+from trtparse.tests.serve.conftest import SIZE, labels_of, write_bundle, write_finder, write_joints
 
 pytest.importorskip("tritonclient.http", reason="tritonclient is not installed")
 from tritonclient import http
@@ -63,14 +66,21 @@ def packages(make_once: MakeOnce) -> Path:
 
 @pytest.fixture(scope="session")
 def server(packages: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
-    """A folder of bundles, and the address of a server that has them: of any batch, of one, and with logits."""
+    """A folder of bundles, and the address of a server that has them: of any batch, of one, with logits, of joints, and
+    of boxes."""
     folder = tmp_path_factory.mktemp("triton")
     named = [
         NamedBundle("hands", write_bundle(folder / "hands")),
         NamedBundle("one", write_bundle(folder / "one", batch=1)),
         NamedBundle("logits", write_bundle(folder / "logits", returns="logits")),
+        NamedBundle("joints", write_joints(folder / "joints")),
+        NamedBundle("finder", write_finder(folder / "finder")),
     ]
-    export_repository(named, folder / "repository", ParserSpec("python", threads=1), None)
+    onnx.save(finder_graph(), folder / "finder.onnx")
+    detector = detector_graph(folder / "finder.onnx")
+    export_repository(named, folder / "repository", ParserSpec("python", threads=1), None, detector)
+    for config in (folder / "repository").rglob("config.pbtxt"):  # each instance is a process that imports us
+        config.write_text(config.read_text().replace("count: 2", "count: 1"))
     triton = packages / "pytriton/tritonserver"
     stub = triton / f"python_backend_stubs/{sys.version_info[0]}.{sys.version_info[1]}/triton_python_backend_stub"
     needs = subprocess.run(["ldd", stub], capture_output=True, text=True)
@@ -82,6 +92,8 @@ def server(packages: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         port = free.getsockname()[1]
     words = [triton / "bin/tritonserver", "--model-repository", folder / "repository"]
     words += ["--backend-directory", folder / "backends", "--http-address", "127.0.0.1", "--http-port", str(port)]
+    # One model after the other: on a busy machine many processes that start at once end the server (lock_exception).
+    words += ["--model-load-thread-count", "1"]
     libraries = {"LD_LIBRARY_PATH": str(packages / "nvidia_pytriton.libs")}
     log = folder / "log"
     with log.open("w") as out:
@@ -119,9 +131,17 @@ def asked(address: str, model: str, name: str, array: np.ndarray, output: str) -
     return answer
 
 
+@pytest.fixture
+def photograph(tmp_path: Path) -> Path:
+    small = np.random.default_rng(0).integers(0, 256, (30, 20, 3), np.uint8)
+    cv2.imwrite(str(tmp_path / "person.jpg"), cv2.resize(small, (400, 600)))
+    return tmp_path / "person.jpg"
+
+
+@pytest.mark.parametrize("people", [False, True])
 @pytest.mark.parametrize("model", ["hands", "one", "logits"])
 def test_a_photograph_s_label_map_is_that_of_parse_bit_for_bit(
-    server: tuple[Path, str], model: str, tmp_path: Path
+    server: tuple[Path, str], model: str, people: bool, photograph: Path, tmp_path: Path
 ) -> None:
     from trtparse.data.images import read_label_map
     from trtparse.parse.images import parse_images
@@ -129,13 +149,27 @@ def test_a_photograph_s_label_map_is_that_of_parse_bit_for_bit(
     from trtparse.tests.predicting import HANDS
 
     folder, address = server
-    small = np.random.default_rng(0).integers(0, 256, (30, 20, 3), np.uint8)
-    cv2.imwrite(str(tmp_path / "person.jpg"), cv2.resize(small, (400, 600)))
+    detector = open_detector(folder / "finder.onnx", threads=1)
     with open_predictor(folder / model, "onnxruntime") as predictor:
-        parse_images([tmp_path / "person.jpg"], predictor, tmp_path / "parsed")
-    photograph = np.fromfile(tmp_path / "person.jpg", np.uint8)
-    found = asked(address, f"{model}_photograph", "photograph", photograph, "label_map")
+        parse_images([photograph], predictor, tmp_path / "parsed", detector=detector if people else None)
+    detector.close()
+    asks = f"{model}_people" if people else f"{model}_photograph"
+    found = asked(address, asks, "photograph", np.fromfile(photograph, np.uint8), "label_map")
     assert np.array_equal(found, read_label_map(tmp_path / "parsed/person.png", HANDS))
+
+
+def test_joints_and_boxes_are_those_that_load_gives(server: tuple[Path, str], photograph: Path) -> None:
+    folder, address = server
+    data = np.fromfile(photograph, np.uint8)
+    with trtparse.load(folder / "joints", "onnxruntime", detector=folder / "finder.onnx") as find:
+        for model, people in (("joints_photograph", "whole"), ("joints_people", "auto")):
+            found = asked(address, model, "photograph", data, "keypoints")
+            assert np.array_equal(found.reshape(-1, 5, 3), find(photograph, people=people).keypoints)
+    with trtparse.load(folder / "finder", "onnxruntime", task="people") as find:
+        expected = find(photograph)
+    found = asked(address, "finder_photograph", "photograph", data, "people")
+    assert np.array_equal(found[found[:, 4] >= 0.5], np.column_stack([expected.boxes, expected.scores]))
+    assert np.array_equal(asked(address, "joints_people", "photograph", data, "people"), found[found[:, 4] >= 0.5])
 
 
 def test_frames_become_what_the_engine_gives(server: tuple[Path, str]) -> None:
@@ -153,6 +187,8 @@ def test_triton_reads_the_configurations_as_they_were_meant(server: tuple[Path, 
     told: Any = client.get_model_config("hands")
     assert (told["max_batch_size"], told["dynamic_batching"]["max_queue_delay_microseconds"]) == (8, 2000)
     assert {entry["name"] for entry in client.get_model_repository_index()} == {
-        f"{name}{part}" for name in ("hands", "one", "logits") for part in ("", "_frame", "_label_map", "_photograph")
-    }
+        f"{name}{part}"
+        for name in ("hands", "one", "logits", "joints", "finder")
+        for part in ("", "_frame", "_answer", "_photograph", "_people")
+    } - {"finder_people"}
     client.close()

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 pytest.importorskip("tritonclient.grpc", reason="tritonclient, or grpcio that its protobuf comes through, is missing")
@@ -18,10 +19,11 @@ from trtparse.engines.bundle import add_files
 from trtparse.errors import UsageError
 from trtparse.serve.model import NamedBundle
 from trtparse.serve.triton.parser import ParserSpec
-from trtparse.serve.triton.repository import Exported, export_repository
+from trtparse.serve.triton.repository import export_repository
 from trtparse.tests.engines.recording import fake_engine
+from trtparse.tests.engines.tiny_graphs import finder_graph
 from trtparse.tests.predicting import label_maps
-from trtparse.tests.serve.conftest import SIZE, hands, write_bundle, write_joints
+from trtparse.tests.serve.conftest import SIZE, hands, labels_of, write_bundle, write_finder, write_joints
 
 __all__ = ["hands"]
 
@@ -31,18 +33,18 @@ FILES = [
     "hands/1/model.onnx",
     "hands/config.pbtxt",
     "hands/labels.txt",
+    "hands_answer/1/model.py",
+    "hands_answer/config.pbtxt",
     "hands_frame/1/model.py",
     "hands_frame/config.pbtxt",
-    "hands_label_map/1/model.py",
-    "hands_label_map/config.pbtxt",
     "hands_photograph/1/.keep",
     "hands_photograph/config.pbtxt",
     "trtparse-export.json",
 ]
 
 
-def exported(bundle: Path, output: Path, image: str | None = None, **spec: Any) -> Exported:
-    (one,) = export_repository([NamedBundle("hands", bundle)], output, ParserSpec(**spec), image)
+def exported(bundle: Path, output: Path, image: str | None = None, detector: bytes | None = None, **spec: Any) -> Any:
+    (one,) = export_repository([NamedBundle("hands", bundle)], output, ParserSpec(**spec), image, detector)
     return one
 
 
@@ -71,7 +73,7 @@ def with_engines(bundle: Path, *fields: dict[str, Any]) -> Path:
 def test_without_tensorrt_engines_it_is_onnx_runtime_s(hands: Path, tmp_path: Path) -> None:
     one = exported(hands, tmp_path / "repository", most_frames=6, delay=100, most_waiting=9, instances=2, threads=3)
     assert files(tmp_path / "repository") == FILES
-    assert (one.name, one.ensemble) == ("hands", "hands_photograph")
+    assert (one.name, one.photograph.name, one.people) == ("hands", "hands_photograph", None)
     told = config(tmp_path / "repository", "hands")
     assert (told.name, told.backend, told.max_batch_size) == ("hands", "onnxruntime", 6)
     assert [(t.name, list(t.dims), t.data_type) for t in told.input] == [("frames", [*SIZE, 3], 2)]
@@ -108,12 +110,12 @@ def test_where_logits_go_back_onto_the_image_the_ensemble_passes_them_on(tmp_pat
         assert [tensor.name for tensor in config(tmp_path / backend, "hands").output] == outputs
         steps = config(tmp_path / backend, "hands_photograph").ensemble_scheduling.step
         assert dict(steps[1].output_map) == {name: "answer"}
-        assert list(config(tmp_path / backend, "hands_label_map").input[0].dims) == [1, 4, *SIZE]
+        assert list(config(tmp_path / backend, "hands_answer").input[0].dims) == [1, 4, *SIZE]
 
 
 def test_a_pose_network_s_ensemble_gives_joints_in_the_photograph_s_pixels(tmp_path: Path) -> None:
     one = exported(write_joints(tmp_path / "bundle"), tmp_path / "repository")
-    assert (one.ensemble, one.task) == ("hands_photograph", "pose")
+    assert (one.photograph.name, one.task) == ("hands_photograph", "pose")
     told = config(tmp_path / "repository", "hands")
     assert [(t.name, list(t.dims), t.label_filename) for t in told.output] == [("joints", [5, 3], "")]
     ensemble = config(tmp_path / "repository", "hands_photograph")
@@ -121,15 +123,72 @@ def test_a_pose_network_s_ensemble_gives_joints_in_the_photograph_s_pixels(tmp_p
     assert [step.model_name for step in ensemble.ensemble_scheduling.step] == [
         "hands_frame",
         "hands",
-        "hands_keypoints",
+        "hands_answer",
     ]
     assert "`keypoints` (5, 3) FP32" in (tmp_path / "repository/README.md").read_text()
+
+
+def test_a_finder_s_ensemble_gives_everybody_s_box(tmp_path: Path) -> None:
+    one = exported(write_finder(tmp_path / "bundle"), tmp_path / "repository")
+    assert (one.photograph.name, one.task) == ("hands_photograph", "people")
+    ensemble = config(tmp_path / "repository", "hands_photograph")
+    assert [(t.name, list(t.dims)) for t in ensemble.output] == [("people", [-1, 5])]
+
+
+def test_with_a_detector_there_is_a_model_that_finds_people_and_looks_at_each(hands: Path, tmp_path: Path) -> None:
+    detector = finder_graph().SerializeToString()
+    joints = write_joints(tmp_path / "joints")
+    for bundle, gives in ((hands, ("label_map", [-1, -1])), (joints, ("keypoints", [-1, 5, 3]))):
+        repository = tmp_path / f"repository {gives[0]}"
+        one = exported(bundle, repository, detector=detector)
+        assert one.people.name == "hands_people"
+        told = config(repository, "hands_people")
+        assert (told.backend, told.max_batch_size) == ("python", 0)
+        assert [(t.name, list(t.dims)) for t in told.output] == [gives, ("people", [-1, 5])]
+        assert told.parameters["network"].string_value == "hands"
+        assert (repository / "hands_people/1/detector.onnx").read_bytes() == detector
+        text = (repository / "README.md").read_text()
+        assert "| `hands_people` | `photograph` (bytes) UINT8: a JPEG's or PNG's file; people are found in it |" in text
+
+
+def test_a_detector_for_finders_alone_has_nothing_to_do(tmp_path: Path) -> None:
+    finder = write_finder(tmp_path / "finder")
+    with pytest.raises(UsageError, match="nothing here looks at people") as caught:
+        exported(finder, tmp_path / "repository", detector=b"graph")
+    assert "--detector" in caught.value.hint
+    named = [NamedBundle("finder", finder), NamedBundle("hands", write_bundle(tmp_path / "hands"))]
+    both = export_repository(named, tmp_path / "repository", ParserSpec(), None, b"graph")
+    assert [one.people and one.people.name for one in both] == [None, "hands_people"]
+
+
+@pytest.mark.parametrize("batch", [None, 3])
+def test_openvino_s_form_is_what_its_backend_asks_of_a_model(tmp_path: Path, batch: int | None) -> None:
+    """The checks of openvino_backend's ``ValidateInputs`` and ``ValidateOutputs``, and its answers."""
+    openvino = pytest.importorskip("openvino", reason="openvino is not installed")
+    bundle = write_bundle(tmp_path / "bundle", batch=batch)
+    one = exported(bundle, tmp_path / "repository", backend="openvino", threads=3, instances=2)
+    told = config(tmp_path / "repository", "hands")
+    frames = batch or 1
+    assert (told.backend, told.max_batch_size, one.parser.batch) == ("openvino", 0, (frames, frames))
+    assert told.parameters["INFERENCE_NUM_THREADS"].string_value == "6"
+    assert told.parameters["NUM_STREAMS"].string_value == "2"
+    assert files(tmp_path / "repository/hands/1") == ["model.bin", "model.xml"]
+    core = openvino.Core()
+    model = core.read_model(tmp_path / "repository/hands/1/model.xml")
+    for tensors, said in ((model.inputs, told.input), (model.outputs, told.output)):
+        assert [t.get_any_name() for t in tensors] == [t.name for t in said]
+        assert [list(t.get_shape()) for t in tensors] == [list(t.dims) for t in said]
+    looked_at = np.random.default_rng(0).integers(0, 256, (frames, *SIZE, 3), np.uint8)
+    answers = core.compile_model(model, "CPU")({0: looked_at})
+    assert np.array_equal(answers[0], labels_of(looked_at))
+    assert "OpenVINO's backend computes" in (tmp_path / "repository/README.md").read_text()
 
 
 def test_a_fixed_batch_is_a_dimension_and_makes_an_ensemble_where_it_is_one(tmp_path: Path) -> None:
     for batch, ensemble in ((1, "hands_photograph"), (4, "")):
         bundle = write_bundle(tmp_path / f"bundle{batch}", batch=batch)
-        assert exported(bundle, tmp_path / f"{batch}").ensemble == ensemble
+        one = exported(bundle, tmp_path / f"{batch}")
+        assert (one.photograph.name if one.photograph else "") == ensemble
         told = config(tmp_path / f"{batch}", "hands")
         assert (told.max_batch_size, list(told.input[0].dims)) == (0, [batch, *SIZE, 3])
         assert not told.HasField("dynamic_batching")
