@@ -27,10 +27,16 @@ import numpy as np
 
 from ..data.dataset import Image
 from ..errors import MachineError
+from .pacing import Notify
 
 LAUNCH, _INSPECT = "gst-launch-1.0", "gst-inspect-1.0"
 _DECODER = "nvv4l2decoder"
-_DECODED = ("avc1", "avc3", "h264", "hvc1", "hev1", "hevc")
+_PARSERS = {
+    **dict.fromkeys(("avc1", "avc3", "h264"), "h264parse"),
+    **dict.fromkeys(("hvc1", "hev1", "hevc"), "h265parse"),
+}
+"""By a codec's four characters. NVIDIA's decoder takes byte streams alone, and what parsebin makes of a container's
+pictures goes by the decoder that ranks highest; a parser in front of NVIDIA's makes what that asks for."""
 _PATIENCE_SECONDS = 10.0
 _ENDINGS = ((signal.SIGINT, 5.0), (signal.SIGTERM, 2.0), (signal.SIGKILL, 10.0))
 """How a program is ended, and the seconds that each has. gst-launch stops its elements on SIGINT alone: a camera that
@@ -169,30 +175,34 @@ def opencv_has_gstreamer() -> bool:
     return re.search(r"GStreamer:\s+YES", cv2.getBuildInformation()) is not None
 
 
-def hardware_decoder(path: Path, codec: int, first: Image) -> GstPipe | None:
+def hardware_decoder(path: Path, codec: int, first: Image, notify: Notify) -> GstPipe | None:
     """A decoder of this machine's hardware for a file, standing after the first picture.
 
     Args:
         path: the video.
         codec: its four characters, as OpenCV gives them.
         first: (H, W, 3) uint8, BGR, the first picture as OpenCV decodes it.
+        notify: told why a decoder that is there is not taken.
 
     Returns:
         None where there is none, or it turns out another first picture.
     """
-    if not _decodes(codec):
+    parser = _parser(codec)
+    if parser is None:
         return None
     size = (first.shape[0], first.shape[1])
-    elements = [["filesrc", f"location={path.absolute()}"], ["parsebin"], [_DECODER], *_as_bgrx(size)]
-    pipe = GstPipe(elements, size, _DECODER)
+    source = ["filesrc", f"location={path.absolute()}"]
+    pipe = GstPipe([source, ["parsebin"], [parser], [_DECODER], *_as_bgrx(size)], size, _DECODER)
     decoded, picture = pipe.read()
     if decoded and picture is not None and cv2.norm(picture, first, cv2.NORM_L1) <= _ALIKE * first.size:
         return pipe
+    reason = "its first picture is another than OpenCV's" if decoded else pipe.complaint()
     pipe.release()
+    notify(_on_the_processor(path.name, reason))
     return None
 
 
-def hardware_stream(address: str, codec: int, size: tuple[int, int], name: str) -> GstPipe | None:
+def hardware_stream(address: str, codec: int, size: tuple[int, int], name: str, notify: Notify) -> GstPipe | None:
     """An RTSP stream through a decoder of this machine's hardware, over TCP.
 
     Args:
@@ -200,22 +210,33 @@ def hardware_stream(address: str, codec: int, size: tuple[int, int], name: str) 
         codec: its four characters, as OpenCV gives them.
         size: (height, width) of its pictures, as OpenCV decodes them.
         name: for messages.
+        notify: told why a decoder that is there is not taken.
 
     Returns:
         None where there is no such decoder, or not one picture comes out of it.
     """
-    if not _decodes(codec):
+    parser = _parser(codec)
+    if parser is None:
         return None
     source = ["rtspsrc", f"location={address}", "protocols=tcp", "latency=100"]
-    pipe = GstPipe([source, ["parsebin"], [_DECODER], *_as_bgrx(size)], size, name)
+    pipe = GstPipe([source, ["parsebin"], [parser], [_DECODER], *_as_bgrx(size)], size, name)
     if pipe.read()[0]:
         return pipe
+    reason = pipe.complaint().replace(address, name)
     pipe.release()
+    notify(_on_the_processor(name, reason))
     return None
 
 
-def _decodes(codec: int) -> bool:
-    return codec.to_bytes(4, "little").decode("latin-1").lower() in _DECODED and has_element(_DECODER)
+def _parser(codec: int) -> str | None:
+    """The element in front of the hardware's decoder; None where that is not here, or not for this codec."""
+    parser = _PARSERS.get(codec.to_bytes(4, "little").decode("latin-1").lower())
+    return parser if parser is not None and has_element(_DECODER) else None
+
+
+def _on_the_processor(name: str, reason: str) -> str:
+    """What to say where a decoder that is there is not taken: the other is slower."""
+    return f"{name} is decoded on the processor, and not in hardware ({_DECODER}): {reason.rstrip('.')}."
 
 
 def _as_bgrx(size: tuple[int, int]) -> list[list[str]]:

@@ -15,7 +15,7 @@ from ..errors import DataError, MachineError, UsageError
 from .gstreamer import GstPipe, csi_elements, hardware_stream, has_element, opencv_has_gstreamer
 from .live_reader import Connection, LiveSource
 from .mjpeg import MjpegStream, without_password
-from .pacing import Notify, within
+from .pacing import Notify, say_nothing, within
 
 _OPEN_MILLISECONDS, _READ_MILLISECONDS = 10_000, 10_000
 _RESTART = "See that the camera is plugged in, and restart its service: sudo systemctl restart nvargus-daemon"
@@ -181,7 +181,9 @@ def rtsp(
         first = stream.read()
         if first is not None:
             codec = round(capture.get(cv2.CAP_PROP_FOURCC))
-            pipe = hardware_stream(address, codec, within((first.shape[0], first.shape[1]), most), name)
+            pipe = hardware_stream(
+                address, codec, within((first.shape[0], first.shape[1]), most), name, notify or say_nothing
+            )
             if pipe is not None:
                 stream.close()
                 return _Pipe(pipe, stream.fps)

@@ -351,7 +351,7 @@ class VideoSource(PacedSource):
         assert self.path is not None
         if not self.constant_rate or self._container.times is None or capture.get(cv2.CAP_PROP_ORIENTATION_META):
             return False
-        decoder = hardware_decoder(self.path, round(capture.get(cv2.CAP_PROP_FOURCC)), first)
+        decoder = hardware_decoder(self.path, round(capture.get(cv2.CAP_PROP_FOURCC)), first, self._notify)
         if decoder is None:
             return False
         with self._lock:

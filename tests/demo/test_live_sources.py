@@ -274,9 +274,12 @@ def test_an_rtsp_stream_is_decoded_in_hardware_where_a_picture_comes_out_of_it(
         assert (source.size, source.fps) == ((8, 12), 15.0)
         assert [int(frame[0, 0, 0]) for frame in itertools.islice(source, 8)] == list(range(1, 9))
     assert "rtspsrc location=rtsp://10.0.0.7/street protocols=tcp" in log.read_text()
+    assert "! parsebin ! h264parse ! nvv4l2decoder !" in log.read_text()
     fake_gstreamer(["nvv4l2decoder"], frames=0)
-    with rtsp("rtsp://10.0.0.7/street") as source:
+    told: list[str] = []
+    with rtsp("rtsp://me:secret@10.0.0.7/street", notify=told.append) as source:
         assert int(next(source)[0, 0, 0]) == 7  # OpenCV's
+    assert told[0].startswith("rtsp://10.0.0.7/street is decoded on the processor, and not in hardware")
 
 
 def test_a_csi_camera_goes_through_a_pipe_where_opencv_has_no_gstreamer(

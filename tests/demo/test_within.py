@@ -67,7 +67,7 @@ def test_a_decoder_in_hardware_is_asked_for_the_smaller_size(
 ) -> None:
     log = fake_gstreamer(["nvv4l2decoder"], frames=6)
     path = make_video(frames=6, size=(96, 128))
-    monkeypatch.setattr(gstreamer, "_DECODED", ("fmp4", "mp4v"))
+    monkeypatch.setattr(gstreamer, "_PARSERS", dict.fromkeys(("fmp4", "mp4v"), "mpeg4videoparse"))
     monkeypatch.setattr(gstreamer, "_ALIKE", 255)
     with VideoSource(path, most=(48, 48)) as source:
         frames = list(source)
