@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from trtparse.engines import OutputSpec, Ticket
 from trtparse.engines.tensorrt.cuda import CudaFailure
-from trtparse.engines.tensorrt.engine import TensorRTEngine
+from trtparse.engines.tensorrt.engine import TensorRTEngine, this_runtime
 from trtparse.engines.tensorrt.log import library_logger
 from trtparse.engines.tensorrt.slot import MOST_GRAPHS
 from trtparse.errors import MachineError, UsageError
@@ -132,6 +132,17 @@ def test_what_is_timed_spins_on_a_jetson_as_well(stand_in: Open) -> None:
     one = stand_in(integrated=True)
     one.engine.engine_times(one.frames(), 2)
     assert {event.blocking for event in one.cuda.events if event.timed} == {False}
+
+
+@pytest.mark.parametrize(("integrated", "board"), [(True, "Jetson Orin Nano"), (False, "")])
+def test_what_would_run_an_engine_is_told_with_its_multiprocessors_and_a_jetson_s_board(
+    integrated: bool, board: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cuda = RecordingCuda(integrated=integrated)
+    cuda.device = replace(cuda.device, name="Orin", multiprocessors=8)
+    monkeypatch.setattr("trtparse.engines.tensorrt.engine.read_model", lambda probe: "Jetson Orin Nano")
+    here = this_runtime("tensorrt", cuda, FakeTensorRT(cuda))
+    assert (here.tensorrt, here.gpu, here.multiprocessors, here.board) == ("10.3.0", "Orin", 8, board)
 
 
 def test_copies_can_be_asked_for_where_memory_is_shared(stand_in: Open) -> None:
