@@ -1,13 +1,16 @@
 """The first minutes with a GPU: all that can be learnt there, in one folder, whatever fails.
 
 python benchmarks/first_contact.py [BUNDLE] [--output FOLDER] [--minutes 8] [--source csi:0] [--data DATA]
+    [--pytorch python3]
 
 Builds engines of each precision from a copy of BUNDLE, checks and times them, runs the demo, and asks the machine what
 it is. No step stops the next: one that fails is written down, one that hangs is ended, and one for which no time is
 left is left out. FOLDER then holds what each step said, TensorRT's logs, layers and times, engines that were refused,
-summary.json and a README.md that says what is where. summary.json is whole after each step, should the power go.
+summary.json and a README.md that says what is where and what this machine lacks. summary.json is whole after each step,
+should the power go.
 
-A bundle with a free batch (trtparse build --batch dynamic) is measured with eight frames a call as well.
+A bundle with a free batch (trtparse build --batch dynamic) is measured with eight frames a call as well. Where
+PyTorch is in another Python than TensorRT, --pytorch starts that one, to set eager PyTorch beside the engines.
 """
 
 from __future__ import annotations
@@ -161,7 +164,7 @@ class FirstContact:
             "seconds": round(time.monotonic() - self._started, 1),
             "steps": [asdict(one) for one in self.ended],
         }
-        for name, read in (("engines", engines), ("measured", measured)):
+        for name, read in (("missing", missing), ("engines", engines), ("measured", measured)):
             try:
                 summary[name] = read(self.folder)
             except Exception as error:  # what cannot be read is told; what can be is not lost for it
@@ -193,7 +196,9 @@ def judged(code: int, timed_out: bool, step: Step, out: Path, error: Path) -> tu
     return "failed", f"exit code {code}. {told[:300]}".strip()
 
 
-def steps(bundle: Path, folder: Path, *, source: str | None, data: str | None, seconds: float) -> list[Step]:
+def steps(
+    bundle: Path, folder: Path, *, source: str | None, data: str | None, seconds: float, pytorch: str | None
+) -> list[Step]:
     """What to do, what is worth most first.
 
     Args:
@@ -202,6 +207,7 @@ def steps(bundle: Path, folder: Path, *, source: str | None, data: str | None, s
         source: for the demo besides the walking figure, such as ``csi:0``.
         data: to validate on.
         seconds: of each measurement of a benchmark.
+        pytorch: words that start a Python with PyTorch, where this one has none.
     """
     manifest = json.loads((bundle / "bundle.json").read_text())
     reference = "pytorch" if has_torch() and "student.safetensors" in manifest["files"] else "fp32"
@@ -216,9 +222,9 @@ def steps(bundle: Path, folder: Path, *, source: str | None, data: str | None, s
     def build(precision: str, *words: object) -> Callable[[], Sequence[str]]:
         return ours("build", bundle, f"--{precision}", "--target", "tensorrt", "--json", *words)
 
-    def bench(name: str, *words: object) -> Callable[[], Sequence[str]]:
+    def bench(name: str, *words: object, python: Sequence[str] = TRTPARSE[:1]) -> Callable[[], Sequence[str]]:
         times = ("--seconds", seconds, "--warm-up", seconds / 2, "--json", "--output", folder / f"{name}.json")
-        return ours("bench", bundle, *times, *words)
+        return lambda: (*python, *TRTPARSE[1:], "bench", *map(str, (bundle, *times, *words)))
 
     def validate(precision: str) -> Callable[[], Sequence[str]]:
         shown = ("--data", data) if data else ()
@@ -246,6 +252,9 @@ def steps(bundle: Path, folder: Path, *, source: str | None, data: str | None, s
         Step("bench-mapped", bench("bench-mapped", "--target", "tensorrt", "--mapped"), 30),
         Step("bench-slots", bench("bench-slots", "--target", "tensorrt", "--slots", 4), 30),
     ]
+    if pytorch is not None:
+        eager = ("--target", "pytorch", "--precision", "fp32")
+        found.append(Step("bench-pytorch", bench("bench-pytorch", *eager, python=shlex.split(pytorch)), 60))
     if manifest["batch"] is None:
         found.append(Step("bench-batch-8", bench("bench-batch-8", "--target", "tensorrt", "--batch", 8), 30))
     if source is not None:
@@ -286,6 +295,17 @@ def manifests(bundle: Path) -> list[dict[str, Any]]:
     """Of the bundle's engines, INT8 first."""
     found = [json.loads(path.read_text()) for path in sorted((bundle / "engines").glob("*.json"))]
     return sorted(found, key=lambda facts: ("int8", "fp16", "fp32").index(facts["precision"]))
+
+
+def missing(folder: Path) -> list[str]:
+    """What doctor found to be missing or broken, with the line that mends it."""
+    told = folder / "steps" / "doctor.out"
+    findings = json.loads(told.read_text())["findings"] if told.is_file() else []
+    return [
+        f"{one['topic']}: {one['text']}" + (f" Type: {one['fix']}" if one["fix"] else "")
+        for one in findings
+        if one["state"] in ("missing", "broken")
+    ]
 
 
 def engines(folder: Path) -> list[dict[str, Any]]:
@@ -333,9 +353,10 @@ def targets(found: dict[str, Any]) -> list[dict[str, Any]]:
     def ratio(over: float | None, under: float | None) -> float | None:
         return None if not over or not under else round(over / under, 3)
 
-    single = ("bench", "milliseconds"), ("bench-batch-8", "frames_per_second")
-    half = ratio(value(single[0][0], "pytorch-fp32", single[0][1]), value(single[0][0], "tensorrt-fp16", single[0][1]))
-    int8 = ratio(value(single[1][0], "tensorrt-int8", single[1][1]), value(single[1][0], "tensorrt-fp16", single[1][1]))
+    eager = value("bench-pytorch", "pytorch-fp32", "milliseconds") or value("bench", "pytorch-fp32", "milliseconds")
+    half = ratio(eager, value("bench", "tensorrt-fp16", "milliseconds"))
+    fast, slow = (value("bench-batch-8", f"tensorrt-{name}", "frames_per_second") for name in ("int8", "fp16"))
+    int8 = ratio(fast, slow)
     overhead = value("bench", "tensorrt-int8", "overhead")
     return [
         _target("FP16 over PyTorch's eager FP32, one frame a call", half, least=5.0),
@@ -359,6 +380,8 @@ def readme(summary: dict[str, Any]) -> str:
     for step in summary["steps"]:
         told = f"**{step['state']}** {step['told']}".strip() if step["state"] != "passed" else "passed"
         lines.append(f"| {step['name']} | {told.replace('|', '/')} | {step['seconds']:g} |")
+    lacks = summary["missing"] if isinstance(summary["missing"], list) else []
+    lines += ["", "This machine lacks, as doctor has it:", *(f"- {one}" for one in lacks)] if lacks else []
     lines += ["", "| aimed at | wanted | found | |", "|---|---|---|---|"]
     for target in summary["targets"]:
         found = "" if target["found"] is None else f"{target['found']:g}"
@@ -401,13 +424,26 @@ def main(arguments: Sequence[str] | None = None, run: Run = run_process) -> int:
     parser.add_argument("--minutes", type=float, default=8.0)
     parser.add_argument("--source", help="for the demo as well, such as csi:0 or a video")
     parser.add_argument("--data", help="to validate on; rendered people by default")
+    parser.add_argument(
+        "--pytorch", metavar="PYTHON", help="starts a Python with PyTorch and trtparse, where this one has no PyTorch"
+    )
     parser.add_argument("--seconds", type=float, default=1.0, help="of each measurement of a benchmark")
     options = parser.parse_args(arguments)
     folder = options.output.resolve()
     bundle = prepare(options.bundle, folder)
     contact = FirstContact(folder, options.minutes, run)
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
-    contact.go(steps(bundle, folder, source=options.source, data=options.data, seconds=options.seconds))
+    for number in (signal.SIGTERM, signal.SIGHUP):  # a terminal that closes is no reason to leave a step running
+        signal.signal(number, lambda received, _: sys.exit(128 + received))
+    contact.go(
+        steps(
+            bundle,
+            folder,
+            source=options.source,
+            data=options.data,
+            seconds=options.seconds,
+            pytorch=options.pytorch,
+        )
+    )
     contact.write()
     print((folder / "README.md").read_text())
     print(f"All of it is in {folder}")

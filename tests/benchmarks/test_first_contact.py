@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import signal
 import sys
 import time
@@ -44,6 +45,11 @@ def python(name: str, code: str, seconds: float = 30.0, **options: Any) -> Step:
     return Step(name, lambda: (sys.executable, "-c", code), seconds, **options)
 
 
+def shell(name: str, line: str, seconds: float, **options: Any) -> Step:
+    """A step that is under way at once, also on a busy machine."""
+    return Step(name, lambda: ("sh", "-c", line), seconds, **options)
+
+
 def summary(folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((folder / "summary.json").read_text())
     return found
@@ -60,12 +66,12 @@ def test_whatever_becomes_of_a_step_the_next_is_done_and_all_is_written_down(
     steps = [
         python("fine", "print('{}')"),
         python("bad", "import sys; print('Error: no engine.', file=sys.stderr); sys.exit(5)"),
-        python("hangs", "import time; print('so far', flush=True); time.sleep(60)", seconds=0.5),
+        shell("hangs", "echo so far; sleep 60", seconds=1.0),
         python("killed", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"),
         Step("absent", lambda: None, 10),
         Step("faulty", lambda: (["no such program anywhere"]), 10),
         Step("broken", lambda: 1 / 0, 10),  # type: ignore[arg-type, return-value]
-        python("live", "import time; time.sleep(60)", seconds=0.3, endless=True),
+        shell("live", "sleep 60", seconds=0.3, endless=True),
         python("last", "print(7)"),
     ]
     contact.go(steps)
@@ -98,13 +104,7 @@ def test_a_step_that_heeds_no_interrupt_is_killed_with_all_that_it_started(
         first_contact, "SECONDS_TO_END", ((signal.SIGINT, 0.1), (signal.SIGTERM, 0.1), (signal.SIGKILL, 10))
     )
     monkeypatch.setattr(first_contact, "LEAST_SECONDS", 0.01)
-    code = (
-        "import os, signal, subprocess, sys, time\n"
-        "signal.signal(signal.SIGINT, signal.SIG_IGN); signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
-        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
-        "print(child.pid, flush=True); time.sleep(60)\n"
-    )
-    contact.go([python("stubborn", code, seconds=1.0)])
+    contact.go([shell("stubborn", "trap '' INT TERM; sleep 60 & echo $!; wait", seconds=1.0)])
     assert states(contact.folder) == {"stubborn": "out of time"}
     assert summary(contact.folder)["steps"][0]["code"] == -signal.SIGKILL
     child = int((contact.folder / "steps" / "stubborn.out").read_text())
@@ -149,6 +149,58 @@ def test_results_that_cannot_be_read_cost_the_summary_nothing_else(contact: Firs
     contact.go([python("one", "")])
     assert "JSONDecodeError" in summary(contact.folder)["measured"]["problem"]
     assert states(contact.folder) == {"one": "passed"}
+
+
+def test_a_terminal_that_closes_ends_the_step_and_leaves_a_summary(
+    source: Bundle, tmp_path: Path, photographs: Path
+) -> None:
+    def closed(words: Sequence[str], out: Path, error: Path, seconds: float) -> tuple[int, bool]:
+        os.kill(os.getpid(), signal.SIGHUP)
+        return 0, False
+
+    with pytest.raises(SystemExit, match="129"):
+        _main(source, tmp_path / "contact", photographs, closed)
+    assert states(tmp_path / "contact") == {"doctor": "killed"}
+
+
+def test_what_a_machine_without_a_gpu_lacks_is_told_and_nothing_of_it_stops_the_rest(
+    source: Bundle, tmp_path: Path, photographs: Path
+) -> None:
+    """TensorRT in one Python, PyTorch in another; neither finds a GPU."""
+    ran: list[Sequence[str]] = []
+
+    def nothing(words: Sequence[str], out: Path, error: Path, seconds: float) -> tuple[int, bool]:
+        ran.append(words)
+        finding = {"topic": "GPU", "state": "missing", "text": "No NVIDIA GPU.", "fix": "docker run --gpus all IMAGE"}
+        works = {"topic": "OpenCV", "state": "works", "text": "5.0.0", "fix": ""}
+        doctor = {"findings": [finding, works]}
+        out.write_text(json.dumps(doctor if out.stem == "doctor" else {"error": "CUDA finds none here."}))
+        error.write_text("")
+        eager = {"target": "pytorch", "precision": "fp32", "host_to_host": {"p50": 9.0}, "engine_alone": None}
+        speed = {**eager, "frames_per_second": 111.0, "overhead": None, "power": None, "millijoules": None}
+        if out.stem == "bench-pytorch":
+            Path(words[words.index("--output") + 1]).write_text(json.dumps({"engines": [speed]}))
+        return 0 if out.stem in ("doctor", "bench-pytorch") else 3, False
+
+    folder = tmp_path / "contact"
+    assert _main(source, folder, photographs, nothing, "--pytorch", "env -i python3.12") == 1
+    assert set(states(folder).values()) <= {"passed", "failed", "left out"}
+    assert states(folder)["inspect"] == "failed", "the last step was done as well"
+    page = (folder / "README.md").read_text()
+    assert "- GPU: No NVIDIA GPU. Type: docker run --gpus all IMAGE\n" in page
+    assert "OpenCV" not in page
+    (eager,) = [words for words in ran if "pytorch" in words]
+    assert list(eager[:6]) == ["env", "-i", "python3.12", "-m", "trtparse.cli", "bench"]
+    found = summary(folder)
+    assert found["measured"]["bench-pytorch"]["pytorch-fp32"]["milliseconds"] == 9.0
+    assert [target["met"] for target in found["targets"]] == [None, None, None]
+    found["measured"]["bench"] = {"tensorrt-fp16": {"milliseconds": 1.5}}
+    assert first_contact.targets(found["measured"])[0] == {
+        "claim": "FP16 over PyTorch's eager FP32, one frame a call",
+        "wanted": "at least 5",
+        "found": 6.0,
+        "met": True,
+    }
 
 
 # On a Jetson that is recorded
@@ -226,13 +278,14 @@ def gpu(monkeypatch: pytest.MonkeyPatch, source: Bundle) -> RecordedGpu:
     return installed
 
 
-def _main(source: Bundle, folder: Path, photographs: Path, run: Rehearsal) -> int:
-    words = [str(source.path), "--output", str(folder), "--data", str(photographs), "--seconds", "0.01"]
-    before = signal.getsignal(signal.SIGTERM)
+def _main(source: Bundle, folder: Path, photographs: Path, run: first_contact.Run, *more: str) -> int:
+    words = [str(source.path), "--output", str(folder), "--data", str(photographs), "--seconds", "0.01", *more]
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:
         return main(words, run)
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def test_where_all_goes_well_everything_is_in_one_folder(

@@ -43,6 +43,7 @@ def test_commands_of_the_pages_are_there_with_their_options(page: str) -> None:
 def test_options_that_are_named_by_symptom_are_those_of_some_command() -> None:
     context = click.Context(cli)
     known = {"--runtime", "--gpus", "--system-site-packages", "--debug", "--json"}
+    known.add("--pytorch")  # of benchmarks/first_contact.py
     for name in cli.list_commands(context):
         command = cli.get_command(context, name)
         assert command is not None
@@ -61,3 +62,25 @@ def test_the_script_for_the_first_minutes_has_the_options_that_the_page_names() 
     for word in shlex.split(line[1]):
         if word.startswith("--"):
             assert f'"{word}"' in Path(first_contact.__file__).read_text()
+
+
+def test_what_no_gpu_has_run_is_called_experimental_in_the_help_and_on_the_page() -> None:
+    build = cli.get_command(click.Context(cli), "build")
+    assert build is not None
+    told = {
+        option.opts[0]: option.help or ""
+        for option in build.params
+        if isinstance(option, click.Option) and "experimental: not run" in (option.help or "")
+    }
+    assert set(told) == {
+        "--target",  # TensorRT 8
+        "--dla",
+        "--version-compatible",
+        "--hardware-compatible",
+        "--sparsity",
+        "--refit",
+    }
+    page = (DOCS / "jetson.md").read_text()
+    section = page[page.index("## Experimental") : page.index("## Open")]
+    for word in (*(set(told) - {"--target"}), "TensorRT 8.6"):
+        assert word in section
