@@ -9,7 +9,7 @@ left is left out. FOLDER then holds what each step said, TensorRT's logs, layers
 summary.json and a README.md that says what is where and what this machine lacks. summary.json is whole after each step,
 should the power go.
 
-A bundle with a free batch (trtparse build --batch dynamic) is measured with eight frames a call as well. Where
+Of a bundle with a free batch (trtparse build --batch dynamic) engines for eight frames a call are built as well. Where
 PyTorch is in another Python than TensorRT, --pytorch starts that one, to set eager PyTorch beside the engines.
 """
 
@@ -34,6 +34,8 @@ SECONDS_TO_END = ((signal.SIGINT, 10.0), (signal.SIGTERM, 3.0), (signal.SIGKILL,
 LEAST_SECONDS = 5.0
 """A step that has less is left out."""
 TRTPARSE = (sys.executable, "-m", "trtparse.cli")
+ONE, EIGHT = "bundle", "bundle-of-eight"
+"""Of the folder: the copies of the bundle in which engines are built, and in which those for eight frames are."""
 
 
 @dataclass(frozen=True)
@@ -202,7 +204,7 @@ def steps(
     """What to do, what is worth most first.
 
     Args:
-        bundle: the copy that engines are built into.
+        bundle: the copy that engines are built into; where its batch is free, ``EIGHT`` beside it is another.
         folder: of the results.
         source: for the demo besides the walking figure, such as ``csi:0``.
         data: to validate on.
@@ -222,9 +224,11 @@ def steps(
     def build(precision: str, *words: object) -> Callable[[], Sequence[str]]:
         return ours("build", bundle, f"--{precision}", "--target", "tensorrt", "--json", *words)
 
-    def bench(name: str, *words: object, python: Sequence[str] = TRTPARSE[:1]) -> Callable[[], Sequence[str]]:
+    def bench(
+        name: str, *words: object, of: Path = bundle, python: Sequence[str] = TRTPARSE[:1]
+    ) -> Callable[[], Sequence[str]]:
         times = ("--seconds", seconds, "--warm-up", seconds / 2, "--json", "--output", folder / f"{name}.json")
-        return lambda: (*python, *TRTPARSE[1:], "bench", *map(str, (bundle, *times, *words)))
+        return lambda: (*python, *TRTPARSE[1:], "bench", *map(str, (of, *times, *words)))
 
     def validate(precision: str) -> Callable[[], Sequence[str]]:
         shown = ("--data", data) if data else ()
@@ -256,7 +260,11 @@ def steps(
         eager = ("--target", "pytorch", "--precision", "fp32")
         found.append(Step("bench-pytorch", bench("bench-pytorch", *eager, python=shlex.split(pytorch)), 60))
     if manifest["batch"] is None:
-        found.append(Step("bench-batch-8", bench("bench-batch-8", "--target", "tensorrt", "--batch", 8), 30))
+        # Kernels that were chosen for one frame would tell too little of eight.
+        eight = ("build", folder / EIGHT, "--int8", "--target", "tensorrt", "--batch-profile", "8,8,8", "--json")
+        found.append(Step("build-batch-8", ours(*eight, "--log", logs / "batch-8.log"), 150))
+        batch = bench("bench-batch-8", "--target", "tensorrt", "--batch", 8, of=folder / EIGHT)
+        found.append(Step("bench-batch-8", batch, 30))
     if source is not None:
         live = ("demo", source, "--bundle", bundle, "--output", folder / "demo-source.mp4", "--json")
         found.append(Step("demo-source", ours(*live), 20, endless=True))
@@ -264,7 +272,7 @@ def steps(
         Step("validate-fp16", validate("fp16"), 60),
         Step("build-fp32", build("fp32", "--log", logs / "fp32.log"), 90),
         Step("trtexec", lambda: trtexec(bundle, folder), 90),
-        Step("inspect", ours("inspect", bundle, "--json"), 20),
+        Step("inspect", ours("inspect", bundle, "--json"), 60),
     ]
     return found
 
@@ -310,7 +318,18 @@ def missing(folder: Path) -> list[str]:
 
 def engines(folder: Path) -> list[dict[str, Any]]:
     """What is to be known of each engine that came to be."""
-    kept = ("engine", "precision", "tensorrt", "gpu", "multiprocessors", "bytes", "seconds", "milliseconds", "parity")
+    kept = (
+        "engine",
+        "precision",
+        "batch",
+        "tensorrt",
+        "gpu",
+        "multiprocessors",
+        "bytes",
+        "seconds",
+        "milliseconds",
+        "parity",
+    )
     return [
         {
             **{name: facts[name] for name in kept},
@@ -318,7 +337,8 @@ def engines(folder: Path) -> list[dict[str, Any]]:
             "notes": facts["settings"].get("notes", []),
             "convolutions": facts["inspection"].get("convolutions", {}),
         }
-        for facts in manifests(folder / "bundle")
+        for bundle in (ONE, EIGHT)
+        for facts in manifests(folder / bundle)
     ]
 
 
@@ -390,7 +410,8 @@ def readme(summary: dict[str, Any]) -> str:
         "",
         "- `steps/`: what each step said (`.out`, `.err`); with `summary.json` the commands and their exit codes.",
         "- `logs/`: all that TensorRT said in each build.",
-        "- `bundle/engines/`: the engines with their manifests: parity, precisions, times, the line for trtexec.",
+        "- `bundle/engines/`: the engines with their manifests: parity, precisions, times, the line for trtexec; in "
+        f"`{EIGHT}/engines/` those for eight frames a call.",
         "- `bundle/engines/failed/`: what is left of engines that were refused.",
         "- `layers/`: layers and times as trt-engine-explorer reads them. `bench*.json`: times, power, clocks.",
         "- `validate-*/`: reports. `demo*.mp4`: what a person sees.",
@@ -399,20 +420,22 @@ def readme(summary: dict[str, Any]) -> str:
 
 
 def prepare(bundle: Path, folder: Path) -> Path:
-    """The folder, with a copy of the bundle and none of the engines that it had."""
+    """The folder, with a copy of the bundle and none of the engines that it had; two where its batch is free."""
     if not (bundle / "bundle.json").is_file():
         raise SystemExit(f"{bundle} is no bundle: trtparse build makes one, on a machine with PyTorch.")
     if folder.exists():
         raise SystemExit(f"{folder} is there already; give another --output.")
     for name in ("steps", "logs"):
         (folder / name).mkdir(parents=True)
-    copy = folder / "bundle"
+    copy = folder / ONE
     shutil.copytree(bundle, copy, ignore=shutil.ignore_patterns("engines"))
     manifest = json.loads((copy / "bundle.json").read_text())
     if any(name.startswith("engines/") for name in manifest["files"]):
         from trtparse.engines.bundle import MANIFEST_NAME, Manifest, finish
 
         finish(copy, Manifest.from_json((bundle / MANIFEST_NAME).read_text(), bundle / MANIFEST_NAME))
+    if manifest["batch"] is None:
+        shutil.copytree(copy, folder / EIGHT)
     return copy
 
 

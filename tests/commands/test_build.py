@@ -178,6 +178,7 @@ def test_what_is_told_kept_and_let_pass_of_an_engine_s_build_reaches_it(
     code, out, error = run(*words)
     assert code == 0
     assert (seen[0].log, seen[0].verbose, seen[0].accept_unverified, seen[0].ladder) == (None, False, False, True)
+    assert seen[0].bisect, "an engine that answers otherwise is looked into"
     assert "Tactic" not in error
     for line in ("Note:       1 of 2 could not be judged.", "Unverified: It agrees on 3 %.", "trtexec --onnx=a"):
         assert line in out
