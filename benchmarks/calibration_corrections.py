@@ -75,7 +75,7 @@ class Study:
         loaded = load_checkpoint(checkpoint)
         self._size, self._stretch = loaded.input_size, loaded.stretch
         self._lip, self._threads, self._few = lip, threads, few
-        self._model = export_onnx(loaded.network, loaded.framing, loaded.label_set)
+        self._model = export_onnx(loaded)
         self._placement = place(self._model)
         self._selection = select(lip, images, 0)
         held_out = range(min(judged, len(ccp)) or len(ccp))

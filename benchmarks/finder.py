@@ -36,7 +36,7 @@ from trtparse.tasks.people.boxes import Boxes, Detections
 from trtparse.tasks.people.found import read_found
 from trtparse.tasks.people.matching import Shares, at_threshold, best_threshold
 from trtparse.tasks.people.rows import without_doubles
-from trtparse.trt_builder.export_finder import export_finder
+from trtparse.trt_builder.export import export_onnx
 
 SURE, LEAST_HEIGHT = 0.5, 12
 RUNS = 31
@@ -99,7 +99,7 @@ def main() -> None:
     options = parser.parse_args()
 
     checkpoint = load_finder(options.checkpoint)
-    model = export_finder(checkpoint.network, checkpoint.framing)
+    model = export_onnx(checkpoint)
     images = ImageFolder(options.calibrate)
     chosen = tuple(int(index) for index in np.linspace(0, len(images) - 1, min(options.images, len(images))))
     statistics = collect(model, images, Selection(chosen, {}, 0), histograms=True, threads=1)

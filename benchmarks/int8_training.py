@@ -80,7 +80,7 @@ class Study:
     def __init__(self, checkpoint: Path, ccp: Dataset, lip: Dataset, images: int, judged: int, threads: int) -> None:
         loaded = load_checkpoint(checkpoint)
         self._threads, self._framing, self._lip = threads, loaded.framing, lip
-        self._model = export_onnx(loaded.network, loaded.framing, loaded.label_set)
+        self._model = export_onnx(loaded)
         self._placement = place(self._model)
         self._selection = Selection(tuple(range(images)), {}, 0)
         self._ranges = self._calibrate(self._model)
@@ -117,7 +117,7 @@ class Study:
     def trained(self, name: str, path: Path) -> None:
         """A checkpoint with its ranges; calibrated; and in FP32."""
         loaded = load_checkpoint(path)
-        model = export_onnx(loaded.network, loaded.framing, loaded.label_set)
+        model = export_onnx(loaded)
         placement = place(model)
         self._tell(f"trained: {name}", model, placement, carried_ranges(loaded.int8, model, placement, str(path)))
         for words, judge in self._judges.items():

@@ -63,7 +63,7 @@ def main() -> None:
 
     checkpoint = arguments.checkpoint or _train(arguments.data, arguments.steps, arguments.output)
     loaded = load_checkpoint(checkpoint)
-    model = export_onnx(loaded.network, loaded.framing, loaded.label_set)
+    model = export_onnx(loaded)
     train, val = (LipDataset(arguments.data, split) for split in ("train", "val"))
     count = min(arguments.images or len(val), len(val))
     started = time.monotonic()

@@ -107,15 +107,15 @@ def compare(model: onnx.ModelProto, theirs: set[Site]) -> list[str]:
 def export(folder: Path) -> list[Path]:
     import torch
 
-    from trtparse.networks.checkpoint import load_checkpoint
+    from trtparse.networks.checkpoint import Checkpoint, load_checkpoint
     from trtparse.networks.registry import create_network
     from trtparse.trt_builder.export import export_onnx
 
     checkpoint = load_checkpoint(WEIGHTS)
-    models = {"student": export_onnx(checkpoint.network, checkpoint.framing, checkpoint.label_set)}
+    models = {"student": export_onnx(checkpoint)}
     for name, options in NETWORKS.items():
         torch.manual_seed(0)
-        models[name] = export_onnx(create_network(name, options), Framing((64, 64)), LIP)
+        models[name] = export_onnx(Checkpoint(create_network(name, options), Framing((64, 64)), LIP))
     for name, model in models.items():
         onnx.save(model, folder / f"{name}.onnx")
     return [folder / f"{name}.onnx" for name in models]

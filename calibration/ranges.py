@@ -6,7 +6,6 @@ import json
 import math
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from ..errors import BuildError, DataError, UsageError
 from ..graphs.observe import Observer, float_activations
+from ..storage.json_types import JsonObject, ReadJson
 from .key import METHOD, SCHEMA, CalibrationKey
 
 __all__ = ["METHOD", "CalibrationKey", "RangeCollector", "Ranges", "no_images", "read_ranges", "scale_of"]
@@ -56,7 +56,7 @@ class Ranges:
         low, high = self.limits[tensor]
         return max(abs(low), abs(high))
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         return {
             "key": asdict(self.key),
             "dataset": self.dataset,
@@ -70,7 +70,7 @@ class Ranges:
         }
 
     @classmethod
-    def from_dict(cls, read: dict[str, Any]) -> Ranges:
+    def from_dict(cls, read: ReadJson) -> Ranges:
         """What :meth:`to_dict` gave.
 
         Raises:

@@ -18,8 +18,10 @@ from ..data.letterbox import Letterbox
 from ..errors import DataError, UsageError
 from ..specs.label_set import LabelSet, check_same, label_set
 from ..specs.skeleton import Skeleton
+from ..specs.spec import Spec, names_of, spec_entry
 from ..storage.files import replace_bytes
-from ..tasks.base import Predictor, Spec
+from ..storage.json_types import JsonObject
+from ..tasks.base import Predictor
 from .near_duplicates import Fingerprint, NearDuplicates, fingerprint, thumbnail
 
 SCHEMA = 2
@@ -129,14 +131,14 @@ class Selection:
     @property
     def rows(self) -> tuple[str, ...]:
         """The names of the classes or joints, by their numbers."""
-        return () if self.spec is None else _names(self.spec)
+        return () if self.spec is None else names_of(self.spec)
 
     def names(self, dataset: Images) -> list[str]:
         """The chosen images of the dataset, without those that cannot be read."""
         unreadable = {name for name, _ in self.unreadable}
         return [name for name in (dataset.names[index] for index in self.indices) if name not in unreadable]
 
-    def to_dict(self, dataset: Images) -> dict[str, Any]:
+    def to_dict(self, dataset: Images) -> JsonObject:
         """The document of ``calibration-set.json``; images are told by their names, unreadable ones left out."""
         return {
             "schema": SCHEMA,
@@ -146,7 +148,7 @@ class Selection:
             "looked_at": self.looked_at,
             "classes_from": self.classes_from,
             "images": self.names(dataset),
-            "skeleton" if isinstance(self.spec, Skeleton) else "label_set": self.spec and self.spec.to_dict(),
+            **({"label_set": None} if self.spec is None else spec_entry(self.spec)),
             "classes": {self.rows[number]: count for number, count in self.classes.items()},
             "spread": self.spread,
             "near_duplicates": [list(pair) for pair in self.near_duplicates],
@@ -225,7 +227,7 @@ def select(
 def predictions_of(predictor: Predictor[Any]) -> Predictions:
     """What a network sees in an image, at its input size and without the letterbox's borders."""
     task = predictor.task
-    names = _names(task.spec)
+    names = names_of(task.spec)
     places = [names.index(row) for row in task.rows]  # of finding people the background is no row
 
     def predict(sample: Sample) -> Sequence[int]:
@@ -243,11 +245,7 @@ def predictions_of(predictor: Predictor[Any]) -> Predictions:
     return Predictions(predict, task.spec)
 
 
-def _names(spec: Spec) -> tuple[str, ...]:
-    return spec.joints if isinstance(spec, Skeleton) else spec.classes
-
-
-def write_selection(path: Path, selection: Selection, dataset: Images) -> dict[str, Any]:
+def write_selection(path: Path, selection: Selection, dataset: Images) -> JsonObject:
     """Write a selection as JSON, and return what was written.
 
     Raises:

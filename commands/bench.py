@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import TrtparseError, UsageError
-from .options import DEFAULT_BUNDLE, check_task, common_options, task_option
+from ..storage.json_types import ReadJson
+from .options import DEFAULT_BUNDLE, Given, check_task, common_options, task_option
 
 if TYPE_CHECKING:
     from ..engines import Bundle, Engine
@@ -188,7 +189,7 @@ def _contenders(
     targets: Sequence[str],
     precisions: Sequence[str],
     threads: int,
-    tensorrt: dict[str, Any],
+    tensorrt: Given,
     *,
     gpu: bool,
 ) -> Iterator[Contender]:
@@ -312,7 +313,7 @@ def _explore(folder: Path, engine: Engine, frames: Frames, speed: Speed) -> None
 
 def _show(
     terminal: Terminal,
-    document: dict[str, Any],
+    document: ReadJson,
     speeds: Sequence[tuple[str, Speed]],
     skipped: Sequence[tuple[str, str]],
 ) -> None:

@@ -16,6 +16,7 @@ from .options import (
     BUNDLES,
     DEFAULT_BUNDLE,
     SYNTHETIC,
+    Given,
     chosen_task,
     common_options,
     figure_option,
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
     from ..engines.choice import Choice
     from ..engines.manifest import EngineManifest
     from ..graphs.conventions import Said
-    from ..tasks.base import Spec, Task
+    from ..specs.spec import Spec
+    from ..tasks.base import Task
     from ..trt_builder.engine_spec import EngineSpec
     from ..validation.result import ValidationResult
     from .terminal import Terminal
@@ -318,7 +320,7 @@ def _build_bundle(
     source: Path | None,
     precision: str | None,
     output: Path | None,
-    options: dict[str, Any],
+    options: Given,
     engine: EngineSpec | None,
     labels: Spec | None,
     said: Said | None,
@@ -397,14 +399,12 @@ def _build_bundle(
     return built.bundle, built.result, [(name, reason) for name, reason in skipped]
 
 
-def _sure(terminal: Terminal, task: Task[Any], given: Path, options: dict[str, Any], said: Said | None) -> float | None:
+def _sure(terminal: Terminal, task: Task[Any], given: Path, options: Given, said: Said | None) -> float | None:
     """What ``--sure`` says: a score, or the one that is best on images."""
-    from ..tasks.people.task import People
-
     word: str | None = options["sure"]
     if word is None:
         return None
-    if not isinstance(task, People):
+    if not task.finds_people:
         raise UsageError(f"{given} is for {task.name}: --sure is about a finder's scores.", "Leave --sure out.")
     try:
         score = float(word)
@@ -431,9 +431,9 @@ def _sure(terminal: Terminal, task: Task[Any], given: Path, options: dict[str, A
         predictor = Predictor(CpuEngine(model, "fp32", threads=threads), task, framing_of(model))
     else:
         from ..engines.reference import PyTorchEngine
-        from ..networks.finder_checkpoint import load_finder
+        from ..networks.any_checkpoint import load_any_checkpoint
 
-        framing = load_finder(given).framing
+        framing = load_any_checkpoint(given).framing
         framing = framing.resized(options["input_size"] or framing.input_size)
         engine = PyTorchEngine.from_checkpoint(given, framing.input_size, threads=threads)
         predictor = Predictor(engine, task, framing)
@@ -446,7 +446,7 @@ def _sure(terminal: Terminal, task: Task[Any], given: Path, options: dict[str, A
     return round(best.threshold, 3)
 
 
-def _held_out(task: Task[Any], options: dict[str, Any], dataset: Images) -> Images | None:
+def _held_out(task: Task[Any], options: Given, dataset: Images) -> Images | None:
     """The images to judge on; None has some of the calibration images kept from calibrating."""
     from ..data.dataset import label_set_of
 

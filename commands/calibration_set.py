@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from ..calibration.selection import Predictions, Selection
     from ..data.dataset import Image, Images
     from ..demo.contact_sheet import Bars
-    from ..tasks.base import Predictor, Spec, Task
+    from ..specs.spec import Spec
+    from ..tasks.base import Predictor, Task
     from .terminal import Terminal
 
 DEFAULT_OUTPUT = Path("build/calibration-set")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import DataError, UsageError
+from .options import Given
 
 if TYPE_CHECKING:
     import onnx
@@ -37,7 +38,7 @@ def are_graphs(words: tuple[str, ...]) -> bool:
 
 
 def compare_graphs(
-    terminal: Terminal, words: tuple[str, ...], options: dict[str, Any], preset: str | None, *, layers: bool
+    terminal: Terminal, words: tuple[str, ...], options: Given, preset: str | None, *, layers: bool
 ) -> tuple[ValidationResult, LayersApart | None]:
     """Compare graphs with the first of them.
 
@@ -102,7 +103,7 @@ def worst_row(result: ValidationResult) -> str:
     return f"Worst {result.figure.row}: {name}, which agrees to {100 * value:.2f}"
 
 
-def _opened(path: Path, options: dict[str, Any], preset: str | None) -> tuple[Predictor[Any], onnx.ModelProto]:
+def _opened(path: Path, options: Given, preset: str | None) -> tuple[Predictor[Any], onnx.ModelProto]:
     """A graph as an engine with what it means, and the graph itself."""
     from ..engines.cpu import CpuEngine
     from ..graphs.adapt import adapt
@@ -111,8 +112,7 @@ def _opened(path: Path, options: dict[str, Any], preset: str | None) -> tuple[Pr
     from ..graphs.observe import framing_of
     from ..graphs.simulated import stored_in_half
     from ..tasks.base import Predictor
-    from ..tasks.open import spec_named
-    from ..trt_builder.source import task_of_graph
+    from ..tasks.open import spec_named, task_of_graph
 
     model = read_onnx(path)
     meant = None if options["labels"] is None else spec_named(options["labels"])

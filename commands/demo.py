@@ -16,6 +16,7 @@ import click
 from ..errors import UsageError
 from .options import (
     BUNDLES,
+    Given,
     check_predictor,
     check_takes_people,
     chosen_task,
@@ -247,7 +248,7 @@ def _check_people(opened: Sequence[Predictor[Any]], bundles: Sequence[Path], opt
     options["people"] = "full"
 
 
-def _open(stack: ExitStack, source: str | None, options: dict[str, Any], notify: Callable[[str], None]) -> OpenedSource:
+def _open(stack: ExitStack, source: str | None, options: Given, notify: Callable[[str], None]) -> OpenedSource:
     if source is not None:
         from ..demo.open_source import open_source
 
@@ -273,7 +274,7 @@ def _open(stack: ExitStack, source: str | None, options: dict[str, Any], notify:
     )
 
 
-def _finder(stack: ExitStack, options: dict[str, Any], frames: FrameSource, threads: int) -> PeopleFinder | None:
+def _finder(stack: ExitStack, options: Given, frames: FrameSource, threads: int) -> PeopleFinder | None:
     if options["people"] == "full":
         return None
     from ..demo.image_sources import ImageSource
@@ -292,7 +293,7 @@ def _sinks(
     stack: ExitStack,
     source: str | None,
     frames: FrameSource,
-    options: dict[str, Any],
+    options: Given,
     notify: Callable[[str], None],
 ) -> list[FrameSink]:
     from ..demo.sinks import VideoSink, WindowSink
@@ -327,7 +328,7 @@ def _stem(source: str, frames: FrameSource) -> str:
 
 
 def _page(
-    stack: ExitStack, frames: FrameSource, predictors: Sequence[Predictor[Any]], options: dict[str, Any]
+    stack: ExitStack, frames: FrameSource, predictors: Sequence[Predictor[Any]], options: Given
 ) -> LivePage | None:
     if options["serve"] is None:
         return None
@@ -345,7 +346,7 @@ def _page(
     return stack.enter_context(page)
 
 
-def _observers(stack: ExitStack, page: LivePage | None, options: dict[str, Any]) -> list[Observer]:
+def _observers(stack: ExitStack, page: LivePage | None, options: Given) -> list[Observer]:
     from ..demo.records import AnswerRecorder, JsonlRecorder
 
     observers: list[Observer] = []

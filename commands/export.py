@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -142,8 +142,7 @@ def deepstream(
 
 
 def _described(one: Exported) -> str:
-    told: dict[str, Any] = one.to_dict()
-    where = f", TensorRT {told['tensorrt']}" if told["tensorrt"] else ""
+    where = f", TensorRT {one.parser.tensorrt}" if one.parser.tensorrt else ""
     asked = [model.name for model in (one.photograph, one.people) if model is not None]
     photographs = f"; {' and '.join(asked)} for photographs" if asked else ""
-    return f"{one.name}: {told['backend']}, {told['precision']}{where}{photographs}"
+    return f"{one.name}: {one.parser.config['backend']}, {one.parser.precision}{where}{photographs}"

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from ..errors import UsageError
+from .options import Given
 
 if TYPE_CHECKING:
     from ..graphs.conventions import Said
-    from ..tasks.base import Spec
+    from ..specs.spec import Spec
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -61,7 +62,7 @@ def foreign_options(command: Command) -> Command:
     return command
 
 
-def said_of(source: Path, options: dict[str, Any], labels: Spec | None, given: list[str]) -> Said | None:
+def said_of(source: Path, options: Given, labels: Spec | None, given: list[str]) -> Said | None:
     """What was said of a network that is not ours; None where nothing has to be.
 
     Args:

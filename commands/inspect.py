@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,8 @@ from .options import DEFAULT_BUNDLE
 if TYPE_CHECKING:
     from ..engines import Bundle
     from ..engines.accuracy import Accuracy
+    from ..engines.calibrated import Calibrated, Searched
+    from ..storage.json_types import ReadJson
     from ..tasks.base import Task
     from .terminal import Terminal
 
@@ -77,44 +80,43 @@ def _of_bundle(terminal: Terminal, path: Path) -> list[tuple[str, str]]:
     from ..engines import open_bundle
 
     opened = open_bundle(path)
-    manifest = json.loads(opened.manifest.to_json())
     engines = _engines(opened)
     if terminal.as_json:
-        terminal.result({"bundle": str(opened.path), "manifest": manifest, "engines": engines})
-    return list(_rows(opened, manifest, engines))
+        told = json.loads(opened.manifest.to_json())
+        terminal.result({"bundle": str(opened.path), "manifest": told, "engines": engines})
+    return list(_rows(opened, engines))
 
 
-def _rows(bundle: Bundle, manifest: dict[str, Any], engines: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
+def _rows(bundle: Bundle, engines: Sequence[ReadJson]) -> Iterator[tuple[str, str]]:
     from ..engines.choice import noted
     from ..tasks.open import task_of
 
-    height, width = manifest["input_size"]
-    options = ", ".join(f"{name} {value}" for name, value in manifest["options"].items())
-    batch = "any number of" if manifest["batch"] is None else manifest["batch"]
+    manifest = bundle.manifest
+    height, width = manifest.input_size
+    options = ", ".join(f"{name} {value}" for name, value in manifest.options.items())
+    batch = "any number of" if manifest.batch is None else manifest.batch
     yield "bundle", str(bundle.path)
-    yield "network", manifest["network"] + (f" ({options})" if options else "")
-    yield "frames", f"{batch} × {height}×{width} (height × width), {bundle.manifest.spec}"
-    framing = bundle.manifest.framing
+    yield "network", manifest.network + (f" ({options})" if options else "")
+    yield "frames", f"{batch} × {height}×{width} (height × width), {manifest.spec}"
+    framing = manifest.framing
     rest = f"the rest is {f'grey {framing.fill}' if framing.fill else 'black'}"
     if framing.stretch > 1:
         yield "images", f"fill a frame, their shapes changed up to {framing.stretch:g} times; {rest}"
     elif framing.place != "middle":
         yield "images", f"lie in the {framing.place} of a frame; {rest}"
-    yield from (
-        (name.replace("_", " "), manifest["origin"][name] or "not told") for name in ("training_data", "licence")
-    )
-    yield "precisions", ", ".join(manifest["precisions"])
-    task = task_of(bundle.manifest)
+    yield from ((name.replace("_", " "), told or "not told") for name, told in asdict(manifest.origin).items())
+    yield "precisions", ", ".join(manifest.precisions)
+    task = task_of(manifest)
     unit = task.closeness.unit
-    for name, parity in manifest["parity"].items():
+    for name, parity in manifest.parity.items():
         yield (
             f"parity {name}",
-            f"{100 * parity[task.closeness.figure]:.2f} % of the {unit} as in {bundle.manifest.reference}",
+            f"{100 * parity[task.closeness.figure]:.2f} % of the {unit} as in {manifest.reference}",
         )
-    if manifest["float_nodes"]:
-        yield "in FP32", _by_reason(manifest["float_nodes"])
-    yield from _calibration_rows(manifest["calibration"])
-    for name, reached in bundle.manifest.accuracy.items():
+    if manifest.float_nodes:
+        yield "in FP32", _by_reason(manifest.float_nodes)
+    yield from _calibration_rows(manifest.calibration)
+    for name, reached in manifest.accuracy.items():
         yield f"accuracy {name}", _accuracy(reached, task)
     for precision, choice in noted(bundle).items():
         yield f"on the CPU, {precision}", choice.told()
@@ -123,8 +125,8 @@ def _rows(bundle: Bundle, manifest: dict[str, Any], engines: list[dict[str, Any]
         yield f"engine {engine['engine']}", ", ".join(facts)
         for reason in engine.get("unverified", ()):
             yield "accepted unverified", reason
-    yield "built with", ", ".join(f"{name} {version}" for name, version in manifest["versions"].items())
-    yield "files", f"{len(manifest['files'])}, all as bundle.json has them"
+    yield "built with", ", ".join(f"{name} {version}" for name, version in manifest.versions.items())
+    yield "files", f"{len(manifest.files)}, all as bundle.json has them"
 
 
 def _accuracy(reached: Accuracy, task: Task[Any]) -> str:
@@ -149,8 +151,9 @@ def _accuracy(reached: Accuracy, task: Task[Any]) -> str:
     return ", ".join(facts)
 
 
-def _calibration_rows(calibration: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    for name, value in calibration.items():
+def _calibration_rows(calibration: Calibrated) -> Iterator[tuple[str, str]]:
+    told: ReadJson = dict(calibration)
+    for name, value in told.items():
         if name == "key":
             for field, part in value.items():
                 yield f"key: {field}", str(part)
@@ -163,18 +166,18 @@ def _calibration_rows(calibration: dict[str, Any]) -> Iterator[tuple[str, str]]:
         elif name == "higher_precision":
             yield "in higher precision", _by_reason(value) or "none"
         else:
-            told = (", ".join(value) or "none") if isinstance(value, list) else str(value)
-            yield f"calibration {name.replace('_', ' ')}", told
+            words = (", ".join(value) or "none") if isinstance(value, list) else str(value)
+            yield f"calibration {name.replace('_', ' ')}", words
 
 
-def _methods(scores: dict[str, dict[str, Any]]) -> str:
+def _methods(scores: Mapping[str, ReadJson]) -> str:
     from ..calibration.budget.score import EARLIER, is_of_earlier_version
 
     told = ", ".join(f"{name} {score['agreement']:.2f}" for name, score in scores.items()) or "none"
     return f"{told} (measured {EARLIER})" if any(map(is_of_earlier_version, scores.values())) else told
 
 
-def _budget(search: dict[str, Any]) -> str:
+def _budget(search: Searched) -> str:
     from ..calibration.budget.score import EARLIER, Score, is_of_earlier_version
 
     score = Score.from_dict(search["score"])
@@ -191,6 +194,6 @@ def _by_reason(layers: dict[str, str]) -> str:
     return "; ".join(f"{reason} ({', '.join(names)})" for reason, names in reasons.items())
 
 
-def _engines(bundle: Bundle) -> list[dict[str, Any]]:
+def _engines(bundle: Bundle) -> list[ReadJson]:
     files = sorted(name for name in bundle.manifest.files if name.startswith("engines/") and name.endswith(".json"))
     return [json.loads((bundle.path / name).read_text("utf-8")) for name in files]

@@ -6,9 +6,10 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..errors import UsageError
+from ..storage.json_types import JsonObject
 
 if TYPE_CHECKING:
     from ..graphs.facts import GraphFacts
@@ -66,7 +67,7 @@ class GraphReport:
         """The presets that nothing speaks against."""
         return [name for name, reasons in self.fits.items() if not reasons]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """In JSON's types."""
         presets = {"fits": self.fitting, "others": {name: why for name, why in self.fits.items() if why}}
         return {

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
+from .options import Given
 from .stepping import train_and_show
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def run_int8_training(
     recipe: str | None,
     output: Path,
     settings: tuple[str, ...],
-    given: Mapping[str, Any],
+    given: Given,
     *,
     threads: int,
     as_json: bool,
@@ -69,7 +69,7 @@ def run_int8_training(
         # One process: half a batch in each form is as much as two of them could share.
         del workers
         on_stage("Exporting to ONNX")
-        model = export_onnx(checkpoint.network, checkpoint.framing, checkpoint.label_set)
+        model = export_onnx(checkpoint)
         return train(
             plan, checkpoint, model, dataset, output, threads=threads, on_progress=on_progress, on_stage=on_stage
         )
@@ -77,7 +77,7 @@ def run_int8_training(
     train_and_show(run, plan, output, batch=plan.batch, figure=("agreement", "agreement"), as_json=as_json)
 
 
-def _recipe(name: str | None, settings: tuple[str, ...], given: Mapping[str, Any]) -> Int8Recipe:
+def _recipe(name: str | None, settings: tuple[str, ...], given: Given) -> Int8Recipe:
     """The defaults, changed by what was given on the command line."""
     from ..calibration.training.recipe import Int8Recipe
     from ..distillation.recipe import override

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from ..tasks.base import Predictor, Task
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+Given = Mapping[str, Any]
+"""What was typed, by the option's name, each in the type that its option has; None where it was left out."""
 
 DEFAULT_BUNDLE = Path("build/student")
 BUNDLES = {"parsing": DEFAULT_BUNDLE, "pose": Path("build/pose"), "people": Path("build/people")}

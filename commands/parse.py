@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from ..parse.objects import Storage
     from ..parse.parser import ParseSpec
     from ..parse.provenance import MadeBy
-    from ..tasks.base import Predictor, Spec, Summary, Task
+    from ..specs.spec import Spec
+    from ..tasks.base import Predictor, Task
+    from ..tasks.coco import Summary
     from .terminal import Terminal
 
 

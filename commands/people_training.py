@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..errors import UsageError
+from .options import Given
 from .stepping import put_in, refuse_options, train_and_show
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def run_people_training(
     name: str,
     output: Path,
     settings: tuple[str, ...],
-    given: Mapping[str, Any],
+    given: Given,
     *,
     as_json: bool,
     taught: bool,
@@ -49,7 +49,7 @@ def run_people_training(
     train_and_show(run_recipe, recipe, output, batch=recipe.batch, figure=("f1", "F1"), as_json=as_json)
 
 
-def _recipe(name: str, settings: tuple[str, ...], given: Mapping[str, Any]) -> PeopleRecipe:
+def _recipe(name: str, settings: tuple[str, ...], given: Given) -> PeopleRecipe:
     """The recipe's file, changed by what was given on the command line."""
     from ..distillation.people.recipe import PeopleRecipe, load_people_recipe, shipped_people
     from ..distillation.recipe import override, read_recipe

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..errors import UsageError
+from .options import Given
 from .stepping import put_in, refuse_options, train_and_show
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def run_pose_training(
     name: str,
     output: Path,
     settings: tuple[str, ...],
-    given: Mapping[str, Any],
+    given: Given,
     *,
     as_json: bool,
     taught: bool,
@@ -51,7 +51,7 @@ def run_pose_training(
     train_and_show(run_recipe, recipe, output, batch=batch, figure=("pck", "PCK@0.2"), as_json=as_json)
 
 
-def _recipe(name: str, settings: tuple[str, ...], given: Mapping[str, Any]) -> PoseRecipe:
+def _recipe(name: str, settings: tuple[str, ...], given: Given) -> PoseRecipe:
     """The recipe's file, changed by what was given on the command line."""
     from ..distillation.pose.recipe import PoseRecipe, load_pose_recipe, shipped_pose
     from ..distillation.recipe import override, read_recipe

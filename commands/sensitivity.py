@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import click
 
 from ..errors import DataError, TrtparseError
+from ..storage.json_types import JsonObject
 from .comparison import SENSITIVITY_NAME
 from .options import DEFAULT_BUNDLE, check_task, common_options, labels_option, task_option
 
@@ -95,7 +96,7 @@ def sensitivity(
         terminal.note(f"Plot: {plot}")
 
 
-def _keep(terminal: Terminal, bundle: Bundle, document: dict[str, Any]) -> None:
+def _keep(terminal: Terminal, bundle: Bundle, document: JsonObject) -> None:
     """Leave it in the bundle, for the next report; a bundle that cannot be written to is no reason to fail."""
     from ..engines.bundle import GRAPHS
     from ..storage.files import replace_bytes

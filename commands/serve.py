@@ -153,13 +153,13 @@ def _serve(serving: Serving, terminal: Terminal) -> None:
 
 
 def _show(serving: Serving, terminal: Terminal) -> None:
-    told = {name: model.statistics.to_kserve(name, "1") for name, model in serving.models.items()}
     if terminal.as_json:
+        told = {name: model.statistics.to_kserve(name, "1") for name, model in serving.models.items()}
         terminal.result({"schema_version": 1, "url": serving.url, "models": told})
         return
     for name, model in serving.models.items():
         requests = _counted(model.statistics.requests, "request")
-        terminal.out.print(f"{name}: {requests}, {_counted(told[name]['inference_count'], 'frame')}", markup=False)
+        terminal.out.print(f"{name}: {requests}, {_counted(model.statistics.frames, 'frame')}", markup=False)
 
 
 def _counted(number: int, what: str) -> str:

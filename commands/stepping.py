@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from ..errors import UsageError
+from .options import Given
 
 if TYPE_CHECKING:
+    from ..distillation.recipe import RecipeTables
     from ..distillation.stepping import SteppingRecipe, StepProgress
 
     Recipe = TypeVar("Recipe", bound=SteppingRecipe)
@@ -66,7 +68,7 @@ def train_and_show(
         terminal.out.print("\n".join(filter(None, (f"Checkpoint: {best}{told}", then))), markup=False)
 
 
-def refuse_options(given: Mapping[str, Any], kind: str, instead: Mapping[str, str]) -> None:
+def refuse_options(given: Given, kind: str, instead: Mapping[str, str]) -> None:
     """See that no option was given that a kind of recipe does not know.
 
     Args:
@@ -84,9 +86,7 @@ def refuse_options(given: Mapping[str, Any], kind: str, instead: Mapping[str, st
         raise UsageError(f"A recipe of {kind} takes one --data.", "It is the folder that the recipe's files are in.")
 
 
-def put_in(
-    values: dict[str, Any], given: Mapping[str, Any], keys: Collection[str], name: str, *, shipped: bool
-) -> None:
+def put_in(values: RecipeTables, given: Given, keys: Collection[str], name: str, *, shipped: bool) -> None:
     """Change a recipe's tables to what was given on the command line.
 
     Args:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from ..errors import UsageError
+from .options import Given
 
 if TYPE_CHECKING:
     from ..trt_builder.engine_spec import EngineSpec
@@ -166,7 +167,7 @@ def tensorrt_options(command: Command) -> Command:
     return command
 
 
-def engine_spec(precision: str, target: str, options: dict[str, Any]) -> EngineSpec | None:
+def engine_spec(precision: str, target: str, options: Given) -> EngineSpec | None:
     """The engine that was asked for, or None where it is the graphs alone.
 
     Args:

@@ -9,12 +9,14 @@ import time
 from collections import deque
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Column, Table
 from rich.text import Text
+
+from ..storage.json_types import JsonObject
 
 if TYPE_CHECKING:
     pass
@@ -112,7 +114,7 @@ class Terminal:
             left = _left((now - since) / (done - before) * (total - done)) if total and done > before else ""
             self.note(", ".join(filter(None, (f"{self._stage}: {count}", note, left))))
 
-    def result(self, values: dict[str, Any]) -> None:
+    def result(self, values: JsonObject) -> None:
         """The document of ``--json``."""
         print(json.dumps(values, indent=2))
 

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from ..errors import UsageError
-from .options import labels_option, parse_size
+from .options import Given, labels_option, parse_size
 from .people_training import run_people_training
 from .pose_training import run_pose_training
 from .recipes import task_of
 from .stepping import train_and_show
 
 if TYPE_CHECKING:
-    from ..distillation.recipe import Recipe
+    from ..distillation.recipe import Recipe, RecipeTables
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -57,7 +57,7 @@ def run_training(
     name: str | None,
     output: Path,
     settings: tuple[str, ...],
-    given: Mapping[str, Any],
+    given: Given,
     *,
     threads: int,
     as_json: bool,
@@ -86,7 +86,7 @@ def run_training(
     )
 
 
-def _recipe(name: str | None, settings: tuple[str, ...], given: Mapping[str, Any]) -> Recipe:
+def _recipe(name: str | None, settings: tuple[str, ...], given: Given) -> Recipe:
     """The recipe's file, changed by what was given on the command line."""
     from ..distillation.recipe import Recipe, load_recipe, override, shipped
 
@@ -109,7 +109,7 @@ def _recipe(name: str | None, settings: tuple[str, ...], given: Mapping[str, Any
     return Recipe.from_dict(override(values, settings))
 
 
-def _set_student(values: dict[str, Any], student: str | None) -> None:
+def _set_student(values: RecipeTables, student: str | None) -> None:
     if student is None:
         return
     from ..networks.network import check_choice
@@ -127,7 +127,7 @@ def _set_student(values: dict[str, Any], student: str | None) -> None:
     values["network"] = {"kind": network.kind, "options": network.spec.to_dict(), "initial": student}
 
 
-def _set_sources(values: dict[str, Any], data: tuple[str, ...], unlabelled: tuple[str, ...]) -> None:
+def _set_sources(values: RecipeTables, data: tuple[str, ...], unlabelled: tuple[str, ...]) -> None:
     sources = values.setdefault("data", {}).get("train", [])
     if data:
         sources = [source for source in sources if not source.get("labels", True)]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
+from ..storage.json_types import JsonObject
 from ..tasks.drawing import Flicker
 from .parsed_frame import StageTimes
 
@@ -49,7 +49,7 @@ class DemoResult:
     precision: str
     crowded: int = 0
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """As JSON takes it, with a schema version."""
         output = None if self.output is None else str(self.output)
         return {"schema_version": SCHEMA_VERSION, **asdict(self), "output": output}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -62,8 +63,26 @@ def learning_rate(optimizer: Optimizer, step: int, steps: int) -> float:
     return optimizer.learning_rate * warm * math.pow(1 - gone, optimizer.power)
 
 
-def create_optimizer(groups: list[dict[str, Any]], recipe: Optimizer) -> torch.optim.Optimizer:
+@dataclass(frozen=True)
+class Group:
+    """Parameters that are changed alike.
+
+    Args:
+        parameters: of a network.
+        weight_decay: of them.
+        rate: what the learning rate is multiplied by.
+    """
+
+    parameters: Sequence[nn.Parameter]
+    weight_decay: float
+    rate: float = 1.0
+
+
+def create_optimizer(of: Sequence[Group], recipe: Optimizer) -> torch.optim.Optimizer:
     """The optimiser of a recipe over groups of parameters."""
+    groups = [
+        {"params": list(group.parameters), "weight_decay": group.weight_decay, "rate": group.rate} for group in of
+    ]
     if recipe.kind == "sgd":
         return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum)
     if recipe.kind == "adam":

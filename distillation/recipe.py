@@ -18,12 +18,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from types import UnionType
-from typing import Any, Literal, Protocol, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from ..errors import UsageError
 from ..specs.framing import MOST_STRETCH, Framing
 from ..specs.label_set import label_sets
 from ..specs.origin import Origin
+from ..storage.json_types import JsonObject, ReadJson
 from ..tasks.parsing.augmentation import Augmentation, Geometry
 
 if sys.version_info >= (3, 11):
@@ -31,7 +32,13 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 Table = TypeVar("Table")
+
+RecipeTables = dict[str, Any]
+"""A recipe's tables as TOML has them: read, and changed key by key, until one of the recipes' classes takes them."""
 
 SIZE_LIMITS = (64, 4096)
 
@@ -291,13 +298,12 @@ class Recipe:
         """How images become training samples."""
         return Geometry(self.input_size, self.stretch, self.crop)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> RecipeTables:
         """As TOML has it."""
-        table: dict[str, Any] = to_table(self)
-        return table
+        return to_table(self)
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Recipe:
+    def from_dict(cls, values: ReadJson) -> Recipe:
         """The inverse of :meth:`to_dict`; keys that are left out get their default.
 
         Raises:
@@ -322,14 +328,14 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     return Recipe.from_dict(override(values, overrides))
 
 
-def read_recipe(path: Path) -> dict[str, Any]:
+def read_recipe(path: Path) -> RecipeTables:
     """The tables of a recipe, of whatever task.
 
     Raises:
         UsageError: no such file, or no TOML.
     """
     try:
-        values: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+        values: RecipeTables = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UsageError(
             f"There is no recipe {path}.", f"Name a TOML file, or one of those that come along: {', '.join(shipped())}."
@@ -347,7 +353,7 @@ def shipped() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.toml"))}
 
 
-def override(values: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+def override(values: RecipeTables, overrides: Sequence[str]) -> RecipeTables:
     """``values`` with ``key=value`` settings applied."""
     for setting in overrides:
         key, equals, text = setting.partition("=")
@@ -366,7 +372,7 @@ def override(values: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]
 class Tables(Protocol):
     """A recipe of any task."""
 
-    def to_dict(self) -> dict[str, Any]: ...
+    def to_dict(self) -> JsonObject: ...
 
 
 def differences(one: Tables, other: Tables) -> list[str]:
@@ -379,8 +385,8 @@ def differences(one: Tables, other: Tables) -> list[str]:
     ]
 
 
-def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def _flat(table: JsonObject, prefix: str = "") -> dict[str, object]:
+    flat: dict[str, object] = {}
     for key, value in table.items():
         flat.update(_flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value})
     return flat
@@ -393,7 +399,7 @@ def _toml_value(text: str) -> Any:
         return text
 
 
-def _resolve_paths(values: dict[str, Any], folder: Path) -> None:
+def _resolve_paths(values: RecipeTables, folder: Path) -> None:
     """Make the paths of a recipe's file absolute, in place."""
     data, network, distillation = (values.get(name) for name in ("data", "network", "distillation"))
     if isinstance(values.get("labels"), str) and values["labels"] not in label_sets():
@@ -407,14 +413,18 @@ def _resolve_paths(values: dict[str, Any], folder: Path) -> None:
             table[key] = str(folder / table[key])
 
 
-def to_table(value: Any) -> Any:
-    """A frozen dataclass of tables as JSON and TOML have it."""
-    if is_dataclass(value):
-        return {item.name: to_table(getattr(value, item.name)) for item in fields(value)}
+def to_table(recipe: DataclassInstance) -> RecipeTables:
+    """A recipe, or a table of it, as JSON and TOML have it: a frozen dataclass of values and of such tables."""
+    return {item.name: _plain(getattr(recipe, item.name)) for item in fields(recipe)}
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return to_table(value)
     if isinstance(value, (tuple, list)):
-        return [to_table(item) for item in value]
+        return [_plain(item) for item in value]
     if isinstance(value, Mapping):
-        return {key: to_table(item) for key, item in value.items()}
+        return {key: _plain(item) for key, item in value.items()}
     return value
 
 
@@ -453,7 +463,7 @@ def _filled(item: Field[Any], value: Any) -> Any:
     if item.default_factory is MISSING or not isinstance(value, Mapping):
         return value
     default = item.default_factory()
-    if not is_dataclass(default):
+    if not is_dataclass(default) or isinstance(default, type):
         return value
     return {**{key: kept for key, kept in to_table(default).items() if kept is not None}, **value}
 

@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ..errors import TrtparseError, UsageError
 from ..storage.files import replace_bytes
 from ..storage.interrupts import uninterrupted
-from .optimising import Precision, create_optimizer, learning_rate, training_device, update_average
+from ..storage.json_types import JsonObject, ReadJson
+from .optimising import Group, Precision, create_optimizer, learning_rate, training_device, update_average
 from .parallel import Backward, Workers
 from .recipe import Optimizer, differences
 
@@ -51,7 +52,7 @@ class SteppingRecipe(Protocol):
     @property
     def save_every(self) -> int: ...
 
-    def to_dict(self) -> dict[str, Any]: ...
+    def to_dict(self) -> JsonObject: ...
 
 
 class Batches(Protocol):
@@ -120,7 +121,7 @@ class SteppingRun(ABC, Generic[Recipe, Network]):
         self.loader = self.open_batches(self.step)
 
     @abstractmethod
-    def read_recipe(self, values: dict[str, Any]) -> Recipe:
+    def read_recipe(self, values: ReadJson) -> Recipe:
         """The recipe of the tables that a state holds."""
 
     def open_optimizer(self) -> torch.optim.Optimizer:
@@ -252,7 +253,7 @@ class SteppingRun(ABC, Generic[Recipe, Network]):
         self.loader.close()
         self.workers.close()
 
-    def log(self, entry: Mapping[str, Any]) -> None:
+    def log(self, entry: JsonObject) -> None:
         """Add a line to the run's log: a validation, or what changed when it was resumed."""
         with (self.output / LOG_NAME).open("a") as log:
             log.write(json.dumps(entry) + "\n")
@@ -282,10 +283,8 @@ def rounded(value: float | None) -> float | None:
 
 
 def _optimizer(network: nn.Module, recipe: Optimizer) -> torch.optim.Optimizer:
-    def those(decays: bool) -> list[Tensor]:
+    def those(decays: bool) -> list[nn.Parameter]:
         return [parameter for parameter in network.parameters() if (parameter.ndim > 1) == decays]
 
-    groups: list[dict[str, Any]] = [
-        {"params": those(decays), "weight_decay": recipe.weight_decay if decays else 0.0} for decays in (True, False)
-    ]
+    groups = [Group(those(decays), recipe.weight_decay if decays else 0.0) for decays in (True, False)]
     return create_optimizer(groups, recipe)

@@ -27,8 +27,8 @@ from torch.nn import functional as F
 
 from ..errors import UsageError
 from ..networks.ce2p import CE2P, read_released, recognise
-from ..networks.checkpoint import check_classes, parse_checkpoint, read_tensors
-from ..networks.network import ParsingNetwork, check_choice
+from ..networks.checkpoint import parse_checkpoint, read_tensors
+from ..networks.network import ParsingNetwork, check_choice, check_classes
 from ..networks.preprocessing import MEAN_RGB, STD_RGB, normalise
 from ..specs.label_set import LabelSet, check_same, label_set
 

@@ -23,11 +23,12 @@ from ..networks.preprocessing import normalise
 from ..networks.registry import create_network
 from ..specs.label_set import LabelSet, check_same, label_set, told_label_set
 from ..storage.files import check_output_folder
+from ..storage.json_types import ReadJson
 from ..tasks.parsing.metrics import ConfusionMatrix, Scores
 from .criterion import Backward, Criterion, Learner
 from .hints import Hints
 from .loader import UNLABELLED, Loader, Part, repeat_factors
-from .optimising import Precision, create_optimizer, training_device
+from .optimising import Group, Precision, create_optimizer, training_device
 from .recipe import Distillation, Recipe
 from .scenes import Backgrounds
 from .stepping import BEST_NAME, SteppingRun, StepProgress, rounded
@@ -175,7 +176,7 @@ class _ParsingRun(SteppingRun[Recipe, Learner]):
         super().__init__(recipe, learner, output, backward, workers)
         self.events = _Events(output, self.step)
 
-    def read_recipe(self, values: dict[str, Any]) -> Recipe:
+    def read_recipe(self, values: ReadJson) -> Recipe:
         return Recipe.from_dict(values)
 
     def open_optimizer(self) -> torch.optim.Optimizer:
@@ -230,7 +231,7 @@ class _ParsingRun(SteppingRun[Recipe, Learner]):
         recipe = self.recipe
         save_checkpoint(averaged.network, self.output / BEST_NAME, recipe.framing, self.label_set, origin=recipe.origin)
 
-    def log(self, entry: Mapping[str, Any]) -> None:
+    def log(self, entry: ReadJson) -> None:
         super().log(entry)
         if self.events is not None:
             self.events.write(entry, self.optimizer.param_groups[-1]["lr"])
@@ -286,7 +287,7 @@ def _hints(recipe: Distillation, network: ParsingNetwork, teacher: Teacher | Non
 
 def _optimizer(learner: Learner, recipe: Recipe) -> torch.optim.Optimizer:
     how = recipe.optimizer
-    groups: list[dict[str, Any]] = []
+    groups = []
     for of_backbone in (True, False):
         for decays in (True, False):
             chosen = [
@@ -295,9 +296,9 @@ def _optimizer(learner: Learner, recipe: Recipe) -> torch.optim.Optimizer:
                 if name.startswith("backbone.") == of_backbone and (parameter.ndim > 1) == decays
             ]
             decay, rate = (how.weight_decay if decays else 0.0), (how.backbone_rate if of_backbone else 1.0)
-            groups.append({"params": chosen, "weight_decay": decay, "rate": rate})
+            groups.append(Group(chosen, decay, rate))
     if learner.hints is not None:
-        groups.append({"params": list(learner.hints.parameters()), "weight_decay": 0.0, "rate": 1.0})
+        groups.append(Group(list(learner.hints.parameters()), 0.0))
     return create_optimizer(groups, how)
 
 
@@ -309,7 +310,7 @@ class _Events:
 
         self._writer: Any = SummaryWriter(str(output / "tensorboard"), purge_step=step + 1)
 
-    def write(self, entry: Mapping[str, Any], rate: float) -> None:
+    def write(self, entry: ReadJson, rate: float) -> None:
         """The numbers of a validation's entry in the log, and the learning rate."""
         values = {"learning_rate": rate, **{key: entry[key] for key in ("loss", "images_per_second")}}
         values |= {f"validation/{key}": entry[key] for key in ("mean_iou", "pixel_accuracy")}

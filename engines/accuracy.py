@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
+
+from ..storage.json_types import ReadJson
 
 _POINTS = {"mean_iou": "value", "reference_mean_iou": "reference_value", "agreement_mean_iou": "agreement_value"}
 _RENAMED = {
@@ -62,7 +63,7 @@ class Accuracy:
     created: str = ""
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Accuracy:
+    def from_dict(cls, values: ReadJson) -> Accuracy:
         """From JSON's types, as this or an earlier version wrote them; what is not known is passed over.
 
         Raises:

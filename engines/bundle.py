@@ -13,17 +13,16 @@ from collections.abc import Collection
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from ..errors import UsageError
 from ..specs.framing import Framing
-from ..specs.label_set import LabelSet, told_label_set
 from ..specs.origin import Origin
-from ..specs.skeleton import Skeleton
+from ..specs.spec import Spec, pop_spec, spec_entry
 from ..storage import folders
 from ..storage.files import replace_bytes, sha256, write_errors
 from ..storage.folders import recover
 from ..storage.interrupts import uninterrupted
+from ..storage.json_types import JsonObject, ReadJson
 from .accuracy import Accuracy
 from .calibrated import Calibrated
 
@@ -66,8 +65,8 @@ class Manifest:
 
     task: str
     network: str
-    options: dict[str, Any]
-    spec: LabelSet | Skeleton
+    options: ReadJson
+    spec: Spec
     framing: Framing
     batch: int | None
     precisions: tuple[str, ...]
@@ -99,7 +98,7 @@ class Manifest:
         values = asdict(self)
         del values["framing"]
         del values["spec"]
-        values["skeleton" if isinstance(self.spec, Skeleton) else "label_set"] = self.spec.to_dict()
+        values |= spec_entry(self.spec)
         values["input_size"] = list(self.framing.input_size)
         values["preprocessing"] = self.framing.preprocessing()
         values["digest"] = digest_of(values)
@@ -124,10 +123,7 @@ class Manifest:
         try:
             height, width = values.pop("input_size")
             values["framing"] = Framing.of_preprocessing((int(height), int(width)), values.pop("preprocessing"))
-            if "skeleton" in values:
-                values["spec"] = Skeleton.from_dict(values.pop("skeleton"))
-            else:
-                values["spec"] = told_label_set(values.pop("label_set", None) or values.pop("labels"), str(path))
+            values["spec"] = pop_spec(values, str(path))
             values["origin"] = Origin(**values.pop("origin", {}))
             values["precisions"] = tuple(values["precisions"])
             measured = values.pop("accuracy", {})
@@ -287,6 +283,6 @@ def add_accuracy(bundle: Bundle, measured: dict[str, Accuracy]) -> bool:
     return True
 
 
-def digest_of(values: dict[str, Any]) -> str:
+def digest_of(values: JsonObject) -> str:
     """sha256 over values in JSON's types, however their keys are ordered."""
     return hashlib.sha256(json.dumps(values, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

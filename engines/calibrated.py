@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, TypedDict
+from typing import TypedDict
+
+from ..storage.json_types import JsonObject
 
 
 class Searched(TypedDict):
     """Of the search for a budget; :class:`~trtparse.calibration.budget.search.Search` reads and writes it."""
 
     max_drop: float
-    score: dict[str, Any]
+    score: JsonObject
     int8: list[str]
     given_back: list[str]
-    points: list[dict[str, Any]]
+    points: list[JsonObject]
 
 
 class Timed(TypedDict):
@@ -47,6 +49,6 @@ class Calibrated(TypedDict, total=False):
     quantised_weights: int
     higher_precision: dict[str, str]
     validated: bool
-    methods: dict[str, dict[str, Any]]
+    methods: dict[str, JsonObject]
     search: Searched
     timed: Timed

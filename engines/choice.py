@@ -25,6 +25,7 @@ from ..data.crops import place
 from ..data.synthetic import SyntheticPeople
 from ..errors import MachineError, TrtparseError, UsageError
 from ..storage.files import replace_bytes
+from ..storage.json_types import JsonObject
 from .base import Arrays, Engine, Frames
 from .bundle import GRAPHS, Bundle
 from .cpu import CpuEngine
@@ -94,7 +95,7 @@ class Choice:
         spent = f"{self.milliseconds[self.runtime]:.2f} ms a call, not {self.milliseconds[other]:.2f}"
         return f"{RUNTIMES[self.runtime]}, {self.ratio:.2f} × as fast as {RUNTIMES[other]} here ({spent})"
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         return {
             "faster": self.runtime,
             "ratio": self.ratio,
@@ -235,7 +236,7 @@ def _milliseconds(engine: Engine, frames: list[Frames]) -> float:
     return float(np.median(times[_WARM_UP_CALLS:]))
 
 
-def _key(bundle: Bundle, graph: str, precision: str, threads: int) -> dict[str, Any]:
+def _key(bundle: Bundle, graph: str, precision: str, threads: int) -> JsonObject:
     """What a time depends on."""
     return {
         "graph": bundle.manifest.files[GRAPHS[graph]],

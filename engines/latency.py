@@ -11,10 +11,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from ..storage.json_types import JsonObject
 from .base import Engine, Frames, LayerTime, Ticket
 from .machine.power import Power, PowerMeter
 
@@ -100,7 +101,7 @@ class Speed:
             return None
         return 1e3 * self.batch / self.frames_per_second / self.engine_alone.p50
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         return {**asdict(self), "overhead": self.overhead, "millijoules": self.millijoules}
 
 

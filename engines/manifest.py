@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ..errors import MachineError, UsageError
+from ..storage.json_types import JsonObject, ReadJson
 from .base import OutputSpec
 from .bundle import Bundle, digest_of, inside
 
@@ -88,10 +89,10 @@ class EngineManifest:
     version_compatible: bool = False
     hardware_compatible: bool = False
     rebuild: tuple[str, ...] = ()
-    settings: dict[str, Any] = field(default_factory=dict)
-    inspection: dict[str, Any] = field(default_factory=dict)
+    settings: ReadJson = field(default_factory=dict)
+    inspection: ReadJson = field(default_factory=dict)
     unverified: tuple[str, ...] = ()
-    parity: dict[str, Any] = field(default_factory=dict)
+    parity: dict[str, float] = field(default_factory=dict)
     milliseconds: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
     built: str = ""
@@ -297,7 +298,7 @@ def _output_spec(values: Any) -> OutputSpec:
     return OutputSpec(values["name"], values["dtype"], tuple(values["shape"]))
 
 
-def _older_outputs(input_size: tuple[int, int], *, logits: bool) -> dict[str, Any]:
+def _older_outputs(input_size: tuple[int, int], *, logits: bool) -> JsonObject:
     """What engines gave before manifests said it: label maps, and logits of LIP's 20 classes where asked for."""
     raw = OutputSpec("logits", "float32", (20, *input_size)) if logits else None
     return {"outputs": (OutputSpec("labels", "uint8", input_size),), "raw": raw}

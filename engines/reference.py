@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from ..errors import MachineError
-from ..networks.any_checkpoint import parse_any_checkpoint
-from ..networks.checkpoint import read_tensors
-from ..networks.finder import STRIDE, Finder, decode
-from ..networks.pose import PoseNetwork
-from ..networks.pose_checkpoint import PoseCheckpoint
-from ..networks.pose_decoding.create import create_decoder
-from ..networks.preprocessing import normalise
-from ..networks.released import is_released, parse_released
-from ..specs.decoding import Decoding
+from ..networks.any_checkpoint import load_any_checkpoint
+from ..networks.network import Network
+from ..specs.decoding import LOGITS, Decoding
 from .base import Arrays, Engine, Frames, OutputSpec, Raw
 
 
@@ -41,10 +32,10 @@ class PyTorchEngine(Engine):
 
     def __init__(
         self,
-        network: nn.Module,
+        network: Network,
         input_size: tuple[int, int],
         *,
-        decoding: Decoding = Decoding(),
+        decoding: Decoding = LOGITS,
         threads: int = 0,
         precision: str = "fp32",
         channels_last: bool = False,
@@ -59,18 +50,8 @@ class PyTorchEngine(Engine):
         # PyTorch's own types leave this form out.
         self._network.to(memory_format=self._layout)  # type: ignore[call-overload]
         self.input_size, self.batch = input_size, None
-        self._decoder: Callable[[torch.Tensor], torch.Tensor] | None = None
-        if isinstance(network, PoseNetwork):
-            size = (input_size[0] // decoding.stride, input_size[1] // decoding.stride)
-            self._decoder = create_decoder(decoding, size).to(self._device).eval()
-            self.outputs = (OutputSpec("keypoints", "float32", (network.spec.joints, 3)),)
-        elif isinstance(network, Finder):
-            cells = (input_size[0] // STRIDE) * (input_size[1] // STRIDE)
-            people = min(network.spec.people, cells)
-            self._decoder = partial(decode, people=people)
-            self.outputs = (OutputSpec("boxes", "float32", (people, 5)),)
-        else:
-            self.outputs = (OutputSpec("labels", "uint8", input_size),)
+        self._tail = network.tail(input_size, decoding).to(self._device).eval()
+        self.outputs = (OutputSpec(self._tail.answers.name, self._tail.answers.dtype, self._tail.shape),)
         self.precision, self.target = precision, "pytorch"
         if threads:
             torch.set_num_threads(threads)
@@ -87,18 +68,12 @@ class PyTorchEngine(Engine):
         precision: str = "fp32",
         channels_last: bool = False,
     ) -> PyTorchEngine:
-        header, state = read_tensors(path)
-        if is_released(header, state.tensors):
-            from .released import ReleasedEngine
-
-            released = parse_released(header, state, path)
-            return ReleasedEngine(released, threads=threads, precision=precision, channels_last=channels_last)
-        loaded = parse_any_checkpoint(header, state, path)
-        decoding = loaded.decoding if isinstance(loaded, PoseCheckpoint) else Decoding()
+        """The engine of a checkpoint, ours or one that is known here; arguments and errors as of the class."""
+        trained = load_any_checkpoint(path)
         return cls(
-            loaded.network,
+            trained.network,
             input_size,
-            decoding=decoding,
+            decoding=trained.decoding,
             threads=threads,
             precision=precision,
             channels_last=channels_last,
@@ -118,15 +93,12 @@ class PyTorchEngine(Engine):
         return self._decoded(self._forward(frames))
 
     def _decoded(self, raw: torch.Tensor) -> Arrays:
-        # What the exported graph does after the network; see trt_builder/export.py.
-        if self._decoder is not None:
-            with torch.inference_mode():
-                return (self._decoder(raw).cpu().numpy(),)
-        return (raw.argmax(1).to(torch.uint8).cpu().numpy(),)
+        with torch.inference_mode():
+            return (self._tail(raw).cpu().numpy(),)
 
     @torch.inference_mode()
     def _forward(self, frames: Frames) -> torch.Tensor:
-        images = normalise(torch.from_numpy(frames).to(self._device)).to(self._dtype)
+        images = self._network.prepared(torch.from_numpy(frames).to(self._device)).to(self._dtype)
         logits: torch.Tensor = self._network(images.contiguous(memory_format=self._layout))
         return logits.float()
 

@@ -19,6 +19,7 @@ class Answers:
     """The outputs of a graph.
 
     Args:
+        task: whose answers they are.
         name: of the first output, the answers.
         kind: of its elements, by ONNX's number.
         shape: of it; N, H and W are the frames' own, other letters any length.
@@ -26,6 +27,7 @@ class Answers:
         raw_shape: of it.
     """
 
+    task: str
     name: str
     kind: int
     shape: tuple[str | int, ...]
@@ -56,13 +58,13 @@ class Answers:
         return None
 
 
-LABELS = Answers("labels", TensorProto.UINT8, ("N", "H", "W"), "logits", ("N", "classes", "H", "W"))
+LABELS = Answers("parsing", "labels", TensorProto.UINT8, ("N", "H", "W"), "logits", ("N", "classes", "H", "W"))
 """Of parsing."""
 
-KEYPOINTS = Answers("keypoints", TensorProto.FLOAT, ("N", "K", 3), "heatmaps", ("N", "K", "h", "w"))
+KEYPOINTS = Answers("pose", "keypoints", TensorProto.FLOAT, ("N", "K", 3), "heatmaps", ("N", "K", "h", "w"))
 """Of pose."""
 
-BOXES = Answers("boxes", TensorProto.FLOAT, ("N", "M", 5), "cells", ("N", 5, "h", "w"))
+BOXES = Answers("people", "boxes", TensorProto.FLOAT, ("N", "M", 5), "cells", ("N", 5, "h", "w"))
 """Of finding people."""
 
 EVERY = (LABELS, KEYPOINTS, BOXES)

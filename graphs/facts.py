@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import onnx
 from onnx import TensorProto
 
+from ..storage.json_types import JsonObject
 from .index import quantised_nodes
 
 STANDARD_DOMAINS = ("", "ai.onnx")
@@ -75,7 +75,7 @@ class GraphFacts:
     quantised: int
     properties: dict[str, str]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """In JSON's types."""
         return {
             "opset": self.opset,

@@ -124,7 +124,7 @@ def label_set_of(model: onnx.ModelProto, given: LabelSet | None, path: Path) -> 
     return meant
 
 
-def skeleton_of(model: onnx.ModelProto, given: object, path: Path) -> Skeleton:
+def skeleton_of(model: onnx.ModelProto, given: Skeleton | None, path: Path) -> Skeleton:
     """What a graph's joints are: as its metadata says, else as somebody says.
 
     Args:
@@ -136,8 +136,6 @@ def skeleton_of(model: onnx.ModelProto, given: object, path: Path) -> Skeleton:
         UsageError: nobody says it, the graph has another number of joints, or two skeletons are told.
     """
     told = property_of(model, "skeleton")
-    if given is not None and not isinstance(given, Skeleton):
-        raise UsageError(f"{path} finds joints, and {given} has classes.", "Give --labels a skeleton, such as coco17.")
     meant = Skeleton.from_json(told) if told else given
     if meant is None:
         raise UsageError(

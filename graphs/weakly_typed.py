@@ -7,18 +7,17 @@ where they are an input (opset 18) and reduces over all of them, and reads an FP
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from ..errors import BuildError
+from ..storage.json_types import ReadJson
 from .index import GraphIndex
 
 OPSET = 17
 
-_SINCE_18: dict[str, dict[str, Any]] = {
+_SINCE_18: dict[str, ReadJson] = {
     "Resize": {"antialias": 0, "axes": None, "keep_aspect_ratio_policy": b"stretch"},
     "AveragePool": {"dilations": [1, 1]},
     "QuantizeLinear": {"saturate": 1},

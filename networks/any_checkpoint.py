@@ -3,43 +3,49 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TypeAlias
 
 from ..errors import UsageError
-from ..specs.label_set import LabelSet
-from ..specs.skeleton import Skeleton
-from .checkpoint import Checkpoint, parse_checkpoint
-from .finder_checkpoint import FinderCheckpoint, is_finder_checkpoint, parse_finder
-from .pose_checkpoint import PoseCheckpoint, is_pose_checkpoint, parse_pose_checkpoint
-from .state_dict import StateDict
+from ..graphs.conventions import Said
+from ..specs.spec import Spec, classes_meant, joints_meant, nothing_meant
+from .checkpoint import parse_checkpoint, read_tensors
+from .finder_checkpoint import is_finder_checkpoint, parse_finder
+from .pose_checkpoint import is_pose_checkpoint, parse_pose_checkpoint
+from .released import is_released, parse_released
+from .trained import Trained
 
-AnyCheckpoint: TypeAlias = Checkpoint | PoseCheckpoint | FinderCheckpoint
 
-
-def parse_any_checkpoint(
-    header: str, state: StateDict, path: Path, meant: LabelSet | Skeleton | None = None
-) -> AnyCheckpoint:
-    """The checkpoint of a file that was read already.
+def load_any_checkpoint(
+    path: Path,
+    meant: Spec | None = None,
+    said: Said | None = None,
+    *,
+    input_size: tuple[int, int] | None = None,
+    stretch: float | None = None,
+) -> Trained:
+    """Read a checkpoint: ours, one that the authors of a network that is known here released, or a state dict.
 
     Args:
-        header, state: as :func:`~trtparse.networks.checkpoint.read_tensors` gives them.
-        path: of the file, for messages.
+        path: of the file.
         meant: what its classes or its joints mean, where the file does not say.
+        said: how a published network sees images; None for one of ours, which says it itself.
+        input_size, stretch: what is known of that where no more is said.
 
     Raises:
-        UsageError: not a checkpoint, one that is damaged, or one that answers something else than what is meant.
+        UsageError: no such file, not a checkpoint, one that is damaged, or one that answers something else than what is
+            meant.
     """
+    header, state = read_tensors(path)
+    if is_released(header, state.tensors):
+        told = said or Said(labels=classes_meant(meant, path), stretch=stretch, input_size=input_size)
+        return parse_released(header, state, path, told)
+    if said is not None:
+        raise UsageError(
+            f"{path} is a checkpoint of one of our networks, which says itself how it sees images.",
+            "Leave --preset, --input-order, --mean, --std and their like out.",
+        )
     if is_finder_checkpoint(header, path):
-        if meant is not None:
-            raise UsageError(f"{path} finds people, and --labels names {meant.name}.", "Leave --labels out.")
+        nothing_meant(meant, path)
         return parse_finder(header, state, path)
     if is_pose_checkpoint(header, state, path):
-        if isinstance(meant, LabelSet):
-            hint = "Give --labels a skeleton, such as coco17."
-            raise UsageError(f"{path} finds joints, and {meant} has classes.", hint)
-        return parse_pose_checkpoint(header, state, path, meant)
-    if isinstance(meant, Skeleton):
-        raise UsageError(
-            f"{path} tells classes apart, and {meant.name} has joints.", "Give --labels a label set, such as lip."
-        )
-    return parse_checkpoint(header, state, path, meant)
+        return parse_pose_checkpoint(header, state, path, joints_meant(meant, path))
+    return parse_checkpoint(header, state, path, classes_meant(meant, path))

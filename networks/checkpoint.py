@@ -10,9 +10,9 @@ import json
 import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import ClassVar
 
 import safetensors
 import safetensors.torch
@@ -20,18 +20,17 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import UsageError
-from ..specs.decoding import Decoding
+from ..specs.decoding import LOGITS, Decoding, refuse_sure
 from ..specs.framing import Framing
 from ..specs.label_set import LabelSet, check_same, label_set, label_sets
 from ..specs.origin import Origin
-from ..specs.skeleton import Skeleton
+from ..specs.spec import Spec
 from ..storage.files import replace_bytes
+from ..storage.json_types import JsonObject, ReadJson
 from .ce2p import recognise as recognise_released
 from .file_kind import refuse_others
-from .finder import Finder
 from .mobilenet import MobileNetV2, read_movenet
-from .network import AUXILIARY_PREFIX, ParsingNetwork
-from .pose import PoseNetwork
+from .network import AUXILIARY_PREFIX, Network, ParsingNetwork, check_classes
 from .registry import FINDERS, POSE_NETWORKS, create_network, recognise
 from .state_dict import StateDict, digest_of, find_mismatch, find_state_dict, first_not_finite, read_pickle
 
@@ -65,15 +64,27 @@ class Checkpoint:
     network: ParsingNetwork
     framing: Framing
     label_set: LabelSet
-    source: str
+    source: str = ""
     told: str = ""
     origin: Origin = field(default_factory=Origin)
-    int8: Mapping[str, Any] = field(default_factory=dict)
+    int8: ReadJson = field(default_factory=dict)
+    task: ClassVar[str] = "parsing"
+    decoding: ClassVar[Decoding] = LOGITS
 
     @property
     def spec(self) -> LabelSet:
         """What its answers speak of."""
         return self.label_set
+
+    @property
+    def options(self) -> JsonObject:
+        """What a manifest says of it."""
+        return self.network.options
+
+    @property
+    def properties(self) -> Mapping[str, str]:
+        """What its graph's metadata says of its answers."""
+        return {"label_set": json.dumps(self.label_set.to_dict())}
 
     @property
     def input_size(self) -> tuple[int, int]:
@@ -85,18 +96,37 @@ class Checkpoint:
         """How far images' shapes were changed to fill the input."""
         return self.framing.stretch
 
+    def framed(self, framing: Framing) -> Checkpoint:
+        """The same, seeing images in another way."""
+        return replace(self, framing=framing)
+
+    def choosing(self, sure: float | None) -> Checkpoint:
+        """None leaves it as it is.
+
+        Raises:
+            UsageError: a score from which a box is somebody.
+        """
+        refuse_sure(sure, self.source)
+        return self
+
+    def save(self, path: Path) -> None:
+        """Write it into a safetensors file, losslessly."""
+        save_checkpoint(
+            self.network, path, self.framing, self.label_set, lossless=True, origin=self.origin, int8=self.int8
+        )
+
 
 def save_checkpoint(
-    network: ParsingNetwork | PoseNetwork | Finder,
+    network: Network,
     path: Path,
     framing: Framing,
-    spec: LabelSet | Skeleton | None,
+    spec: Spec | None,
     *,
-    decoding: Decoding = Decoding(),
+    decoding: Decoding = LOGITS,
     sure: float | None = None,
     lossless: bool = False,
     origin: Origin = Origin(),
-    int8: Mapping[str, Any] | None = None,
+    int8: JsonObject | None = None,
 ) -> None:
     """Write a checkpoint; auxiliary heads are left out.
 
@@ -116,7 +146,7 @@ def save_checkpoint(
     Raises:
         UsageError: the network has another number of classes or joints than that.
     """
-    meant = _meant(network, spec, decoding, sure, path)
+    meant = network.meaning(spec, decoding, sure, path)
     tensors = {
         name: value.detach().cpu().contiguous() for name, value in network.state_dict().items() if _belongs(name)
     }
@@ -126,7 +156,7 @@ def save_checkpoint(
     header = {
         "schema": SCHEMA,
         "network": network.kind,
-        "options": network.spec.to_dict(),
+        "options": network.options,
         "input_size": list(framing.input_size),
         "stretch": framing.stretch,
         **({} if framing.crop is None else {"crop": asdict(framing.crop)}),
@@ -136,30 +166,6 @@ def save_checkpoint(
         **({"int8": {**int8, "weights": digest_of(tensors)}} if int8 else {}),
     }
     replace_bytes(path, safetensors.torch.save(tensors, {HEADER: json.dumps(header)}))
-
-
-def _meant(
-    network: ParsingNetwork | PoseNetwork | Finder,
-    spec: LabelSet | Skeleton | None,
-    decoding: Decoding,
-    sure: float | None,
-    path: Path,
-) -> dict[str, Any]:
-    """What a header says of a network's classes, joints or boxes."""
-    if isinstance(network, Finder):
-        return {} if sure is None else {"sure": sure}
-    if spec is None:
-        raise UsageError(f"{path} would not say what the answers of {network.kind} mean.")
-    if isinstance(network, PoseNetwork):
-        if not isinstance(spec, Skeleton) or len(spec) != network.spec.joints:
-            raise UsageError(
-                f"{path} would answer {network.spec.joints} joints, and was taught {len(spec)} of {spec.name}."
-            )
-        return {"skeleton": spec.to_dict(), "decoding": decoding.to_dict()}
-    if not isinstance(spec, LabelSet):
-        raise UsageError(f"{path} would tell classes apart, and was taught the joints of {spec.name}.")
-    check_classes(network.spec.num_classes, spec, str(path))
-    return {"label_set": spec.to_dict()}
 
 
 def load_checkpoint(path: Path, labels: LabelSet | None = None, who: str = "--labels") -> Checkpoint:
@@ -182,7 +188,7 @@ def parse_checkpoint(
     header: str, state: StateDict, path: Path, labels: LabelSet | None = None, who: str = "--labels"
 ) -> Checkpoint:
     """The checkpoint of a file that was read already; see :func:`load_checkpoint`."""
-    values: Mapping[str, Any] = {}
+    values: ReadJson = {}
     if header:
         said = parse_header(header, path)
         if said.kind in POSE_NETWORKS:
@@ -211,20 +217,7 @@ def parse_checkpoint(
     return Checkpoint(network.eval(), framing, meant, str(path), state.told, origin, int8)
 
 
-def check_classes(count: int, labels: LabelSet, source: str) -> None:
-    """See that a network tells as many classes apart as its label set has.
-
-    Raises:
-        UsageError: it does not; both numbers are named.
-    """
-    if count != len(labels):
-        raise UsageError(
-            f"{source} tells {count} classes apart, and its label set is {labels}.",
-            "Give --labels the set that it was trained on: under other names every result would be wrong.",
-        )
-
-
-def _label_set(values: Mapping[str, Any], count: int, given: LabelSet | None, who: str, path: Path) -> LabelSet:
+def _label_set(values: ReadJson, count: int, given: LabelSet | None, who: str, path: Path) -> LabelSet:
     """What a checkpoint's classes mean: as it says, else as somebody says, else LIP's where there are 20 of them."""
     if "label_set" in values:
         told = LabelSet.from_dict(values["label_set"], str(path))
@@ -310,7 +303,7 @@ def _other_classes(tensors: dict[str, Tensor], network: ParsingNetwork) -> int |
     return counts.pop() if len(counts) == 1 else None
 
 
-def _read_header(header: str, path: Path) -> dict[str, Any]:
+def _read_header(header: str, path: Path) -> ReadJson:
     try:
         values = dict(json.loads(header))
         newer = int(values["schema"]) > SCHEMA
@@ -333,9 +326,9 @@ class Header:
     """
 
     kind: str
-    options: dict[str, Any]
+    options: ReadJson
     framing: Framing
-    values: Mapping[str, Any]
+    values: ReadJson
 
 
 def parse_header(header: str, path: Path) -> Header:

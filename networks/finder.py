@@ -10,14 +10,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import UsageError
+from ..graphs.answers import BOXES
+from ..specs.decoding import LOGITS, Decoding
+from ..specs.spec import Spec
+from ..storage.json_types import JsonObject
 from .layers import initialise
-from .network import Options, check_minimum
+from .network import Network, Options, check_minimum
+from .tail import Tail
 
 STRIDE = 8
 """Pixels of a frame for each cell of the answer."""
@@ -80,11 +86,13 @@ class Block(nn.Module):
         return F.relu(x + self.conv2(self.conv1(x)))
 
 
-class Finder(nn.Module):
+class Finder(Network):
     """1,336,085 parameters."""
 
     kind = "finder"
-    """The network's name in checkpoints, bundles and recipes."""
+    multiple = MULTIPLE
+    called = "a finder"
+    spec: FinderSpec
     spec_class = FinderSpec
 
     def __init__(self, spec: FinderSpec = FinderSpec()) -> None:
@@ -109,6 +117,18 @@ class Finder(nn.Module):
             assert self.answer.bias is not None
             self.answer.bias.copy_(torch.tensor([math.log(_PRIOR / (1 - _PRIOR)), 0.0, 0.5, 0.0, 0.5]))
 
+    @property
+    def first_convolution(self) -> nn.Conv2d:
+        first = self.conv1[0]
+        assert isinstance(first, nn.Conv2d)
+        return first
+
+    def tail(self, input_size: tuple[int, int], decoding: Decoding = LOGITS) -> Tail:
+        return BoxTail(self.spec.people, (input_size[0] // STRIDE, input_size[1] // STRIDE))
+
+    def meaning(self, spec: Spec | None, decoding: Decoding, sure: float | None, path: Path) -> JsonObject:
+        return {} if sure is None else {"sure": sure}
+
     def forward(self, image: Tensor) -> Tensor:
         """Logits and distances of every cell.
 
@@ -127,6 +147,25 @@ class Finder(nn.Module):
         x = self.merge16(F.relu(self.side16(level16) + _doubled(self.side32(level32))))
         x = self.merge8(F.relu(self.side8(level8) + _doubled(x)))
         return self.answer(self.head(x))  # type: ignore[no-any-return]
+
+
+class BoxTail(Tail):
+    """The most certain boxes.
+
+    Args:
+        people: boxes a frame; of fewer cells all.
+        cells: (height, width) of the cells.
+    """
+
+    answers = BOXES
+
+    def __init__(self, people: int, cells: tuple[int, int]) -> None:
+        super().__init__((min(people, cells[0] * cells[1]), 5))
+        self.people = people
+
+    def forward(self, cells: Tensor) -> Tensor:
+        """(N, 5, h, w) float to (N, M, 5) float32; see :func:`decode`."""
+        return decode(cells, self.people)
 
 
 def _doubled(x: Tensor) -> Tensor:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import ClassVar
 
 from ..errors import UsageError
+from ..specs.decoding import LOGITS, SURE, Decoding
 from ..specs.framing import Framing
+from ..specs.label_set import LabelSet, label_set
 from ..specs.origin import Origin
-from .checkpoint import fill, named, parse_header, read_tensors
+from ..storage.json_types import JsonObject, ReadJson
+from .checkpoint import fill, named, parse_header, read_tensors, save_checkpoint
 from .finder import Finder
 from .registry import FINDERS, create_finder
 from .state_dict import StateDict
@@ -29,10 +34,40 @@ class FinderCheckpoint:
 
     network: Finder
     framing: Framing
-    source: str
+    source: str = ""
     sure: float | None = None
     told: str = ""
     origin: Origin = field(default_factory=Origin)
+    task: ClassVar[str] = "people"
+    decoding: ClassVar[Decoding] = LOGITS
+    int8: ClassVar[ReadJson] = {}
+
+    @property
+    def spec(self) -> LabelSet:
+        """Nobody and somebody."""
+        return label_set("person")
+
+    @property
+    def options(self) -> JsonObject:
+        """What a manifest says of it."""
+        return {**self.network.options, **({} if self.sure is None else {"sure": self.sure})}
+
+    @property
+    def properties(self) -> Mapping[str, str]:
+        """What its graph's metadata says of its answers."""
+        return {"network": self.network.kind, **({} if self.sure is None else {"sure": f"{self.sure:g}"})}
+
+    def framed(self, framing: Framing) -> FinderCheckpoint:
+        """The same, seeing images in another way."""
+        return replace(self, framing=framing)
+
+    def choosing(self, sure: float | None) -> FinderCheckpoint:
+        """The same with a score from which a box is somebody: this one, else the file's, else the usual one."""
+        return replace(self, sure=sure or self.sure or SURE)
+
+    def save(self, path: Path) -> None:
+        """Write it into a safetensors file, losslessly."""
+        save_checkpoint(self.network, path, self.framing, None, sure=self.sure, lossless=True, origin=self.origin)
 
 
 def load_finder(path: Path) -> FinderCheckpoint:

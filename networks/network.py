@@ -1,19 +1,28 @@
-"""What all parsing networks have in common."""
+"""What all networks have in common, and all parsing networks."""
 
 from __future__ import annotations
 
+import copy
 import difflib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any, ClassVar, TypeAlias, TypeVar
 
 from torch import Tensor, nn
 
 from ..errors import UsageError
+from ..specs.decoding import LOGITS, Decoding
+from ..specs.label_set import LabelSet
+from ..specs.spec import Spec
+from ..storage.json_types import JsonObject, ReadJson
 from .efficientnet import EfficientNetLite
+from .exported import ExportedNetwork, Normalised
 from .layers import resize_like
 from .mobilenet import MobileNetV2
+from .preprocessing import normalise
 from .resnet import ResNet
+from .tail import LabelTail, Tail
 
 MINIMUM_INPUT = 64
 """Smallest height and width: below it the deepest level has fewer than 2x2 cells."""
@@ -35,12 +44,12 @@ class Options:
         for field in fields(self):
             _check_type(field.name, getattr(self, field.name), field.default)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
     @classmethod
-    def from_dict(cls: type[SpecT], options: Mapping[str, Any]) -> SpecT:
+    def from_dict(cls: type[SpecT], options: ReadJson) -> SpecT:
         """Read options; those that are left out have their defaults.
 
         Raises:
@@ -112,7 +121,97 @@ Backbone: TypeAlias = ResNet | EfficientNetLite | MobileNetV2
 turns a checkpoint of it alone, as others released it, into its tensors."""
 
 
-class ParsingNetwork(nn.Module):
+AnyNetwork = TypeVar("AnyNetwork", bound="Network")
+AnyParsing = TypeVar("AnyParsing", bound="ParsingNetwork")
+
+
+class Network(nn.Module):
+    """A network of any task: normalised images in, a raw tensor out that answers are read from."""
+
+    kind: str
+    """The network's name in checkpoints, bundles and recipes."""
+    spec: Options
+    multiple: ClassVar[int] = 1
+    """Of which height and width of the input are."""
+    called: ClassVar[str] = "a network"
+    """What it is, in messages."""
+
+    @property
+    def options(self) -> JsonObject:
+        """What it is, in JSON's types: checkpoints and manifests keep it."""
+        return self.spec.to_dict()
+
+    @property
+    def first_convolution(self) -> nn.Conv2d:
+        """What sees the image; the exporter turns its input channels round, so that BGR frames need no flip."""
+        raise NotImplementedError
+
+    def prepared(self, frames: Tensor) -> Tensor:
+        """Frames as OpenCV reads them, (N, H, W, 3) uint8, to what the network computes with."""
+        return normalise(frames)
+
+    def tail(self, input_size: tuple[int, int], decoding: Decoding = LOGITS) -> Tail:
+        """From its raw tensor to its answers.
+
+        Args:
+            input_size: (height, width) of the frames.
+            decoding: of heatmaps, where it gives some.
+        """
+        raise NotImplementedError
+
+    def exported(self, input_size: tuple[int, int], decoding: Decoding = LOGITS) -> ExportedNetwork:
+        """What is exported of it: a copy in float32 and evaluation mode that takes frames and gives answers.
+
+        Args:
+            input_size, decoding: as of :meth:`tail`.
+        """
+        copied = self.to_run()
+        return Normalised(copied, copied.first_convolution, self.tail(input_size, decoding))
+
+    def to_run(self: AnyNetwork) -> AnyNetwork:
+        """A copy in float32 and evaluation mode, without what serves training alone."""
+        return copy.deepcopy(self).float().eval()
+
+    def meaning(self, spec: Spec | None, decoding: Decoding, sure: float | None, path: Path) -> JsonObject:
+        """What the header of its checkpoint says of its answers, in JSON's types.
+
+        Args:
+            spec: what they speak of.
+            decoding: of heatmaps.
+            sure: the score from which a box is somebody.
+            path: of the checkpoint, for messages.
+
+        Raises:
+            UsageError: its answers speak of something else.
+        """
+        raise NotImplementedError
+
+
+def told_spec(network: Network, spec: Spec | None, path: Path) -> Spec:
+    """What the answers of a network that is saved speak of.
+
+    Raises:
+        UsageError: nobody says it.
+    """
+    if spec is None:
+        raise UsageError(f"{path} would not say what the answers of {network.kind} mean.")
+    return spec
+
+
+def check_classes(count: int, labels: LabelSet, source: str) -> None:
+    """See that a network tells as many classes apart as its label set has.
+
+    Raises:
+        UsageError: it does not; both numbers are named.
+    """
+    if count != len(labels):
+        raise UsageError(
+            f"{source} tells {count} classes apart, and its label set is {labels}.",
+            "Give --labels the set that it was trained on: under other names every result would be wrong.",
+        )
+
+
+class ParsingNetwork(Network):
     """A human-parsing network: images in, class logits out.
 
     A network gives a feature to its ``head``, and the features in between to its ``auxiliary_heads``. Those exist
@@ -120,8 +219,7 @@ class ParsingNetwork(nn.Module):
     turns its input channels round, so that BGR frames need no flip.
     """
 
-    kind: ClassVar[str]
-    """The network's name in checkpoints, bundles and recipes."""
+    called = "a parsing network"
     auxiliary_weight: ClassVar[float]
     """Weight of each auxiliary head's loss."""
     spec_class: ClassVar[type[NetworkSpec]]
@@ -139,6 +237,25 @@ class ParsingNetwork(nn.Module):
         """
         super().__init__()
         self.spec = spec
+
+    @property
+    def first_convolution(self) -> nn.Conv2d:
+        return self.backbone.conv1
+
+    def tail(self, input_size: tuple[int, int], decoding: Decoding = LOGITS) -> Tail:
+        return LabelTail(input_size)
+
+    def to_run(self: AnyParsing) -> AnyParsing:
+        copied = super().to_run()
+        copied.auxiliary_heads = None
+        return copied
+
+    def meaning(self, spec: Spec | None, decoding: Decoding, sure: float | None, path: Path) -> JsonObject:
+        spec = told_spec(self, spec, path)
+        if not isinstance(spec, LabelSet):
+            raise UsageError(f"{path} would tell classes apart, and was taught the joints of {spec.name}.")
+        check_classes(self.spec.num_classes, spec, str(path))
+        return {"label_set": spec.to_dict()}
 
     def features(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
         """What the head reads, and what each auxiliary head reads."""

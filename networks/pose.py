@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..errors import UsageError
-from .network import Options
+from ..specs.decoding import LOGITS, Decoding
+from ..specs.skeleton import Skeleton
+from ..specs.spec import Spec
+from ..storage.json_types import JsonObject
+from .network import Network, Options, told_spec
+from .pose_decoding.create import create_decoder
+from .tail import Tail
 
 
 @dataclass(frozen=True)
@@ -27,7 +34,7 @@ class PoseSpec(Options):
             raise UsageError(f"joints must lie between 1 and 255, not {self.joints}.")
 
 
-class PoseNetwork(nn.Module):
+class PoseNetwork(Network):
     """A top-down pose network: the image of one person in, one heatmap a joint out, at a quarter of the size.
 
     In training ``forward`` gives every heatmap that can be supervised (:meth:`supervised`), in evaluation the one that
@@ -35,11 +42,9 @@ class PoseNetwork(nn.Module):
     """
 
     spec_class: ClassVar[type[PoseSpec]] = PoseSpec
-    multiple: ClassVar[int] = 32
-    """Of which height and width of the input are."""
+    multiple = 32
+    called = "a pose network"
 
-    kind: str
-    """The network's name in checkpoints, bundles and recipes."""
     spec: PoseSpec
     unit_weights: tuple[float, ...] = (1.0,)
     """What the loss of each unit of a stage counts, as its authors have it; the same in every stage."""
@@ -49,10 +54,17 @@ class PoseNetwork(nn.Module):
         self.kind = kind
         self.spec = spec
 
-    @property
-    def first_convolution(self) -> nn.Conv2d:
-        """What sees the image; the exporter turns its input channels round, so that BGR frames need no flip."""
-        raise NotImplementedError
+    def tail(self, input_size: tuple[int, int], decoding: Decoding = LOGITS) -> Tail:
+        size = (input_size[0] // decoding.stride, input_size[1] // decoding.stride)
+        return create_decoder(decoding, self.spec.joints, size)
+
+    def meaning(self, spec: Spec | None, decoding: Decoding, sure: float | None, path: Path) -> JsonObject:
+        spec = told_spec(self, spec, path)
+        if not isinstance(spec, Skeleton) or len(spec) != self.spec.joints:
+            raise UsageError(
+                f"{path} would answer {self.spec.joints} joints, and was taught {len(spec)} of {spec.name}."
+            )
+        return {"skeleton": spec.to_dict(), "decoding": decoding.to_dict()}
 
     def heatmaps(self, image: Tensor) -> Tensor:
         """The heatmaps that are decoded.

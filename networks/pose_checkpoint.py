@@ -6,11 +6,12 @@ into those of the same network for RGB and a peak of 1, as all networks are here
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -18,11 +19,12 @@ from ..data.crops import RULES
 from ..errors import UsageError
 from ..specs.decoding import HRNET as HRNET_DECODING
 from ..specs.decoding import MSPN as MSPN_DECODING
-from ..specs.decoding import Decoding
+from ..specs.decoding import Decoding, refuse_sure
 from ..specs.framing import Framing
 from ..specs.origin import Origin
 from ..specs.skeleton import Skeleton, load_skeleton, shipped_skeletons
-from .checkpoint import DEFAULT_INPUT_SIZE, fill, named, parse_header, read_tensors
+from ..storage.json_types import JsonObject, ReadJson
+from .checkpoint import DEFAULT_INPUT_SIZE, fill, named, parse_header, read_tensors, save_checkpoint
 from .hrnet import LAYOUTS as HRNETS
 from .hrnet import MODULES, HRNet
 from .mspn import LAYOUTS as MSPNS
@@ -65,9 +67,11 @@ class PoseCheckpoint:
     framing: Framing
     skeleton: Skeleton
     decoding: Decoding
-    source: str
+    source: str = ""
     told: str = ""
     origin: Origin = field(default_factory=Origin)
+    task: ClassVar[str] = "pose"
+    int8: ClassVar[ReadJson] = {}
 
     @property
     def spec(self) -> Skeleton:
@@ -75,9 +79,38 @@ class PoseCheckpoint:
         return self.skeleton
 
     @property
+    def options(self) -> JsonObject:
+        """What a manifest says of it."""
+        return {**self.network.options, "decoding": self.decoding.to_dict()}
+
+    @property
+    def properties(self) -> Mapping[str, str]:
+        """What its graph's metadata says of its answers."""
+        return {"skeleton": self.skeleton.to_json(), "decoding": json.dumps(self.decoding.to_dict())}
+
+    @property
     def input_size(self) -> tuple[int, int]:
         """(height, width) it was trained at; 256x192 where a released checkpoint does not say."""
         return self.framing.input_size
+
+    def framed(self, framing: Framing) -> PoseCheckpoint:
+        """The same, seeing images in another way."""
+        return replace(self, framing=framing)
+
+    def choosing(self, sure: float | None) -> PoseCheckpoint:
+        """None leaves it as it is.
+
+        Raises:
+            UsageError: a score from which a box is somebody.
+        """
+        refuse_sure(sure, self.source)
+        return self
+
+    def save(self, path: Path) -> None:
+        """Write it into a safetensors file, losslessly."""
+        save_checkpoint(
+            self.network, path, self.framing, self.skeleton, decoding=self.decoding, lossless=True, origin=self.origin
+        )
 
 
 def load_pose_checkpoint(path: Path, skeleton: Skeleton | None = None) -> PoseCheckpoint:
@@ -101,7 +134,8 @@ def parse_pose_checkpoint(
 ) -> PoseCheckpoint:
     """The checkpoint of a file that was read already; see :func:`load_pose_checkpoint`."""
     tensors: Mapping[str, Tensor] = state.tensors
-    framing, values = Framing(DEFAULT_INPUT_SIZE), dict[str, Any]()
+    framing: Framing = Framing(DEFAULT_INPUT_SIZE)
+    values: ReadJson = {}
     if header:
         said = parse_header(header, path)
         if said.kind in NETWORKS:
@@ -116,7 +150,7 @@ def parse_pose_checkpoint(
             network = create_pose_network(said.kind, said.options)
             # Those without one are of a cross-entropy: all that were trained here before it was written down.
             decoding = Decoding.from_dict(said.values.get("decoding", {}))
-        framing, values = said.framing, dict(said.values)
+        framing, values = said.framing, said.values
         framing = framing if framing.crop else replace(framing, crop=RULES["trtparse"])
     else:
         kind, released_joints = recognise_released(tensors, path)
@@ -139,7 +173,7 @@ def is_pose_checkpoint(header: str, state: StateDict, path: Path) -> bool:
     return STEM in state.tensors or {"final_layer.weight", "transition1.0.0.weight"} <= state.tensors.keys()
 
 
-def _skeleton(values: Mapping[str, Any], joints: int, given: Skeleton | None, path: Path) -> Skeleton:
+def _skeleton(values: ReadJson, joints: int, given: Skeleton | None, path: Path) -> Skeleton:
     """What a checkpoint's joints are: as it says, else as somebody says, else a shipped skeleton of as many."""
     told = Skeleton.from_dict(values["skeleton"]) if "skeleton" in values else None
     if told is not None and len(told) != joints:

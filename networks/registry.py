@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from typing import Any
+from collections.abc import Collection
 
 import torch
 
+from ..storage.json_types import ReadJson
 from .c_dlinknet import CDLinkNet
 from .finder import Finder
 from .h_hrnet import LAYOUTS as H_HRNETS
@@ -33,7 +33,7 @@ POSE_NETWORKS: dict[str, type[PoseNetwork]] = {
 FINDERS: dict[str, type[Finder]] = {Finder.kind: Finder}
 
 
-def create_network(kind: str, options: Mapping[str, Any], auxiliary: bool = False) -> ParsingNetwork:
+def create_network(kind: str, options: ReadJson, auxiliary: bool = False) -> ParsingNetwork:
     """A network with random weights.
 
     Args:
@@ -49,7 +49,7 @@ def create_network(kind: str, options: Mapping[str, Any], auxiliary: bool = Fals
     return network(network.spec_class.from_dict(options), auxiliary)
 
 
-def create_pose_network(kind: str, options: Mapping[str, Any]) -> PoseNetwork:
+def create_pose_network(kind: str, options: ReadJson) -> PoseNetwork:
     """A pose network with random weights.
 
     Args:
@@ -64,7 +64,7 @@ def create_pose_network(kind: str, options: Mapping[str, Any]) -> PoseNetwork:
     return network(kind, network.spec_class.from_dict(options))
 
 
-def create_finder(kind: str, options: Mapping[str, Any]) -> Finder:
+def create_finder(kind: str, options: ReadJson) -> Finder:
     """A finder with random weights.
 
     Args:

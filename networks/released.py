@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import ClassVar
 
 import safetensors.torch
 import torch
@@ -20,13 +20,18 @@ from torch.nn import functional as F
 from ..errors import UsageError
 from ..graphs.conventions import Said
 from ..graphs.published import Preset, presets
+from ..specs.decoding import LOGITS, Decoding, refuse_sure
 from ..specs.framing import Framing
 from ..specs.label_set import LabelSet, label_set
 from ..specs.origin import Origin
 from ..storage.files import replace_bytes
+from ..storage.json_types import JsonObject, ReadJson
 from .ce2p import CE2P, FAMILY_MARKS, CDGNet, read_released, recognise
-from .checkpoint import HEADER, SCHEMA, check_classes, fill, parse_header
+from .checkpoint import HEADER, SCHEMA, fill, parse_header
+from .exported import ExportedNetwork
+from .network import Network, check_classes
 from .state_dict import StateDict
+from .tail import LabelTail, Tail
 
 FAMILIES = tuple(FAMILY_MARKS.values())
 """Networks whose checkpoints are read here."""
@@ -37,7 +42,7 @@ class Released:
     """A published network with its weights and its convention.
 
     Args:
-        network: on the CPU, float32, in evaluation mode.
+        layers: on the CPU, float32, in evaluation mode.
         family: one of ``FAMILIES``.
         framing: how it sees images.
         label_set: what its classes mean.
@@ -45,32 +50,69 @@ class Released:
         origin: what its weights come from.
     """
 
-    network: CE2P
+    layers: CE2P
     family: str
     framing: Framing
     label_set: LabelSet
     told: str = ""
     origin: Origin = field(default_factory=Origin)
+    task: ClassVar[str] = "parsing"
+    decoding: ClassVar[Decoding] = LOGITS
+    int8: ClassVar[ReadJson] = {}
 
     @property
-    def framed(self) -> FramedNetwork:
+    def network(self) -> FramedNetwork:
         """From frames to logits at their size."""
-        return FramedNetwork(self.network, self.framing)
+        return FramedNetwork(self.layers, self.framing, self.family)
+
+    @property
+    def spec(self) -> LabelSet:
+        """What its answers speak of."""
+        return self.label_set
+
+    @property
+    def options(self) -> JsonObject:
+        """What a manifest says of it."""
+        return self.network.options
+
+    @property
+    def properties(self) -> Mapping[str, str]:
+        """What its graph's metadata says of its answers."""
+        return {"label_set": json.dumps(self.label_set.to_dict())}
+
+    def framed(self, framing: Framing) -> Released:
+        """The same, seeing images in another way."""
+        return replace(self, framing=framing)
+
+    def choosing(self, sure: float | None) -> Released:
+        """None leaves it as it is.
+
+        Raises:
+            UsageError: a score from which a box is somebody.
+        """
+        refuse_sure(sure, self.family)
+        return self
+
+    def save(self, path: Path) -> None:
+        """Write it into a safetensors file, losslessly."""
+        save_released(self, path)
 
 
-class FramedNetwork(nn.Module):
+class FramedNetwork(Network):
     """A published network with what its authors do before and after it.
 
     Args:
         network: one of CE2P's family.
         framing: the order of channels, mean and deviation that it computes with.
+        family: one of ``FAMILIES``.
     """
 
     scale: Tensor
     offset: Tensor
 
-    def __init__(self, network: CE2P, framing: Framing) -> None:
+    def __init__(self, network: CE2P, framing: Framing, family: str) -> None:
         super().__init__()
+        self.kind = family
         self.network = network
         self.turned = framing.order == "RGB"
         scale = [1 / (255 * deviation) for deviation in framing.std]
@@ -78,14 +120,48 @@ class FramedNetwork(nn.Module):
         self.register_buffer("scale", torch.tensor(scale).view(1, 3, 1, 1))
         self.register_buffer("offset", torch.tensor(offset).view(1, 3, 1, 1))
 
+    @property
+    def options(self) -> JsonObject:
+        return {"num_classes": self.network.num_classes}
+
+    def prepared(self, frames: Tensor) -> Tensor:
+        """As they are: it normalises itself."""
+        return frames
+
+    def tail(self, input_size: tuple[int, int], decoding: Decoding = LOGITS) -> Tail:
+        return LabelTail(input_size)
+
+    def exported(self, input_size: tuple[int, int], decoding: Decoding = LOGITS) -> ExportedNetwork:
+        return _Exported(self.to_run(), self.tail(input_size))
+
     def forward(self, frames: Tensor) -> Tensor:
         """(N, H, W, 3) uint8 BGR to (N, C, H, W) float: the corners of its logits are those of the frame."""
-        images = frames.to(self.scale.dtype).permute(0, 3, 1, 2)
-        if self.turned:
-            images = images.flip(1)
-        logits = self.network(images * self.scale + self.offset)
-        size = (int(frames.shape[1]), int(frames.shape[2]))
-        return F.interpolate(logits, size=size, mode="bilinear", align_corners=True)
+        return _logits(frames, self.network, self.scale, self.offset, turned=self.turned)
+
+
+class _Exported(ExportedNetwork):
+    """Of a published network, with its own normalisation."""
+
+    scale: Tensor
+    offset: Tensor
+
+    def __init__(self, framed: FramedNetwork, tail: Tail) -> None:
+        super().__init__(framed.network, tail)
+        self.turned = framed.turned
+        self.register_buffer("scale", framed.scale)
+        self.register_buffer("offset", framed.offset)
+
+    def raw(self, frames: Tensor) -> Tensor:
+        return _logits(frames, self.network, self.scale, self.offset, turned=self.turned)
+
+
+def _logits(frames: Tensor, network: nn.Module, scale: Tensor, offset: Tensor, *, turned: bool) -> Tensor:
+    images = frames.to(scale.dtype).permute(0, 3, 1, 2)
+    if turned:
+        images = images.flip(1)
+    logits = network(images * scale + offset)
+    size = (int(frames.shape[1]), int(frames.shape[2]))
+    return F.interpolate(logits, size=size, mode="bilinear", align_corners=True)
 
 
 def is_released(header: str, tensors: Mapping[str, Tensor]) -> bool:
@@ -132,14 +208,14 @@ def save_released(released: Released, path: Path) -> None:
     """Write a network with its convention into a safetensors file, losslessly."""
     tensors = {
         name: value.contiguous()
-        for name, value in released.network.state_dict().items()
+        for name, value in released.layers.state_dict().items()
         if not name.endswith("num_batches_tracked")
     }
     framing = released.framing
-    header: dict[str, Any] = {
+    header: JsonObject = {
         "schema": SCHEMA,
         "network": released.family,
-        "options": {"num_classes": released.network.num_classes},
+        "options": released.options,
         "input_size": list(framing.input_size),
         **framing.preprocessing(),
         "label_set": released.label_set.to_dict(),

@@ -13,6 +13,7 @@ from typing import Any, overload
 from ..engines.base import Engine
 from ..errors import DataError
 from ..storage.files import check_output_folder
+from ..storage.json_types import JsonObject
 from ..tasks.base import Predictor, Task
 from ..tasks.people.detector import MOST_PEOPLE, PersonDetector
 from .index import index_place, writing_index
@@ -112,7 +113,7 @@ class ParseResult:
     without_people: int = 0
     crowded: int = 0
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """As JSON takes it, with a schema version."""
         return {
             "schema_version": SCHEMA_VERSION,

@@ -18,6 +18,7 @@ from ..engines.bundle import GRAPHS, MANIFEST_NAME, WEIGHTS_NAME
 from ..engines.open import graph_of
 from ..errors import UsageError
 from ..networks.weights import FINDER_GRAPH
+from ..storage.json_types import JsonObject
 from ..tasks.base import Task
 
 _IN_THE_ORDER_TOLD = ("target", "precision", "input_size", "graph", "method")
@@ -71,7 +72,7 @@ def answer_file(task: Task[Any], answer: Any, made_by: MadeBy | None, photograph
     return task.encode(answer, json.dumps(_record(made_by, photograph), sort_keys=True, separators=(",", ":")))
 
 
-def _record(made_by: MadeBy, photograph: str) -> dict[str, Any]:
+def _record(made_by: MadeBy, photograph: str) -> JsonObject:
     told = {**asdict(made_by), "input_size": list(made_by.input_size), "photograph": photograph}
     if not made_by.people:
         del told["people"]  # as before people could be found

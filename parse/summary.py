@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..errors import DataError
-from ..tasks.base import Summary, Task
+from ..tasks.base import Task
+from ..tasks.coco import Summary
 from .images import ParsedImage
 from .objects import Storage, plain
 

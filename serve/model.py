@@ -12,6 +12,7 @@ from ..engines import Bundle, open_bundle
 from ..engines.bundle import GRAPHS, MANIFEST_NAME, WEIGHTS_NAME
 from ..engines.open import Rebuild
 from ..errors import UsageError
+from ..storage.json_types import JsonObject, ReadJson
 from ..tasks.base import Predictor
 from ..tasks.open import open_predictor
 from .statistics import Statistics
@@ -117,31 +118,42 @@ class Model:
             )
         self.changed = changed
 
-    def metadata(self) -> dict[str, Any]:
+    def metadata(self) -> JsonObject:
         """As the protocol has it."""
-        engine = self.predictor.engine
-        height, width = engine.input_size
         return {
             "name": self.name,
             "versions": [VERSION],
-            "platform": f"trtparse_{engine.target}",
-            "inputs": [{"name": INPUT, "datatype": "UINT8", "shape": [-1, height, width, 3]}],
-            "outputs": [
-                {"name": spec.name, "datatype": DATATYPES[spec.dtype], "shape": [-1, *_open_as_minus_one(spec.shape)]}
-                for spec in engine.outputs
-            ],
+            "platform": self._platform,
+            "inputs": self._inputs,
+            "outputs": self._outputs,
         }
 
-    def config(self) -> dict[str, Any]:
+    @property
+    def _platform(self) -> str:
+        return f"trtparse_{self.predictor.engine.target}"
+
+    @property
+    def _inputs(self) -> list[JsonObject]:
+        height, width = self.predictor.engine.input_size
+        return [{"name": INPUT, "datatype": "UINT8", "shape": [-1, height, width, 3]}]
+
+    @property
+    def _outputs(self) -> list[JsonObject]:
+        return [
+            {"name": spec.name, "datatype": DATATYPES[spec.dtype], "shape": [-1, *_open_as_minus_one(spec.shape)]}
+            for spec in self.predictor.engine.outputs
+        ]
+
+    def config(self) -> JsonObject:
         """As the protocol's model configuration extension has it, of Triton's fields those that mean something here."""
-        told, task = self.metadata(), self.predictor.task
+        task = self.predictor.task
         return {
             "name": self.name,
-            "platform": told["platform"],
+            "platform": self._platform,
             "backend": "trtparse",
             "max_batch_size": self.worker.most_frames,
-            "input": [_configured(tensor) for tensor in told["inputs"]],
-            "output": [_configured(tensor) for tensor in told["outputs"]],
+            "input": [_configured(tensor) for tensor in self._inputs],
+            "output": [_configured(tensor) for tensor in self._outputs],
             "parameters": {
                 "engine": {"string_value": self.predictor.engine.name},
                 "task": {"string_value": task.name},
@@ -188,5 +200,5 @@ def _open_as_minus_one(shape: tuple[int | None, ...]) -> list[int]:
     return [-1 if length is None else length for length in shape]
 
 
-def _configured(tensor: dict[str, Any]) -> dict[str, Any]:
+def _configured(tensor: ReadJson) -> JsonObject:
     return {"name": tensor["name"], "data_type": f"TYPE_{tensor['datatype']}", "dims": tensor["shape"][1:]}

@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, defaultdict
-from typing import Any
+
+from ..storage.json_types import JsonObject
 
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Seconds: the upper ends of the histogram's bars."""
@@ -62,7 +63,17 @@ class Statistics:
         with self._lock:
             return self._answers.total()
 
-    def to_kserve(self, name: str, version: str) -> dict[str, Any]:
+    @property
+    def frames(self) -> int:
+        """That went through the engine."""
+        with self._lock:
+            return self._frames
+
+    @property
+    def _frames(self) -> int:
+        return sum(frames * count for frames, count in self._passes.items())
+
+    def to_kserve(self, name: str, version: str) -> JsonObject:
         """As the protocol's statistics extension has it; times in nanoseconds."""
         with self._lock:
             success = self._answers[200]
@@ -89,7 +100,7 @@ class Statistics:
                 "name": name,
                 "version": version,
                 "last_inference": self._last_request,
-                "inference_count": sum(frames * count for frames, count in self._passes.items()),
+                "inference_count": self._frames,
                 "execution_count": passes,
                 "inference_stats": times,
                 "batch_stats": batches,
@@ -102,7 +113,7 @@ class Statistics:
                 ("requests_total", {"status": str(status)}, count) for status, count in sorted(self._answers.items())
             ]
             found += [
-                ("frames_total", {}, sum(frames * count for frames, count in self._passes.items())),
+                ("frames_total", {}, self._frames),
                 ("passes_total", {}, self._passes.total()),
                 ("pass_seconds_total", {}, sum(self._pass_seconds.values())),
                 ("queue_seconds_total", {}, self._wait_seconds),

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ..engines.base import Arrays, Frames, OutputSpec
 from ..errors import UsageError
+from ..storage.json_types import ReadJson
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 INPUT = "frames"
@@ -112,7 +113,7 @@ def write_tensors(
     told, blobs = [], []
     for name, as_bytes in wanted:
         array = np.ascontiguousarray(arrays[name])
-        entry: dict[str, Any] = {
+        entry: dict[str, object] = {
             "name": name,
             "datatype": DATATYPES[str(array.dtype)],
             "shape": list(array.shape),
@@ -124,7 +125,7 @@ def write_tensors(
         else:
             entry["data"] = array.ravel().tolist()
         told.append(entry)
-    answer: dict[str, Any] = {"model_name": model, "model_version": version, "outputs": told}
+    answer: dict[str, object] = {"model_name": model, "model_version": version, "outputs": told}
     if asked:
         answer["id"] = asked
     text = json.dumps(answer).encode()
@@ -144,20 +145,20 @@ def _end_of_json(body: bytes | bytearray, header_length: str | None) -> int:
     return int(header_length)
 
 
-def _parameters(of: Mapping[str, Any]) -> dict[str, Any]:
+def _parameters(of: ReadJson) -> ReadJson:
     parameters = of.get("parameters", {})
     if not isinstance(parameters, dict):
         raise UsageError("parameters is no JSON object.", _DOCUMENT)
     return parameters
 
 
-def _check_served(parameters: Mapping[str, Any]) -> None:
+def _check_served(parameters: ReadJson) -> None:
     for name in _NOT_SERVED:
         if parameters.get(name):
             raise UsageError(f"This server has no {name}.", "Send the tensors with the request, without it.")
 
 
-def _named(tensors: Any, what: str) -> list[dict[str, Any]]:
+def _named(tensors: Any, what: str) -> list[ReadJson]:
     """Tensors as a request lists them, each with a name and parameters that are served."""
     if not isinstance(tensors, list) or not all(isinstance(tensor, dict) and "name" in tensor for tensor in tensors):
         raise UsageError(f"{what} is no list of named tensors.", _DOCUMENT)
@@ -166,7 +167,7 @@ def _named(tensors: Any, what: str) -> list[dict[str, Any]]:
     return tensors
 
 
-def _frames(tensor: dict[str, Any], blobs: memoryview, input_size: tuple[int, int]) -> Frames:
+def _frames(tensor: ReadJson, blobs: memoryview, input_size: tuple[int, int]) -> Frames:
     height, width = input_size
     wanted = f"(N, {height}, {width}, 3) UINT8"
     shape, kind = tensor.get("shape"), tensor.get("datatype")
@@ -205,7 +206,7 @@ def _numbers(data: Any, count: int) -> NDArray[np.uint8]:
     return array.astype(np.uint8)
 
 
-def _wanted(asked: Any, parameters: Mapping[str, Any], outputs: Sequence[OutputSpec]) -> tuple[tuple[str, bool], ...]:
+def _wanted(asked: Any, parameters: ReadJson, outputs: Sequence[OutputSpec]) -> tuple[tuple[str, bool], ...]:
     by_default = bool(parameters.get("binary_data_output", False))
     names = [spec.name for spec in outputs]
     if asked is None or asked == []:
@@ -220,7 +221,7 @@ def _wanted(asked: Any, parameters: Mapping[str, Any], outputs: Sequence[OutputS
     return tuple(wanted)
 
 
-def _patience(parameters: Mapping[str, Any]) -> float | None:
+def _patience(parameters: ReadJson) -> float | None:
     """``timeout`` in microseconds, as Triton has it."""
     timeout = parameters.get("timeout")
     if timeout is None:

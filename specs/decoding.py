@@ -1,7 +1,8 @@
-"""How the heatmaps of a pose network become points: the decoding that its weights were trained for, and its cells.
+"""How raw tensors become answers, as weights were trained for it.
 
-It travels with the weights and into the graph's metadata, as another decoding than its own costs a network accuracy:
-the logits of a spatial cross-entropy have no peak of 1, and HRNet counts cells from another place than MSPN.
+The decoding of a pose network's heatmaps travels with the weights and into the graph's metadata, as another than its
+own costs a network accuracy: the logits of a spatial cross-entropy have no peak of 1, and HRNet counts cells from
+another place than MSPN.
 """
 
 from __future__ import annotations
@@ -9,9 +10,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from ..errors import UsageError
+from ..storage.json_types import JsonObject, ReadJson
 
 KINDS = ("sign-shift", "second-highest", "dark", "logits")
 
@@ -49,12 +50,12 @@ class Decoding:
                 "The blur is an odd number of cells, stride and offset are pixels, the stride whole and above 0.",
             )
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """As JSON has it."""
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Decoding:
+    def from_dict(cls, values: ReadJson) -> Decoding:
         """Read what :meth:`to_dict` gives; what is not said has its default.
 
         Raises:
@@ -68,6 +69,9 @@ class Decoding:
         return cls(**values)
 
 
+SURE = 0.5
+"""The score from which a box is somebody, where nothing was chosen for a finder's weights."""
+
 LOGITS = Decoding()
 """Of what is trained here with a cross-entropy over cells."""
 
@@ -79,3 +83,13 @@ HRNET = Decoding("sign-shift", offset=0.0)
 
 MSPN = Decoding("second-highest", 5, offset=2.0)
 """Of those of MSPN's authors, trained on COCO; on MPII they blur by 9."""
+
+
+def refuse_sure(sure: float | None, source: str) -> None:
+    """See that nobody chooses the score from which a box is somebody, of what has no boxes.
+
+    Raises:
+        UsageError: somebody does.
+    """
+    if sure is not None:
+        raise UsageError(f"{source} finds nobody: --sure is about a finder's scores.", "Leave --sure out.")

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ..errors import UsageError
+from ..storage.json_types import JsonObject, ReadJson
 
 MOST_STRETCH = 100.0
 """Fills any input with any photograph; a number, as JSON has no infinity."""
@@ -122,7 +123,7 @@ class Framing:
         """The same with another stretch."""
         return replace(self, stretch=stretch)
 
-    def preprocessing(self) -> dict[str, Any]:
+    def preprocessing(self) -> JsonObject:
         """What a graph's metadata and a bundle's manifest say of it, in JSON's types; without the size."""
         return {
             "frames": "NHWC uint8 BGR",
@@ -138,7 +139,7 @@ class Framing:
         }
 
     @classmethod
-    def of_preprocessing(cls, input_size: tuple[int, int], told: Mapping[str, Any] | str) -> Framing:
+    def of_preprocessing(cls, input_size: tuple[int, int], told: ReadJson | str) -> Framing:
         """The inverse of :meth:`preprocessing`. What is not told, as in files of older versions, has its default.
 
         Args:

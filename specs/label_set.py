@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UsageError
+from ..storage.json_types import JsonObject, ReadJson
 from .skeleton import Skeleton
 
 if sys.version_info >= (3, 11):
@@ -113,7 +114,7 @@ class LabelSet:
         table[: len(self)] = np.asarray(self.colours, np.uint8)[:, ::-1]
         return table
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """The set in JSON's types."""
         return {
             "name": self.name,
@@ -125,7 +126,7 @@ class LabelSet:
         }
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any], source: str = "") -> LabelSet:
+    def from_dict(cls, values: ReadJson, source: str = "") -> LabelSet:
         """The inverse of :meth:`to_dict`.
 
         Args:
@@ -218,19 +219,18 @@ def read_label_set(path: Path) -> LabelSet:
     Raises:
         UsageError: it cannot be read, is no TOML, or is no label set.
     """
-    values = read_toml(path)
-    values.pop("from_lip", None)
+    values = {key: value for key, value in read_toml(path).items() if key != "from_lip"}
     return LabelSet.from_dict(_by_columns(values), str(path))
 
 
-def read_toml(path: Path) -> dict[str, Any]:
+def read_toml(path: Path) -> ReadJson:
     """What the file of a label set says.
 
     Raises:
         UsageError: it cannot be read, or is no TOML.
     """
     try:
-        values: dict[str, Any] = tomllib.loads(path.read_text("utf-8"))
+        values: ReadJson = tomllib.loads(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"{path} is no label set that can be read: {error}.", "Check the file.") from error
     return values
@@ -285,7 +285,7 @@ def check_same(one: LabelSet | Skeleton, whose: str, other: LabelSet | Skeleton,
     )
 
 
-def _by_columns(values: dict[str, Any]) -> dict[str, Any]:
+def _by_columns(values: ReadJson) -> ReadJson:
     """TOML has a class with its colour in a row, ``classes = [{name = "Hat", colour = [128, 0, 0]}, ...]``."""
     rows = values.get("classes")
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):

@@ -16,12 +16,12 @@ import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import UsageError
+from ..storage.json_types import ReadJson
 from .label_set import LabelSet, label_set, label_set_path, read_toml
 
 TABLE = "from_lip"
@@ -73,7 +73,7 @@ def relabelling(word: str | Path) -> Relabelling:
     return from_lip(target, told, str(path))
 
 
-def from_lip(target: LabelSet, told: Mapping[str, Any], source: str) -> Relabelling:
+def from_lip(target: LabelSet, told: ReadJson, source: str) -> Relabelling:
     """The relabelling that a table tells.
 
     Args:

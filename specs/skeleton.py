@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
+from ..storage.json_types import JsonObject, ReadJson
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -128,7 +129,7 @@ class Skeleton:
             )
         return tuple(other.joints.index(joint) for joint in self.joints)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """As JSON and TOML have it."""
         joints = [
             {"name": name, "colour": list(colour), "sigma": sigma}
@@ -138,7 +139,7 @@ class Skeleton:
         return {"schema": SCHEMA, "name": self.name, **pairs, "joints": joints}
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Skeleton:
+    def from_dict(cls, values: ReadJson) -> Skeleton:
         """Read what :meth:`to_dict` gives.
 
         Raises:

@@ -7,12 +7,13 @@ A line that a kill cut off is dropped, and what it told is worked out again.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Generic, TextIO, TypeVar
 
 from ..errors import DataError
 from .files import check_output_file, replace_bytes, write_errors
+from .json_types import JsonObject
 
 Entry = TypeVar("Entry")
 
@@ -42,7 +43,7 @@ class Journal(Generic[Entry]):
     def __init__(
         self,
         path: Path,
-        key: Mapping[str, Any],
+        key: JsonObject,
         write: Callable[[Entry], Any],
         read: Callable[[Any], Entry],
         *,
@@ -88,7 +89,7 @@ def _line(values: Any) -> str:
     return json.dumps(values, separators=(",", ":")) + "\n"
 
 
-def _read(path: Path, key: Mapping[str, Any], read: Callable[[Any], Entry], hint: str) -> list[Entry]:
+def _read(path: Path, key: JsonObject, read: Callable[[Any], Entry], hint: str) -> list[Entry]:
     try:
         with path.open(encoding="utf-8") as file:
             found = json.loads(next(file, ""))

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,19 +22,20 @@ from ..data.dataset import Box, Images
 from ..data.letterbox import Letterbox
 from ..engines.base import Arrays, Engine, Frames, Ticket
 from ..errors import UsageError
+from ..specs.decoding import refuse_sure
 from ..specs.framing import Framing
 from ..specs.label_set import LabelSet, check_same
 from ..specs.skeleton import Skeleton
+from ..specs.spec import Spec
+from ..storage.json_types import JsonObject, ReadJson
+from .coco import Summary
 from .drawing import Drawer, Part
 from .people.person import Person
 from .protocol import Protocol
 from .scoring import Agreement, Answer, Scorer, Scores
 
-Spec = LabelSet | Skeleton
-"""What answers speak of: classes, or joints."""
-
-Summary = tuple[str, Callable[[Sequence[tuple[str, Any]]], bytes]]
-"""A file's name, and what makes its content of the images' names with their answers."""
+if TYPE_CHECKING:
+    import onnx
 
 Ask = Callable[[Frames], Sequence[Any]]
 """From frames to what a scorer takes, one of each frame."""
@@ -101,10 +102,55 @@ class Task(ABC, Generic[Answer]):
     closeness: ClassVar[Closeness]
     orders: ClassVar[Mapping[str, str]] = {}
     """Ways from images to answers and back, by the word of ``--order``, and in words; the first is the usual one."""
+    spec_class: ClassVar[type[LabelSet] | type[Skeleton]] = LabelSet
+    """Of ``spec``."""
     spec_words: ClassVar[str] = "label set"
     """What ``spec`` is called."""
     raw_step: ClassVar[int] = 1
     """Rows and columns between the places at which raw tensors are compared; 1 compares all."""
+
+    @classmethod
+    def of_manifest(cls, spec: Spec, options: ReadJson) -> Task[Any]:
+        """The task of a bundle.
+
+        Args:
+            spec: of ``spec_class``.
+            options: of the network, as manifests have them.
+
+        Raises:
+            UsageError: what they say of the task is impossible.
+        """
+        raise UsageError(f"Bundles for {cls.name} are none that this trtparse reads.", "Update trtparse.")
+
+    @classmethod
+    def of_graph(cls, model: onnx.ModelProto, meant: Spec | None, path: Path) -> Task[Any]:
+        """The task of a graph with our outputs.
+
+        Args:
+            model: its metadata says what its answers mean.
+            meant: what somebody says that they mean.
+            path: of the graph, for messages.
+
+        Raises:
+            UsageError: nobody says what its classes or joints mean, or two things are told.
+        """
+        raise UsageError(f"{path} is for {cls.name}, of which no bundle is made.", "It can be run in Python.")
+
+    def options_of(self, model: onnx.ModelProto) -> JsonObject:
+        """What a manifest says of a graph of the task, so that :meth:`of_manifest` makes the same of it."""
+        return {}
+
+    def choosing(self, sure: float | None, source: str) -> Task[Answer]:
+        """The same with a score from which a box is somebody; None leaves it as it is.
+
+        Args:
+            source: of the graph, for messages.
+
+        Raises:
+            UsageError: it has no boxes.
+        """
+        refuse_sure(sure, source)
+        return self
 
     @property
     @abstractmethod
@@ -196,17 +242,33 @@ class Task(ABC, Generic[Answer]):
             raise UsageError(f"{self.name} goes by {self.figure.words} alone.", "Leave --figure out.")
         return self
 
-    def scores_told(self, told: dict[str, Any]) -> Scores:
+    scores_class: ClassVar[type[Scores] | None] = None
+    """Of what :meth:`scorer` gives against the truth; None where nothing scores the task."""
+    agreement_class: ClassVar[type[Agreement] | None] = None
+    """The same against a reference."""
+
+    def scores_told(self, told: ReadJson) -> Scores:
         """The inverse of :meth:`Scores.to_dict`.
 
         Raises:
             KeyError, TypeError, ValueError: these are none.
         """
-        raise ValueError(f"nothing scores {self.name}")
+        if self.scores_class is None:
+            raise ValueError(f"nothing scores {self.name}")
+        return self.scores_class.from_dict(told)
 
-    def agreement_told(self, told: dict[str, Any]) -> Agreement:
-        """As :meth:`scores_told`, of an agreement."""
-        raise ValueError(f"nothing scores {self.name}")
+    def agreement_told(self, told: ReadJson) -> Agreement:
+        """As :meth:`scores_told`, of an agreement.
+
+        Raises:
+            KeyError, TypeError, ValueError: this is none, or one over other rows.
+        """
+        if self.agreement_class is None:
+            raise ValueError(f"nothing scores {self.name}")
+        agreement = self.agreement_class.from_dict(told)
+        if len(agreement.rows) != len(self.rows):
+            raise ValueError(f"{len(agreement.rows)} values by {self.figure.row}, of {self.spec}")
+        return agreement
 
     ending: ClassVar[str] = ""
     """Of the file that an answer is kept in."""

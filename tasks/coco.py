@@ -1,18 +1,106 @@
-"""What COCO's files have in common, whatever they annotate: their images."""
+"""What COCO's files have in common, whatever they annotate: tables, images and results."""
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePath
-from typing import Any
+from typing import IO, Any
 
 from ..errors import DataError
+from ..storage.json_types import JsonObject
 
 _NUMBER = re.compile(r"\d+")
 
+Table = Mapping[str, Any]
+"""COCO's table as its file has it: images, annotations, categories. Whoever reads of it checks what is there."""
 
-def image_ids(names: Iterable[str], annotations: Mapping[str, Any] | None, path: str = "") -> list[int]:
+Summary = tuple[str, Callable[[Sequence[tuple[str, Any]]], bytes]]
+"""A file's name, and what makes its content of the images' names with their answers."""
+
+
+def open_text(path: Path, *, newline: str | None = None) -> IO[str]:
+    """Open a file of annotations.
+
+    Raises:
+        DataError: there is none, or it cannot be read.
+    """
+    try:
+        return path.open(encoding="utf-8", newline=newline)
+    except FileNotFoundError:
+        raise DataError(f"There is no file {path}.", "Give the annotations' file.") from None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}.", "Check its permissions.") from error
+
+
+def read_json(path: Path) -> Any:
+    """What a file of annotations holds.
+
+    Raises:
+        DataError: the file is missing, cut off, or no JSON.
+    """
+    with open_text(path) as lines:
+        try:
+            return json.load(lines)
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise DataError(f"{path} is cut off or no JSON: {error}.", "Copy or make the file again.") from error
+
+
+def read_table(path: Path, hint: str = "It should have images, each with id and file_name.") -> Table:
+    """COCO's table as it stands in a file.
+
+    Args:
+        path: the file.
+        hint: what it should have, where it is JSON of another form.
+
+    Raises:
+        DataError: the file is missing, cut off, or JSON of another form.
+    """
+    table = read_json(path)
+    if not isinstance(table, Mapping):
+        raise DataError(f"{path} is JSON, but not COCO's table.", hint)
+    return table
+
+
+def table_list(table: Table, key: str, path: Path, hint: str) -> list[Table]:
+    """A list of a table: its images, annotations or categories.
+
+    Raises:
+        DataError: it has none of that name.
+    """
+    entries = table.get(key)
+    if not isinstance(entries, list) or not all(isinstance(entry, Mapping) for entry in entries):
+        raise DataError(f"{path} has no list of {key}.", hint)
+    return entries
+
+
+def results_file(name: str, results: Callable[[int, Any], Iterable[JsonObject]], annotations: Path | None) -> Summary:
+    """COCO's results of all images of a folder.
+
+    Args:
+        name: of the file.
+        results: from an image's number and its answer to entries of the results; the image's file name is added.
+        annotations: of the images, which say their numbers; None where there are none.
+
+    Raises:
+        DataError: the annotations cannot be read.
+    """
+    table = None if annotations is None else read_table(annotations)
+
+    def content(found: Sequence[tuple[str, Any]]) -> bytes:
+        ids = image_ids([image for image, _ in found], table, str(annotations or ""))
+        entries = [
+            {**entry, "file_name": PurePath(image).name}
+            for (image, answer), number in zip(found, ids)
+            for entry in results(number, answer)
+        ]
+        return ("[\n" + ",\n".join(map(json.dumps, entries)) + "\n]\n").encode("ascii")
+
+    return name, content
+
+
+def image_ids(names: Iterable[str], annotations: Table | None, path: str = "") -> list[int]:
     """COCO's number of each image.
 
     It is what the annotations say, where some are given; else the number in the file's name, where every name has one

@@ -5,10 +5,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
 from ..data.crops import Placement
 from ..data.dataset import Image
+from ..storage.json_types import JsonObject
 from .people.person import Person
 
 OPACITY = 0.55
@@ -74,7 +75,7 @@ class Sight(ABC):
         """For other programs, whole."""
 
     @abstractmethod
-    def told(self) -> Mapping[str, Any]:
+    def told(self) -> JsonObject:
         """For a line of a record, in JSON's types."""
 
     @abstractmethod

@@ -5,19 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..engines import Bundle, open_bundle, open_engine
 from ..engines.bundle import Manifest
 from ..engines.raw import RawEngine
 from ..errors import UsageError
-from ..specs.decoding import Decoding
-from ..specs.label_set import LabelSet, check_same, label_set
-from ..specs.skeleton import Skeleton, load_skeleton, shipped_skeletons
-from .base import Predictor, Spec, Task
+from ..specs.label_set import check_same, label_set
+from ..specs.skeleton import load_skeleton, shipped_skeletons
+from ..specs.spec import Spec
+from ..storage.json_types import ReadJson
+from .base import Predictor, Task
 from .parsing.task import Parsing
-from .people.task import SURE, People
+from .people.task import People
 from .pose.task import Pose
+
+if TYPE_CHECKING:
+    import onnx
+
+_TASKS: Mapping[str, type[Task[Any]]] = {task.name: task for task in (Parsing, Pose, People)}
 
 FIRST: type[Task[Any]] = Parsing
 """What files are of that were written before they told a task."""
@@ -68,7 +74,7 @@ def task_of(manifest: Manifest, labels: Spec | None = None) -> Task[Any]:
     return found if by is None else found.measured_by(by)
 
 
-def task_named(name: str, spec: Spec, options: Mapping[str, Any] = MappingProxyType({})) -> Task[Any]:
+def task_named(name: str, spec: Spec, options: ReadJson = MappingProxyType({})) -> Task[Any]:
     """A task by its name, and what its answers speak of.
 
     Args:
@@ -80,13 +86,28 @@ def task_named(name: str, spec: Spec, options: Mapping[str, Any] = MappingProxyT
     Raises:
         UsageError: a task that this version does not know, or that speaks of something else.
     """
-    if name == Parsing.name and isinstance(spec, LabelSet):
-        return Parsing(spec)
-    if name == Pose.name and isinstance(spec, Skeleton):
-        return Pose(spec, Decoding.from_dict(options.get("decoding", {})))
-    if name == People.name and isinstance(spec, LabelSet):
-        return People(spec, float(options.get("sure", SURE)))
-    raise UsageError(f"The task {name!r} of {spec} is none that this trtparse knows.", "Update trtparse.")
+    kind = _TASKS.get(name)
+    if kind is None or not isinstance(spec, kind.spec_class):
+        raise UsageError(f"The task {name!r} of {spec} is none that this trtparse knows.", "Update trtparse.")
+    return kind.of_manifest(spec, options)
+
+
+def task_of_graph(model: onnx.ModelProto, meant: Spec | None, path: Path) -> Task[Any]:
+    """What a graph with our outputs is for: they tell the task, its metadata or somebody what is looked at.
+
+    Args:
+        model: one that :func:`~trtparse.graphs.interface.check_interface` passed.
+        meant: what its classes or joints mean, where it does not say.
+        path: of its file, for messages.
+
+    Raises:
+        UsageError: nobody says what its classes or joints mean, or two things are told.
+    """
+    from ..graphs.answers import answers_of
+
+    answers = answers_of(model)
+    assert answers is not None, "a graph that check_interface passed"
+    return _TASKS[answers.task].of_graph(model, meant, path)
 
 
 def spec_named(word: str) -> Spec:
@@ -103,10 +124,10 @@ def spec_named(word: str) -> Spec:
     return label_set(word)
 
 
-def task_told(name: str, told: Mapping[str, Any]) -> Task[Any]:
-    """The same from a spec in JSON's types.
+def task_told(name: str, told: ReadJson) -> Task[Any]:
+    """The same as :func:`task_named`, from a spec in JSON's types.
 
     Raises:
-        UsageError: as :func:`task_named`, or it is no such spec.
+        UsageError: as there, or it is no such spec.
     """
-    return task_named(name, Skeleton.from_dict(told) if name == Pose.name else LabelSet.from_dict(told))
+    return task_named(name, _TASKS.get(name, FIRST).spec_class.from_dict(told))

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from dataclasses import asdict, dataclass, fields
+from typing import Any, ClassVar, Generic, TypeVar
 
 from numpy.typing import NDArray
 
 from ..data.dataset import Image
 from ..data.reading import Frame
+from ..storage.json_types import JsonObject, ReadJson
 from .intervals import Loss
 
 Answer = TypeVar("Answer")
@@ -22,12 +23,16 @@ Answer = TypeVar("Answer")
 Marks = tuple[NDArray[Any], ...]
 """What one image adds to a tally: int64 or float64 arrays."""
 
+AnyScores = TypeVar("AnyScores", bound="Scores")
+
 Confusion = tuple[tuple[int, ...], ...]
 """A row for every class that should be, of a column for every class that was found."""
 
 
 class Scores(ABC):
     """How well answers match a truth. Everything is a fraction of 1; a table multiplies by 100.
+
+    A task's are a dataclass whose fields are numbers, words, tuples of them and tables of them, as JSON has them.
 
     Attributes:
         support: how much truth each row has, such as pixels of every class.
@@ -38,6 +43,7 @@ class Scores(ABC):
     support: tuple[int, ...]
     image_support: tuple[int, ...]
     images: int
+    __dataclass_fields__: ClassVar[dict[str, Any]]
 
     @property
     @abstractmethod
@@ -59,9 +65,19 @@ class Scores(ABC):
         """Over how many rows ``value`` goes."""
         return sum(row is not None for row in self.rows)
 
-    @abstractmethod
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """The values in JSON's types."""
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls: type[AnyScores], values: ReadJson) -> AnyScores:
+        """The inverse of :meth:`to_dict`.
+
+        Raises:
+            KeyError, TypeError: these are none.
+        """
+        known = {item.name: values[item.name] for item in fields(cls)}
+        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in known.items()})
 
 
 class Agreement(Scores):

@@ -230,7 +230,7 @@ def small_graph(make_once: MakeOnce, small_weights: Path) -> onnx.ModelProto:
     def export(folder: Path) -> None:
         with tiny_students():
             loaded = load_checkpoint(small_weights)
-        onnx.save(export_onnx(loaded.network, loaded.framing, loaded.label_set), folder / "small.onnx")
+        onnx.save(export_onnx(loaded), folder / "small.onnx")
 
     return onnx.load(make_once("small-graph", export) / "small.onnx")
 

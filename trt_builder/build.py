@@ -36,15 +36,16 @@ from ..graphs.half import to_half
 from ..graphs.interface import named
 from ..graphs.overflow import float_nodes, keep_what_overflows
 from ..graphs.simulated import stored_in_half
+from ..specs.spec import Spec
 from ..storage.files import replace_bytes
-from ..tasks.base import Predictor, Spec
+from ..tasks.base import Predictor
 from ..tasks.open import FIGURE
 from ..validation.result import ValidationResult, measured_accuracy
 from ..validation.validate import validate
 from .engine_spec import EngineSpec
 from .layer_times import GraphTimer
 from .parity import PARITY_IMAGES, Stored, compare, save_parity
-from .source import Source, open_source
+from .source import Source, read_source
 
 HELD_OUT_IMAGES = 64
 """Images that methods are compared on, and that the INT8 graphs are measured on; where a budget is set, all."""
@@ -158,7 +159,7 @@ def build_bundle(
     records = Records.beside(output)
     with writing(output) as folder:
         listener.stage("Reading the graph" if spec.source.suffix.lower() == ".onnx" else "Exporting to ONNX")
-        source = open_source(
+        source = read_source(
             spec.source,
             spec.input_size,
             spec.stretch,

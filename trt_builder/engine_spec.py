@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
 
 from ..errors import UsageError
+from ..storage.json_types import JsonObject, ReadJson
 
 TARGETS = ("tensorrt", "tensorrt-rtx")
 PRECISIONS = ("fp32", "fp16", "int8")
@@ -143,7 +142,7 @@ class EngineSpec:
         }
         return (*words, *(word for word, asked in flags.items() if asked))
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         return {**asdict(self), "timing_cache": None if self.timing_cache is None else str(self.timing_cache)}
 
     def to_json(self) -> str:
@@ -154,14 +153,15 @@ class EngineSpec:
         return cls._from_dict(json.loads(text))
 
     @classmethod
-    def from_settings(cls, settings: Mapping[str, Any]) -> EngineSpec:
+    def from_settings(cls, settings: ReadJson) -> EngineSpec:
         """The same choices for another machine, of an engine's manifest; what depends on the machine is left open."""
         kept = {field.name for field in fields(cls)} - {"compute_capabilities", "workspace_mb", "timing_cache"}
         values = {name: value for name, value in settings.items() if name in kept}
         return cls._from_dict(values)
 
     @classmethod
-    def _from_dict(cls, values: dict[str, Any]) -> EngineSpec:
+    def _from_dict(cls, told: ReadJson) -> EngineSpec:
+        values = dict(told)
         for name in ("compute_capabilities", "batch"):
             if values.get(name) is not None:
                 values[name] = tuple(values[name])

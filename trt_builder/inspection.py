@@ -10,13 +10,13 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
 
 import onnx
 from onnx import TensorProto
 
 from ..errors import BuildError
 from ..graphs.index import GraphIndex
+from ..storage.json_types import JsonObject, ReadJson
 from .tensorrt_api import NetworkLayer
 
 _HEIGHTS = {"int8": 0, "fp8": 1, "fp16": 2, "bf16": 3, "fp32": 4}
@@ -77,7 +77,7 @@ class Inspection:
     unnamed: dict[str, int] = field(default_factory=dict)
     problem: str = ""
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         return asdict(self)
 
     @property
@@ -202,7 +202,7 @@ def told_of_layers(inspector: str) -> dict[str, str]:
     return {str(layer.get("Name")): f"{layer.get('Name')} {layer.get('Metadata') or ''}" for layer in layers}
 
 
-def layer_precision(layer: dict[str, Any]) -> str:
+def layer_precision(layer: ReadJson) -> str:
     """What a layer of the inspector's JSON computes in: the lowest precision that its inputs, its weights or its
     kernel's name tell; where none does, the lowest of its outputs."""
     weights = [value.get("Type") for key, value in layer.items() if key.endswith("Weights") and isinstance(value, dict)]
@@ -216,12 +216,12 @@ def _lowest(precisions: Iterable[str]) -> str:
     return min((name for name in precisions if name in _HEIGHTS), key=_HEIGHTS.__getitem__, default="")
 
 
-def _tensors(layer: dict[str, Any], side: str) -> list[dict[str, Any]]:
+def _tensors(layer: ReadJson, side: str) -> list[ReadJson]:
     tensors = layer.get(side)
     return [tensor for tensor in tensors if isinstance(tensor, dict)] if isinstance(tensors, list) else []
 
 
-def _tensor_precision(tensor: dict[str, Any]) -> str:
+def _tensor_precision(tensor: ReadJson) -> str:
     # "Format/Datatype" until 10.x ("Row major linear FP16 format", "Half"); later ones may split the two.
     told = (_word(str(tensor.get(key) or "")) for key in ("Datatype", "DataType", "Format/Datatype", "Format"))
     return next((precision for precision in told if precision != UNKNOWN), UNKNOWN)
@@ -248,19 +248,19 @@ def _inspection(
     )
 
 
-def _is_reformat(layer: dict[str, Any]) -> bool:
+def _is_reformat(layer: ReadJson) -> bool:
     return str(layer.get("LayerType", "")).lower() == "reformat" or str(layer.get("Name", "")).startswith(
         "Reformatting CopyNode"
     )
 
 
-def _is_opaque(layer: dict[str, Any]) -> bool:
+def _is_opaque(layer: ReadJson) -> bool:
     """Whether a layer hides others: ``{ForeignNode[conv1...relu9]}``, of Myelin or of a deep-learning accelerator."""
     kind = str(layer.get("LayerType", "")).lower()
     return "ForeignNode" in str(layer.get("Name", "")) or kind.startswith(_OPAQUE)
 
 
-def _is_convolution(layer: dict[str, Any]) -> bool:
+def _is_convolution(layer: ReadJson) -> bool:
     return "conv" in f"{layer.get('LayerType', '')} {layer.get('ParameterType', '')}".lower()
 
 

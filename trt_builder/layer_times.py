@@ -17,7 +17,7 @@ from ..engines.machine.facts import Machine, read_machine
 from ..engines.manifest import engine_manifests
 from ..errors import TrtparseError
 from ..graphs.index import GraphIndex
-from ..tasks.base import Spec
+from ..specs.spec import Spec
 from . import timing_cache
 from .compile import HowToBuild, build_engines
 from .engine_spec import EngineSpec

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from ..engines.base import Frames
@@ -16,6 +17,7 @@ from ..graphs.index import fresh_graph_copy
 from ..graphs.opset import run
 from ..graphs.raw import raw_tensors
 from ..graphs.simulated import simulated_graph, stored_in_half
+from ..storage.json_types import JsonObject
 from .bisection import relative_error
 
 APART = 0.01
@@ -70,7 +72,7 @@ class LayersApart:
             f"size. The difference grows most at {step.layer} ({step.error:.3f})."
         )
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """In JSON's types."""
         first = self.first
         return {
@@ -148,7 +150,7 @@ def _float_tensors(model: onnx.ModelProto) -> dict[str, str]:
     }
 
 
-def _read_out(model: onnx.ModelProto, names: Sequence[str], frames: Frames) -> dict[str, Any]:
+def _read_out(model: onnx.ModelProto, names: Sequence[str], frames: Frames) -> dict[str, NDArray[Any]]:
     marked = fresh_graph_copy(model)
     inferred = {value.name: value for value in onnx.shape_inference.infer_shapes(model).graph.value_info}
     there = {output.name for output in marked.graph.output}

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,35 +18,22 @@ from ..engines.cpu import CpuEngine
 from ..engines.machine.dependencies import require
 from ..errors import UsageError
 from ..graphs.adapt import adapt
-from ..graphs.answers import BOXES, KEYPOINTS, LABELS, Answers, answers_of
 from ..graphs.conventions import Said
 from ..graphs.facts import opset_of
 from ..graphs.half import to_half
 from ..graphs.index import property_of
-from ..graphs.interface import (
-    check_interface,
-    graph_precision,
-    label_set_of,
-    named,
-    read_onnx,
-    skeleton_of,
-    sure_of,
-)
+from ..graphs.interface import check_interface, graph_precision, named, read_onnx
 from ..graphs.observe import framing_of
-from ..specs.decoding import LOGITS, Decoding
 from ..specs.framing import Framing
-from ..specs.label_set import LabelSet
 from ..specs.origin import Origin
-from ..specs.skeleton import Skeleton
+from ..specs.spec import Spec
 from ..storage.files import replace_bytes
-from ..tasks.base import Predictor, Spec, Task
-from ..tasks.parsing.task import Parsing
-from ..tasks.people.task import SURE, People
-from ..tasks.pose.task import Pose
+from ..storage.json_types import JsonObject, ReadJson
+from ..tasks.base import Predictor, Task
+from ..tasks.open import task_named, task_of_graph
 
 if TYPE_CHECKING:
-    from ..networks.any_checkpoint import AnyCheckpoint
-    from ..networks.released import Released
+    from ..networks.trained import Trained
 
 
 @dataclass(frozen=True)
@@ -72,7 +58,7 @@ class Source:
 
     model: onnx.ModelProto
     network: str
-    options: dict[str, Any]
+    options: JsonObject
     framing: Framing
     task: Task[Any]
     batch: int | None
@@ -80,7 +66,7 @@ class Source:
     open_engine: Callable[[int], Engine]
     save_weights: Callable[[Path], None]
     origin: Origin = field(default_factory=Origin)
-    int8: Mapping[str, Any] = field(default_factory=dict)
+    int8: ReadJson = field(default_factory=dict)
     told: str = ""
 
     def open_reference(self, threads: int) -> Predictor[Any]:
@@ -92,7 +78,7 @@ class Source:
         return Predictor(engine, self.task, self.framing)
 
 
-def open_source(
+def read_source(
     path: Path,
     input_size: tuple[int, int] | None,
     stretch: float | None,
@@ -127,189 +113,55 @@ def open_source(
         return _of_graph(path, labels, said, int8=int8, logits=logits, sure=sure)
     for package in ("torch", "safetensors", "onnxslim"):
         require(package)
-    from ..engines.reference import PyTorchEngine
-    from ..networks.any_checkpoint import parse_any_checkpoint
-    from ..networks.checkpoint import Checkpoint, read_tensors, save_checkpoint
-    from ..networks.finder_checkpoint import FinderCheckpoint
-    from ..networks.pose_checkpoint import PoseCheckpoint
-    from ..networks.released import is_released, parse_released
+    from ..networks.any_checkpoint import load_any_checkpoint
 
-    header, state = read_tensors(path)
-    if is_released(header, state.tensors):
-        said = said or Said(labels=_classes(labels, path), stretch=stretch, input_size=input_size)
-        return _of_released(parse_released(header, state, path, said), batch, logits=logits)
-    _refuse_said(said, path)
-    checkpoint = parse_any_checkpoint(header, state, path, labels)
-    if isinstance(checkpoint, FinderCheckpoint):
-        checkpoint = replace(checkpoint, sure=sure or checkpoint.sure or SURE)
-    elif sure is not None:
-        _refuse_sure(path)
-    network = checkpoint.network
-    framing = checkpoint.framing.resized(input_size or checkpoint.framing.input_size)
-    options, decoding = network.spec.to_dict(), LOGITS
-    if isinstance(checkpoint, PoseCheckpoint):
-        if stretch is not None:
+    trained = load_any_checkpoint(path, labels, said, input_size=input_size, stretch=stretch).choosing(sure)
+    if stretch is not None:
+        if trained.framing.crop is not None:
             raise UsageError(
                 "--stretch is for whole images, and a pose network sees one person's box.", "Leave it out."
             )
-        decoding = checkpoint.decoding
-        options["decoding"] = decoding.to_dict()
-    if isinstance(checkpoint, FinderCheckpoint):
-        options["sure"] = checkpoint.sure
-    framing = framing.stretched(stretch or framing.stretch)
-    task = _task_of(checkpoint)
-    carried: Mapping[str, Any] = checkpoint.int8 if isinstance(checkpoint, Checkpoint) else {}
+        trained = trained.framed(trained.framing.stretched(stretch))
+    return _of_checkpoint(trained, input_size or trained.framing.input_size, batch, logits=logits)
+
+
+def _of_checkpoint(trained: Trained, input_size: tuple[int, int], batch: int | None, *, logits: bool) -> Source:
+    """A network in PyTorch, which is its own reference."""
+    from ..engines.reference import PyTorchEngine
+    from .export import export_onnx
+
+    network, framing = trained.network, trained.framing.resized(input_size)
     return Source(
-        model=_exported(checkpoint, framing, batch, raw=logits),
+        model=export_onnx(trained.framed(framing), batch=batch, raw=logits or framing.returns == "logits"),
         network=network.kind,
-        options=options,
+        options=trained.options,
         framing=framing,
-        task=task,
+        task=task_named(trained.task, trained.spec, trained.options),
         batch=batch,
         reference="PyTorch",
-        open_engine=lambda threads: PyTorchEngine(network, framing.input_size, decoding=decoding, threads=threads),
-        save_weights=lambda folder: save_checkpoint(
-            network,
-            folder / WEIGHTS_NAME,
-            checkpoint.framing.stretched(framing.stretch),
-            task.spec,
-            decoding=decoding,
-            sure=checkpoint.sure if isinstance(checkpoint, FinderCheckpoint) else None,
-            lossless=True,
-            origin=checkpoint.origin,
-            int8=carried,
-        ),
-        origin=checkpoint.origin,
-        int8=carried,
-        told=checkpoint.told,
+        open_engine=lambda threads: PyTorchEngine(network, input_size, decoding=trained.decoding, threads=threads),
+        save_weights=lambda folder: trained.save(folder / WEIGHTS_NAME),
+        origin=trained.origin,
+        int8=trained.int8,
+        told=trained.told,
     )
 
 
-def _exported(checkpoint: AnyCheckpoint, framing: Framing, batch: int | None, *, raw: bool) -> onnx.ModelProto:
-    from ..networks.finder_checkpoint import FinderCheckpoint
-    from ..networks.pose_checkpoint import PoseCheckpoint
-    from .export import export_onnx, export_pose_onnx
-    from .export_finder import export_finder
-
-    if isinstance(checkpoint, FinderCheckpoint):
-        return export_finder(checkpoint.network, framing, sure=checkpoint.sure, batch=batch, cells=raw)
-    if isinstance(checkpoint, PoseCheckpoint):
-        network, decoding = checkpoint.network, checkpoint.decoding
-        return export_pose_onnx(network, framing, checkpoint.skeleton, decoding, batch=batch, heatmaps=raw)
-    return export_onnx(checkpoint.network, framing, checkpoint.label_set, batch=batch, logits=raw)
-
-
-def _task_of(checkpoint: AnyCheckpoint) -> Task[Any]:
-    from ..networks.finder_checkpoint import FinderCheckpoint
-    from ..networks.pose_checkpoint import PoseCheckpoint
-
-    if isinstance(checkpoint, FinderCheckpoint):
-        return People(sure=checkpoint.sure or SURE)
-    if isinstance(checkpoint, PoseCheckpoint):
-        return Pose(checkpoint.skeleton, checkpoint.decoding)
-    return Parsing(checkpoint.label_set)
-
-
 def task_of_source(path: Path, labels: Spec | None, said: Said | None = None) -> Task[Any]:
-    """What a checkpoint or a graph is for; arguments as of :func:`open_source`.
+    """What a checkpoint or a graph is for; arguments as of :func:`read_source`.
 
     Raises:
         UsageError: no such file, one that cannot be used, or a label set or skeleton that does not fit.
     """
     if path.suffix.lower() == ".onnx":
-        if said is not None:
-            meant = said.spec(str(path))
-            if said.task == "people":
-                return People()
-            return Pose(meant) if isinstance(meant, Skeleton) else Parsing(meant)
-        return task_of_graph(read_onnx(path), labels, path)
-    from ..networks.any_checkpoint import parse_any_checkpoint
-    from ..networks.checkpoint import read_tensors
-    from ..networks.released import is_released, parse_released
+        if said is None:
+            return task_of_graph(read_onnx(path), labels, path)
+        return task_named(said.task, said.spec(str(path)))
+    from ..networks.any_checkpoint import load_any_checkpoint
 
-    header, state = read_tensors(path)
-    if is_released(header, state.tensors):
-        # Of which size it is does not matter here.
-        said = said or Said(labels=_classes(labels, path), input_size=(64, 64))
-        return Parsing(parse_released(header, state, path, said).label_set)
-    _refuse_said(said, path)
-    return _task_of(parse_any_checkpoint(header, state, path, labels))
-
-
-def _classes(labels: Spec | None, path: Path) -> LabelSet | None:
-    """What ``--labels`` says of a network that tells classes apart."""
-    if isinstance(labels, Skeleton):
-        raise UsageError(
-            f"{path} tells classes apart, and {labels.name} has joints.", "Give --labels a label set, such as lip."
-        )
-    return labels
-
-
-def _refuse_said(said: Said | None, path: Path) -> None:
-    if said is not None:
-        raise UsageError(
-            f"{path} is a checkpoint of one of our networks, which says itself how it sees images.",
-            "Leave --preset, --input-order, --mean, --std and their like out.",
-        )
-
-
-def _of_released(released: Released, batch: int | None, *, logits: bool) -> Source:
-    """A published network's checkpoint: its reference is PyTorch, as of our own."""
-    from ..engines.released import ReleasedEngine
-    from ..networks.released import save_released
-    from .export import export_released_onnx
-
-    return Source(
-        model=export_released_onnx(released, batch=batch, logits=logits or released.framing.returns == "logits"),
-        network=released.family,
-        options={"num_classes": released.network.num_classes},
-        framing=released.framing,
-        task=Parsing(released.label_set),
-        batch=batch,
-        reference="PyTorch",
-        open_engine=lambda threads: ReleasedEngine(released, threads=threads),
-        save_weights=lambda folder: save_released(released, folder / WEIGHTS_NAME),
-        origin=released.origin,
-        told=released.told,
-    )
-
-
-def task_of_graph(model: onnx.ModelProto, meant: Spec | None, path: Path) -> Task[Any]:
-    """What a graph with our outputs is for: its metadata says it, or somebody.
-
-    Raises:
-        UsageError: nobody says what its classes or joints mean, or two things are told.
-    """
-    answers = answers_of(model)
-    assert answers is not None, "a graph that check_interface passed"
-    return _TASKS[answers](model, meant, path)
-
-
-def _parsing_of(model: onnx.ModelProto, meant: Spec | None, path: Path) -> Parsing:
-    return Parsing(label_set_of(model, _classes(meant, path), path))
-
-
-def _pose_of(model: onnx.ModelProto, meant: Spec | None, path: Path) -> Pose:
-    decoding = property_of(model, "decoding")
-    return Pose(skeleton_of(model, meant, path), Decoding.from_dict(json.loads(decoding)) if decoding else LOGITS)
-
-
-def _people_of(model: onnx.ModelProto, meant: Spec | None, path: Path) -> People:
-    if meant is not None:
-        raise UsageError(f"{path} finds people, and --labels names {meant.name}.", "Leave --labels out.")
-    return People(sure=sure_of(model, path) or SURE)
-
-
-_TASKS: dict[Answers, Callable[[onnx.ModelProto, Spec | None, Path], Task[Any]]] = {
-    LABELS: _parsing_of,
-    KEYPOINTS: _pose_of,
-    BOXES: _people_of,
-}
-"""What a graph answers with to what it is for."""
-
-
-def _refuse_sure(path: Path) -> None:
-    raise UsageError(f"{path} finds nobody: --sure is about a finder's scores.", "Leave --sure out.")
+    # Of which size it is does not matter here.
+    trained = load_any_checkpoint(path, labels, said, input_size=(64, 64))
+    return task_named(trained.task, trained.spec, trained.options)
 
 
 def _of_graph(
@@ -320,12 +172,10 @@ def _of_graph(
     if said is not None:
         model, labels = adapt(model, said, path, logits=logits), None
     batch = check_interface(model, path)
+    task = task_of_graph(model, labels, path).choosing(sure, str(path))
     if sure is not None:
-        if answers_of(model) is not BOXES:
-            _refuse_sure(path)
         properties = {entry.key: entry.value for entry in model.metadata_props}
         onnx.helper.set_model_props(model, {**properties, "sure": f"{sure:g}"})
-    task = task_of_graph(model, labels, path)
     precision = graph_precision(model)
     if precision != "fp32":
         raise UsageError(
@@ -343,7 +193,7 @@ def _of_graph(
     return Source(
         model=model,
         network="onnx",
-        options={**_options_of(model, path), **preset},
+        options={**_options_of(model, path, task), **preset},
         framing=framing_of(model),
         task=task,
         batch=batch,
@@ -354,12 +204,8 @@ def _of_graph(
     )
 
 
-def _options_of(model: onnx.ModelProto, path: Path) -> dict[str, Any]:
-    decoding = property_of(model, "decoding")
-    known: dict[str, Any] = {"decoding": json.loads(decoding)} if decoding else {}
-    if answers_of(model) is BOXES:
-        known["sure"] = sure_of(model, path) or SURE
-    return {"source": path.name, "producer": model.producer_name or "unknown", **known}
+def _options_of(model: onnx.ModelProto, path: Path, task: Task[Any]) -> JsonObject:
+    return {"source": path.name, "producer": model.producer_name or "unknown", **task.options_of(model)}
 
 
 def bundle_of_onnx(path: Path, output: Path, precision: str | None = None, labels: Spec | None = None) -> Bundle:
@@ -400,7 +246,7 @@ def bundle_of_onnx(path: Path, output: Path, precision: str | None = None, label
     manifest = Manifest(
         task=task.name,
         network=property_of(model, "network") or "onnx",
-        options=_options_of(model, path),
+        options=_options_of(model, path, task),
         spec=task.spec,
         framing=framing_of(model),
         batch=batch,

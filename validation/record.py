@@ -6,7 +6,6 @@ A journal beside the report: what the run is about, and an entry for every batch
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from ..errors import DataError
 from ..storage.journal import Journal, entries_of
+from ..storage.json_types import JsonObject, ReadJson
 from ..tasks.scoring import EngineMarks, ImageMarks, Marks
 from .result import SkippedImage
 from .runner import Call
@@ -42,7 +42,7 @@ class BatchRecord:
     calls: tuple[tuple[Call, ...], ...]
     wall: float
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         return {
             "scores": [_score_values(score) for score in self.scores],
             "skipped": [[index, image.name, image.reason] for index, image in self.skipped],
@@ -51,7 +51,7 @@ class BatchRecord:
         }
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> BatchRecord:
+    def from_dict(cls, values: ReadJson) -> BatchRecord:
         return cls(
             tuple(_score_from(score) for score in values["scores"]),
             tuple((index, SkippedImage(name, reason)) for index, name, reason in values["skipped"]),
@@ -60,7 +60,7 @@ class BatchRecord:
         )
 
 
-def open_record(path: Path, key: Mapping[str, Any], *, resume: bool) -> Journal[BatchRecord]:
+def open_record(path: Path, key: JsonObject, *, resume: bool) -> Journal[BatchRecord]:
     """A record to write batches into.
 
     Args:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from ..engines.accuracy import Accuracy
 from ..errors import DataError, UsageError
+from ..storage.json_types import JsonObject, ReadJson
 from ..tasks.base import Figure, Task
 from ..tasks.intervals import Loss
 from ..tasks.open import task_told
@@ -191,7 +192,7 @@ class ValidationResult:
         """The first engine: the only one where one was compared."""
         return self.engines[0]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """The result as JSON knows it; pictures stay out. ``passed`` and ``left_out`` are for readers of the JSON, and
         ``figure`` is what losses and the tolerance are of.
         """
@@ -222,7 +223,7 @@ class ValidationResult:
         return self
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> ValidationResult:
+    def from_dict(cls, values: ReadJson) -> ValidationResult:
         """The inverse of :meth:`to_dict`, but for the pictures.
 
         Raises:

@@ -20,6 +20,7 @@ from ..engines.bundle import Bundle
 from ..engines.machine.facts import machine_facts
 from ..errors import DataError, UsageError
 from ..specs.framing import MOST_STRETCH
+from ..storage.json_types import JsonObject
 from ..tasks.base import Predictor
 from ..tasks.protocol import Protocol
 from .record import open_record
@@ -177,7 +178,7 @@ def _check(predictors: Sequence[Predictor[Any]], protocol: Protocol, tolerance: 
 
 def _key(
     runners: Sequence[Runner], dataset: Images, total: int, protocol: Protocol, bundles: Sequence[Bundle]
-) -> dict[str, Any]:
+) -> JsonObject:
     """What a record is about: a run that differs in any of it cannot go on with it."""
     names = "\n".join(dataset.names[:total]).encode("utf-8", "surrogateescape")
     framing = runners[0].predictor.framing

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import onnx
 
+from ...storage.json_types import JsonObject, ReadJson
 from ...tasks.base import Figure
 from ...tasks.open import FIRST
 
@@ -64,12 +65,12 @@ class Score:
         """Of ``drop``."""
         return AGREEMENT_UNIT if self.loss is None else self.figure.unit
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         values = {**asdict(self), "figure": {"name": self.figure.name, "words": self.figure.words}}
         return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Score:
+    def from_dict(cls, values: ReadJson) -> Score:
         """The inverse of :meth:`to_dict`; what earlier versions called otherwise is read as well."""
         renamed = {_OLDER.get(key, key): value for key, value in values.items()}
         arguments: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in renamed.items()}
@@ -91,7 +92,7 @@ EARLIER = "by an earlier version, over other classes"
 """What is said of an agreement and a loss that :func:`is_of_earlier_version`."""
 
 
-def is_of_earlier_version(figures: Mapping[str, Any]) -> bool:
+def is_of_earlier_version(figures: ReadJson) -> bool:
     """Whether a score in JSON's types is from before these measures were so.
 
     Then an agreement counted every class that engine or reference found one pixel of, and each side of a loss the

@@ -12,11 +12,11 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import onnx
 
 from ...storage.journal import Journal
+from ...storage.json_types import JsonObject, ReadJson
 from ..quantise.placement import Placement, restrict
 from ..quantise.qdq import quantise as quantise_plainly
 from ..ranges import Ranges
@@ -45,7 +45,7 @@ class JudgedGraph:
     seconds: float
     scouted: bool = False
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         return {
             "int8": list(self.int8),
             "score": self.score.to_dict(),
@@ -54,7 +54,7 @@ class JudgedGraph:
         }
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> JudgedGraph:
+    def from_dict(cls, values: ReadJson) -> JudgedGraph:
         score = Score.from_dict(values["score"])
         return cls(tuple(values["int8"]), score, float(values["seconds"]), bool(values["scouted"]))
 

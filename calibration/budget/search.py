@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import onnx
 
 from ...engines.calibrated import Searched
 from ...errors import AccuracyError, UsageError
+from ...storage.json_types import JsonObject, ReadJson
 from ..quantise.placement import Placement, restrict
 from ..quantise.qdq import quantise as quantise_plainly
 from ..ranges import Ranges
@@ -45,7 +45,7 @@ class Point:
     saved: float
     score: Score
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         return {
             "int8": list(self.int8),
             "share": self.share,
@@ -55,7 +55,7 @@ class Point:
         }
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Point:
+    def from_dict(cls, values: ReadJson) -> Point:
         """The inverse of :meth:`to_dict`."""
         score = Score.from_dict(values["score"])
         return cls(tuple(values["int8"]), float(values["share"]), float(values["saved"]), score)
@@ -89,7 +89,7 @@ class Search:
         }
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Search:
+    def from_dict(cls, values: ReadJson) -> Search:
         """The inverse of :meth:`to_dict`."""
         return cls(
             int8=tuple(values["int8"]),

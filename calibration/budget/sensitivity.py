@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
+from ...storage.json_types import JsonObject
 from .costs import describe, multiply_adds
 from .score import Score
 from .scored_graphs import JudgedGraphs
@@ -63,7 +64,7 @@ class Sensitivity:
     whole: Score
     none: Score
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         return {
             "measure": self.measure,
             "whole": self.whole.to_dict(),

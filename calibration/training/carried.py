@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import onnx
 
 from ...errors import UsageError
 from ...graphs.index import GraphIndex, property_of
+from ...storage.json_types import JsonObject, ReadJson
 from ..quantise.placement import Placement
 from ..ranges import Ranges
 
@@ -38,7 +37,7 @@ def identity_of(model: onnx.ModelProto, placement: Placement) -> str:
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
-def carry(ranges: Ranges, identity: str, step: int, steps: int, *, finished: bool) -> dict[str, Any]:
+def carry(ranges: Ranges, identity: str, step: int, steps: int, *, finished: bool) -> JsonObject:
     """What a checkpoint's header says of its ranges.
 
     Args:
@@ -59,7 +58,7 @@ def carry(ranges: Ranges, identity: str, step: int, steps: int, *, finished: boo
     }
 
 
-def carried_ranges(told: Mapping[str, Any], model: onnx.ModelProto, placement: Placement, source: str) -> Ranges:
+def carried_ranges(told: ReadJson, model: onnx.ModelProto, placement: Placement, source: str) -> Ranges:
     """The ranges that a checkpoint carries, where they are those of a graph.
 
     Args:
@@ -89,7 +88,7 @@ def carried_ranges(told: Mapping[str, Any], model: onnx.ModelProto, placement: P
             f"PyTorch gave which exported it. {calibrate}",
         )
     try:
-        ranges = Ranges.from_dict(dict(told))
+        ranges = Ranges.from_dict(told)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UsageError(
             f"The INT8 ranges that {source} carries are damaged: {error}.", "Get the file again."

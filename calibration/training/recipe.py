@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
-from ...distillation.recipe import Optimizer, from_table, to_table
+from ...distillation.recipe import Optimizer, RecipeTables, from_table, to_table
 from ...errors import UsageError
+from ...storage.json_types import ReadJson
 from ...tasks.parsing.augmentation import Augmentation
 
 
@@ -84,13 +84,12 @@ class Int8Recipe:
         if not self.pace >= 0:
             raise UsageError("The recipe's pace is 0 or more.", "At 0 the ranges stay as they were calibrated.")
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> RecipeTables:
         """As JSON has it."""
-        table: dict[str, Any] = to_table(self)
-        return table
+        return to_table(self)
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Int8Recipe:
+    def from_dict(cls, values: ReadJson) -> Int8Recipe:
         """The inverse.
 
         Raises:

@@ -8,7 +8,6 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -23,6 +22,7 @@ from ...distillation.stepping import BEST_NAME, SteppingRun, StepProgress, round
 from ...errors import DataError, UsageError
 from ...networks.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from ...storage.files import check_output_folder, replace_bytes
+from ...storage.json_types import JsonObject, ReadJson
 from ...tasks.parsing.augmentation import Geometry
 from ...tasks.parsing.metrics import ConfusionMatrix
 from ..calibrate import calibrate
@@ -89,7 +89,7 @@ def train(
     ranges = _ranges(recipe, model, learnt, output, threads, tell)
     folded = folded_convolutions(checkpoint.network, checkpoint.input_size)
     network = FakeQuantNetwork(model, place(model), ranges, folded, recipe.pace)
-    run = _Run(recipe, _Task(checkpoint, identity_of(model, network.placement), learnt, held_out), network, output)
+    run = _Int8Run(recipe, _Task(checkpoint, identity_of(model, network.placement), learnt, held_out), network, output)
     try:
         tell("Measuring INT8 before the training")
         run.begin()
@@ -154,7 +154,7 @@ def _finish(path: Path, tell: Callable[[str], None]) -> Path:
     return path
 
 
-def _save(checkpoint: Checkpoint, path: Path, int8: dict[str, Any]) -> None:
+def _save(checkpoint: Checkpoint, path: Path, int8: JsonObject) -> None:
     save_checkpoint(
         checkpoint.network, path, checkpoint.framing, checkpoint.label_set, origin=checkpoint.origin, int8=int8
     )
@@ -170,7 +170,7 @@ class _Task:
     held_out: Subset
 
 
-class _Run(SteppingRun[Int8Recipe, FakeQuantNetwork]):
+class _Int8Run(SteppingRun[Int8Recipe, FakeQuantNetwork]):
     fixed = ("graph", "images", "seed", "batch", "held_out", "pace")
 
     def __init__(self, recipe: Int8Recipe, task: _Task, network: FakeQuantNetwork, output: Path) -> None:
@@ -180,7 +180,7 @@ class _Run(SteppingRun[Int8Recipe, FakeQuantNetwork]):
         self.teacher.to(self.device)
         self._judged = self._frames_and_answers()
 
-    def read_recipe(self, values: dict[str, Any]) -> Int8Recipe:
+    def read_recipe(self, values: ReadJson) -> Int8Recipe:
         return Int8Recipe.from_dict(values)
 
     def open_batches(self, first: int) -> Loader:

@@ -12,15 +12,15 @@ Tables and errors are those of the parsing recipe.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from ...errors import UsageError
 from ...networks.finder import MULTIPLE
 from ...specs.origin import Origin
-from ..recipe import Network, Optimizer, from_table, to_table
+from ...storage.json_types import ReadJson
+from ..recipe import Network, Optimizer, RecipeTables, from_table, to_table
 from .mosaics import Mosaics
 
 
@@ -30,7 +30,7 @@ def shipped_people() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.toml"))}
 
 
-def load_people_recipe(path: Path, values: Mapping[str, Any]) -> PeopleRecipe:
+def load_people_recipe(path: Path, values: ReadJson) -> PeopleRecipe:
     """The recipe of tables that were read; ``data.root`` and ``network.initial`` are relative to the file's folder.
 
     Args:
@@ -156,12 +156,12 @@ class PeopleRecipe:
         if self.network.backbone:
             raise UsageError("A finder has no trunk of its own: network.backbone is not for it.", "Take initial.")
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> RecipeTables:
         """As JSON and TOML have it."""
-        return to_table(self)  # type: ignore[no-any-return]
+        return to_table(self)
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> PeopleRecipe:
+    def from_dict(cls, values: ReadJson) -> PeopleRecipe:
         """Read a table.
 
         Raises:

@@ -15,6 +15,7 @@ from ...networks.finder import Finder, decode
 from ...networks.preprocessing import normalise
 from ...specs.framing import Framing
 from ...storage.files import check_output_folder
+from ...storage.json_types import ReadJson
 from ...tasks.people.boxes import Detections
 from ...tasks.people.matching import best_threshold
 from ...tasks.people.rows import without_doubles
@@ -72,7 +73,7 @@ def train(
         TrtparseError: the loss is not a number; the best checkpoint so far is kept.
     """
     check_output_folder(output)
-    run = _Run(recipe, images, network, output, workers)
+    run = _FinderRun(recipe, images, network, output, workers)
     try:
         run.loop(on_progress)
     finally:
@@ -80,7 +81,7 @@ def train(
     return output / BEST_NAME
 
 
-class _Run(SteppingRun[PeopleRecipe, Finder]):
+class _FinderRun(SteppingRun[PeopleRecipe, Finder]):
     fixed = ("network", "input_size", "seed", "task")
 
     def __init__(self, recipe: PeopleRecipe, images: PeopleImages, network: Finder, output: Path, workers: int) -> None:
@@ -89,7 +90,7 @@ class _Run(SteppingRun[PeopleRecipe, Finder]):
         backward = Backward(recipe.loss, Precision(recipe.precision, training_device()))
         super().__init__(recipe, network, output, backward, workers)
 
-    def read_recipe(self, values: dict[str, Any]) -> PeopleRecipe:
+    def read_recipe(self, values: ReadJson) -> PeopleRecipe:
         return PeopleRecipe.from_dict(values)
 
     def open_batches(self, first: int) -> PeopleLoader:

@@ -15,17 +15,17 @@ Tables and errors are those of the parsing recipe.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from ...errors import UsageError
 from ...specs.decoding import DARK, LOGITS, Decoding
 from ...specs.origin import Origin
+from ...storage.json_types import ReadJson
 from ...tasks.pose.augmentation import PoseAugmentation
 from ...tasks.pose.examples import Trust
-from ..recipe import Network, Optimizer, from_table, to_table
+from ..recipe import Network, Optimizer, RecipeTables, from_table, to_table
 
 
 def shipped_pose() -> dict[str, Path]:
@@ -34,7 +34,7 @@ def shipped_pose() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.toml"))}
 
 
-def load_pose_recipe(path: Path, values: Mapping[str, Any]) -> PoseRecipe:
+def load_pose_recipe(path: Path, values: ReadJson) -> PoseRecipe:
     """The recipe of tables that were read; ``data.root`` and the checkpoints in it are relative to the file's folder.
 
     Args:
@@ -252,12 +252,12 @@ class PoseRecipe:
             shown += phase.steps * phase.batch
         return self.phases[-1], shown
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> RecipeTables:
         """As JSON and TOML have it."""
-        return to_table(self)  # type: ignore[no-any-return]
+        return to_table(self)
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> PoseRecipe:
+    def from_dict(cls, values: ReadJson) -> PoseRecipe:
         """Read a table.
 
         Raises:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +18,7 @@ from ...networks.pose import PoseNetwork
 from ...specs.framing import Framing
 from ...specs.skeleton import Skeleton
 from ...storage.files import check_output_folder
+from ...storage.json_types import ReadJson
 from ...tasks.pose.examples import Example
 from ...tasks.pose.metrics import Pck, pck
 from ...tasks.pose.people import People
@@ -106,7 +106,7 @@ class _PoseRun(SteppingRun[PoseRecipe, PoseNetwork]):
         backward = Backward(recipe, taught, Precision(recipe.precision, device))
         super().__init__(recipe, network, output, backward, workers)
 
-    def read_recipe(self, values: dict[str, Any]) -> PoseRecipe:
+    def read_recipe(self, values: ReadJson) -> PoseRecipe:
         return PoseRecipe.from_dict(values)
 
     def open_batches(self, first: int) -> PoseLoader:

@@ -9,14 +9,14 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from ...storage.files import replace_bytes
+from ...storage.json_types import JsonObject
 from ..base import Frames, LayerTime
 from .engine import TensorRTEngine
 
 
-def profile(layers: Sequence[LayerTime]) -> list[dict[str, Any]]:
+def profile(layers: Sequence[LayerTime]) -> list[JsonObject]:
     """The times of an engine's layers as ``trtexec --exportProfile`` has them: the number of calls, then each layer."""
     total = sum(layer.milliseconds for layer in layers) or 1.0
     return [

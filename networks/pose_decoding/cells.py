@@ -11,22 +11,27 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...graphs.answers import KEYPOINTS
 from ...specs.decoding import Decoding
+from ..tail import Tail
 
 OUTSIDE = -1e30
 """Of cells beyond a heatmap: its exponential is 0, and unlike an infinity it makes no NaN of a difference."""
 
 
-class Decoder(nn.Module):
+class Decoder(Tail):
     """Turns heatmaps into points.
 
     Args:
         decoding: which one, and where the cells lie.
+        joints: how many heatmaps there are.
         size: (height, width) of the heatmaps.
     """
 
-    def __init__(self, decoding: Decoding, size: tuple[int, int]) -> None:
-        super().__init__()
+    answers = KEYPOINTS
+
+    def __init__(self, decoding: Decoding, joints: int, size: tuple[int, int]) -> None:
+        super().__init__((joints, 3))
         self.decoding, self.height, self.width = decoding, size[0], size[1]
 
     def forward(self, heatmaps: Tensor) -> Tensor:

@@ -17,11 +17,12 @@ DECODERS: dict[str, type[Decoder]] = {
 }
 
 
-def create_decoder(decoding: Decoding, size: tuple[int, int]) -> Decoder:
+def create_decoder(decoding: Decoding, joints: int, size: tuple[int, int]) -> Decoder:
     """The module of a decoding.
 
     Args:
         decoding: as a checkpoint says it.
+        joints: how many heatmaps there are.
         size: (height, width) of the heatmaps.
     """
-    return DECODERS[decoding.kind](decoding, size)
+    return DECODERS[decoding.kind](decoding, joints, size)

@@ -15,8 +15,8 @@ LEAST = 1e-10
 class Dark(Decoder):
     """The score is the heatmap's highest value; the outermost two cells stay as they are."""
 
-    def __init__(self, decoding: Decoding, size: tuple[int, int]) -> None:
-        super().__init__(decoding, size)
+    def __init__(self, decoding: Decoding, joints: int, size: tuple[int, int]) -> None:
+        super().__init__(decoding, joints, size)
         self.blur, self.newton = Blur(decoding.blur, size), Newton(2)
 
     def cells(self, heatmaps: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -12,8 +12,8 @@ from .cells import Decoder, Newton, highest, window
 class Logits(Decoder):
     """The score is the softmax's share of the 3 x 3 cells around the peak."""
 
-    def __init__(self, decoding: Decoding, size: tuple[int, int]) -> None:
-        super().__init__(decoding, size)
+    def __init__(self, decoding: Decoding, joints: int, size: tuple[int, int]) -> None:
+        super().__init__(decoding, joints, size)
         self.newton = Newton(1)
 
     def cells(self, heatmaps: Tensor) -> tuple[Tensor, Tensor, Tensor]:

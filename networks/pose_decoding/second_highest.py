@@ -12,8 +12,8 @@ from .cells import Blur, Decoder
 class SecondHighest(Decoder):
     """The score is the heatmap's value at the point."""
 
-    def __init__(self, decoding: Decoding, size: tuple[int, int]) -> None:
-        super().__init__(decoding, size)
+    def __init__(self, decoding: Decoding, joints: int, size: tuple[int, int]) -> None:
+        super().__init__(decoding, joints, size)
         self.border = decoding.blur // 2
         self.blur = Blur(decoding.blur, size, self.border)
 

@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -20,6 +19,7 @@ from ...errors import BuildError, UsageError
 from ...graphs.simulated import simulated_graph
 from ...specs.framing import MOST_STRETCH, Framing
 from ...storage.files import replace_bytes
+from ...storage.json_types import JsonObject
 from ...tasks.open import task_of
 from ...tasks.parsing.task import Parsing
 from ..exports import finish, writing_export
@@ -36,7 +36,7 @@ _LEAST_AGREEMENT = 0.999
 
 _CHECKED_FRAMES = 4
 
-Section = Mapping[str, Any]
+Section = Mapping[str, object]
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class DeepStreamExport:
     batch: int
     input_size: tuple[int, int]
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """In JSON's types."""
         return {
             "precision": self.precision,
@@ -118,7 +118,7 @@ def export_deepstream(bundle_path: Path, output: Path, precision: str | None, mo
     return exported
 
 
-def parser_section(exported: DeepStreamExport, classes: int, stretch: float) -> dict[str, Any]:
+def parser_section(exported: DeepStreamExport, classes: int, stretch: float) -> Section:
     """nvinfer's ``[property]`` for whole frames."""
     height, width = exported.input_size
     keeps_shape = stretch < MOST_STRETCH

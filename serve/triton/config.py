@@ -6,6 +6,10 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+Message = dict[str, Any]
+"""A message of protobuf's: fields to texts, words, numbers, truth values, further messages, or lists of these. What
+fields there are, Triton's ``model_config.proto`` says; None leaves one out."""
+
 
 class Word(str):
     """A name of the protocol's own, as ``TYPE_UINT8``, which stands without quotes."""
@@ -13,22 +17,21 @@ class Word(str):
     __slots__ = ()
 
 
-def to_text(message: Mapping[str, Any]) -> str:
+def to_text(message: Mapping[str, object]) -> str:
     """A message in protobuf's text form.
 
     Args:
-        message: fields to texts, words, numbers, truth values, further messages, or lists of these. None leaves a field
-            out.
+        message: a :data:`Message`.
     """
     return "".join(line + "\n" for line in _fields(message))
 
 
-def entries(values: Mapping[str, Any]) -> list[dict[str, Any]]:
+def entries(values: Mapping[str, object]) -> list[Message]:
     """A map, as protobuf's text form writes it."""
     return [{"key": key, "value": value} for key, value in values.items()]
 
 
-def _fields(message: Mapping[str, Any]) -> Iterator[str]:
+def _fields(message: Mapping[str, object]) -> Iterator[str]:
     for name, value in message.items():
         if isinstance(value, Mapping):
             yield f"{name} {{"
@@ -44,11 +47,11 @@ def _fields(message: Mapping[str, Any]) -> Iterator[str]:
             yield f"{name}: {_scalar(value)}"
 
 
-def _indented(message: Mapping[str, Any]) -> Iterator[str]:
+def _indented(message: Mapping[str, object]) -> Iterator[str]:
     return (f"  {line}" for line in _fields(message))
 
 
-def _scalar(value: Any) -> str:
+def _scalar(value: object) -> str:
     if isinstance(value, Word):
         return str(value)
     if isinstance(value, bool):

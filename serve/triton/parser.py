@@ -6,7 +6,6 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import onnx
 
@@ -17,7 +16,7 @@ from ...errors import UsageError
 from ...graphs.index import property_of
 from ...graphs.raw import OLDER_RAW_OUTPUT, RAW_PROPERTY
 from ..tensors import DATATYPES, INPUT
-from .config import Word, entries
+from .config import Message, Word, entries
 
 BACKENDS = ("auto", "tensorrt", "onnxruntime", "openvino", "python")
 """``auto``: TensorRT where the bundle has engines of it, else ONNX Runtime. ``python``: ONNX Runtime as this package
@@ -68,7 +67,7 @@ class ParserModel:
     """
 
     files: dict[str, Content]
-    config: dict[str, Any]
+    config: Message
     input_size: tuple[int, int]
     batch: tuple[int, int]
     answer: OutputSpec
@@ -219,12 +218,12 @@ def step_file(name: str) -> str:
     )
 
 
-def parameters(**told: str) -> list[dict[str, Any]]:
+def parameters(**told: str) -> list[Message]:
     """Of a configuration."""
     return entries({name: {"string_value": value} for name, value in told.items()})
 
 
-def tensor(name: str, dtype: str, shape: tuple[int | None, ...], **more: Any) -> dict[str, Any]:
+def tensor(name: str, dtype: str, shape: tuple[int | None, ...], **more: object) -> Message:
     """An input or output of a configuration."""
     dims = [-1 if length is None else length for length in shape]
     return {"name": name, "data_type": Word(f"TYPE_{DATATYPES[dtype]}"), "dims": dims, **more}
@@ -238,7 +237,7 @@ def _tensors(
     preferred: list[int],
     *,
     fixed: bool = False,
-) -> dict[str, Any]:
+) -> Message:
     """Inputs, outputs and batching. Where the batch is fixed, it is a dimension like others, and Triton makes none."""
     fewest, most = batch
     fixed = fixed or fewest == most
@@ -248,7 +247,7 @@ def _tensors(
             f"The engine takes {fewest} to {most} frames, and Triton also brings one.",
             "Build it for 1 and more.",
         )
-    told: dict[str, Any] = {
+    told: Message = {
         "max_batch_size": 0 if fixed else most,
         "input": [tensor(INPUT, "uint8", (*front, *size, 3))],
         "output": [tensor(one.name, one.dtype, (*front, *one.shape)) for one in outputs],
@@ -262,7 +261,7 @@ def _tensors(
     return told
 
 
-def _warmup(size: tuple[int, int], batch: tuple[int, int], *, fixed: bool = False) -> dict[str, Any]:
+def _warmup(size: tuple[int, int], batch: tuple[int, int], *, fixed: bool = False) -> Message:
     fewest, most = batch
     fixed = fixed or fewest == most
     front: tuple[int, ...] = (fewest,) if fixed else ()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .config import Message
     from .repository import Exported
 
 
@@ -97,6 +98,6 @@ def readme(exported: Sequence[Exported], tensorrt: str, image: str | None) -> st
     return "\n".join(lines)
 
 
-def _tensor(told: Mapping[str, Any]) -> str:
+def _tensor(told: Message) -> str:
     dims = ", ".join("any" if length < 0 else str(length) for length in told["dims"])
     return f"`{told['name']}` ({dims}) {told['data_type'].removeprefix('TYPE_')}"

@@ -12,6 +12,7 @@ from typing import Any
 from ...engines import open_bundle
 from ...errors import UsageError
 from ...storage.files import replace_bytes
+from ...storage.json_types import JsonObject
 from ...tasks.base import Task
 from ...tasks.open import task_of
 from ...tasks.parsing.task import Parsing
@@ -21,7 +22,7 @@ from ..exports import finish, writing_export
 from ..limits import Limits
 from ..model import NamedBundle
 from ..photographs import answer_tensor
-from .config import Word, entries, to_text
+from .config import Message, Word, entries, to_text
 from .parser import Content, ParserModel, ParserSpec, parameters, parser_model, step_file, tensor
 from .readme import dockerfile, readme
 from .steps import DETECTOR, framing_parameter
@@ -40,7 +41,7 @@ class Asked:
     """
 
     name: str
-    gives: Sequence[Mapping[str, Any]]
+    gives: Sequence[Message]
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class Exported:
         """Whether Triton has to have this package."""
         return bool(self.photograph or self.people) or self.parser.config["backend"] == "python"
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """In JSON's types."""
         return {
             "model": self.name,
@@ -225,7 +226,7 @@ _PHOTOGRAPH = tensor("photograph", "uint8", (None,))
 _MOST_PIXELS = str(Limits().photograph_pixels)
 
 
-def _python(inputs: list[dict[str, Any]], outputs: list[dict[str, Any]], spec: ParserSpec) -> dict[str, Any]:
+def _python(inputs: list[Message], outputs: list[Message], spec: ParserSpec) -> Message:
     """What configurations of the Python backend have in common."""
     return {
         "backend": "python",
@@ -240,7 +241,7 @@ def _told(task: Task[Any]) -> dict[str, str]:
     return {"task": task.name, "spec": json.dumps(task.spec.to_dict())}
 
 
-def _step(model: str, inputs: dict[str, str], outputs: dict[str, str]) -> dict[str, Any]:
+def _step(model: str, inputs: dict[str, str], outputs: dict[str, str]) -> Message:
     return {
         "model_name": model,
         "model_version": -1,
@@ -250,7 +251,7 @@ def _step(model: str, inputs: dict[str, str], outputs: dict[str, str]) -> dict[s
 
 
 def _write(
-    folder: Path, name: str, config: dict[str, Any], files: Mapping[str, Content], beside: dict[str, str] | None = None
+    folder: Path, name: str, config: Message, files: Mapping[str, Content], beside: dict[str, str] | None = None
 ) -> None:
     """A model: its configuration, its one version, and texts beside them."""
     version = folder / name / "1"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from ...data.crops import Placement, Window
 from ...data.dataset import Image, LabelMap
 from ...data.letterbox import Letterbox
 from ...specs.label_set import LabelSet
+from ...storage.json_types import JsonObject
 from ..drawing import Drawer, Flicker, Seen, Sight
 from ..people.person import Person
 from .draw import Overlay, encode_label_png
@@ -44,7 +45,7 @@ class LabelSight(Sight):
         """A PNG, the pixel values being the class ids."""
         return encode_label_png(self.labels, self.label_set)
 
-    def told(self) -> Mapping[str, Any]:
+    def told(self) -> JsonObject:
         """The pixels of the classes that are there."""
         counts = pixels_of_classes(self.labels, self.label_set)
         return {"pixels": {name: count for name, count in zip(self.label_set.classes, counts) if count}}

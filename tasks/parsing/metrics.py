@@ -26,8 +26,8 @@ input (50.7 against 55.8, ``HRNet-Semantic-Segmentation`` issues 6 and 198).
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,12 +35,11 @@ from numpy.typing import NDArray
 from ...data.dataset import LabelMap
 from ...errors import DataError, UsageError
 from ...specs.label_set import LabelSet
+from ...storage.json_types import JsonObject
 from .. import scoring
 
 Counts = NDArray[np.int64]
 """(C, C) int64 for the C classes of a label set: pixels, true class by predicted class."""
-
-AnyScores = TypeVar("AnyScores", bound="Scores")
 
 _COUNTED_AT_ONCE = 1 << 20  # NumPy counts in 8 bytes per pixel
 
@@ -216,17 +215,9 @@ class Scores(scoring.Scores):
         found = enumerate(zip(self.class_iou, self.support))
         return tuple(number for number, (iou, pixels) in found if iou is not None and pixels == 0)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """The values as JSON knows them; ``classes`` is there for readers of the JSON."""
-        values = {**asdict(self), "classes": self.classes}
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
-
-    @classmethod
-    def from_dict(cls: type[AnyScores], values: dict[str, Any]) -> AnyScores:
-        """The inverse of :meth:`to_dict`."""
-        known = {item.name: values[item.name] for item in fields(cls)}
-        arguments: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in known.items()}
-        return cls(**arguments)
+        return {**super().to_dict(), "classes": self.classes}
 
 
 COUNTED_SHARE = 0.0002

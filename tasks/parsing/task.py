@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +20,10 @@ from ...errors import UsageError
 from ...specs.framing import Framing
 from ...specs.label_set import LabelSet, check_same
 from ...specs.skeleton import Skeleton
+from ...specs.spec import Spec, classes_meant
+from ...storage.json_types import ReadJson
 from .. import scoring
-from ..base import Ask, Closeness, Figure, Predictor, Spec, Task
+from ..base import Ask, Closeness, Figure, Predictor, Task
 from ..drawing import Part
 from ..people.person import Person
 from ..protocol import Protocol
@@ -32,6 +35,9 @@ from .paste import paste
 from .pictures import DIFFERS_RGB, IGNORED_RGB
 from .scoring import Prediction, Scorer
 from .words import agreement_note, class_notes, invention
+
+if TYPE_CHECKING:
+    import onnx
 
 LabelMaps = NDArray[np.uint8]
 """(N, H, W) uint8."""
@@ -61,6 +67,8 @@ class Parsing(Task[LabelMap]):
         "loss goes over the classes that the labels hold, the agreement over those with at least "
         f"{100 * COUNTED_SHARE:g}\N{NO-BREAK SPACE}% of {{reference}}'s pixels",
     )
+    scores_class: ClassVar[type[Scores]] = Scores
+    agreement_class: ClassVar[type[Agreement]] = Agreement
     closeness: ClassVar[Closeness] = Closeness(
         "pixel_agreement", "pixels", {"fp32": 0.9995, "fp16": 0.98, "int8": 0.80, "int8-cpu": 0.80}
     )
@@ -79,6 +87,16 @@ class Parsing(Task[LabelMap]):
     """
     raw_step: ClassVar[int] = 4
     """The students' logits are bilinear between these."""
+
+    @classmethod
+    def of_manifest(cls, spec: Spec, options: ReadJson) -> Parsing:
+        return cls(cast(LabelSet, spec))
+
+    @classmethod
+    def of_graph(cls, model: onnx.ModelProto, meant: Spec | None, path: Path) -> Parsing:
+        from ...graphs.interface import label_set_of
+
+        return cls(label_set_of(model, classes_meant(meant, path), path))
 
     @property
     def spec(self) -> LabelSet:
@@ -206,13 +224,11 @@ class Parsing(Task[LabelMap]):
             raise UsageError(f"{labels} is no label set.", "Give --labels the classes of label maps.")
         return open_data(self.label_set, data, split, purpose, labels, whose)
 
-    def scores_told(self, told: dict[str, Any]) -> Scores:
-        return Scores.from_dict(told)
-
-    def agreement_told(self, told: dict[str, Any]) -> Agreement:
-        agreement = Agreement.from_dict(told)
-        if len(agreement.invented) != len(self.label_set):
-            raise ValueError(f"{len(agreement.invented)} values by class, of {self.label_set}")
+    def agreement_told(self, told: ReadJson) -> scoring.Agreement:
+        agreement = super().agreement_told(told)
+        invented = cast(Agreement, agreement).invented
+        if len(invented) != len(self.label_set):
+            raise ValueError(f"{len(invented)} values by class, of {self.label_set}")
         return agreement
 
     def told(self, agreement: scoring.Agreement) -> str:

@@ -1,14 +1,12 @@
-"""One photograph's people as a file, and many photographs' as COCO's results."""
+"""One photograph's people as a file, and as COCO's results."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from pathlib import PurePath
-from typing import Any
 
 import numpy as np
 
+from ...storage.json_types import JsonObject
 from .rows import Rows
 
 SCHEMA = 1
@@ -38,26 +36,24 @@ def decode_people(data: bytes) -> tuple[str | None, Rows | None]:
     return record, rows if np.isfinite(rows).all() else None
 
 
-def told_people(people: Rows) -> list[dict[str, Any]]:
+def told_people(people: Rows) -> list[JsonObject]:
     """Box and score of everybody, as JSON has it."""
     return [{"box": [round(float(side), 2) for side in row[:4]], "score": round(float(row[4]), 4)} for row in people]
 
 
-def coco_results(found: Iterable[tuple[str, int, Rows]]) -> bytes:
-    """``people.json``: COCO's results, with the files' names.
+def coco_results(image: int, people: Rows) -> list[JsonObject]:
+    """COCO's results of one photograph.
 
     Args:
-        found: name, image id and people of each photograph.
+        image: its number.
+        people: (n, 5).
     """
-    entries = [
+    return [
         {
-            "image_id": number,
+            "image_id": image,
             "category_id": 1,
             "bbox": [round(float(side), 2) for side in (row[0], row[1], row[2] - row[0], row[3] - row[1])],
             "score": round(float(row[4]), 4),
-            "file_name": PurePath(name).name,
         }
-        for name, number, people in found
         for row in people
     ]
-    return ("[\n" + ",\n".join(json.dumps(entry) for entry in entries) + "\n]\n").encode("ascii")

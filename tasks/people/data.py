@@ -7,8 +7,8 @@ from pathlib import Path
 
 from ...data.dataset import Images
 from ...errors import DataError, UsageError
-from ..coco import images_of
-from .found import read_found, read_table
+from ..coco import images_of, read_table
+from .found import read_found
 from .images import BoxImages, RenderedCrowds, Unlabelled
 
 SYNTHETIC = "synthetic"

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from ...data.crops import Placement
 from ...data.dataset import Image
+from ...storage.json_types import JsonObject
 from ..drawing import Drawer, Seen, Sight
 from ..parsing.legend import Hud
 from .box_file import told_people
@@ -35,7 +36,7 @@ class PeopleSight(Sight):
     def file(self) -> bytes:
         return (json.dumps(dict(self.told()), indent=1) + "\n").encode("ascii")
 
-    def told(self) -> Mapping[str, Any]:
+    def told(self) -> JsonObject:
         """Box and score of everybody."""
         return {"found": told_people(self.rows[self.rows[:, 4] >= self.sure])}
 

@@ -12,12 +12,12 @@ from ...data.dataset import Image
 from ...engines.cpu import CpuEngine
 from ...errors import UsageError
 from ...graphs.index import property_of
-from ...graphs.interface import graph_precision, sure_of
+from ...graphs.interface import graph_precision
 from ...graphs.observe import framing_of
 from ..base import Predictor
 from .boxes import Detections
 from .rows import Rows, detections
-from .task import SURE, People
+from .task import People
 
 _LEAST_SCORE = 0.1  # ByteTrack's, for a weak detection
 
@@ -94,7 +94,7 @@ def of_graph(path: Path, *, threads: int = 0) -> FinderDetector:
     if len(shapes) != 1 or len(shapes[0]) != 2 or shapes[0][1] != 5:
         engine.close()
         raise UsageError(f"{path} gives {shapes} instead of boxes (N, M, 5).", "Export the finder again.")
-    task_of = People(sure=sure_of(model, path) or SURE)
+    task_of = People.of_graph(model, None, path)
     return FinderDetector(Predictor(engine, task_of, framing_of(model)), f"the finder {path.name}")
 
 

@@ -15,6 +15,7 @@ from ...data.dataset import Image
 from ...data.images import read_image
 from ...errors import DataError
 from ...storage.files import replace_bytes
+from ..coco import Table, read_table, table_list
 from .boxes import Boxes, Detections
 
 _CATEGORY = 1
@@ -70,11 +71,11 @@ def read_found(path: Path, images: Path) -> list[Found]:
     Raises:
         DataError: there is no such file, it is of another form, a box is none, or an image is missing.
     """
-    table = read_table(path)
+    table = read_table(path, _HINT)
     people: dict[Any, list[tuple[list[float], float]]] = {}
     groups: dict[Any, list[list[float]]] = {}
     category = _person(table)
-    for annotation in _list(table, "annotations", path):
+    for annotation in table_list(table, "annotations", path, _HINT):
         if annotation.get("category_id", category) != category:
             continue
         box = _numbers(annotation.get("bbox"), 4)
@@ -88,7 +89,7 @@ def read_found(path: Path, images: Path) -> list[Found]:
         else:
             people.setdefault(image, []).append((corners, score[0]))
     found = []
-    for image in _list(table, "images", path):
+    for image in table_list(table, "images", path, _HINT):
         size = _numbers([image.get("height"), image.get("width")], 2)
         if "id" not in image or not isinstance(image.get("file_name"), str) or size is None or min(size) < 1:
             raise DataError(f"{path} has an image without id, file_name, height or width: {image}.", _HINT)
@@ -113,8 +114,8 @@ def write_found(path: Path, found: Sequence[Found], images: Path, description: s
         images: folder that all the images are in.
         description: where the boxes come from.
     """
-    listed: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
+    listed: list[dict[str, object]] = []
+    annotations: list[dict[str, object]] = []
     for number, one in enumerate(found, 1):
         name = one.image.relative_to(images).as_posix()
         listed.append({"id": number, "file_name": name, "height": one.size[0], "width": one.size[1]})
@@ -140,26 +141,7 @@ def write_found(path: Path, found: Sequence[Found], images: Path, description: s
     replace_bytes(path, json.dumps(table).encode())
 
 
-def read_table(path: Path) -> Mapping[str, Any]:
-    """COCO's table as it stands in a file.
-
-    Raises:
-        DataError: there is none, it is cut off, or JSON of another form.
-    """
-    try:
-        table = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise DataError(f"There is no file {path}.", "trtparse find writes such files.") from None
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}.", "Check its permissions.") from error
-    except ValueError as error:
-        raise DataError(f"{path} is cut off or no JSON: {error}.", "Copy or make the file again.") from error
-    if not isinstance(table, Mapping):
-        raise DataError(f"{path} is JSON, but not COCO's table.", _HINT)
-    return table
-
-
-def _person(table: Mapping[str, Any]) -> Any:
+def _person(table: Table) -> Any:
     """The id of the category that is a person."""
     categories = table.get("categories")
     for category in categories if isinstance(categories, list) else []:
@@ -170,13 +152,6 @@ def _person(table: Mapping[str, Any]) -> Any:
         ):
             return category.get("id", _CATEGORY)
     return _CATEGORY
-
-
-def _list(table: Mapping[str, Any], key: str, path: Path) -> list[Mapping[str, Any]]:
-    entries = table.get(key)
-    if not isinstance(entries, list) or not all(isinstance(entry, Mapping) for entry in entries):
-        raise DataError(f"{path} has no list of {key}.", _HINT)
-    return entries
 
 
 def _numbers(values: Any, count: int) -> list[float] | None:

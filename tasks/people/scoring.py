@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -71,14 +71,6 @@ class Scores(scoring.Scores):
             (f"Precision at {self.threshold:g}", self.precision),
         )
 
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, told: dict[str, Any]) -> Scores:
-        """The inverse of :meth:`to_dict`."""
-        return cls(**{**told, **{name: tuple(told[name]) for name in ("told", "support", "image_support")}})
-
 
 @dataclass(frozen=True)
 class Agreement(scoring.Agreement):
@@ -113,14 +105,6 @@ class Agreement(scoring.Agreement):
     @property
     def summary(self) -> tuple[tuple[str, float], ...]:
         return (("Panoptic quality", self.quality), ("Boxes alike", self.alike))
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, told: dict[str, Any]) -> Agreement:
-        """The inverse of :meth:`to_dict`."""
-        return cls(**{**told, **{name: tuple(told[name]) for name in ("support", "image_support")}})
 
 
 class Scorer(scoring.Scorer[Rows]):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import TYPE_CHECKING, ClassVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,28 +14,30 @@ from ...data.crops import Placement
 from ...data.dataset import Images
 from ...engines.base import Arrays
 from ...errors import UsageError
+from ...specs.decoding import SURE
 from ...specs.label_set import LabelSet, label_set
 from ...specs.skeleton import Skeleton
+from ...specs.spec import Spec, nothing_meant
+from ...storage.json_types import JsonObject, ReadJson
 from .. import scoring
-from ..base import Closeness, Figure, Spec, Summary, Task
-from ..coco import image_ids
+from ..base import Closeness, Figure, Task
+from ..coco import Summary, results_file
 from .box_file import coco_results, decode_people, encode_people
 from .boxes import Detections
 from .data import open_data
 from .draw import draw_boxes
 from .drawer import PeopleDrawer
-from .found import read_table
 from .images import boxes_of
 from .matching import alike
 from .pictures import COLOURS_RGB
 from .rows import Rows, detections, rows_of, without_doubles
 from .scoring import Agreement, Scorer, Scores
 
+if TYPE_CHECKING:
+    import onnx
+
 PEOPLE = "people"
 """The task's name in graphs and recipes."""
-
-SURE = 0.5
-"""The score from which a box is somebody, where nothing was chosen for the weights."""
 
 
 def _people() -> LabelSet:
@@ -66,12 +68,31 @@ class People(Task[Rows]):
         "The agreement is the panoptic quality with {reference}'s boxes as the truth: the mean overlap of the boxes "
         "that both have, with half a miss for each that one has alone",
     )
+    scores_class: ClassVar[type[Scores]] = Scores
+    agreement_class: ClassVar[type[Agreement]] = Agreement
     closeness: ClassVar[Closeness] = Closeness(
         "box_agreement", "boxes", {"fp32": 0.995, "fp16": 0.95, "int8": 0.5, "int8-cpu": 0.5}
     )
     finds_people: ClassVar[bool] = True
     covers: ClassVar[bool] = False
     ending: ClassVar[str] = ".json"
+
+    @classmethod
+    def of_manifest(cls, spec: Spec, options: ReadJson) -> People:
+        return cls(cast(LabelSet, spec), float(options.get("sure", SURE)))
+
+    @classmethod
+    def of_graph(cls, model: onnx.ModelProto, meant: Spec | None, path: Path) -> People:
+        from ...graphs.interface import sure_of
+
+        nothing_meant(meant, path)
+        return cls(sure=sure_of(model, path) or SURE)
+
+    def options_of(self, model: onnx.ModelProto) -> JsonObject:
+        return {"sure": self.sure}
+
+    def choosing(self, sure: float | None, source: str) -> People:
+        return self if sure is None else replace(self, sure=sure)
 
     @property
     def spec(self) -> LabelSet:
@@ -130,12 +151,6 @@ class People(Task[Rows]):
             raise UsageError("A finder knows people alone.", "Leave --labels out.")
         return open_data(data, split, purpose)
 
-    def scores_told(self, told: dict[str, Any]) -> Scores:
-        return Scores.from_dict(told)
-
-    def agreement_told(self, told: dict[str, Any]) -> Agreement:
-        return Agreement.from_dict(told)
-
     def notes(
         self, reference: scoring.Scores | None, scores: scoring.Scores | None, agreement: scoring.Agreement, whose: str
     ) -> Sequence[str]:
@@ -159,13 +174,7 @@ class People(Task[Rows]):
 
     def summary(self, annotations: Path | None) -> Summary:
         """``people.json``: COCO's results, with the names of the files."""
-        table = None if annotations is None else read_table(annotations)
-
-        def content(found: Sequence[tuple[str, Rows]]) -> bytes:
-            ids = image_ids([name for name, _ in found], table, str(annotations or ""))
-            return coco_results((name, number, people) for (name, people), number in zip(found, ids))
-
-        return "people.json", content
+        return results_file("people.json", coco_results, annotations)
 
     def amounts(self, answer: Rows, path: str = "") -> tuple[int, ...]:
         """How many people there are."""

@@ -5,10 +5,9 @@ from __future__ import annotations
 import copy
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +15,8 @@ from numpy.typing import NDArray
 from ...engines.machine.dependencies import require
 from ...errors import UsageError
 from ...specs.skeleton import Skeleton
+from ...storage.json_types import JsonObject
+from ..coco import Table
 from .oks import AREA_OF_BOX, Poses, distinct, person_scores
 from .people import People, Person
 
@@ -40,7 +41,7 @@ class AveragePrecision:
         return self.figures["AP"]
 
 
-def results(people: Sequence[Person], answers: Poses, skeleton: Skeleton) -> list[dict[str, Any]]:
+def results(people: Sequence[Person], answers: Poses, skeleton: Skeleton) -> list[JsonObject]:
     """COCO's results of people whose boxes were given: scored anew, and nobody twice.
 
     A person's score is the box's times the mean score of the joints above 0.2; of two answers in one image that are
@@ -56,7 +57,7 @@ def results(people: Sequence[Person], answers: Poses, skeleton: Skeleton) -> lis
     in_image = defaultdict(list)
     for number, person in enumerate(people):
         in_image[person.image_id].append(number)
-    found = []
+    found: list[JsonObject] = []
     for numbers in in_image.values():
         own = np.array(numbers)
         for kept in distinct(answers[own], scores[own], np.array(skeleton.sigmas), areas[own]):
@@ -65,7 +66,7 @@ def results(people: Sequence[Person], answers: Poses, skeleton: Skeleton) -> lis
     return found
 
 
-def result(image_id: int, keypoints: NDArray[np.float32], score: float) -> dict[str, Any]:
+def result(image_id: int, keypoints: NDArray[np.float32], score: float) -> dict[str, object]:
     """One entry of COCO's results.
 
     Args:
@@ -104,7 +105,7 @@ class Evaluation:
     def __init__(
         self,
         truth: People | Path,
-        found: Sequence[Mapping[str, Any]],
+        found: Sequence[JsonObject],
         skeleton: Skeleton,
         images: Sequence[int] | None = None,
     ) -> None:
@@ -155,7 +156,7 @@ class Evaluation:
 
 
 def average_precision(
-    truth: People | Path, found: Sequence[Mapping[str, Any]], skeleton: Skeleton, images: Sequence[int] | None = None
+    truth: People | Path, found: Sequence[JsonObject], skeleton: Skeleton, images: Sequence[int] | None = None
 ) -> AveragePrecision:
     """COCO's figures of keypoints; arguments and errors as of :class:`Evaluation`, but that nobody may be found."""
     if not found:
@@ -164,7 +165,7 @@ def average_precision(
     return AveragePrecision(evaluation.figures(), evaluation.told)
 
 
-def _told(truth: People | Path, skeleton: Skeleton) -> tuple[dict[str, Any], tuple[str, ...]]:
+def _told(truth: People | Path, skeleton: Skeleton) -> tuple[Table, tuple[str, ...]]:
     """COCO's table of the truth, and what a reader has to know of how figures of it come to be."""
     told = []
     if isinstance(truth, People):
@@ -184,7 +185,7 @@ def _told(truth: People | Path, skeleton: Skeleton) -> tuple[dict[str, Any], tup
     return table, tuple(told)
 
 
-def _table(people: People) -> dict[str, Any]:
+def _table(people: People) -> Table:
     """COCO's annotations of people."""
     images = {person.image_id: person.image.name for person in people.people}
     annotations = []

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import DataError, UsageError
-from ..coco import images_of
+from ..coco import images_of, read_table
 from ..people.boxes import overlap
-from .files import first_image, read_detections, read_table
+from .files import first_image, read_detections
 from .images import PersonImages
 from .people import People, Person
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...data.dataset import Image
 from ...specs.skeleton import Skeleton
+from ...storage.json_types import JsonObject
 from ..drawing import OPACITY, Drawer, Flicker, Seen, Sight
 from ..parsing.legend import Hud
 from ..parsing.smoothing import StillPixels
@@ -42,7 +43,7 @@ class PoseSight(Sight):
     def file(self) -> bytes:
         return (json.dumps(dict(self.told()), indent=1) + "\n").encode("ascii")
 
-    def told(self) -> Mapping[str, Any]:
+    def told(self) -> JsonObject:
         """Everybody's joints by their names, and a score."""
         people = [
             {"id": number, "score": _score(pose), "keypoints": told_joints(pose, self.skeleton)}

@@ -6,7 +6,6 @@ Every reader refuses what it cannot mean, and names the file and the annotation.
 from __future__ import annotations
 
 import csv
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from ...data.dataset import Box
 from ...errors import DataError, UsageError
 from ...specs.skeleton import Skeleton, load_skeleton
+from ..coco import Table, open_text, read_json, read_table, table_list
 from .people import People, Person
 
 DEFAULT_SIGMA = 0.079
@@ -50,7 +50,7 @@ def read_coco(path: Path, images: Path, *, skeleton: Skeleton | None = None) -> 
             skeleton, with a box of no area or a visibility other than 0, 1 and 2; more than one labelled joint in ten
             outside of its image; an image that is missing.
     """
-    table = read_table(path)
+    table = read_table(path, _COCO_HINT)
     own = coco_skeleton(table, path)
     if skeleton is not None and own.joints != skeleton.joints:
         raise DataError(
@@ -60,7 +60,7 @@ def read_coco(path: Path, images: Path, *, skeleton: Skeleton | None = None) -> 
     own = skeleton or own
     files = _image_files(table, path, images)
     people, labelled = [], 0
-    for annotation in _list(table, "annotations", path):
+    for annotation in table_list(table, "annotations", path, _COCO_HINT):
         if annotation.get("iscrowd") or not any(annotation.get("keypoints") or [1]):
             continue
         people.append(_coco_person(annotation, own, files, path))
@@ -89,26 +89,26 @@ def first_image(path: Path, form: str) -> str:
         DataError: the file is missing, cut off, of another form, or names none.
     """
     if form == "lip":
-        with _opened(path, newline="") as lines:
+        with open_text(path, newline="") as lines:
             first = next(csv.reader(lines), [""])[0]
     elif form == "mpii":
         entries = _json_list(path, "MPII's list as HRNet has it: image, center, scale, joints")
         first = entries[0].get("image", "") if entries else ""
     else:
-        images = _list(read_table(path), "images", path)
+        images = table_list(read_table(path, _COCO_HINT), "images", path, _COCO_HINT)
         first = images[0].get("file_name", "") if images else ""
     if not isinstance(first, str) or not first:
         raise DataError(f"{path} names no image.", _COCO_HINT)
     return first
 
 
-def coco_skeleton(table: Mapping[str, Any], path: Path) -> Skeleton:
+def coco_skeleton(table: Table, path: Path) -> Skeleton:
     """The skeleton of a COCO file's category with keypoints.
 
     Raises:
         DataError: there is none, or several that differ.
     """
-    categories = [entry for entry in _list(table, "categories", path) if entry.get("keypoints")]
+    categories = [entry for entry in table_list(table, "categories", path, _COCO_HINT) if entry.get("keypoints")]
     if not categories:
         raise DataError(f"{path} has no category with keypoints.", _COCO_HINT)
     category = categories[0]
@@ -146,7 +146,7 @@ def read_detections(path: Path, images: Path, annotations: Path, skeleton: Skele
     Raises:
         DataError: a file is missing, cut off or of another form; an image that the annotations do not have.
     """
-    files = _image_files(read_table(annotations), annotations, images)
+    files = _image_files(read_table(annotations, _COCO_HINT), annotations, images)
     people = []
     empty = np.zeros((len(skeleton), 3), np.float32)
     for number, entry in enumerate(_json_list(path, "a list of detections, each with image_id, bbox and score")):
@@ -208,7 +208,7 @@ def read_lip(path: Path, images: Path) -> People:
     from ...data.images import read_image
 
     skeleton, people = load_skeleton("mpii16"), []
-    with _opened(path, newline="") as lines:
+    with open_text(path, newline="") as lines:
         for number, row in enumerate(csv.reader(lines), 1):
             what = f"line {number} of {path}"
             if len(row) != 1 + 3 * len(skeleton):
@@ -230,7 +230,7 @@ def read_lip(path: Path, images: Path) -> People:
 
 
 def _coco_person(
-    annotation: Mapping[str, Any], skeleton: Skeleton, files: Mapping[Any, tuple[Path, int, int]], path: Path
+    annotation: Table, skeleton: Skeleton, files: Mapping[Any, tuple[Path, int, int]], path: Path
 ) -> Person:
     what = f"annotation {annotation.get('id')} of {path}"
     if "keypoints" not in annotation:
@@ -301,10 +301,10 @@ def _number(value: Any, name: str, what: str) -> float:
     return float(value)
 
 
-def _image_files(table: Mapping[str, Any], path: Path, images: Path) -> dict[Any, tuple[Path, int, int]]:
+def _image_files(table: Table, path: Path, images: Path) -> dict[Any, tuple[Path, int, int]]:
     """File, width and height of every image by its id; 0 where the file does not say."""
     files = {}
-    for image in _list(table, "images", path):
+    for image in table_list(table, "images", path, _COCO_HINT):
         if "id" not in image or not isinstance(image.get("file_name"), str):
             raise DataError(f"{path} has an image without id or file_name.", _COCO_HINT)
         files[image["id"]] = (images / image["file_name"], int(image.get("width", 0)), int(image.get("height", 0)))
@@ -317,46 +317,10 @@ def _check_files(files: Any) -> None:
             raise DataError(f"The image {file} is missing.", "Is the folder of the images the right one?")
 
 
-def _opened(path: Path, **options: Any) -> Any:
-    try:
-        return path.open(encoding="utf-8", **options)
-    except FileNotFoundError:
-        raise DataError(f"There is no file {path}.", "Give the annotations' file.") from None
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}.", "Check its permissions.") from error
-
-
-def _json(path: Path) -> Any:
-    with _opened(path) as lines:
-        try:
-            return json.load(lines)
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise DataError(f"{path} is cut off or no JSON: {error}.", "Copy or download the file again.") from error
-
-
-def read_table(path: Path) -> Mapping[str, Any]:
-    """COCO's table as it stands in the file.
-
-    Raises:
-        DataError: the file is missing, cut off, or JSON of another form.
-    """
-    table = _json(path)
-    if not isinstance(table, Mapping):
-        raise DataError(f"{path} is JSON, but not COCO's table.", _COCO_HINT)
-    return table
-
-
-def _json_list(path: Path, wanted: str) -> list[Mapping[str, Any]]:
-    entries = _json(path)
+def _json_list(path: Path, wanted: str) -> list[Table]:
+    entries = read_json(path)
     if not isinstance(entries, list) or not all(isinstance(entry, Mapping) for entry in entries):
         raise DataError(f"{path} is JSON of another form.", f"It should be {wanted}.")
-    return entries
-
-
-def _list(table: Mapping[str, Any], key: str, path: Path) -> list[Mapping[str, Any]]:
-    entries = table.get(key)
-    if not isinstance(entries, list) or not all(isinstance(entry, Mapping) for entry in entries):
-        raise DataError(f"{path} has no list of {key}.", _COCO_HINT)
     return entries
 
 

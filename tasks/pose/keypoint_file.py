@@ -1,15 +1,14 @@
-"""One photograph's joints as a file, and many photographs' as COCO's results."""
+"""One photograph's joints as a file, and as COCO's results."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from pathlib import PurePath
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...specs.skeleton import Skeleton
+from ...storage.json_types import JsonObject
 from .average_precision import result
 from .oks import person_scores
 
@@ -63,15 +62,11 @@ def told_joints(joints: Joints, skeleton: Skeleton) -> dict[str, list[float]]:
     }
 
 
-def coco_results(found: Iterable[tuple[str, int, Joints]]) -> bytes:
-    """``keypoints.json``: COCO's results, one a photograph, with the file's name.
+def coco_results(image: int, joints: Joints) -> list[JsonObject]:
+    """COCO's results of one photograph, which shows one person.
 
     Args:
-        found: name, image id and joints of each.
+        image: its number.
+        joints: (K, 3).
     """
-    entries = []
-    for name, number, joints in found:
-        score = float(person_scores(joints[None], np.ones(1))[0])
-        entries.append({**result(number, joints, score), "file_name": PurePath(name).name})
-    lines = ",\n".join(json.dumps(entry) for entry in entries)
-    return f"[\n{lines}\n]\n".encode("ascii")
+    return [result(image, joints, float(person_scores(joints[None], np.ones(1))[0]))]

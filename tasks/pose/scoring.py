@@ -9,8 +9,7 @@ are in sum, (K,) float64.
 from __future__ import annotations
 
 import importlib.util
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,15 +73,6 @@ class Scores(scoring.Scores):
     def summary(self) -> tuple[tuple[str, float], ...]:
         return ((PCK, self.pck), *self.figures.items())
 
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, told: dict[str, Any]) -> Scores:
-        """The inverse of :meth:`to_dict`."""
-        lists = {name: tuple(told[name]) for name in ("joints", "told", "support", "image_support")}
-        return cls(**{**told, **lists, "figures": {str(k): float(v) for k, v in told["figures"].items()}})
-
 
 @dataclass(frozen=True)
 class Agreement(scoring.Agreement):
@@ -119,15 +109,6 @@ class Agreement(scoring.Agreement):
     @property
     def summary(self) -> tuple[tuple[str, float], ...]:
         return (("Mean OKS", self.oks), ("Joints alike", self.alike))
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, told: dict[str, Any]) -> Agreement:
-        """The inverse of :meth:`to_dict`."""
-        lists = {name: tuple(told[name]) for name in ("joints", "support", "image_support")}
-        return cls(**{**told, **lists})
 
 
 class Scorer(scoring.Scorer[Keypoints]):

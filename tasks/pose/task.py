@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +20,11 @@ from ...errors import UsageError
 from ...specs.decoding import LOGITS, Decoding
 from ...specs.label_set import LabelSet
 from ...specs.skeleton import Skeleton
+from ...specs.spec import Spec, joints_meant
+from ...storage.json_types import JsonObject, ReadJson
 from .. import scoring
-from ..base import Ask, Closeness, Figure, Predictor, Spec, Summary, Task
-from ..coco import image_ids
+from ..base import Ask, Closeness, Figure, Predictor, Task
+from ..coco import Summary, results_file
 from ..drawing import Part
 from ..protocol import Protocol
 from .data import open_data
@@ -29,13 +32,15 @@ from .decoding import decode
 from .detected import in_boxes
 from .draw import draw_pose
 from .drawer import PoseDrawer
-from .files import read_table
 from .images import PersonImages, people_of
 from .keypoint_file import coco_results, decode_joints, encode_joints
 from .metrics import LIMB_JOINTS
 from .oks import AREA_OF_BOX, LEAST_SCORE, of_joints
 from .pictures import DIFFERS_RGB
 from .scoring import AP, PCK, Agreement, Keypoints, Scorer, Scores, check_measurable
+
+if TYPE_CHECKING:
+    import onnx
 
 _BOX_OF_FRAME = 1.25
 """Sides of a frame over those of the person's box in it, roughly: what parity takes for the person's area."""
@@ -61,13 +66,29 @@ class Pose(Task[Keypoints]):
     decoding: Decoding = LOGITS
     name: ClassVar[str] = "pose"
     figure: ClassVar[Figure] = Figure(PCK, PCK, "PCK", "joint", "joints", "joints", _MEASURE)
+    scores_class: ClassVar[type[Scores]] = Scores
+    agreement_class: ClassVar[type[Agreement]] = Agreement
     closeness: ClassVar[Closeness] = Closeness(
         "keypoint_agreement", "joints", {"fp32": 0.9995, "fp16": 0.98, "int8": 0.80, "int8-cpu": 0.80}
     )
+    spec_class: ClassVar[type[Skeleton]] = Skeleton
     spec_words: ClassVar[str] = "skeleton"
     ending: ClassVar[str] = ".json"
     flicker_words: ClassVar[str] = "of their height that people's joints move a frame where the picture stands still"
     covers: ClassVar[bool] = False
+
+    @classmethod
+    def of_manifest(cls, spec: Spec, options: ReadJson) -> Pose:
+        return cls(cast(Skeleton, spec), Decoding.from_dict(options.get("decoding", {})))
+
+    @classmethod
+    def of_graph(cls, model: onnx.ModelProto, meant: Spec | None, path: Path) -> Pose:
+        from ...graphs.interface import skeleton_of
+
+        return cls.of_manifest(skeleton_of(model, joints_meant(meant, path), path), _told(model))
+
+    def options_of(self, model: onnx.ModelProto) -> JsonObject:
+        return _told(model)
 
     @property
     def spec(self) -> Skeleton:
@@ -105,13 +126,7 @@ class Pose(Task[Keypoints]):
 
     def summary(self, annotations: Path | None) -> Summary:
         """``keypoints.json``: COCO's results, with the names of the files."""
-        table = None if annotations is None else read_table(annotations)
-
-        def content(found: Sequence[tuple[str, Keypoints]]) -> bytes:
-            ids = image_ids([name for name, _ in found], table, str(annotations or ""))
-            return coco_results((name, number, joints) for (name, joints), number in zip(found, ids))
-
-        return "keypoints.json", content
+        return results_file("keypoints.json", coco_results, annotations)
 
     def amounts(self, answer: Keypoints, path: str = "") -> tuple[int, ...]:
         """1 for each joint that is seen."""
@@ -185,15 +200,6 @@ class Pose(Task[Keypoints]):
             raise UsageError(f"{dataset.description} has no people.", "Leave --boxes out.")
         return in_boxes(people, boxes)
 
-    def scores_told(self, told: dict[str, Any]) -> Scores:
-        return Scores.from_dict(told)
-
-    def agreement_told(self, told: dict[str, Any]) -> Agreement:
-        agreement = Agreement.from_dict(told)
-        if len(agreement.joints) != len(self.skeleton):
-            raise ValueError(f"{len(agreement.joints)} values by joint, of {self.skeleton.name}")
-        return agreement
-
     def measured_by(self, word: str) -> Pose:
         known: dict[str, type[Pose]] = {PCK: Pose, AP: PoseByAp}
         found = next((kind for name, kind in known.items() if word.lower() in (name.lower(), name[:3].lower())), None)
@@ -254,6 +260,14 @@ class Pose(Task[Keypoints]):
         sure = other[..., 2] >= LEAST_SCORE
         neither = np.where(one[..., 2] < 2 * LEAST_SCORE, 1.0, 0.0)
         return np.asarray(np.where(sure, alike, neither).mean(1))
+
+
+def _told(model: onnx.ModelProto) -> ReadJson:
+    """How a graph says that it has decoded its heatmaps; nothing of one that never had any."""
+    from ...graphs.index import property_of
+
+    decoding = property_of(model, "decoding")
+    return {"decoding": json.loads(decoding)} if decoding else {}
 
 
 @dataclass(frozen=True)

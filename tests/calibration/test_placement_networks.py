@@ -23,6 +23,7 @@ from trtparse.calibration.training.folding import folded_convolutions  # noqa: E
 from trtparse.calibration.training.network import FakeQuantNetwork  # noqa: E402
 from trtparse.graphs.half import to_half  # noqa: E402
 from trtparse.graphs.index import CONVOLUTIONS, GraphIndex, fresh_graph_copy  # noqa: E402
+from trtparse.networks.checkpoint import Checkpoint  # noqa: E402
 from trtparse.networks.network import ParsingNetwork  # noqa: E402
 from trtparse.networks.preprocessing import normalise  # noqa: E402
 from trtparse.networks.registry import NETWORKS, create_network  # noqa: E402
@@ -78,7 +79,7 @@ def example(request: pytest.FixtureRequest, ranges_for: Callable[..., Ranges]) -
         for depth, (block, _) in BLOCKS.items():
             patch.setitem(BLOCKS, depth, (block, (1, 1, 1, 1)))
         network = create_network(kind, options)
-    model = export_onnx(settled(network, frames), Framing(SIZE), LIP)
+    model = export_onnx(Checkpoint(settled(network, frames), Framing(SIZE), LIP))
     collector = RangeCollector(model, 1)
     for frame in frames:
         collector.update("frame", frame[None])

@@ -228,7 +228,7 @@ def test_it_is_a_detector_and_parses_like_any_finder(finder: Path, streets: Path
     # Higher than wide: the network sees it in the left half of its frame.
     tall = np.full((256, 192, 3), 40, np.uint8)
     tall[128:256, :128] = 235
-    found = detector.detect(tall)
+    (found,) = detector.detect([tall])
     detector.close()
     assert found.boxes[found.scores >= detector.sure] == pytest.approx(np.array([[0, 128, 128, 256]]), abs=1)
     code, _, error = run("parse", streets, "--bundle", finder, "--output", tmp_path / "found", "--threads", "1")

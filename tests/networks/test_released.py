@@ -14,7 +14,6 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 from torch.nn import functional as F  # noqa: E402
 
 from trtparse.engines.reference import PyTorchEngine  # noqa: E402
-from trtparse.engines.released import ReleasedEngine  # noqa: E402
 from trtparse.errors import UsageError  # noqa: E402
 from trtparse.graphs.conventions import Said  # noqa: E402
 from trtparse.graphs.front import made_up_frames  # noqa: E402
@@ -25,7 +24,7 @@ from trtparse.networks.released import FramedNetwork, Released, is_released, par
 from trtparse.networks.resnet import Bottleneck  # noqa: E402
 from trtparse.specs.framing import Framing  # noqa: E402
 from trtparse.specs.label_set import label_set  # noqa: E402
-from trtparse.trt_builder.source import open_source, task_of_source  # noqa: E402
+from trtparse.trt_builder.source import read_source, task_of_source  # noqa: E402
 
 SIZE = (65, 65)
 
@@ -113,13 +112,14 @@ def test_frames_are_seen_as_the_authors_feed_them(network: CE2P, checkpoint: Pat
         scores = network(pixels.float())
         wanted = F.interpolate(scores, size=SIZE, mode="bilinear", align_corners=True).numpy()
     said = Said(labels=label_set("atr"), input_size=SIZE)
-    with ReleasedEngine(parsed(checkpoint, said)) as engine:
+    with PyTorchEngine(parsed(checkpoint, said).network, SIZE) as engine:
         np.testing.assert_allclose(engine.raw(frames), wanted, atol=1e-3)
         assert (engine.infer(frames)[0] == wanted.argmax(1)).mean() > 0.999
-    turned = FramedNetwork(network, Framing(SIZE, order="RGB", mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)))
+    rgb = Framing(SIZE, order="RGB", mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+    turned = FramedNetwork(network, rgb, "schp")
     with torch.no_grad():
-        rgb = F.interpolate(network(pixels.float().flip(1)), size=SIZE, mode="bilinear", align_corners=True)
-        np.testing.assert_allclose(turned(torch.from_numpy(frames)).numpy(), rgb.numpy(), atol=1e-3)
+        scores = F.interpolate(network(pixels.float().flip(1)), size=SIZE, mode="bilinear", align_corners=True)
+        np.testing.assert_allclose(turned(torch.from_numpy(frames)).numpy(), scores.numpy(), atol=1e-3)
 
 
 def test_what_a_bundle_keeps_of_it_is_all_of_it(checkpoint: Path, tmp_path: Path) -> None:
@@ -132,14 +132,14 @@ def test_what_a_bundle_keeps_of_it_is_all_of_it(checkpoint: Path, tmp_path: Path
     again = parse_released(header, state, path)
     assert (again.framing, again.label_set, again.family) == (found.framing, found.label_set, "schp")
     frames = made_up_frames(1, SIZE)
-    with PyTorchEngine.from_checkpoint(path, SIZE) as one, ReleasedEngine(found) as other:
+    with PyTorchEngine.from_checkpoint(path, SIZE) as one, PyTorchEngine(found.network, SIZE) as other:
         np.testing.assert_array_equal(one.raw(frames), other.raw(frames))
 
 
 @pytest.mark.slow
 def test_the_exported_graph_answers_as_pytorch(checkpoint: Path) -> None:
     said = Said(preset="schp-atr", input_size=SIZE)
-    source = open_source(checkpoint, None, None, 1, logits=False, said=said)
+    source = read_source(checkpoint, None, None, 1, logits=False, said=said)
     assert (source.reference, source.network) == ("PyTorch", "schp")
     assert [output.name for output in source.model.graph.output] == ["labels", "logits"]
     from trtparse.graphs.opset import run

@@ -21,7 +21,7 @@ from trtparse.engines.base import Frames  # noqa: E402
 from trtparse.errors import BuildError  # noqa: E402
 from trtparse.graphs.index import GraphIndex  # noqa: E402
 from trtparse.graphs.opset import OPSET  # noqa: E402
-from trtparse.networks.checkpoint import load_checkpoint, save_checkpoint  # noqa: E402
+from trtparse.networks.checkpoint import Checkpoint, load_checkpoint, save_checkpoint  # noqa: E402
 from trtparse.networks.efficientnet import EfficientNetLite  # noqa: E402
 from trtparse.networks.layers import resize_like  # noqa: E402
 from trtparse.networks.network import ParsingNetwork  # noqa: E402
@@ -58,7 +58,7 @@ def network() -> Student:
 @pytest.fixture(scope="module")
 def model(network: Student) -> onnx.ModelProto:
     """The default input, one frame, logits as well."""
-    return export_onnx(network, Framing((256, 192)), LIP, logits=True)
+    return export_onnx(Checkpoint(network, Framing((256, 192)), LIP), raw=True)
 
 
 def run(model: onnx.ModelProto, frames: Frames) -> list[np.ndarray]:
@@ -154,7 +154,7 @@ def test_two_exports_are_the_same_bytes_and_leave_the_network_as_it_was(
     with tiny_students():
         loaded = load_checkpoint(small_weights)
     before = {name: value.clone() for name, value in loaded.network.state_dict().items()}
-    again = export_onnx(loaded.network, loaded.framing, loaded.label_set)
+    again = export_onnx(loaded)
     assert again.SerializeToString(deterministic=True) == small_graph.SerializeToString(deterministic=True)
     assert all(torch.equal(before[name], value) for name, value in loaded.network.state_dict().items())
 
@@ -168,7 +168,7 @@ def test_pytorch_and_onnx_agree_at_other_sizes(size: tuple[int, int], stride: in
     with short_trunks():
         network = Student(StudentSpec(finest_stride=stride)).eval()
     frames = np.random.default_rng(0).integers(0, 256, (1, *size, 3), np.uint8)
-    _, logits = run(export_onnx(network, Framing(size), LIP, logits=True), frames)
+    _, logits = run(export_onnx(Checkpoint(network, Framing(size), LIP), raw=True), frames)
     with torch.inference_mode():
         expected = network(normalise(torch.from_numpy(frames)))
     np.testing.assert_allclose(logits, expected.numpy(), atol=2e-3 * float(expected.abs().max()))
@@ -191,7 +191,7 @@ def test_a_network_that_cannot_be_traced_is_a_build_error(network: Student) -> N
     with short_trunks():
         moody = Moody()
     with pytest.raises(BuildError, match="cannot be exported"):
-        export_onnx(moody, Framing((64, 64)), LIP)
+        export_onnx(Checkpoint(moody, Framing((64, 64)), LIP))
 
 
 @pytest.mark.slow
@@ -248,7 +248,8 @@ class Exported:
                     # An untrained network's classes are a hair apart; three that are not survive INT8.
                     network.head.weight[:3] *= 100
                     network.head.bias[3:] = -100
-            self.made[variant] = (network.eval(), export_onnx(network, Framing(size), LIP, logits=True), frames)
+            model = export_onnx(Checkpoint(network, Framing(size), LIP), raw=True)
+            self.made[variant] = (network.eval(), model, frames)
         return self.made[variant]
 
 

@@ -10,9 +10,10 @@ from trtparse.engines.cpu import CpuEngine  # noqa: E402
 from trtparse.graphs.index import GraphIndex  # noqa: E402
 from trtparse.graphs.raw import end_of, find_raw  # noqa: E402
 from trtparse.networks.finder import Finder, FinderSpec, decode  # noqa: E402
+from trtparse.networks.finder_checkpoint import FinderCheckpoint  # noqa: E402
 from trtparse.networks.preprocessing import normalise  # noqa: E402
 from trtparse.specs.framing import Framing  # noqa: E402
-from trtparse.trt_builder.export_finder import export_finder  # noqa: E402
+from trtparse.trt_builder.export import export_onnx  # noqa: E402
 
 OPERATORS = {
     *("Cast", "Transpose", "Mul", "Add", "Sub", "Conv", "Relu", "Resize", "Slice", "Clip", "Exp", "Concat", "Reshape"),
@@ -24,7 +25,7 @@ OPERATORS = {
 def test_a_graph_of_any_batch_answers_as_the_network_and_names_what_it_decodes() -> None:
     torch.manual_seed(0)
     network = Finder(FinderSpec(people=5, widths=(8, 8, 16, 16, 16), neck=16)).eval()
-    model = export_finder(network, Framing((64, 96)), batch=None)
+    model = export_onnx(FinderCheckpoint(network, Framing((64, 96))), batch=None)
     frames = np.random.default_rng(0).integers(0, 256, (3, 64, 96, 3), np.uint8)
     with torch.no_grad():
         expected = decode(network(normalise(torch.from_numpy(frames))), 5).numpy()

@@ -16,12 +16,13 @@ from trtparse.graphs.raw import end_of  # noqa: E402
 from trtparse.networks.hrnet import HRNet  # noqa: E402
 from trtparse.networks.mspn import MSPN  # noqa: E402
 from trtparse.networks.pose import PoseNetwork  # noqa: E402
+from trtparse.networks.pose_checkpoint import PoseCheckpoint  # noqa: E402
 from trtparse.networks.preprocessing import normalise  # noqa: E402
 from trtparse.specs.decoding import DARK, HRNET, Decoding  # noqa: E402
 from trtparse.specs.framing import Framing  # noqa: E402
 from trtparse.specs.skeleton import load_skeleton  # noqa: E402
 from trtparse.tasks.pose.decoding import decode  # noqa: E402
-from trtparse.trt_builder.export import export_pose_onnx  # noqa: E402
+from trtparse.trt_builder.export import export_onnx  # noqa: E402
 
 COCO = load_skeleton("coco17")
 
@@ -32,7 +33,7 @@ class Answers:
     def __init__(self, network: PoseNetwork, decoding: Decoding, size: tuple[int, int]) -> None:
         torch.manual_seed(0)
         self.network, self.decoding = network.eval(), decoding
-        self.model = export_pose_onnx(self.network, Framing(size), COCO, decoding, batch=2, heatmaps=True)
+        self.model = export_onnx(PoseCheckpoint(self.network, Framing(size), COCO, decoding), batch=2, raw=True)
         rng = np.random.default_rng(0)
         self.frames = rng.integers(0, 256, (2, *size, 3), dtype=np.uint8)
         with torch.inference_mode():
@@ -97,4 +98,4 @@ def test_an_hrnet_answers_as_in_pytorch(kind: str, decoding: Decoding) -> None:
 
 def test_an_input_that_is_no_multiple_of_32_is_refused(tiny_mspn: MSPN) -> None:
     with pytest.raises(UsageError, match="An input of 100x64"):
-        export_pose_onnx(tiny_mspn, Framing((100, 64)), COCO, DARK)
+        export_onnx(PoseCheckpoint(tiny_mspn, Framing((100, 64)), COCO, DARK))

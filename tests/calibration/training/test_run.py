@@ -106,7 +106,7 @@ def test_a_run_that_improves_nothing_keeps_its_start_and_says_so(
     trained: Train, student: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scores = iter((0.9,) * 2 + (0.5,) * 4)  # of both forms: the start, and two steps
-    monkeypatch.setattr(run._Run, "_agreement", lambda *_: next(scores))
+    monkeypatch.setattr(run._Int8Run, "_agreement", lambda *_: next(scores))
     said: list[str] = []
     best = load_checkpoint(trained(tmp_path, on_stage=said.append))
     assert said[-1] == "No validation was as good as the start, which is kept"

@@ -43,7 +43,7 @@ class Everything(torch.nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.decoders = torch.nn.ModuleList(create_decoder(decoding, SIZE) for decoding in ALL.values())
+        self.decoders = torch.nn.ModuleList(create_decoder(decoding, 1, SIZE) for decoding in ALL.values())
 
     def forward(self, heatmaps: torch.Tensor, logits: torch.Tensor) -> list[torch.Tensor]:
         return [d(logits if d.decoding.kind == "logits" else heatmaps) for d in self.decoders]
@@ -68,7 +68,7 @@ def graph() -> onnx.ModelProto:
 def test_every_decoding_is_the_reference_s(name: str) -> None:
     heatmaps = maps(as_logits=ALL[name].kind == "logits")
     with torch.inference_mode():
-        found = create_decoder(ALL[name], SIZE)(torch.from_numpy(heatmaps)).numpy()
+        found = create_decoder(ALL[name], 1, SIZE)(torch.from_numpy(heatmaps)).numpy()
     np.testing.assert_allclose(found, decode(heatmaps, ALL[name]), atol=0.02)
 
 
@@ -92,13 +92,13 @@ def test_nvidia_s_parser_takes_every_decoding(graph: onnx.ModelProto) -> None:
 def test_a_joint_without_a_value_above_0_is_in_the_first_cell(name: str) -> None:
     heatmaps = -np.ones((1, 1, *SIZE), np.float32) - maps(as_logits=False)[:1, :1] ** 2
     expected = decode(heatmaps, ALL[name])
-    found = create_decoder(ALL[name], SIZE)(torch.from_numpy(heatmaps)).numpy()
+    found = create_decoder(ALL[name], 1, SIZE)(torch.from_numpy(heatmaps)).numpy()
     assert found[0, 0, :2].tolist() == expected[0, 0, :2].tolist() == [ALL[name].offset] * 2
     assert found[0, 0, 2] == expected[0, 0, 2] < 0
 
 
 def test_half_heatmaps_are_decoded_in_single_precision() -> None:
     heatmaps = maps(as_logits=False)
-    found = create_decoder(DARK, SIZE)(torch.from_numpy(heatmaps).half())
+    found = create_decoder(DARK, 1, SIZE)(torch.from_numpy(heatmaps).half())
     assert found.dtype == torch.float32
     assert torch.isfinite(found).all()

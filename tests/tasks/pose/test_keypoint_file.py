@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from trtparse.specs.skeleton import load_skeleton
+from trtparse.tasks.coco import results_file
 from trtparse.tasks.pose.keypoint_file import coco_results, decode_joints, encode_joints
 
 COCO, MPII = load_skeleton("coco17"), load_skeleton("mpii16")
@@ -37,11 +38,13 @@ def test_a_damaged_file_or_one_of_other_joints_has_none(joints: np.ndarray) -> N
 
 def test_results_are_coco_s_with_the_name_of_the_file(joints: np.ndarray) -> None:
     joints[:, 2] = 0.5
-    entries = json.loads(coco_results([("a.jpg", 4, joints), ("b.jpg", 5, joints)]))
+    name, content = results_file("keypoints.json", coco_results, None)
+    entries = json.loads(content([("a/4.jpg", joints), ("a/5.jpg", joints)]))
+    assert name == "keypoints.json"
     assert [(entry["image_id"], entry["file_name"], entry["category_id"]) for entry in entries] == [
-        (4, "a.jpg", 1),
-        (5, "b.jpg", 1),
+        (4, "4.jpg", 1),
+        (5, "5.jpg", 1),
     ]
     assert entries[0]["score"] == 0.5
     assert entries[0]["keypoints"] == pytest.approx(joints.ravel().tolist(), abs=1e-3)
-    assert json.loads(coco_results([])) == []
+    assert json.loads(content([])) == []
