@@ -80,7 +80,7 @@ def run_int8_training(
 def _recipe(name: str | None, settings: tuple[str, ...], given: Given) -> Int8Recipe:
     """The defaults, changed by what was given on the command line."""
     from ..calibration.training.recipe import Int8Recipe
-    from ..distillation.recipe import override
+    from ..distillation.tables import override
 
     if name is not None:
         raise UsageError(f"--int8 goes by no recipe, and {name} is one.", "Change a value with --set, or an option.")

@@ -52,7 +52,8 @@ def run_people_training(
 def _recipe(name: str, settings: tuple[str, ...], given: Given) -> PeopleRecipe:
     """The recipe's file, changed by what was given on the command line."""
     from ..distillation.people.recipe import PeopleRecipe, load_people_recipe, shipped_people
-    from ..distillation.recipe import override, read_recipe
+    from ..distillation.recipe import read_recipe
+    from ..distillation.tables import override
 
     refuse_options(given, "people", _INSTEAD)
     path = shipped_people().get(name, Path(name))

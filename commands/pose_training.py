@@ -54,7 +54,8 @@ def run_pose_training(
 def _recipe(name: str, settings: tuple[str, ...], given: Given) -> PoseRecipe:
     """The recipe's file, changed by what was given on the command line."""
     from ..distillation.pose.recipe import PoseRecipe, load_pose_recipe, shipped_pose
-    from ..distillation.recipe import override, read_recipe
+    from ..distillation.recipe import read_recipe
+    from ..distillation.tables import override
 
     refuse_options(given, "pose", _INSTEAD)
     path = shipped_pose().get(name, Path(name))

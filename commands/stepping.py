@@ -10,8 +10,8 @@ from ..errors import UsageError
 from .options import Given
 
 if TYPE_CHECKING:
-    from ..distillation.recipe import RecipeTables
     from ..distillation.stepping import SteppingRecipe, StepProgress
+    from ..distillation.tables import RecipeTables
 
     Recipe = TypeVar("Recipe", bound=SteppingRecipe)
 

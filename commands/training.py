@@ -16,7 +16,8 @@ from .recipes import task_of
 from .stepping import train_and_show
 
 if TYPE_CHECKING:
-    from ..distillation.recipe import Recipe, RecipeTables
+    from ..distillation.recipe import Recipe
+    from ..distillation.tables import RecipeTables
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -88,7 +89,8 @@ def run_training(
 
 def _recipe(name: str | None, settings: tuple[str, ...], given: Given) -> Recipe:
     """The recipe's file, changed by what was given on the command line."""
-    from ..distillation.recipe import Recipe, load_recipe, override, shipped
+    from ..distillation.recipe import Recipe, load_recipe, shipped
+    from ..distillation.tables import override
 
     path = None if name is None else shipped().get(name, Path(name))
     values = {} if path is None else load_recipe(path).to_dict()

@@ -26,7 +26,8 @@ from ..storage.interrupts import uninterrupted
 from ..storage.json_types import JsonObject, ReadJson
 from .optimising import Group, Precision, create_optimizer, learning_rate, training_device, update_average
 from .parallel import Backward, Workers
-from .recipe import Optimizer, differences
+from .recipe import Optimizer
+from .tables import differences
 
 BEST_NAME, STATE_NAME, LOG_NAME = "best.safetensors", "state.pt", "log.jsonl"
 

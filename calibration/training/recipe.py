@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ...distillation.recipe import Optimizer, RecipeTables, from_table, to_table
+from ...distillation.recipe import Optimizer
+from ...distillation.tables import RecipeTables, from_table, to_table
 from ...errors import UsageError
 from ...storage.json_types import ReadJson
 from ...tasks.parsing.augmentation import Augmentation

@@ -20,7 +20,8 @@ from ...errors import UsageError
 from ...networks.finder import MULTIPLE
 from ...specs.origin import Origin
 from ...storage.json_types import ReadJson
-from ..recipe import Network, Optimizer, RecipeTables, from_table, to_table
+from ..recipe import Network, Optimizer
+from ..tables import RecipeTables, from_table, to_table
 from .mosaics import Mosaics
 
 

@@ -25,7 +25,8 @@ from ...specs.origin import Origin
 from ...storage.json_types import ReadJson
 from ...tasks.pose.augmentation import PoseAugmentation
 from ...tasks.pose.examples import Trust
-from ..recipe import Network, Optimizer, RecipeTables, from_table, to_table
+from ..recipe import Network, Optimizer
+from ..tables import RecipeTables, from_table, to_table
 
 
 def shipped_pose() -> dict[str, Path]:

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from trtparse.distillation.people.recipe import PeopleRecipe
-from trtparse.distillation.recipe import Recipe, Source, differences, load_recipe, override, shipped
+from trtparse.distillation.recipe import Recipe, Source, load_recipe, shipped
 from trtparse.errors import UsageError
 from trtparse.specs.origin import Origin
 
@@ -28,55 +27,6 @@ def test_a_recipe_survives_the_way_through_json() -> None:
 
 def test_what_is_left_out_has_its_default() -> None:
     assert Recipe.from_dict({}) == Recipe()
-
-
-@pytest.mark.parametrize(
-    ("values", "key", "nearest"),
-    [
-        ({"stepps": 3}, "stepps", "steps"),
-        ({"optimizer": {"learning_rat": 0.1}}, "optimizer.learning_rat", "optimizer.learning_rate"),
-        ({"data": {"train": [{"path": "a", "wieght": 1}]}}, "data.train.wieght", "data.train.weight"),
-        ({"augmentation": {"rotations": 3}}, "augmentation.rotations", "augmentation.rotation"),
-    ],
-)
-def test_an_unknown_key_is_named_with_the_nearest_one(values: dict[str, object], key: str, nearest: str) -> None:
-    with pytest.raises(UsageError, match=f"unknown key {key}") as caught:
-        Recipe.from_dict(values)
-    assert f"Did you mean {nearest}?" in caught.value.hint
-
-
-@pytest.mark.parametrize(
-    ("values", "key"),
-    [
-        ({"steps": 0}, "steps"),
-        ({"steps": 1.5}, "steps"),
-        ({"steps": True}, "steps"),
-        ({"seed": -1}, "seed"),
-        ({"input_size": "32x64"}, "input_size"),
-        ({"input_size": "big"}, "input_size"),
-        ({"crop": [10, 0]}, "crop"),
-        ({"stretch": 0.9}, "stretch"),
-        ({"stretch": float("inf")}, "stretch"),
-        ({"precision": "bf61"}, "precision"),
-        ({"optimizer": {"learning_rate": -1.0}}, "optimizer.learning_rate"),
-        ({"optimizer": {"learning_rate": float("nan")}}, "optimizer.learning_rate"),
-        ({"optimizer": {"learning_rate": "fast"}}, "optimizer.learning_rate"),
-        ({"optimizer": {"kind": "adamax"}}, "optimizer.kind"),
-        ({"optimizer": {"warm_up": -1}}, "optimizer.warm_up"),
-        ({"optimizer": 3}, "optimizer"),
-        ({"loss": {"lovasz": -0.5}}, "loss.lovasz"),
-        ({"distillation": {"temperature": 0}}, "distillation.temperature"),
-        ({"distillation": {"teacher": "t", "inter": 0, "intra": 0}}, "distillation.kl"),
-        ({"data": {"rare_class_share": 1}}, "data.rare_class_share"),
-        ({"data": {"train": [{"path": "a", "weight": 0}]}}, "data.train.weight"),
-        ({"data": {"train": [{"split": "val"}]}}, "data.train.path"),
-        ({"data": {"train": "LIP"}}, "data.train"),
-    ],
-)
-def test_an_impossible_value_is_refused_by_its_name(values: dict[str, object], key: str) -> None:
-    with pytest.raises(UsageError) as caught:
-        Recipe.from_dict(values)
-    assert key in caught.value.message
 
 
 def test_paths_are_relative_to_the_recipe(tmp_path: Path) -> None:
@@ -102,12 +52,6 @@ def test_every_value_can_be_overridden(tmp_path: Path) -> None:
     assert recipe.network.options == {"finest_stride": 8}
 
 
-@pytest.mark.parametrize("setting", ["steps", "=3", "steps.more=3"])
-def test_a_setting_that_is_none_is_refused(setting: str) -> None:
-    with pytest.raises(UsageError):
-        override({"steps": 5}, [setting])
-
-
 def test_a_file_that_is_no_recipe_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no recipe") as caught:
         load_recipe(tmp_path / "none.toml")
@@ -118,15 +62,6 @@ def test_a_file_that_is_no_recipe_is_refused(tmp_path: Path) -> None:
     (tmp_path / "bytes.toml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UsageError, match="cannot be read"):
         load_recipe(tmp_path / "bytes.toml")
-
-
-def test_differences_name_keys_and_values() -> None:
-    other = Recipe.from_dict({"optimizer": {"learning_rate": 0.5}, "network": {"options": {"fusion": "add"}}})
-    assert differences(Recipe(), Recipe()) == []
-    assert differences(Recipe(), other) == [
-        "network.options.fusion (None and 'add')",
-        "optimizer.learning_rate (0.0012 and 0.5)",
-    ]
 
 
 @pytest.mark.parametrize("name", shipped())
@@ -150,8 +85,3 @@ def test_what_the_weights_come_from_is_a_table_of_the_recipe(tmp_path: Path) -> 
     with pytest.raises(UsageError, match=r"unknown key origin\.license") as caught:
         Recipe.from_dict({"origin": {"license": "MIT"}})
     assert "Did you mean origin.licence?" in caught.value.hint
-
-
-def test_what_a_table_leaves_out_is_as_the_recipe_has_it():
-    recipe = PeopleRecipe.from_dict({"task": "people", "network": {"initial": "weights.safetensors"}})
-    assert (recipe.network.kind, recipe.network.initial) == ("finder", "weights.safetensors")
