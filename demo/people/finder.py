@@ -59,12 +59,15 @@ class PeopleFinder:
         looks = [(self._frames + index) % self._every == 0 for index in range(len(frames))]
         self._frames += len(frames)
         found = iter(self.detector.detect([frame for frame, look in zip(frames, looks) if look]))
-        detected = (self._counting(next(found)) if look else None for look in looks)
-        return [self._step(*one) for one in zip(frames, seconds, detected)]
+        detected = (next(found) if look else None for look in looks)
+        sizes = ((frame.shape[0], frame.shape[1]) for frame in frames)
+        return [self._step(*one) for one in zip(sizes, seconds, detected)]
 
-    def _step(self, frame: Image, seconds: float, found: Detections | None) -> tuple[Person, ...]:
+    def _step(self, size: tuple[int, int], seconds: float, found: Detections | None) -> tuple[Person, ...]:
+        if found is not None:
+            found = self._counting(usable(found, size))
         people = self._tracker.step(found, seconds) if self._track else self._numbered(found)
-        inside = ((person, within(person.box, (frame.shape[0], frame.shape[1]))) for person in people)
+        inside = ((person, within(person.box, size)) for person in people)
         return tuple(replace(person, box=box) for person, box in inside if box is not None)
 
     def _numbered(self, found: Detections | None) -> tuple[Person, ...]:
@@ -81,7 +84,6 @@ class PeopleFinder:
         )
 
     def _counting(self, found: Detections) -> Detections:
-        found = usable(found)
         if (found.scores >= self.detector.sure).sum() >= MOST_PEOPLE:
             self.crowded += 1
         return found

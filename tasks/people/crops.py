@@ -36,9 +36,18 @@ def placements_of(people: Sequence[Person], frame_size: tuple[int, int], framing
     return around
 
 
-def usable(found: Detections) -> Detections:
-    """Whom a detector found, as far as they have boxes of numbers: the surest, and no more than are parsed."""
+def usable(found: Detections, size: tuple[int, int]) -> Detections:
+    """Whom a detector found, as far as they have boxes of numbers in the picture: the surest, no more than are parsed.
+
+    A box that has no area there is nobody: it would overlap with nothing, and be somebody new at every look.
+
+    Args:
+        found: as the detector gave them.
+        size: (height, width) of the picture.
+    """
     numbers = np.isfinite(found.boxes).all(axis=1) & np.isfinite(found.scores)
+    seen = np.clip(np.where(numbers[:, None], found.boxes, 0), 0, [size[1], size[0]] * 2)
+    numbers &= (seen[:, 2:] - seen[:, :2] >= _LEAST_SIDE).all(axis=1)
     boxes, scores = found.boxes[numbers], found.scores[numbers]
     best = np.sort(np.argsort(-scores, kind="stable")[:MOST_PEOPLE])
     return Detections(boxes[best], scores[best])
@@ -52,7 +61,7 @@ def people_of(found: Detections, sure: float, size: tuple[int, int]) -> tuple[Pe
         sure: the score from which that is somebody.
         size: (height, width) of the picture.
     """
-    found = usable(found)
+    found = usable(found, size)
     certain = [index for index in range(len(found)) if found.scores[index] >= sure]
     boxes = (within(tuple(found.boxes[index]), size) for index in certain)
     there = [(box, float(found.scores[index])) for box, index in zip(boxes, certain) if box is not None]

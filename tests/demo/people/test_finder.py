@@ -123,8 +123,16 @@ def test_a_detectors_box_that_is_no_number_is_nobody() -> None:
     assert [person.id for person in PeopleFinder(broken).find([FRAME], [0.0])[0]] == [1]
 
 
+def test_a_box_without_an_area_in_the_picture_is_nobody_at_any_look() -> None:
+    odd = Script([(10, 10, 40, 90), (60, 10, 60, 90), (90, 80, 80, 10), (199, 10, 260, 70), (300, 10, 340, 90)])
+    finder = PeopleFinder(odd)
+    found = [finder.find([FRAME], [index / 25])[0] for index in range(6)]
+    assert [[person.id for person in people] for people in found] == [[1]] * 6
+    assert finder.count == 1
+
+
 def test_of_a_crowd_no_more_are_followed_than_are_parsed_and_that_is_counted() -> None:
-    crowd = Script([(2.0 * number, 10, 2.0 * number + 1.9, 90) for number in range(MOST_PEOPLE + 5)])
+    crowd = Script([(5.0 * number, 10, 5.0 * number + 4, 90) for number in range(MOST_PEOPLE + 5)])
     finder = PeopleFinder(crowd)
     assert len(finder.find([np.zeros((100, 300, 3), np.uint8)], [0.0])[0]) <= MOST_PEOPLE
     assert finder.crowded == 1
