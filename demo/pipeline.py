@@ -384,11 +384,11 @@ class _Pipeline:
         settings = self._settings
         chosen = None if settings is None else settings.classes
         for layer, drawer, sight in zip(self._layers, self._drawers, job.sights):
-            uppermost = layer is self._layers[-1]
+            lowest, uppermost = layer is self._layers[0], layer is self._layers[-1]
             drawer.draw(
                 job.frame,
                 sight,
-                people=(job.people or ()) if uppermost else (),
+                people=(job.people or ()) if lowest else (),  # what covers areas knows their outlines
                 hud=f"{self._meter.fps:.0f} FPS  {self._precision.upper()}" if self.hud and uppermost else "",
                 opacity=None if settings is None else settings.opacity,
                 parts=None if chosen is None else layer.own(chosen),

@@ -68,15 +68,15 @@ def blend(
             f"expected uint8 of (H, W, 3) and (H, W), got {frame.dtype} of {frame.shape} and "
             f"{labels.dtype} of {labels.shape}"
         )
-    parts = cast(LabelMap, cv2.LUT(labels, _parts(len(label_set), classes)))
-    left, top, width, height = cv2.boundingRect(parts)
+    left, top, width, height = cv2.boundingRect(labels)
     if width == 0 or alpha == 0:
         return frame
     side = 2 if min(labels.shape) < _LARGE else 3
     # some background around the content, so that its outer edge is an edge, with room for a line around it
     rows = slice(max(top - side, 0), top + height + side)
     columns = slice(max(left - side, 0), left + width + side)
-    parts, view = np.ascontiguousarray(parts[rows, columns]), frame[rows, columns]
+    view = frame[rows, columns]
+    parts = cast(LabelMap, cv2.LUT(labels[rows, columns], _parts(len(label_set), classes)))
     palette, lines = _colours(label_set)
     colours = cv2.applyColorMap(parts, palette)
     mixed = cv2.addWeighted(view, 1 - alpha, colours, alpha, 0)
@@ -209,7 +209,8 @@ class Overlay:
         alpha = self._alpha if alpha is None else alpha
         smoothed = smooth(labels, self._cell if cell is None else cell)
         blend(frame, smoothed, self._label_set, alpha=alpha, classes=classes, instances=instances)
-        mark_people(frame, people, outlined=_outlined(people, instances if alpha else None))
+        shown = _parts(len(self._label_set), classes)
+        mark_people(frame, people, outlined=_outlined(people, instances if alpha else None, labels, shown))
         if self._classes is not None:
             named = tuple(one for one in self._classes.update(labels) if classes is None or one in classes)
             if named != self._named:
@@ -253,7 +254,8 @@ def draw(
         ValueError: another dtype, or heights and widths that differ.
     """
     drawn = blend(frame.copy(), smooth(labels, cell), label_set, alpha=alpha, instances=instances)
-    mark_people(drawn, people, outlined=_outlined(people, instances if alpha else None))
+    shown = _parts(len(label_set), None)
+    mark_people(drawn, people, outlined=_outlined(people, instances if alpha else None, labels, shown))
     panel = None
     if legend:
         named = SteadyClasses(len(label_set), 1.0).update(labels)
@@ -263,11 +265,14 @@ def draw(
     return drawn
 
 
-def _outlined(people: Sequence[Person], instances: NDArray[np.uint8] | None) -> frozenset[int]:
-    """The numbers of those of whom enough is seen that their outline shows where they are."""
-    if instances is None:
+def _outlined(
+    people: Sequence[Person], instances: NDArray[np.uint8] | None, labels: LabelMap, parts: NDArray[np.uint8]
+) -> frozenset[int]:
+    """The numbers of those of whom enough is drawn that their outline shows where they are."""
+    if instances is None or not people:
         return frozenset()
-    counts = np.bincount(instances[::_STEP, ::_STEP].ravel(), minlength=256)
+    drawn = parts[labels[::_STEP, ::_STEP]] > 0
+    counts = np.bincount(instances[::_STEP, ::_STEP][drawn], minlength=256)
     return frozenset(person.id for person in people if counts[instance_value(person.id)] >= _SEEN)
 
 

@@ -209,7 +209,8 @@ def test_people_are_outlined_in_their_colour_and_marked_and_who_is_hardly_seen_h
     hidden = Overlay((480, 640), LIP, legend=False).draw(
         frame.copy(), labels, people=people, instances=instances, classes=frozenset({13})
     )
-    assert (hidden[150:300, 90:170] == 90).all()
+    assert (hidden[150:280, 90:170] == 90).all()
+    assert (hidden[93:97, 95:105] != 90).any()  # without an outline they have corners again
 
 
 def test_an_outline_follows_the_rounded_edge() -> None:
