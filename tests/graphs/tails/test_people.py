@@ -212,7 +212,7 @@ def test_a_trained_detector_finds_whom_it_finds_by_itself(name: str, size: tuple
         for file in photographs[:4]:
             # Of the input's size, as the two resize photographs by other means.
             image = np.asarray(cv2.resize(read_image(file), size[::-1]))
-            ours, people = detections(predictor.look_at(image)), theirs.detect(image)
+            ours, people = detections(predictor.look_at(image)), theirs.detect([image])[0]
             likely = ours.boxes[ours.scores >= 0.3]
             shares = overlap(likely, people.boxes)
             # They take a double for one from 0.65 on, and we from 0.6 on.
