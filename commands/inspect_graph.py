@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,14 +26,14 @@ class GraphReport:
     Args:
         path: of the file.
         facts: what it says of itself.
-        ours: whether it has our input and outputs.
+        ours: its answers, such as ``labels``, where it has our input and outputs; empty where not.
         classes: how many its labels are chosen of, where it is ours; None where that cannot be told.
         fits: every preset, and why it does not describe the graph.
     """
 
     path: Path
     facts: GraphFacts
-    ours: bool
+    ours: str
     classes: int | None
     fits: dict[str, list[str]]
 
@@ -43,23 +44,25 @@ class GraphReport:
         Raises:
             UsageError: there is none, or it cannot be read.
         """
+        from ..graphs.answers import LABELS, answers_of
         from ..graphs.conventions import fits
         from ..graphs.facts import facts_of
         from ..graphs.interface import check_interface, count_classes, read_onnx
 
         model = read_onnx(path)
         facts = facts_of(model)
-        classes = None
+        ours, classes = "", None
         try:
             check_interface(model, path)
         except UsageError:
-            ours = False
+            pass
         else:
-            ours = True
-            try:
-                classes = count_classes(model, path)
-            except UsageError:
-                classes = None
+            answers = answers_of(model)
+            assert answers is not None, "a graph that check_interface passed"
+            ours = answers.name
+            if answers is LABELS:
+                with contextlib.suppress(UsageError):
+                    classes = count_classes(model, path)
         return cls(path, facts, ours, classes, fits(facts))
 
     @property
@@ -73,7 +76,7 @@ class GraphReport:
         return {
             "graph": str(self.path),
             **self.facts.to_dict(),
-            "ours": self.ours,
+            "ours": bool(self.ours),
             "classes": self.classes,
             "presets": presets,
         }
@@ -93,7 +96,7 @@ class GraphReport:
         if facts.quantised:
             yield "quantised", f"{facts.quantised} nodes make, read or compute with integers"
         if self.ours:
-            yield "interface", "ours: frames in, labels out" + self._told_classes()
+            yield "interface", f"ours: frames in, {self.ours} out" + self._told_classes()
             yield "next", f"trtparse build {shlex.quote(str(self.path))}{self._labels()}"
             return
         yield "interface", "not ours: docs/foreign.md says how it is given ours"
@@ -107,5 +110,6 @@ class GraphReport:
         return "" if self.classes is None else f", {self.classes} classes"
 
     def _labels(self) -> str:
-        known = {"label_set", "labels"} & set(self.facts.properties)
-        return "" if known else " --labels WORD|FILE"
+        known = {"label_set", "labels", "skeleton"} & set(self.facts.properties)
+        # A finder's classes are known: somebody and nobody.
+        return "" if known or self.ours == "boxes" else " --labels WORD|FILE"

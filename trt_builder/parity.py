@@ -74,7 +74,8 @@ class Agreement:
             raise Disagrees(
                 f"The {name} graph agrees with {reference} on {100 * self.share:.2f} % of the {self.closeness.unit} of "
                 f"{self.images} images; {100 * least:.2f} % is the least.",
-                "Is the checkpoint trained? INT8 needs calibration images like those it will see (--data).",
+                "Is the network trained? INT8 needs calibration images like those it will see (--data), and "
+                "--calibration auto takes the method that agrees best.",
             )
 
 

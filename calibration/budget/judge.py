@@ -26,7 +26,7 @@ from ...engines.base import Engine, Frames, Raw
 from ...engines.cpu import CpuEngine
 from ...errors import DataError, UsageError
 from ...graphs.index import property_of
-from ...graphs.raw import OLDER_RAW_OUTPUT, RAW_PROPERTY, find_raw, name_raw
+from ...graphs.raw import OLDER_RAW_OUTPUT, RAW_PROPERTY, name_raw, raw_tensors
 from ...tasks.base import Figure, Predictor
 from .score import Score
 
@@ -231,7 +231,7 @@ def open_graph(model: onnx.ModelProto, *, threads: int = 0, simulate: bool = Fal
         model: ``frames`` (N, H, W, 3) uint8 to a task's arrays.
         threads: of the CPU runtime; 0 for one per core.
         simulate: run Q/DQ as the arithmetic it stands for.
-        raw: give the raw tensor, whether the graph has it as an output or not.
+        raw: give the raw tensor, whether the graph has it as an output or not; several as one, of even lengths.
 
     Raises:
         UsageError: the runtime refuses the graph, or its raw tensor cannot be found.
@@ -253,14 +253,32 @@ def open_graph(model: onnx.ModelProto, *, threads: int = 0, simulate: bool = Fal
 
 
 def _add_raw(model: onnx.ModelProto) -> None:
-    """Make the raw tensor one more output."""
-    source = find_raw(model)
-    if not source:
+    """Make the raw tensor one more output.
+
+    Of several one (N, numbers, 1, 1) is made, each divided by its length first: a head of small numbers counts as much
+    as one of large ones, and a layer that one of them alone hangs on is seen.
+    """
+    sources = raw_tensors(model)
+    if not sources:
         raise UsageError(
             "The graph does not name its raw tensor and has no ArgMax that reads it.", "Use a graph of trtparse build."
         )
-    output = f"{source}_as_output"
-    model.graph.node.append(onnx.helper.make_node("Cast", [source], [output], to=onnx.TensorProto.FLOAT))
+    output = f"{sources[0]}_as_output"
+    single = [output] if len(sources) == 1 else [f"{source}_in_fp32" for source in sources]
+    nodes = [
+        onnx.helper.make_node("Cast", [source], [name], to=onnx.TensorProto.FLOAT)
+        for source, name in zip(sources, single)
+    ]
+    if len(sources) > 1:
+        for source, name in zip(sources, single):
+            nodes.append(onnx.helper.make_node("Flatten", [name], [f"{source}_flat"]))
+            nodes.append(onnx.helper.make_node("LpNormalization", [f"{source}_flat"], [f"{source}_even"], axis=1, p=2))
+        even = [f"{source}_even" for source in sources]
+        axes = onnx.numpy_helper.from_array(np.array([2, 3], np.int64), f"{output}_axes")
+        model.graph.initializer.append(axes)
+        nodes.append(onnx.helper.make_node("Concat", even, [f"{output}_flat"], axis=1))
+        nodes.append(onnx.helper.make_node("Unsqueeze", [f"{output}_flat", axes.name], [output]))
+    model.graph.node.extend(nodes)
     model.graph.output.append(onnx.helper.make_tensor_value_info(output, onnx.TensorProto.FLOAT, None))
     name_raw(model, output)
 

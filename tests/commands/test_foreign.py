@@ -216,6 +216,9 @@ def test_a_yolox_becomes_a_bundle_that_finds_people(finder: Path, streets: Path,
     result = json.loads(told)
     assert (result["task"], result["reference"]["ap50"], result["images"]) == ("people", 1.0, 6)
     assert result["engines"][0]["scores"]["ap50"] == 1.0
+    _, told, _ = run("inspect", finder / "student.fp32.onnx")
+    assert "ours: frames in, boxes out" in " ".join(told.split())
+    assert "--labels" not in told
     code, told, _ = run("inspect", finder)
     assert code == 0
     assert "lie in the upper left of a frame; the rest is grey 114" in " ".join(told.split())

@@ -15,9 +15,17 @@ from onnx import TensorProto, helper
 
 pytest.importorskip("tensorrt_rtx_bindings", reason="TensorRT-RTX is not installed: pip install 'trtparse[rtx]'")
 
+from trtparse.calibration.quantise.placement import place
+from trtparse.calibration.quantise.qdq import quantise
 from trtparse.engines import Bundle, open_bundle
 from trtparse.engines.manifest import engine_manifests
 from trtparse.errors import BuildError, UsageError
+from trtparse.graphs.adapt import adapt
+from trtparse.graphs.conventions import Said
+from trtparse.graphs.half import to_half
+from trtparse.specs.label_set import label_set
+from trtparse.tests.calibration.conftest import limits_everywhere
+from trtparse.tests.graphs.foreign_graphs import MEAN, STD, foreign, foreign_boxes, foreign_joints
 from trtparse.trt_builder.compile import build_engines
 from trtparse.trt_builder.engine_spec import COMPUTE_CAPABILITIES, EngineSpec
 from trtparse.trt_builder.source import bundle_of_onnx
@@ -65,6 +73,29 @@ def test_a_foreign_graph_is_built_without_pytorch(small: SimpleNamespace, tmp_pa
     manifests = engine_manifests(open_bundle(tmp_path / "bundle"))
     assert {manifest.compute_capability for manifest in manifests} == {"8.6", "12.0"}
     assert all(manifest.inspection["convolutions"] == {"fp16": 1, "int8": 2} for manifest in manifests)
+
+
+OTHERS = {
+    "parser": (foreign(), Said(labels=label_set("atr"), order="RGB", mean=MEAN, std=STD, align_corners=True)),
+    "labels": (foreign(outputs=("ids64",), stride=1), Said(labels=label_set("atr"), order="BGR", mean=MEAN, std=STD)),
+    "movenet": (foreign_joints(), Said(preset="movenet", input_size=(32, 24))),
+    "rtmpose": (foreign_joints("simcc"), Said(preset="rtmpose", input_size=(32, 24))),
+    "yolox": (foreign_boxes(), Said(preset="yolox")),
+    "decoded yolox": (foreign_boxes(decoded=True, batch="n"), Said(preset="yolox", batch=None)),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_networks_of_others_are_built_with_what_is_put_around_them(name: str) -> None:
+    theirs, said = OTHERS[name]
+    model = adapt(theirs, said, Path("theirs.onnx"))
+    placement = place(model)
+    half = to_half(quantise(model, placement, limits_everywhere(model)))
+    spec = EngineSpec("int8", RTX, ("8.6",), (1, 2, 4) if said.batch is None else None)
+    built = TensorRT.load(RTX).build(half, spec, "8.6")
+    found = [layer.precision for layer in built.layers if layer.kind == "CONVOLUTION"]
+    assert built.content
+    assert found.count("int8") == sum(len(site.layers) for site in placement.weights) > 0
 
 
 @pytest.mark.parametrize("capability", COMPUTE_CAPABILITIES)

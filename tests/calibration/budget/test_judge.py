@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -11,7 +12,11 @@ from trtparse.calibration.budget.judge import GraphJudge, open_graph
 from trtparse.data.dataset import Dataset, LabelMap, Sample
 from trtparse.engines import Bundle
 from trtparse.errors import DataError, UsageError
+from trtparse.graphs.adapt import adapt
+from trtparse.graphs.conventions import Said
+from trtparse.graphs.front import made_up_frames
 from trtparse.tasks.open import open_predictor
+from trtparse.tests.graphs.foreign_graphs import foreign_boxes
 from trtparse.tests.predicting import HANDS, LIP, predicting
 from trtparse.validation.validate import validate
 
@@ -206,3 +211,18 @@ def test_logits_need_a_reference_that_gives_them(people: Dataset, graphs: dict[s
         pytest.raises(UsageError, match="SQNR of the raw tensor"),
     ):
         GraphJudge(people, CHOSEN, reference, raw=True)
+
+
+@pytest.mark.parametrize("head", ["box8", "something32"])
+def test_of_several_raw_tensors_each_head_is_seen_whatever_its_size(head: str) -> None:
+    made = adapt(foreign_boxes(), Said(preset="yolox"), Path("theirs.onnx"))
+    frames = made_up_frames(1, (64, 96))
+    other = onnx.ModelProto()
+    other.CopyFrom(made)
+    (weight,) = [tensor for tensor in other.graph.initializer if tensor.name == head]
+    weight.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(weight)[:, ::-1].copy(), head))
+    with open_graph(made, threads=1, raw=True) as one, open_graph(other, threads=1, raw=True) as changed:
+        found, expected = changed.raw(frames), one.raw(frames)
+    assert found.shape == (1, 126 * 85, 1, 1)
+    assert np.square(expected).sum() == pytest.approx(9, rel=1e-4)
+    assert 0.01 < np.square(found - expected).sum() < 4
