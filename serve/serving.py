@@ -9,7 +9,7 @@ import socket
 import threading
 from collections.abc import Callable, Coroutine, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from ..engines.machine.dependencies import require
 from ..web.access import Credentials, own_names
@@ -17,9 +17,6 @@ from ..web.address import ServeAddress, check_token, listen, url_of
 from .limits import Limits
 from .model import Model, NamedBundle, Opening
 from .worker import BatchSpec
-
-if TYPE_CHECKING:
-    pass
 
 _FAREWELL_SECONDS = 2.0
 """For connections that are idle, and answers that are on their way."""
@@ -78,6 +75,7 @@ class Serving:
         self.url = ""
         self.models: dict[str, Model] = {}
         self._over = threading.Event()
+        self._coming = 0
 
     def __enter__(self) -> Serving:
         require("aiohttp")
@@ -160,9 +158,15 @@ class Serving:
 
     def _connection(self) -> asyncio.BaseProtocol:
         server = self._runner.server
-        if server is None or len(server.connections) >= self._limits.connections:
+        if server is None or len(server.connections) + self._coming >= self._limits.connections:
             return _Refusal()
+        # The server knows of it in the loop's next round, and many are accepted in one.
+        self._coming += 1
+        asyncio.get_running_loop().call_soon(self._came)
         return server()
+
+    def _came(self) -> None:
+        self._coming -= 1
 
 
 class _Refusal(asyncio.Protocol):

@@ -7,6 +7,7 @@ import http.client
 import json
 import socket
 import struct
+import threading
 import zlib
 from collections.abc import Callable
 from contextlib import closing
@@ -340,6 +341,23 @@ def test_a_thousand_connections_leave_room_for_no_more_than_are_allowed(serve: S
         client.close()
     eventually(lambda: not serving._runner.server.connections)
     assert inferred(serving)[0] == 200
+
+
+def test_of_connections_that_come_at_once_no_more_are_held_than_are_allowed(serve: Serve) -> None:
+    serving = serve(limits=Limits(connections=20))
+    where = urlsplit(serving.url).hostname, urlsplit(serving.url).port
+    let_go = threading.Event()
+    clients = [socket.create_connection(where, timeout=20) for _ in range(10)]
+    assert eventually(lambda: len(serving._runner.server.connections) == 10)
+    serving._loop.call_soon_threadsafe(let_go.wait)
+    clients += [socket.create_connection(where, timeout=20) for _ in range(20)]  # all wait to be accepted
+    let_go.set()
+    refused = 0
+    for client in clients[20:]:
+        refused += client.recv(1000).startswith(b"HTTP/1.1 503")
+    assert (refused, len(serving._runner.server.connections)) == (10, 20)
+    for client in clients:
+        client.close()
 
 
 def test_more_than_may_wait_are_told_to_come_again(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
