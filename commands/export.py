@@ -136,7 +136,7 @@ def deepstream(
         terminal.result({"schema_version": 1, "output": str(output), **exported.to_dict()})
         return
     terminal.out.print(
-        f"{exported.precision}, {100 * exported.agreement:.3f} % of the pixels as in {bundle}", markup=False
+        f"{exported.precision}, {100 * exported.agreement:.3f} % of the {exported.unit} as in {bundle}", markup=False
     )
     terminal.out.print(f"How to start it: {output / 'README.md'}", markup=False)
 

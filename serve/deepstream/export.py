@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
@@ -13,18 +14,22 @@ import onnx
 from ...data.letterbox import Letterbox
 from ...data.synthetic import SyntheticPeople
 from ...engines import open_bundle
-from ...engines.base import Frames
+from ...engines.base import Arrays, Frames
 from ...engines.cpu import CpuEngine
-from ...errors import BuildError, UsageError
+from ...errors import BuildError
 from ...graphs.simulated import simulated_graph
 from ...specs.framing import MOST_STRETCH, Framing
 from ...storage.files import replace_bytes
 from ...storage.json_types import JsonObject
+from ...tasks.base import Task
 from ...tasks.open import task_of
 from ...tasks.parsing.task import Parsing
 from ..exports import finish, writing_export
-from .planar import INPUT, OUTPUT, agreement, nvinfer_labels, planar_graph
+from .planar import INPUT, OUTPUT, agreement, nvinfer_labels, planar_graph, planar_input
 from .readme import readme
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
 
 KIND = "folder for DeepStream"
 
@@ -32,7 +37,7 @@ _MODES = {"fp32": 0, "int8": 1, "fp16": 2}
 """nvinfer's ``network-mode``."""
 
 _LEAST_AGREEMENT = 0.999
-"""Of pixels, between our graph and the planar one: softmax may round two logits to one probability."""
+"""Of answers, between our graph and the planar one: softmax may round two logits to one probability."""
 
 _CHECKED_FRAMES = 4
 
@@ -44,22 +49,34 @@ class DeepStreamExport:
     """What was written.
 
     Args:
+        task: what the network is for.
         precision: of the graph.
-        agreement: the share of pixels that nvinfer's loop over the planar graph labels as our own graph does.
+        agreement: how much of what nvinfer gets of the planar graph is as our own graph gives it, from 0 to 1.
+        unit: what that is a share of ("pixels").
         frames: that it was measured on.
         batch: frames of a pass.
         input_size: (height, width).
+        outputs: of the planar graph.
     """
 
+    task: str
     precision: str
     agreement: float
+    unit: str
     frames: int
     batch: int
     input_size: tuple[int, int]
+    outputs: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """What the files are called by."""
+        return "parser" if self.task == Parsing.name else self.task
 
     def to_dict(self) -> JsonObject:
         """In JSON's types."""
         return {
+            "task": self.task,
             "precision": self.precision,
             "agreement": self.agreement,
             "agreement_frames": self.frames,
@@ -72,82 +89,95 @@ def export_deepstream(bundle_path: Path, output: Path, precision: str | None, mo
     """Write the folder.
 
     Args:
-        bundle_path: what it is of.
+        bundle_path: what it is of: for parsing, pose or people.
         output: the folder; an earlier one of this kind is replaced.
         precision: ``fp32``, ``fp16`` or ``int8``; by default the lowest that the bundle has.
         most_frames: of a pass, where the graph takes any number.
 
     Raises:
-        UsageError: no label maps, no such precision, or a folder that is somebody else's.
+        UsageError: no such precision, or a folder that is somebody else's.
         BuildError: the planar graph does not do as ours does.
     """
     bundle = open_bundle(bundle_path)
     manifest = bundle.manifest
     task = task_of(manifest)
-    if not isinstance(task, Parsing):
-        raise UsageError(
-            f"{bundle_path} is for {task.name}, and DeepStream's configurations are written for parsing alone.",
-            "Export a bundle for parsing.",
-        )
     chosen = precision or next(name for name in ("int8", "fp16", "fp32") if name in manifest.precisions)
     path = bundle.graph(chosen)
     model = onnx.load(path)
-    size, classes = manifest.input_size, len(task.label_set)
-    planar = planar_graph(model, size, manifest.batch, classes)
-    batch = manifest.batch or most_frames
-    passes = 1 if manifest.batch is None else math.ceil(_CHECKED_FRAMES / manifest.batch)
-    frames = _people((manifest.batch or _CHECKED_FRAMES) * passes, manifest.framing)
-    share = _agreement(path, planar, chosen, np.split(frames, passes))
+    size, batch = manifest.input_size, manifest.batch
+    passes = 1 if batch is None else math.ceil(_CHECKED_FRAMES / batch)
+    frames = np.split(_people((batch or _CHECKED_FRAMES) * passes, manifest.framing), passes)
+    engine = CpuEngine(path, chosen, simulate=chosen == "int8")
+    with engine:
+        if isinstance(task, Parsing):
+            outputs: tuple[str, ...] = (OUTPUT,)
+            planar = planar_graph(model, size, batch, len(task.label_set))
+        else:
+            outputs = tuple(spec.name for spec in engine.outputs)
+            planar = planar_input(model, size, batch, outputs)
+        session = _session(planar, chosen)
+        shares = [_alike(task, engine.infer(some), _planar_answers(session, outputs, some)) for some in frames]
+    share = float(np.mean(shares))
     if share < _LEAST_AGREEMENT:
-        raise BuildError(f"The planar graph labels {100 * share:.2f} % of the pixels as {path} does.")
-    exported = DeepStreamExport(chosen, share, len(frames), batch, size)
+        unit = task.closeness.unit
+        raise BuildError(f"The planar graph gives {100 * share:.2f} % of the {unit} as {path} does.")
+    count = sum(map(len, frames))
+    unit = task.closeness.unit
+    exported = DeepStreamExport(task.name, chosen, share, unit, count, batch or most_frames, size, outputs)
     with writing_export(output, KIND) as folder:
-        onnx.save(planar, folder / "parser.onnx")
+        onnx.save(planar, folder / f"{exported.name}.onnx")
+        section = infer_section(exported, task, manifest.framing)
         texts = {
-            "labels.txt": "\n".join(task.label_set.classes) + "\n",
-            "config_infer_parser.txt": sections({"property": parser_section(exported, classes, manifest.stretch)}),
-            "config_infer_parser_of_people.txt": sections(
-                {"property": {**parser_section(exported, classes, manifest.stretch), **_OF_PEOPLE}}
-            ),
-            "deepstream_app_config.txt": sections(_application(batch)),
-            "README.md": readme(exported, manifest.framing, manifest.batch is None),
+            f"config_infer_{exported.name}.txt": sections({"property": section}),
+            "README.md": readme(exported, manifest.framing, batch is None),
         }
+        if not task.finds_people:
+            around = {**section, **_OF_PEOPLE}
+            texts[f"config_infer_{exported.name}_of_people.txt"] = sections({"property": around})
+        if isinstance(task, Parsing):
+            texts["labels.txt"] = "\n".join(task.label_set.classes) + "\n"
+            texts["deepstream_app_config.txt"] = sections(_application(exported.batch))
         for name, text in texts.items():
             replace_bytes(folder / name, text.encode())
         finish(folder, KIND)
     return exported
 
 
-def parser_section(exported: DeepStreamExport, classes: int, stretch: float) -> Section:
+def infer_section(exported: DeepStreamExport, task: Task[Any], framing: Framing) -> Section:
     """nvinfer's ``[property]`` for whole frames."""
     height, width = exported.input_size
-    keeps_shape = stretch < MOST_STRETCH
-    return {
+    keeps_shape = framing.stretch < MOST_STRETCH
+    told: Section = {
         "gpu-id": 0,
         "gie-unique-id": 1,
         "process-mode": 1,
         "interval": 0,
-        "onnx-file": "parser.onnx",
-        "model-engine-file": "parser.engine",
-        "labelfile-path": "labels.txt",
+        "onnx-file": f"{exported.name}.onnx",
+        "model-engine-file": f"{exported.name}.engine",
         "batch-size": exported.batch,
         "network-mode": _MODES[exported.precision],
-        "network-type": 2,
-        "num-detected-classes": classes,
         "infer-dims": f"3;{height};{width}",
         "network-input-order": 0,
         "model-color-format": 1,
         "net-scale-factor": 1,
         "maintain-aspect-ratio": int(keeps_shape),
-        "symmetric-padding": int(keeps_shape),
+        "symmetric-padding": int(keeps_shape and framing.place == "middle"),
         "scaling-filter": 1,
-        "output-blob-names": OUTPUT,
-        "segmentation-output-order": 0,
-        "segmentation-threshold": 0,
+        "output-blob-names": ";".join(exported.outputs),
     }
+    if isinstance(task, Parsing):
+        return {
+            **told,
+            "labelfile-path": "labels.txt",
+            "network-type": 2,
+            "num-detected-classes": len(task.label_set),
+            "segmentation-output-order": 0,
+            "segmentation-threshold": 0,
+        }
+    return {**told, "network-type": 100, "output-tensor-meta": 1}  # nvinfer hands the tensors on as they are
 
 
-_OF_PEOPLE = {
+_OF_PEOPLE: Section = {
     "gie-unique-id": 2,
     "process-mode": 2,
     "operate-on-gie-id": 1,
@@ -206,19 +236,25 @@ def _people(count: int, framing: Framing) -> Frames:
     return np.stack([box.apply(image) for box, image in zip(boxes, images)])
 
 
-def _agreement(graph: Path, planar: onnx.ModelProto, precision: str, batches: list[Frames]) -> float:
-    """How much of frames both label alike, each in the arithmetic that its Q/DQ stands for."""
+def _session(planar: onnx.ModelProto, precision: str) -> InferenceSession:
+    """The planar graph in the arithmetic that its Q/DQ stands for."""
     import onnxruntime
 
     model = simulated_graph(planar) if precision == "int8" else planar
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.add_session_config_entry("session.disable_quant_qdq", "1")
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    shares = []
-    with CpuEngine(graph, precision, simulate=precision == "int8") as engine:
-        for frames in batches:
-            images = np.ascontiguousarray(frames.transpose(0, 3, 1, 2).astype(np.float32))
-            (probabilities,) = session.run([OUTPUT], {INPUT: images})
-            shares.append(agreement(engine.infer(frames)[0], nvinfer_labels(np.asarray(probabilities))))
-    return float(np.mean(shares))
+    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+def _planar_answers(session: InferenceSession, outputs: Sequence[str], frames: Frames) -> Arrays:
+    """What nvinfer gets of frames."""
+    images = np.ascontiguousarray(frames.transpose(0, 3, 1, 2).astype(np.float32))
+    return tuple(np.asarray(array) for array in session.run(list(outputs), {INPUT: images}))
+
+
+def _alike(task: Task[Any], ours: Arrays, theirs: Arrays) -> float:
+    """How much of what nvinfer makes of the planar graph's answers is as ours."""
+    if isinstance(task, Parsing):
+        return agreement(ours[0], nvinfer_labels(theirs[0]))
+    return float(np.mean(task.agreement(theirs, ours)))

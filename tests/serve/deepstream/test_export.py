@@ -10,7 +10,7 @@ import pytest
 from trtparse.serve.deepstream.export import export_deepstream
 from trtparse.tests.commands.conftest import run
 from trtparse.tests.predicting import LIP
-from trtparse.tests.serve.conftest import write_student
+from trtparse.tests.serve.conftest import write_finder, write_joints, write_student
 
 __all__ = ["run"]
 
@@ -70,6 +70,39 @@ def test_the_folder_holds_what_nvinfer_reads_by_its_own_keys(student: Path, tmp_
     application = read(tmp_path / "out/deepstream_app_config.txt")
     assert {name: set(section) for name, section in application.items()} == APPLICATION
     assert (tmp_path / "out" / application["primary-gie"]["config-file"]).is_file()
+
+
+@pytest.mark.parametrize(
+    ("write", "name", "tensor", "more"),
+    [
+        (write_joints, "pose", "joints", ["config_infer_pose_of_people.txt"]),
+        (write_finder, "people", "boxes", []),
+    ],
+)
+def test_poses_and_people_are_handed_on_as_tensors(
+    write: Callable[[Path], Path], name: str, tensor: str, more: list[str], tmp_path: Path
+) -> None:
+    exported = export_deepstream(write(tmp_path / "bundle"), tmp_path / "out", None, 8)
+    assert (exported.task, exported.precision, exported.agreement) == (name, "fp32", 1)
+    found = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert found == ["README.md", f"config_infer_{name}.txt", *more, f"{name}.onnx", "trtparse-export.json"]
+    for file in (f"config_infer_{name}.txt", *more):
+        told = read(tmp_path / "out" / file)["property"]
+        assert set(told) <= NVINFER
+        assert (told["network-type"], told["output-tensor-meta"], told["output-blob-names"]) == ("100", "1", tensor)
+        assert (told["onnx-file"], told["maintain-aspect-ratio"], told["symmetric-padding"]) == (
+            f"{name}.onnx",
+            "1",
+            "1",
+        )
+        assert told["process-mode"] == ("2" if "of_people" in file else "1")
+    graph = onnx.load(tmp_path / "out" / f"{name}.onnx").graph
+    assert [value.name for value in graph.input] == ["images"]
+    assert [value.name for value in graph.output] == [tensor]
+    text = (tmp_path / "out/README.md").read_text()
+    assert "NvDsInferTensorMeta" in text
+    assert f"`{tensor}` (N," in text
+    assert "deepstream-app" not in text
 
 
 def test_the_readme_says_what_was_not_run(student: Path, tmp_path: Path) -> None:
