@@ -74,6 +74,7 @@ class Stage:
         scale: float,
         feet: tuple[float, float],
         light: Light,
+        most: int = _MOST_SAMPLES,
     ) -> None:
         """Put somebody before everybody who is there.
 
@@ -84,6 +85,7 @@ class Stage:
             scale: pixels a metre.
             feet: (x, y) in pixels.
             light: on them.
+            most: samples that are rendered of them.
         """
         view = View(turn, scale, (feet[0], feet[1] + lowest * scale))
         flat = view.project(np.concatenate([patch.points.reshape(-1, 3) for patch in patches]))[:, :2]
@@ -91,7 +93,7 @@ class Stage:
         right, bottom = (int(value) + 3 for value in flat.max(0))
         moved = View(turn, scale, (view.origin[0] - left, view.origin[1] - top))
         size = (bottom - top, right - left)
-        colours, opacity, labels = sampled(patches, moved, size, light, min(4 * size[0] * size[1], _MOST_SAMPLES))
+        colours, opacity, labels = sampled(patches, moved, size, light, min(4 * size[0] * size[1], most))
         self.whole.append(int((labels > 0).sum()))
         self.image = ground_shadow(self.image, feet, 0.28 * scale, 0.4)
         height, width = self.image.shape[:2]

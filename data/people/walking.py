@@ -14,8 +14,9 @@ from .scenery import ground_shadow, paste, photograph_film, street_background
 from .skeleton import pose_body
 from .surface import Floats, floats, rotation, unit
 
-_CYCLE_SECONDS = 1.08  # two steps at an easy pace
+CYCLE_SECONDS = 1.08  # two steps at an easy pace
 _SAMPLES_PER_CYCLE = 48
+DAYLIGHT = Light(unit(floats([0.4, 0.8, 0.7])), floats([0.66, 0.7, 0.74]), floats([0.62, 0.58, 0.56]))
 
 
 class WalkingFigure:
@@ -41,18 +42,15 @@ class WalkingFigure:
             raise ValueError(f"expected frames >= 1, sides >= 32 and fps > 0, got {frames}, {size} and {fps}")
         self.frames, self.size, self.fps, self.seed = frames, size, fps, seed
         rng = np.random.default_rng((seed, 77))
-        self._person = random_person(rng)
-        while self._person.body.age_scale > 1.1:
-            self._person = random_person(rng)
+        self._person = grown_person(rng)
         self._scale = 0.84 * size[0] / self._person.body.height
         self._ground = 0.94 * size[0]
         self._phase = float(rng.random())
         self._turn = float(rng.uniform(0.2, 0.5))
-        self._travel = _travel(self._person)
+        self._stride = Stride(self._person)
         # The whole street that the camera passes.
         width = size[1] + int(np.ceil(self._way(frames - 1))) + 1
         self._street = street_background(rng, (size[0], width), round(size[0] * 0.7))
-        self._light = Light(unit(floats([0.4, 0.8, 0.7])), floats([0.66, 0.7, 0.74]), floats([0.62, 0.58, 0.56]))
 
     def __len__(self) -> int:
         return self.frames
@@ -63,17 +61,11 @@ class WalkingFigure:
 
     def _way(self, number: int) -> float:
         """Pixels that the hips have moved to the right by a frame."""
-        start, now = (self._metres(self._cycles(at)) for at in (0, number))
+        start, now = (self._stride.metres(self._cycles(at)) for at in (0, number))
         return (now - start) * float(np.cos(self._turn)) * self._scale
 
     def _cycles(self, number: int) -> float:
-        return self._phase + number / self.fps / _CYCLE_SECONDS
-
-    def _metres(self, cycles: float) -> float:
-        """Metres walked after ``cycles`` of the gait, counted from phase 0."""
-        whole, rest = divmod(cycles, 1.0)
-        within = float(np.interp(rest * _SAMPLES_PER_CYCLE, np.arange(len(self._travel)), self._travel))
-        return whole * float(self._travel[-1]) + within
+        return self._phase + number / self.fps / CYCLE_SECONDS
 
     def _frame(self, number: int) -> tuple[Image, LabelMap]:
         way = self._way(number)
@@ -84,9 +76,30 @@ class WalkingFigure:
         skeleton, patches = self._person.patches(gait(self._cycles(number) % 1.0))
         rotated = np.asarray(rotation("x", 0.04) @ rotation("y", np.pi / 2 - self._turn), np.float32)
         view = View(rotated, self._scale, (x, self._ground + skeleton.lowest() * self._scale), 8.0)
-        layer = sampled(patches, view, self.size, self._light, most=260_000)
+        layer = sampled(patches, view, self.size, DAYLIGHT, most=260_000)
         image, labels = paste(image, np.zeros(self.size, np.uint8), *layer)
         return photograph_film(np.random.default_rng((self.seed, number)), image), labels
+
+
+def grown_person(rng: np.random.Generator) -> Person:
+    """Anybody who is no child, whose stride the gait does not fit."""
+    person = random_person(rng)
+    while person.body.age_scale > 1.1:
+        person = random_person(rng)
+    return person
+
+
+class Stride:
+    """How far somebody comes, so that the foot on the ground does not slide."""
+
+    def __init__(self, person: Person) -> None:
+        self._travel = _travel(person)
+
+    def metres(self, cycles: float) -> float:
+        """Metres walked after ``cycles`` of the gait, counted from phase 0."""
+        whole, rest = divmod(cycles, 1.0)
+        within = float(np.interp(rest * _SAMPLES_PER_CYCLE, np.arange(len(self._travel)), self._travel))
+        return whole * float(self._travel[-1]) + within
 
 
 def _travel(person: Person) -> Floats:
