@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from ..data.crops import Placement
 from ..data.dataset import Image
 from ..data.image_header import stored_size
 from ..data.images import decode_image
-from ..engines.base import Arrays, Frames, OutputSpec
+from ..engines.base import Arrays, Frames
 from ..errors import DataError, UsageError
 from ..tasks.base import Predictor, Task
-from ..tasks.parsing.draw import encode_label_png
-from ..tasks.parsing.metrics import pixels_of_classes
-from ..tasks.parsing.task import Parsing
-from ..tasks.people.task import People
-from ..tasks.pose.keypoint_file import told_joints
-from ..tasks.pose.oks import person_scores
-from ..tasks.pose.task import Pose
 from .tensors import write_tensors
 
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
@@ -105,24 +95,15 @@ def check_encoded(task: Task[Any]) -> None:
     Raises:
         UsageError: they cannot yet.
     """
-    if not isinstance(task, (Parsing, Pose, People)):
+    if task.tensor() is None:
         raise UsageError(
             f"Answers for photographs are not served for {task.name}.",
             "Ask for the tensors: /v2/models/NAME/infer",
         )
 
 
-def encode_png(task: Task[Any], answer: Any) -> bytes:
-    """A label map as trtparse parse writes it, without the record of what made it."""
-    assert isinstance(task, Parsing)
-    return encode_label_png(answer, task.label_set)
-
-
 def encode_json(task: Task[Any], answer: Any, model: str, image_size: tuple[int, int]) -> bytes:
     """An answer in words.
-
-    Of a label map the pixels of each class that is seen, and the PNG in base 64; of joints x, y and score of each by
-    its name, and the person's score; of people each one's box, from left to bottom, and score.
 
     Args:
         task: of the answer.
@@ -130,50 +111,21 @@ def encode_json(task: Task[Any], answer: Any, model: str, image_size: tuple[int,
         model: its name.
         image_size: (height, width) of the photograph.
     """
-    told: dict[str, Any] = {
+    told = {
         "model": model,
         "task": task.name,
         task.spec_words.replace(" ", "_"): task.spec.name,
         "height": image_size[0],
         "width": image_size[1],
+        **task.in_words(answer),
     }
-    if isinstance(task, Pose):
-        told["score"] = round(float(person_scores(answer[None], np.ones(1))[0]), 4)
-        told["keypoints"] = told_joints(answer, task.skeleton)
-    elif isinstance(task, People):
-        told["people"] = [
-            {"box": [round(float(side), 1) for side in box], "score": round(float(score), 4)} for *box, score in answer
-        ]
-    else:
-        assert isinstance(task, Parsing)
-        pixels = pixels_of_classes(answer, task.label_set)
-        names = task.label_set.classes
-        told["pixels"] = {names[index]: count for index, count in enumerate(pixels) if count}
-        told["labels_png"] = base64.b64encode(encode_png(task, answer)).decode("ascii")
     return json.dumps(told).encode()
-
-
-def answer_tensor(task: Task[Any], *, people: bool = False) -> OutputSpec:
-    """What an answer on a photograph is as a tensor.
-
-    ``label_map`` (H, W) uint8, ``keypoints`` (K, 3) float32, or ``people`` (n, 5) float32, corners of boxes and scores.
-
-    Args:
-        task: of the answer.
-        people: whether it is about everybody in the photograph: then joints are (P, K, 3).
-    """
-    if isinstance(task, People):
-        return OutputSpec("people", "float32", (None, 5))
-    if isinstance(task, Pose):
-        each = (len(task.skeleton), 3)
-        return OutputSpec("keypoints", "float32", (None, *each) if people else each)
-    assert isinstance(task, Parsing)
-    return OutputSpec("label_map", "uint8", (None, None))
 
 
 def encode_tensor(task: Task[Any], answer: Any, model: str, version: str) -> tuple[bytes, int]:
     """An answer as KServe's protocol has it, with binary data; and where its JSON ends."""
-    spec = answer_tensor(task)
+    spec = task.tensor()
+    assert spec is not None, "what check_encoded passed"
     pieces, end = write_tensors(((spec.name, True),), {spec.name: answer}, model, version)
     assert end is not None
     return b"".join(pieces), end

@@ -28,7 +28,6 @@ from .photographs import (
     answer_of,
     check_encoded,
     encode_json,
-    encode_png,
     encode_tensor,
     read_photograph,
 )
@@ -321,7 +320,7 @@ class Server:
                 size = photograph.placement.image_size
                 told = await self._on_pool(encode_json, predictor.task, answer, model.name, size)
                 return web.Response(body=told, content_type="application/json")
-            png = await self._on_pool(encode_png, predictor.task, answer)
+            png = await self._on_pool(predictor.task.encode, answer)
             return web.Response(body=png, content_type="image/png")
 
     async def _body(self, request: web.Request, most: int, stack: contextlib.ExitStack) -> bytearray:

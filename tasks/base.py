@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from ..data.crops import Placement, place
 from ..data.dataset import Box, Images
 from ..data.letterbox import Letterbox
-from ..engines.base import Arrays, Engine, Frames, Ticket
+from ..engines.base import Arrays, Engine, Frames, OutputSpec, Ticket
 from ..errors import UsageError
 from ..specs.decoding import refuse_sure
 from ..specs.framing import Framing
@@ -372,6 +372,25 @@ class Task(ABC, Generic[Answer]):
             written anew by another program.
         """
         raise UsageError(f"Nothing keeps {self.name} in files.", "Its answers can be had in Python: Predictor.look_at.")
+
+    def tensor(self, *, people: bool = False) -> OutputSpec | None:
+        """What an answer on an image is as a tensor; a length that hangs on the image is None.
+
+        Args:
+            people: it is about everybody in the image, each of whom was looked at.
+
+        Returns:
+            None where answers are not given to programs.
+        """
+        return None
+
+    def in_words(self, answer: Answer) -> JsonObject:
+        """An answer on an image for programs, in JSON's types.
+
+        Raises:
+            UsageError: answers are not given to programs.
+        """
+        raise UsageError(f"Nothing tells {self.name} in words.", "Its answers can be had in Python: Predictor.look_at.")
 
     def summary(self, annotations: Path | None) -> Summary | None:
         """What is written about all images of a folder together; None for nothing.

@@ -9,19 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...engines import open_bundle
+from ...engines import OutputSpec, open_bundle
 from ...errors import UsageError
 from ...storage.files import replace_bytes
 from ...storage.json_types import JsonObject
 from ...tasks.base import Task
 from ...tasks.open import task_of
 from ...tasks.parsing.task import Parsing
-from ...tasks.people.task import People
-from ...tasks.pose.task import Pose
 from ..exports import finish, writing_export
 from ..limits import Limits
 from ..model import NamedBundle
-from ..photographs import answer_tensor
 from .config import Message, Word, entries, to_text
 from .parser import Content, ParserModel, ParserSpec, parameters, parser_model, step_file, tensor
 from .readme import dockerfile, readme
@@ -139,7 +136,7 @@ def _export(named: NamedBundle, folder: Path, spec: ParserSpec, detector: bytes 
         parser.config["output"][0]["label_filename"] = "labels.txt"
     _write(folder, named.name, parser.config, parser.files, beside)
     photograph = people = None
-    if isinstance(task, (Parsing, Pose, People)):
+    if task.tensor() is not None:
         framing = framing_parameter(bundle.manifest.framing)
         if parser.takes_one:
             photograph = _write_photograph(folder, named.name, task, framing, parser, spec)
@@ -152,7 +149,7 @@ def _write_photograph(
     folder: Path, name: str, task: Task[Any], framing: str, parser: ParserModel, spec: ParserSpec
 ) -> Asked:
     """The ensemble from a photograph through the network to an answer, and its first and last step."""
-    given = answer_tensor(task)
+    given = _answer(task)
     answer = tensor(given.name, given.dtype, given.shape)
     image_size = tensor("image_size", "int32", (2,))
     before, after, ensemble = (f"{name}_{part}" for part in ("frame", "answer", "photograph"))
@@ -205,7 +202,7 @@ def _write_people(
     detector: bytes,
 ) -> Asked:
     """The model that finds people and asks the network about each: an ensemble's steps ask as often each time."""
-    given = answer_tensor(task, people=True)
+    given = _answer(task, people=True)
     gives = [tensor(given.name, given.dtype, given.shape), tensor("people", "float32", (None, 5))]
     told = {
         "framing": framing,
@@ -235,6 +232,12 @@ def _python(inputs: list[Message], outputs: list[Message], spec: ParserSpec) -> 
         "output": outputs,
         "instance_group": [{"count": max(2, spec.instances), "kind": Word("KIND_CPU")}],
     }
+
+
+def _answer(task: Task[Any], *, people: bool = False) -> OutputSpec:
+    given = task.tensor(people=people)
+    assert given is not None, "of a task whose answers go to programs"
+    return given
 
 
 def _told(task: Task[Any]) -> dict[str, str]:

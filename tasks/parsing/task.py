@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,14 +15,14 @@ from numpy.typing import NDArray
 from ...data.crops import Placement, Window
 from ...data.dataset import Images, LabelMap, label_set_of
 from ...data.letterbox import Letterbox
-from ...engines.base import Arrays, Frames
+from ...engines.base import Arrays, Frames, OutputSpec
 from ...engines.raw import RawEngine
 from ...errors import UsageError
 from ...specs.framing import Framing
 from ...specs.label_set import LabelSet, check_same
 from ...specs.skeleton import Skeleton
 from ...specs.spec import Spec, classes_meant
-from ...storage.json_types import ReadJson
+from ...storage.json_types import JsonObject, ReadJson
 from .. import scoring
 from ..base import Ask, Closeness, Figure, Predictor, Task
 from ..drawing import Part
@@ -192,6 +193,15 @@ class Parsing(Task[LabelMap]):
 
     def decode(self, data: bytes, path: str) -> tuple[str | None, LabelMap | None]:
         return decode_label_png(data, self.label_set, path)
+
+    def tensor(self, *, people: bool = False) -> OutputSpec:
+        """(H, W) uint8, of everybody as well."""
+        return OutputSpec("label_map", "uint8", (None, None))
+
+    def in_words(self, answer: LabelMap) -> JsonObject:
+        """The pixels of each class that is seen, and the PNG in base 64."""
+        seen = {name: count for name, count in zip(self.label_set.classes, self.amounts(answer)) if count}
+        return {"pixels": seen, "labels_png": base64.b64encode(self.encode(answer)).decode("ascii")}
 
     def image_size(self, answer: LabelMap) -> tuple[int, int]:
         return (answer.shape[0], answer.shape[1])

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ...data.crops import Placement
 from ...data.dataset import Images
-from ...engines.base import Arrays
+from ...engines.base import Arrays, OutputSpec
 from ...errors import UsageError
 from ...specs.decoding import SURE
 from ...specs.label_set import LabelSet, label_set
@@ -171,6 +171,17 @@ class People(Task[Rows]):
 
     def decode(self, data: bytes, path: str) -> tuple[str | None, Rows | None]:
         return decode_people(data)
+
+    def tensor(self, *, people: bool = False) -> OutputSpec:
+        """(n, 5) float32, corners of boxes and scores."""
+        return OutputSpec("people", "float32", (None, 5))
+
+    def in_words(self, answer: Rows) -> JsonObject:
+        """Everybody's box, from left to bottom, and score."""
+        told = [
+            {"box": [round(float(side), 1) for side in box], "score": round(float(score), 4)} for *box, score in answer
+        ]
+        return {"people": told}
 
     def summary(self, annotations: Path | None) -> Summary:
         """``people.json``: COCO's results, with the names of the files."""

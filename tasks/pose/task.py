@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ...data.crops import Placement
 from ...data.dataset import Images
-from ...engines.base import Arrays, Frames
+from ...engines.base import Arrays, Frames, OutputSpec
 from ...engines.machine.dependencies import require
 from ...errors import UsageError
 from ...specs.decoding import LOGITS, Decoding
@@ -33,9 +33,9 @@ from .detected import in_boxes
 from .draw import draw_pose
 from .drawer import PoseDrawer
 from .images import PersonImages, people_of
-from .keypoint_file import coco_results, decode_joints, encode_joints
+from .keypoint_file import coco_results, decode_joints, encode_joints, told_joints
 from .metrics import LIMB_JOINTS
-from .oks import AREA_OF_BOX, LEAST_SCORE, of_joints
+from .oks import AREA_OF_BOX, LEAST_SCORE, of_joints, person_scores
 from .pictures import DIFFERS_RGB
 from .scoring import AP, PCK, Agreement, Keypoints, Scorer, Scores, check_measurable
 
@@ -123,6 +123,16 @@ class Pose(Task[Keypoints]):
 
     def decode(self, data: bytes, path: str) -> tuple[str | None, Keypoints | None]:
         return decode_joints(data, self.skeleton)
+
+    def tensor(self, *, people: bool = False) -> OutputSpec:
+        """(K, 3) float32, of everybody (P, K, 3)."""
+        each = (len(self.skeleton), 3)
+        return OutputSpec("keypoints", "float32", (None, *each) if people else each)
+
+    def in_words(self, answer: Keypoints) -> JsonObject:
+        """The person's score, and x, y and score of each joint by its name."""
+        score = round(float(person_scores(answer[None], np.ones(1))[0]), 4)
+        return {"score": score, "keypoints": told_joints(answer, self.skeleton)}
 
     def summary(self, annotations: Path | None) -> Summary:
         """``keypoints.json``: COCO's results, with the names of the files."""
