@@ -1,8 +1,8 @@
 """Claim: two Ray workers of one thread each parse at least 0.9 times as many images per second as one process of two.
 
 The start of Ray and of its workers is told apart from the rate: images per second are those after the first results.
-One process of one thread is measured as well, for what a second worker brings. Every run writes label maps and
-overlays anew; the bytes of all three are compared.
+One process of one thread is measured as well, for what a second worker brings, and one worker, and four where the
+machine has the cores. Every run writes label maps and overlays anew; the bytes of all are compared.
 
 python benchmarks/parse_ray.py [BUNDLE [IMAGES]]
 """
@@ -24,6 +24,7 @@ from measure import machine
 from trtparse.data.dataset import LabelMap
 from trtparse.data.synthetic import write_lip_layout
 from trtparse.engines import open_bundle
+from trtparse.engines.machine.facts import cores
 from trtparse.parse.images import ImagesDone, parse_images
 from trtparse.parse.provenance import MadeBy
 from trtparse.parse.ray import parse_on_ray
@@ -31,6 +32,7 @@ from trtparse.tasks.base import Predictor
 from trtparse.tasks.open import open_predictor
 
 IMAGES = 400
+WORKERS = (1, 2, 4)
 WARM_UP = 0.25  # of the images, before the rate is taken
 CLAIM = 0.9
 
@@ -48,9 +50,9 @@ def plain(photos: Path, bundle: Path, output: Path, threads: int, progress: Imag
         parse_images([photos], predictor, output, made_by=made_by, progress=progress)
 
 
-def on_ray(photos: Path, bundle: Path, output: Path, progress: ImagesDone) -> None:
+def on_ray(photos: Path, bundle: Path, output: Path, workers: int, progress: ImagesDone) -> None:
     make = partial(opened, bundle.absolute(), 1)
-    parse_on_ray([str(photos)], make, str(output), address="local", workers=2, threads=1, progress=progress)
+    parse_on_ray([str(photos)], make, str(output), address="local", workers=workers, threads=1, progress=progress)
 
 
 def measured(run: Callable[[ImagesDone], None]) -> dict[str, float]:
@@ -79,17 +81,21 @@ def main() -> None:
         photos = root / "lip" / "TrainVal_images" / "val_images"
         one = measured(partial(plain, photos, bundle, root / "one", 1))
         two = measured(partial(plain, photos, bundle, root / "two", 2))
-        ray = measured(partial(on_ray, photos, bundle, root / "ray"))
+        workers = [count for count in WORKERS if count <= cores()]
+        rays = {count: measured(partial(on_ray, photos, bundle, root / f"ray{count}", count)) for count in workers}
+        ray = rays[2]
         result = {
             "benchmark": "parse_ray",
             "images": images,
             "plain_1_thread": one,
             "plain_2_threads": two,
-            "ray_2_workers_of_1_thread": ray,
+            **{f"ray_{count}_workers_of_1_thread": found for count, found in rays.items()},
             "ratio": round(ray["images_per_second"] / two["images_per_second"], 3),
             "ratio_to_1_thread": round(ray["images_per_second"] / one["images_per_second"], 3),
             "claim": CLAIM,
-            "same_bytes": content(root / "one") == content(root / "two") == content(root / "ray"),
+            "same_bytes": all(
+                content(root / name) == content(root / "one") for name in ("two", *(f"ray{count}" for count in workers))
+            ),
             "machine": machine(),
         }
     print(json.dumps(result))
