@@ -7,6 +7,7 @@ name and told in the engine's: BF16 is never called FP32.
 from __future__ import annotations
 
 import io
+import platform
 import re
 from collections import deque
 from collections.abc import Callable
@@ -24,10 +25,10 @@ from .base import Arrays, Engine, Frames, LayerTime, OutputSpec, Raw
 from .machine.dependencies import OLDEST_OPENVINO, require
 from .machine.facts import cores
 from .model_cache import ModelCache
-from .openvino_argmax import replace_argmax
+from .openvino_tail import lean_tail
 
-_FORM = "1"
-"""Goes up when models are compiled of another form than before, so that what was kept is not taken."""
+FORM = "2"
+"""Goes up when models are compiled of another form than before, so that what was kept, or measured, is not taken."""
 
 _DTYPES = {"f32": "float32", "f64": "float64", "i32": "int32", "i64": "int64", "u8": "uint8", "i8": "int8"}
 """What OpenVINO calls otherwise than numpy."""
@@ -67,6 +68,11 @@ def arithmetic(precision: str, capabilities: tuple[str, ...], between: str | Non
     return wanted
 
 
+def betweens(capabilities: tuple[str, ...]) -> list[str]:
+    """What INT8 layers can have between them on a processor; what rounds less comes first."""
+    return ["f32", *[name for name, word in _CAPABILITIES.items() if word in capabilities][:1]]
+
+
 class OpenVinoEngine(Engine):
     """A graph on OpenVINO's CPU plugin.
 
@@ -101,6 +107,7 @@ class OpenVinoEngine(Engine):
         super().__init__(streams)
         self.in_flight = streams + 1
         self._graph, self._cache = graph, cache
+        self._hint = hint
         self._config = {
             "INFERENCE_PRECISION_HINT": hint,
             "NUM_STREAMS": str(streams),
@@ -110,7 +117,7 @@ class OpenVinoEngine(Engine):
         }
         self._key = {
             "openvino": self._openvino.get_version(),
-            "form": _FORM,
+            "form": FORM,
             "hint": hint,
             "processor": f"{self._core.get_property('CPU', 'FULL_DEVICE_NAME')} {' '.join(sorted(capabilities))}",
         }
@@ -145,7 +152,9 @@ class OpenVinoEngine(Engine):
         """The times of every node that ran, in the runtime's order; measuring makes each a little slower."""
         self._check(frames)
         compiled = self._core.compile_model(
-            _model(self._openvino, self._core, self._graph, self._names), "CPU", {**self._config, "PERF_COUNT": True}
+            _model(self._openvino, self._core, self._graph, self._names, self._hint),
+            "CPU",
+            {**self._config, "PERF_COUNT": True},
         )
         request = compiled.create_infer_request()
         self._infer(request, frames)  # the first call prepares the kernels
@@ -201,7 +210,7 @@ class OpenVinoEngine(Engine):
                 # Its own check of versions and processors is finer than the key.
                 kept = None
         try:
-            model = _model(self._openvino, self._core, self._graph, outputs)
+            model = _model(self._openvino, self._core, self._graph, outputs, self._hint)
             compiled = self._core.compile_model(model, "CPU", self._config)
         except RuntimeError as error:
             raise _not_converted(self._openvino, self._graph, error) from error
@@ -260,7 +269,8 @@ def write_ir(graph: Path, frames: int, place: Path) -> None:
     openvino = load_openvino()
     _, names = _outputs_of(graph)
     try:
-        model = _model(openvino, openvino.Core(), graph, names)
+        # Of what it will be computed with nothing is known; this form is good in FP32, and in BF16 not the worst.
+        model = _model(openvino, openvino.Core(), graph, names, "f32")
         model.reshape([frames, *list(model.input(0).get_partial_shape())[1:]])
     except RuntimeError as error:
         raise _not_converted(openvino, graph, error) from error
@@ -270,8 +280,8 @@ def write_ir(graph: Path, frames: int, place: Path) -> None:
     openvino.save_model(model, place, compress_to_fp16=False)
 
 
-def _model(openvino: Any, core: Any, graph: Path, outputs: list[str]) -> Any:
-    """A graph as OpenVINO reads it, with some of its outputs.
+def _model(openvino: Any, core: Any, graph: Path, outputs: list[str], hint: str) -> Any:
+    """A graph as OpenVINO reads it, with some of its outputs, for what it is computed with.
 
     Raises:
         RuntimeError: OpenVINO's.
@@ -280,7 +290,7 @@ def _model(openvino: Any, core: Any, graph: Path, outputs: list[str]) -> Any:
     for result in model.get_results():
         if not result.input_value(0).get_names() & set(outputs):
             model.remove_result(result)
-    replace_argmax(model, openvino)
+    lean_tail(model, openvino, hint, platform.machine())
     return model
 
 
