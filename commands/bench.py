@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import TrtparseError, UsageError
+from ..errors import MachineError, TrtparseError, UsageError
 from ..storage.json_types import ReadJson
 from .options import DEFAULT_BUNDLE, Given, check_task, common_options, task_option
 
@@ -216,10 +216,14 @@ def _contenders(
         for precision in precisions or [name for name in bundle.manifest.precisions if name != "fp16"]:
             if precision == "bf16" and target == "onnxruntime" and target not in targets:
                 continue
-            yield Contender(
-                f"{runtime} {precision}",
-                lambda t=target, p=precision: open_engine(bundle, t, p, threads=threads, alike=alike),  # type: ignore[misc]
-            )
+            for between in _betweens() if (target, precision) == ("openvino", "int8") else (None,):
+                told = f", {between} between" if between else ""
+                yield Contender(
+                    f"{runtime} {precision}{told}",
+                    lambda t=target, p=precision, b=between: open_engine(  # type: ignore[misc]
+                        bundle, t, p, threads=threads, between=b, alike=alike
+                    ),
+                )
     if "tensorrt" in wanted and (targets or engine_names(bundle)):
         for precision in precisions or _engine_precisions(bundle):
             yield Contender(
@@ -236,6 +240,16 @@ def _cpu_runtimes(targets: Sequence[str]) -> list[tuple[str, str]]:
 
     every = not targets or "cpu" in targets
     return [(target, name) for target, name in RUNTIMES.items() if target in targets or (every and find_spec(target))]
+
+
+def _betweens() -> Sequence[str | None]:
+    """What OpenVINO can have between INT8 layers; where it is not there, opening it says so."""
+    from ..engines.openvino import betweens, capabilities_of, load_openvino
+
+    try:
+        return betweens(capabilities_of(load_openvino().Core()))
+    except MachineError:
+        return (None,)
 
 
 def _engine_precisions(bundle: Bundle) -> list[str]:
@@ -297,8 +311,7 @@ def _measured(
             last = error
             continue
         done += 1
-        between = f", {engine.between} between" if engine.between else ""
-        yield contender.label + between, speed
+        yield contender.label, speed
     if strict and not done and last is not None:
         raise last
 

@@ -268,8 +268,10 @@ def _faster_runtime(terminal: Terminal, bundle: Bundle, target: str, threads: in
         return None
     terminal.stage("Timing the CPU runtimes")
     choice = choose(bundle, graph, precision, threads, task_of(bundle.manifest).agreement)
-    if target == "openvino" and choice.refused:
-        raise UsageError(f"{choice.refused}.", f"The bundle {bundle.path} is whole: run it with --target onnxruntime.")
+    if target == "openvino" and choice.refused and not choice.fastest(target):
+        raise UsageError(
+            f"{'; '.join(choice.reasons())}.", f"The bundle {bundle.path} is whole: run it with --target onnxruntime."
+        )
     return choice
 
 

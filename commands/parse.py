@@ -164,7 +164,7 @@ def parse(
             check_task(found)
             task = task_of(found.manifest)
             summary = task.summary(annotations)
-            target = _target_for_all(bundle, target, precision, max(threads, 1))
+            target, between = _target_for_all(bundle, target, precision, max(threads, 1))
             terminal.stage(f"Parsing on Ray, {address}")
             result = parse_on_ray(
                 images,
@@ -176,6 +176,7 @@ def parse(
                     max(threads, 1),
                     meant,
                     finding,
+                    between=between,
                     slots=slots,
                     cuda_graph=cuda_graph,
                 ),
@@ -191,17 +192,21 @@ def parse(
     _show(terminal, result)
 
 
-def _target_for_all(bundle: Path, target: str, precision: str | None, threads: int) -> str:
-    """One CPU runtime, the faster on this machine: workers that measured for themselves would not all take one."""
+def _target_for_all(bundle: Path, target: str, precision: str | None, threads: int) -> tuple[str, str | None]:
+    """One CPU runtime, the fastest on this machine, and what it has between INT8 layers.
+
+    Workers that measured for themselves would not all take the same.
+    """
     from ..engines import open_bundle
-    from ..engines.open import could_run_tensorrt, faster_runtime
+    from ..engines.open import could_run_tensorrt, fastest_on_cpu
     from ..tasks.open import task_of
 
     opened = open_bundle(bundle)
     if target != "cpu" and (target != "auto" or could_run_tensorrt(opened)):
-        return target
+        return target, None
     lowest = "int8" if "int8" in opened.manifest.precisions else "fp32"
-    return faster_runtime(opened, precision or lowest, threads, task_of(opened.manifest).agreement)[0]
+    found = fastest_on_cpu(opened, precision or lowest, threads, task_of(opened.manifest).agreement)
+    return found.runtime, found.between
 
 
 def _parse_here(

@@ -1,9 +1,10 @@
-"""Which CPU runtime is the faster one: measured once for a graph on a machine, and noted in the bundle.
+"""Which CPU runtime is the fastest, in which arithmetic: measured once for a graph on a machine, noted in the bundle.
 
-Kernels fit one processor better than another, so no table says it: both run for half a second each, one after the
-other, as the threads of a runtime go on spinning and would take the other's time. The faster one must also be right:
-what OpenVINO makes of the same frames is compared with ONNX Runtime's, and where it differs by much it is refused. What
-differing means the task knows, whose answers they are: whoever opens an engine for one says so.
+Kernels fit one processor better than another, so no table says it: each runs for half a second, one after the other,
+as the threads of a runtime go on spinning and would take the other's time. INT8 on OpenVINO is timed with FP32 between
+its layers and with BF16, where the processor has that: it saves time on one and costs some on another. The fastest must
+also be right: what OpenVINO makes of the same frames is compared with ONNX Runtime's, and where it differs by much it
+is refused. What differing means the task knows, whose answers they are: whoever opens an engine for one says so.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from .bundle import GRAPHS, Bundle
 from .cpu import CpuEngine
 from .machine.facts import cores, processor_name
 from .model_cache import ModelCache
-from .openvino import OpenVinoEngine, capabilities_of, load_openvino
+from .openvino import FORM, OpenVinoEngine, betweens, capabilities_of, load_openvino
 
 NOTES_NAME = "cpu-runtimes.json"
 """In the bundle's folder, and not among its files: it is of a machine, and safe to delete."""
@@ -39,7 +40,7 @@ NOTES_NAME = "cpu-runtimes.json"
 RUNTIMES = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
 
 SECONDS = 0.5
-"""Of each runtime."""
+"""Of each way."""
 
 PEOPLE = 2
 """Frames that both are compared on."""
@@ -60,58 +61,92 @@ Alike = Callable[[Arrays, Arrays], NDArray[np.float64]]
 
 @dataclass(frozen=True)
 class Choice:
-    """What was measured of a graph.
+    """What was measured of a graph, by *way*: a word of ``RUNTIMES``, for INT8 on OpenVINO with what is between its
+    layers, as in ``openvino-bf16``.
 
     Args:
-        milliseconds: a call's median, by the words of ``RUNTIMES``; empty where there is one runtime alone.
-        refused: why OpenVINO is not to run the graph; empty where it may.
+        milliseconds: a call's median, of each way that may be gone; empty where there is one runtime alone.
+        refused: why the other ways may not.
         not_noted: why the next process will measure again; empty where it will not.
     """
 
     milliseconds: dict[str, float] = field(default_factory=dict)
-    refused: str = ""
+    refused: dict[str, str] = field(default_factory=dict)
     not_noted: str = ""
+
+    def fastest(self, runtime: str = "") -> str:
+        """The fastest way of a runtime, or of all; of those that are as fast the one that was timed first.
+
+        An empty word where none of the runtime's was timed.
+        """
+        found = [way for way in self.milliseconds if way.startswith(runtime)]
+        return min(found, key=self.milliseconds.__getitem__) if found else "" if runtime else "onnxruntime"
 
     @property
     def runtime(self) -> str:
         """``onnxruntime`` or ``openvino``; of two that are as fast the one that is always there."""
-        found = self.milliseconds
-        if self.refused or "openvino" not in found:
-            return "onnxruntime"
-        return "openvino" if found["openvino"] < found["onnxruntime"] else "onnxruntime"
+        return self.fastest().partition("-")[0]
+
+    @property
+    def between(self) -> str | None:
+        """What OpenVINO computes with between INT8 layers where that is fastest; None where nothing is to be said."""
+        return between_of(self.fastest())
 
     @property
     def ratio(self) -> float | None:
-        """How many times as fast as the other one it is; None where one alone was timed."""
-        return max(self.milliseconds.values()) / min(self.milliseconds.values()) if len(self.milliseconds) > 1 else None
+        """How many times as fast as the next one it is; None where one alone was timed."""
+        first, *others = self._in_order()
+        return self.milliseconds[others[0]] / self.milliseconds[first] if others else None
 
     def told(self) -> str:
         """In a sentence: which, and by how much."""
-        if self.refused:
-            return f"ONNX Runtime; {self.refused}"
-        if self.ratio is None:
-            return RUNTIMES[self.runtime]
-        other = next(name for name in RUNTIMES if name != self.runtime)
-        spent = f"{self.milliseconds[self.runtime]:.2f} ms a call, not {self.milliseconds[other]:.2f}"
-        return f"{RUNTIMES[self.runtime]}, {self.ratio:.2f} × as fast as {RUNTIMES[other]} here ({spent})"
+        first, *others = self._in_order()
+        text = told_way(first)
+        if others:
+            spent = [self.milliseconds[way] for way in (first, *others)]
+            times = " and ".join(
+                f"{one / spent[0]:.2f} × as fast as {told_way(way)}" for way, one in zip(others, spent[1:])
+            )
+            text += f", {times} here ({spent[0]:.2f} ms a call, not {' and '.join(f'{one:.2f}' for one in spent[1:])})"
+        return "; ".join([text, *self.reasons()])
+
+    def reasons(self, runtime: str = "") -> list[str]:
+        """Why ways of a runtime, or of all, may not be gone."""
+        return list(dict.fromkeys(reason for way, reason in self.refused.items() if way.startswith(runtime)))
 
     def to_dict(self) -> JsonObject:
         return {
             "faster": self.runtime,
+            "between": self.between,
             "ratio": self.ratio,
             "milliseconds": dict(self.milliseconds),
-            "refused": self.refused,
+            "refused": dict(self.refused),
         }
 
     @property
     def remark(self) -> str:
         """For an engine's name, which does not change with times."""
-        reasons = [self.refused] * bool(self.refused) + [self.not_noted] * bool(self.not_noted)
+        reasons = [*self.reasons(), *[self.not_noted] * bool(self.not_noted)]
         return f" ({'; '.join(reasons)})" if reasons else ""
+
+    def _in_order(self) -> list[str]:
+        """All ways that were timed, the fastest first."""
+        return sorted(self.milliseconds, key=self.milliseconds.__getitem__) or [self.fastest()]
+
+
+def told_way(way: str) -> str:
+    """``OpenVINO with bf16 between``."""
+    between = between_of(way)
+    return RUNTIMES[way.partition("-")[0]] + (f" with {between} between" if between else "")
+
+
+def between_of(way: str) -> str | None:
+    """What is between INT8 layers; None where that is not told."""
+    return way.partition("-")[2] or None
 
 
 def choose(bundle: Bundle, graph: str, precision: str, threads: int = 0, alike: Alike | None = None) -> Choice:
-    """The faster CPU runtime for a graph of a bundle, as noted for this machine, or measured and noted now.
+    """The fastest CPU runtime for a graph of a bundle, as noted for this machine, or measured and noted now.
 
     Args:
         graph: a key of ``GRAPHS``.
@@ -120,11 +155,12 @@ def choose(bundle: Bundle, graph: str, precision: str, threads: int = 0, alike: 
         alike: what the two agree on, of a task; None counts numbers.
     """
     try:
-        capabilities_of(load_openvino().Core())
+        capabilities = capabilities_of(load_openvino().Core())
     except MachineError as error:
         # That nobody installed it is nothing to tell.
-        return Choice(refused="" if error.message == "OpenVINO is not installed." else error.message.rstrip("."))
-    key = _key(bundle, graph, precision, threads)
+        told = error.message.rstrip(".")
+        return Choice(refused={} if told == "OpenVINO is not installed" else {"openvino": told})
+    key = _key(bundle, graph, precision, threads, capabilities)
     path = bundle.path / NOTES_NAME
     notes = _read(path)
     for note in notes:
@@ -153,7 +189,7 @@ def noted(bundle: Bundle) -> dict[str, Choice]:
 
 
 def measure(bundle: Bundle, graph: str, precision: str, threads: int, alike: Alike | None = None) -> Choice:
-    """Time both runtimes, one after the other, and compare what they give; arguments as of :func:`choose`.
+    """Time all ways, one after the other, and compare what they give; arguments as of :func:`choose`.
 
     Raises:
         MachineError: BF16 is asked for, and the processor has none.
@@ -163,17 +199,25 @@ def measure(bundle: Bundle, graph: str, precision: str, threads: int, alike: Ali
         frames = _frames(bundle, engine)
         expected = _answers(engine, frames)
         milliseconds = {"onnxruntime": _milliseconds(engine, frames)}
-    try:
-        cache = ModelCache.beside(bundle.path, bundle.manifest.files[GRAPHS[graph]])
-        with OpenVinoEngine(path, precision, threads=threads, cache=cache) as engine:
-            different = difference(_answers(engine, frames), expected, alike)
-            if different > MOST_DIFFERENT:
-                share = f"{100 * different:.1f} % of what it gives differs from ONNX Runtime's"
-                return Choice(milliseconds, f"OpenVINO runs {path.name} wrongly: {share}")
-            milliseconds["openvino"] = _milliseconds(engine, frames)
-    except UsageError as error:
-        return Choice(milliseconds, error.message.rstrip("."))
-    return Choice(milliseconds)
+    refused = {}
+    cache = ModelCache.beside(bundle.path, bundle.manifest.files[GRAPHS[graph]])
+    for way in _ways(precision, capabilities_of(load_openvino().Core())):
+        try:
+            with OpenVinoEngine(path, precision, threads=threads, between=between_of(way), cache=cache) as engine:
+                different = difference(_answers(engine, frames), expected, alike)
+                if different > MOST_DIFFERENT:
+                    share = f"{100 * different:.1f} % of what it gives differs from ONNX Runtime's"
+                    refused[way] = f"{told_way(way)} runs {path.name} wrongly: {share}"
+                else:
+                    milliseconds[way] = _milliseconds(engine, frames)
+        except UsageError as error:
+            refused[way] = error.message.rstrip(".")
+    return Choice(milliseconds, refused)
+
+
+def _ways(precision: str, capabilities: tuple[str, ...]) -> list[str]:
+    """OpenVINO's, for a precision on a processor; what rounds less comes first."""
+    return [f"openvino-{between}" for between in betweens(capabilities)] if precision == "int8" else ["openvino"]
 
 
 def difference(found: list[Arrays], expected: list[Arrays], alike: Alike | None = None) -> float:
@@ -236,12 +280,14 @@ def _milliseconds(engine: Engine, frames: list[Frames]) -> float:
     return float(np.median(times[_WARM_UP_CALLS:]))
 
 
-def _key(bundle: Bundle, graph: str, precision: str, threads: int) -> JsonObject:
+def _key(bundle: Bundle, graph: str, precision: str, threads: int, capabilities: tuple[str, ...]) -> JsonObject:
     """What a time depends on."""
     return {
         "graph": bundle.manifest.files[GRAPHS[graph]],
         "precision": precision,
         "threads": threads,
+        "ways": ["onnxruntime", *_ways(precision, capabilities)],
+        "form": FORM,
         "processor": processor_name(),
         "cores": cores(),
         "system": f"{platform.system()} {platform.machine()}",
@@ -260,6 +306,7 @@ def _read(path: Path) -> list[dict[str, Any]]:
     """What was noted; nothing where the file is missing or is not what was written."""
     try:
         notes = json.loads(path.read_text("utf-8"))["notes"]
-        return [note for note in notes if {"of", "milliseconds", "refused"} <= note.keys()]
+        # Those of versions that knew one way of OpenVINO alone are measured again.
+        return [note for note in notes if {"of", "milliseconds", "refused", "between"} <= note.keys()]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return []

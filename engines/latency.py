@@ -67,6 +67,7 @@ class Speed:
     Args:
         engine: its name.
         target, precision: what it was opened as.
+        between: what OpenVINO computes with between INT8 layers; empty for all else.
         batch: frames per call.
         in_flight: requests under way for ``frames_per_second``.
         host_to_host: of a call at a time.
@@ -88,6 +89,7 @@ class Speed:
     warm_up_calls: int
     layers: tuple[LayerTime, ...] = ()
     power: Power | None = None
+    between: str = ""
 
     @property
     def millijoules(self) -> float | None:
@@ -154,6 +156,7 @@ def measure(
         warm_up_calls,
         profile,
         None if meter is None else meter.power,
+        engine.between,
     )
 
 

@@ -13,7 +13,7 @@ from .machine.dependencies import require
 from .manifest import EngineManifest, check_fits, engine_manifests, engine_names, mismatches
 
 if TYPE_CHECKING:
-    from .choice import Alike
+    from .choice import Alike, Choice
 
 TARGETS = ("auto", "tensorrt", "cpu", "onnxruntime", "openvino", "simulated", "pytorch")
 """``tensorrt``: an engine of the bundle, TensorRT-RTX's included. ``cpu``: the faster of ONNX Runtime and OpenVINO.
@@ -34,6 +34,7 @@ def open_engine(
     *,
     threads: int = 0,
     streams: int = 1,
+    between: str | None = None,
     slots: int = 2,
     cuda_graph: bool = False,
     mapped: bool | None = None,
@@ -46,10 +47,12 @@ def open_engine(
     Args:
         bundle: an opened bundle, or its folder.
         target: one of ``TARGETS``; ``auto`` takes a TensorRT engine of the bundle that fits this machine, else
-            ``cpu``, which measures once on a machine which runtime is faster where OpenVINO is installed.
+            ``cpu``, which measures once on a machine which runtime is fastest where OpenVINO is installed.
         precision: one of ``PRECISIONS``; by default the lowest that there is.
         threads: of the CPU runtime; 0 for one per core.
         streams: requests that the CPU runtime works on side by side, sharing its threads.
+        between: of INT8 on OpenVINO, what it computes with between the layers: ``f32``, ``bf16`` or ``f16``; by default
+            what was measured to be faster.
         slots: requests that TensorRT has in flight.
         cuda_graph: let TensorRT replay each request as one recorded graph.
         mapped, spin: see :class:`~trtparse.engines.tensorrt.engine.TensorRTEngine`.
@@ -65,6 +68,10 @@ def open_engine(
         bundle = open_bundle(bundle)
     if target not in TARGETS:
         raise UsageError(f"Unknown target {target!r}.", f"Choose one of {', '.join(TARGETS)}.")
+    if between is not None and target != "openvino":
+        raise UsageError(
+            f"What is between INT8 layers ({between}) is OpenVINO's to choose.", "Take the target openvino."
+        )
     if target == "pytorch":
         if precision not in (None, "fp32"):
             raise UsageError(f"The PyTorch reference runs in fp32, not {precision}.", "Leave --precision out.")
@@ -93,13 +100,20 @@ def open_engine(
             return open_tensorrt(bundle, manifest, slots=slots, cuda_graph=cuda_graph, mapped=mapped, spin=spin)
     if precision is None:
         precision = "int8" if "int8" in bundle.manifest.precisions else "fp32"
-    engine = _open_on_cpu(bundle, target, precision, threads=threads, streams=streams, alike=alike)
+    engine = _open_on_cpu(bundle, target, precision, threads=threads, streams=streams, between=between, alike=alike)
     engine.name += note
     return engine
 
 
 def _open_on_cpu(
-    bundle: Bundle, target: str, precision: str, *, threads: int, streams: int, alike: Alike | None
+    bundle: Bundle,
+    target: str,
+    precision: str,
+    *,
+    threads: int,
+    streams: int,
+    between: str | None,
+    alike: Alike | None,
 ) -> Engine:
     from .cpu import CpuEngine
 
@@ -112,45 +126,51 @@ def _open_on_cpu(
         )
     remark = ""
     if target == "openvino" or (target == "cpu" and precision == "bf16"):
-        _check_openvino(bundle, name, precision, threads, alike)
+        between = _right_on_openvino(bundle, precision, threads, between, alike)
         target = "openvino"
     elif target in ("auto", "cpu"):
-        target, remark = faster_runtime(bundle, precision, threads, alike)
+        found = fastest_on_cpu(bundle, precision, threads, alike)
+        target, between, remark = found.runtime, found.between, found.remark
     if target == "openvino":
         from .model_cache import ModelCache
         from .openvino import OpenVinoEngine
 
         cache = ModelCache.beside(bundle.path, bundle.manifest.files[GRAPHS[name]])
-        engine: Engine = OpenVinoEngine(graph, precision, threads=threads, streams=streams, cache=cache)
+        engine: Engine = OpenVinoEngine(
+            graph, precision, threads=threads, streams=streams, between=between, cache=cache
+        )
     else:
         engine = CpuEngine(graph, precision, threads=threads, streams=streams, simulate=target == "simulated")
     engine.name += remark
     return engine
 
 
-def faster_runtime(bundle: Bundle, precision: str, threads: int, alike: Alike | None = None) -> tuple[str, str]:
-    """``onnxruntime`` or ``openvino``, and what an engine's name has to say of that; see :mod:`.choice`."""
+def fastest_on_cpu(bundle: Bundle, precision: str, threads: int, alike: Alike | None = None) -> Choice:
+    """Which CPU runtime, and in which arithmetic; see :mod:`.choice`."""
     from . import choice
 
-    found = choice.choose(bundle, graph_of("cpu", precision), precision, threads, alike)
-    return found.runtime, found.remark
+    return choice.choose(bundle, graph_of("cpu", precision), precision, threads, alike)
 
 
-def _check_openvino(bundle: Bundle, graph: str, precision: str, threads: int, alike: Alike | None) -> None:
-    """See that OpenVINO runs a graph as it should.
+def _right_on_openvino(
+    bundle: Bundle, precision: str, threads: int, between: str | None, alike: Alike | None
+) -> str | None:
+    """What OpenVINO is to have between INT8 layers: what was asked for, or the faster one that gives what it should.
 
     Raises:
         MachineError: it is not there.
         UsageError: it cannot run the graph, or gives something else than ONNX Runtime.
     """
+    from . import choice
     from .openvino import load_openvino
 
     load_openvino()
-    from . import choice
-
-    refused = choice.choose(bundle, graph, precision, threads, alike).refused
-    if refused:
-        raise UsageError(f"{refused}.", "Run it on ONNX Runtime: --target onnxruntime")
+    found = fastest_on_cpu(bundle, precision, threads, alike)
+    asked = "openvino" if between is None else f"openvino-{between}"
+    reasons, way = found.reasons(asked), found.fastest(asked)
+    if reasons and not way:
+        raise UsageError(f"{'; '.join(reasons)}.", "Run it on ONNX Runtime: --target onnxruntime")
+    return between if between is not None else choice.between_of(way)
 
 
 def graph_of(target: str, precision: str) -> str:

@@ -27,6 +27,7 @@ class RawEngine(Engine):
         super().__init__()
         self.engine = engine
         self.name, self.target, self.precision = engine.name, engine.target, engine.precision
+        self.between = engine.between
         self.input_size, self.batch = engine.input_size, engine.batch
         self.outputs = (OutputSpec("logits", "float32", (None, *engine.input_size)),)
         self.gives_raw = True

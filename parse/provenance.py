@@ -21,7 +21,7 @@ from ..networks.weights import FINDER_GRAPH
 from ..storage.json_types import JsonObject
 from ..tasks.base import Task
 
-_IN_THE_ORDER_TOLD = ("target", "precision", "input_size", "graph", "method")
+_IN_THE_ORDER_TOLD = ("target", "precision", "arithmetic", "input_size", "graph", "method")
 _METHOD = 1
 """Goes up when the same network on the same photograph gives other answers than before."""
 
@@ -36,6 +36,7 @@ class MadeBy:
         precision: as the engine's.
         input_size: (height, width) of the network's input.
         method: of everything around the network.
+        arithmetic: what OpenVINO computes with between INT8 layers; empty for all else.
         people: sha256 of the detector's file, where people were found first; empty where photographs are of one person.
     """
 
@@ -44,6 +45,7 @@ class MadeBy:
     precision: str
     input_size: tuple[int, int]
     method: int = _METHOD
+    arithmetic: str = ""
     people: str = ""
 
     @classmethod
@@ -55,7 +57,8 @@ class MadeBy:
             name = GRAPHS[engine.precision]
         else:
             name = GRAPHS[graph_of(engine.target, engine.precision)]
-        return cls(bundle.manifest.files[name], engine.target, engine.precision, engine.input_size)
+        digest = bundle.manifest.files[name]
+        return cls(digest, engine.target, engine.precision, engine.input_size, arithmetic=engine.between)
 
 
 def answer_file(task: Task[Any], answer: Any, made_by: MadeBy | None, photograph: str) -> bytes:
@@ -74,8 +77,9 @@ def answer_file(task: Task[Any], answer: Any, made_by: MadeBy | None, photograph
 
 def _record(made_by: MadeBy, photograph: str) -> JsonObject:
     told = {**asdict(made_by), "input_size": list(made_by.input_size), "photograph": photograph}
-    if not made_by.people:
-        del told["people"]  # as before people could be found
+    for later in ("arithmetic", "people"):
+        if not told[later]:
+            del told[later]  # as before it was told
     return told
 
 
@@ -119,10 +123,10 @@ def find_answer(data: bytes, task: Task[Any], made_by: MadeBy, photograph: str, 
             "Choose another output folder, or give --overwrite to make it again.",
         )
     for field in _IN_THE_ORDER_TOLD:
-        if record.get(field) != expected[field]:
+        if record.get(field) != expected.get(field):
             raise UsageError(
                 f"{path} was made with another {field.replace('_', ' ')}: "
-                f"{_short(record.get(field))}, not {_short(expected[field])}.",
+                f"{_short(record.get(field))}, not {_short(expected.get(field))}.",
                 "Choose another output folder, or give --overwrite to make it again.",
             )
     return answer if record == expected else None

@@ -174,7 +174,7 @@ class Model:
                 f"The bundle {self._bundle.path} was built anew in the meantime.", "Start the server again."
             )
         engine = self._first.engine
-        return open_predictor(found, engine.target, engine.precision, **same)
+        return open_predictor(found, engine.target, engine.precision, between=engine.between or None, **same)
 
     def _is_still_there(self) -> bool:
         try:

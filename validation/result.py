@@ -43,6 +43,7 @@ class EngineRun:
         seconds: spent in inference, over all images.
         latency: None where nothing was timed.
         bundle: the folder it was opened from; empty where there is none.
+        between: what OpenVINO computes with between INT8 layers; empty for all else.
     """
 
     name: str
@@ -51,6 +52,12 @@ class EngineRun:
     seconds: float = 0.0
     latency: Latency | None = None
     bundle: str = ""
+    between: str = ""
+
+    @property
+    def word(self) -> str:
+        """``openvino-int8-bf16``."""
+        return "-".join(filter(None, (self.target, self.precision, self.between)))
 
 
 @dataclass(frozen=True)
@@ -251,10 +258,10 @@ def _lengths(*confusions: Confusion | None) -> list[int]:
 
 
 def measured_accuracy(result: ValidationResult) -> dict[str, Accuracy]:
-    """What a bundle's manifest keeps, by target and precision ("cpu-int8")."""
+    """What a bundle's manifest keeps, by target and precision ("onnxruntime-int8")."""
     reference = result.reference
     return {
-        f"{engine.run.target}-{engine.run.precision}": Accuracy(
+        engine.run.word: Accuracy(
             dataset=result.dataset,
             images=result.images,
             reference=result.reference_run.name,
@@ -317,7 +324,9 @@ class _Reader:
             return self._task.agreement_told(value)
         if is_dataclass(kind):
             hints = get_type_hints(kind)
+            # Older results have no word of what is between.
+            left_out = {"picture", *({"between"} - value.keys())}
             return kind(  # type: ignore[operator]
-                **{f.name: self._restore(hints[f.name], value[f.name]) for f in fields(kind) if f.name != "picture"}
+                **{f.name: self._restore(hints[f.name], value[f.name]) for f in fields(kind) if f.name not in left_out}
             )
         return value

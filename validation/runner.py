@@ -74,7 +74,7 @@ class Runner:
         engine = self.engine
         seconds = sum(call.seconds for call in self.calls)
         timed = latency([call.seconds / call.frames for call in self.calls], self._batch)
-        return EngineRun(engine.name, engine.target, engine.precision, seconds, timed, bundle)
+        return EngineRun(engine.name, engine.target, engine.precision, seconds, timed, bundle, engine.between)
 
     @property
     def _batch(self) -> int:

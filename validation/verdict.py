@@ -14,7 +14,8 @@ NOTHING = "n/a"
 
 def run_label(run: EngineRun) -> str:
     """A short name for a column: "PyTorch", "INT8 (cpu)"."""
-    return "PyTorch" if run.target == "pytorch" else f"{run.precision.upper()} ({run.target})"
+    between = f", {run.between} between" if run.between else ""
+    return "PyTorch" if run.target == "pytorch" else f"{run.precision.upper()} ({run.target}{between})"
 
 
 def reference_label(result: ValidationResult) -> str:

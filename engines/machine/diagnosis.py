@@ -298,8 +298,9 @@ def _openvino(machine: Machine, packages: Packages) -> Iterator[Finding]:
         oldest = ".".join(map(str, OLDEST_OPENVINO))
         yield Finding("OpenVINO", "broken", f"{package.version} is too old: {oldest} is the oldest that works.", again)
     else:
-        between = "BF16" if "BF16" in package.arithmetic else "FP16" if "FP16" in package.arithmetic else "FP32"
-        text = f"{package.version or 'Installed'}, the other CPU runtime; INT8 with {between} between on this processor"
+        lower = next((name for name in ("BF16", "FP16") if name in package.arithmetic), None)
+        between = "FP32 between on this processor" if lower is None else f"{lower} or FP32 between, the faster of both"
+        text = f"{package.version or 'Installed'}, the other CPU runtime; INT8 with {between}"
         yield Finding("OpenVINO", "works", text)
 
 

@@ -47,6 +47,7 @@ class AugmentedEngine(Engine):
         self._engine, self._flip, self._scales = engine, flip, tuple(scales)
         self._swapped = label_set.flip_table()[: len(label_set)]
         self.name, self.target, self.precision = engine.name, engine.target, engine.precision
+        self.between = engine.between
         self.input_size, self.batch, self.outputs = engine.input_size, engine.batch, engine.outputs
         self.gives_raw = True
 

@@ -14,6 +14,7 @@ from trtparse.commands.bench import PRECISIONS, bench
 from trtparse.engines import Bundle
 from trtparse.engines.base import Engine
 from trtparse.engines.machine.power import PowerMeter
+from trtparse.engines.openvino import betweens, capabilities_of, load_openvino
 from trtparse.engines.tensorrt.engine import TensorRTEngine
 from trtparse.errors import MachineError
 from trtparse.tests.engines.recording import FakeTensorRT, RecordingCuda, bundle_with, fake_engine
@@ -69,7 +70,8 @@ def test_cpu_is_both_runtimes_each_with_its_layers_by_kind(
     assert _bench(str(pristine_bundle.path), "--target", "cpu", "--precision", "int8", "--layers") == 0
     told = capsys.readouterr().out
     assert "ONNX Runtime int8: " in told
-    assert re.search(r"OpenVINO int8, (f32|f16|bf16) between: \d+ layers", told)
+    for between in betweens(capabilities_of(load_openvino().Core())):
+        assert re.search(rf"OpenVINO int8, {between} between: \d+ layers", told)
     assert re.search(r"ms +\d+\.\d % +\d+ × QLinearConv", told)
     assert re.search(r"ms +\d+\.\d % +\d+ × Convolution", told)
 

@@ -73,19 +73,21 @@ def test_a_build_says_which_cpu_runtime_is_faster_and_by_how_much(
 
     def choose(*arguments: Any) -> Choice:
         asked.append(arguments[1:4])
-        return Choice({"onnxruntime": 5.6, "openvino": 3.5})
+        return Choice({"onnxruntime": 5.6, "openvino-f32": 3.5, "openvino-bf16": 4.2})
 
     monkeypatch.setattr("trtparse.engines.choice.choose", choose)
     code, told, _ = run("build", bundle.path, "--int8", "--target", "cpu", "--threads", "1")
     assert code == 0
     assert asked == [("int8-cpu", "int8", 1)]
-    assert "On the CPU: OpenVINO, 1.60 × as fast as ONNX Runtime here (3.50 ms a call, not 5.60)" in told
+    assert "OpenVINO with f32 between, 1.20 × as fast as OpenVINO with bf16 between and 1.60 × as fast as ONNX" in told
+    assert "here (3.50 ms a call, not 4.20 and 5.60)" in told
     _, told, _ = run("build", bundle.path, "--int8", "--target", "cpu", "--json")
     assert json.loads(told)["cpu_runtimes"] == {
         "faster": "openvino",
-        "ratio": pytest.approx(1.6),
-        "milliseconds": {"onnxruntime": 5.6, "openvino": 3.5},
-        "refused": "",
+        "between": "f32",
+        "ratio": pytest.approx(1.2),
+        "milliseconds": {"onnxruntime": 5.6, "openvino-f32": 3.5, "openvino-bf16": 4.2},
+        "refused": {},
     }
 
 
@@ -93,7 +95,9 @@ def test_a_build_says_which_cpu_runtime_is_faster_and_by_how_much(
 def test_openvino_by_name_is_an_error_where_it_does_not_run_the_graph(
     bundle: Bundle, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trtparse.engines.choice.choose", lambda *_: Choice({"onnxruntime": 5.6}, "OpenVINO errs"))
+    monkeypatch.setattr(
+        "trtparse.engines.choice.choose", lambda *_: Choice({"onnxruntime": 5.6}, {"openvino-f32": "OpenVINO errs"})
+    )
     code, _, error = run("build", bundle.path, "--int8", "--target", "openvino")
     assert code == 2
     assert "OpenVINO errs." in error

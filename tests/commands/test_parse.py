@@ -162,7 +162,8 @@ def test_workers_on_ray_all_take_the_runtime_that_was_measured_here(
 
     monkeypatch.setattr("trtparse.parse.ray.parse_on_ray", parse_on_ray)
     monkeypatch.setattr(
-        "trtparse.engines.choice.choose", lambda *_, **__: Choice({"onnxruntime": 5.0, "openvino": 4.0})
+        "trtparse.engines.choice.choose", lambda *_, **__: Choice({"onnxruntime": 5.0, "openvino-bf16": 4.0})
     )
     run("photos", "--ray", "local", "--bundle", str(pristine_bundle.path), *asked)
     assert opened[0].args[1] == taken
+    assert opened[0].keywords["between"] == ("bf16" if taken == "openvino" else None)

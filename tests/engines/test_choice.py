@@ -35,6 +35,16 @@ def tiny(tmp_path: Path) -> Bundle:
 
 
 @pytest.fixture
+def tiny_int8(tiny: Bundle, monkeypatch: pytest.MonkeyPatch) -> Bundle:
+    """A bundle that says it has INT8 as well, on a processor that says it has BF16; what is timed is the same graph."""
+    for place in ("openvino", "choice"):
+        monkeypatch.setattr(f"trtparse.engines.{place}.capabilities_of", lambda core: ("FP32", "INT8", "BF16"))
+    onnx.save(joints_graph(("labels",)), tiny.path / GRAPHS["int8-cpu"])
+    manifest = replace(tiny.manifest, precisions=("fp32", "int8"))
+    return Bundle(tiny.path, finish(tiny.path, manifest))
+
+
+@pytest.fixture
 def choose(measured_for_real: Choose, monkeypatch: pytest.MonkeyPatch) -> Choose:
     """What chooses, in place of what the tests record."""
     monkeypatch.setattr(choice, "choose", measured_for_real)
@@ -55,26 +65,44 @@ def _recorded(monkeypatch: pytest.MonkeyPatch, *choices: Choice) -> list[tuple[A
 
 
 @pytest.mark.parametrize(
-    ("milliseconds", "faster", "told"),
+    ("milliseconds", "faster", "between", "told"),
     [
-        ({"onnxruntime": 5.6, "openvino": 3.4}, "openvino", "OpenVINO, 1.65 × as fast as ONNX Runtime here"),
-        ({"onnxruntime": 26.5, "openvino": 28.0}, "onnxruntime", "ONNX Runtime, 1.06 × as fast as OpenVINO here"),
-        ({"onnxruntime": 5.0, "openvino": 5.0}, "onnxruntime", "1.00 ×"),
-        ({}, "onnxruntime", "ONNX Runtime"),
+        ({"onnxruntime": 5.6, "openvino": 3.4}, "openvino", None, "OpenVINO, 1.65 × as fast as ONNX Runtime here"),
+        ({"onnxruntime": 26.5, "openvino": 28.0}, "onnxruntime", None, "ONNX Runtime, 1.06 × as fast as OpenVINO here"),
+        ({"onnxruntime": 5.0, "openvino": 5.0}, "onnxruntime", None, "1.00 ×"),
+        ({}, "onnxruntime", None, "ONNX Runtime"),
+        (
+            {"onnxruntime": 5.6, "openvino-f32": 4.8, "openvino-bf16": 3.4},
+            "openvino",
+            "bf16",
+            "OpenVINO with bf16 between, 1.41 × as fast as OpenVINO with f32 between and 1.65 × as fast as ONNX "
+            "Runtime here (3.40 ms a call, not 4.80 and 5.60)",
+        ),
+        (
+            {"onnxruntime": 10.1, "openvino-f32": 3.9, "openvino-bf16": 6.9},
+            "openvino",
+            "f32",
+            "OpenVINO with f32 between, 1.77 × as fast as OpenVINO with bf16 between and 2.59 × as fast as ONNX",
+        ),
+        ({"onnxruntime": 9.0, "openvino-f32": 5.0, "openvino-bf16": 5.0}, "openvino", "f32", "1.00 ×"),
+        ({"onnxruntime": 3.0, "openvino-f32": 5.0, "openvino-bf16": 4.0}, "onnxruntime", None, "ONNX Runtime, 1.33 ×"),
     ],
 )
-def test_the_faster_one_is_taken_and_says_by_how_much(milliseconds: dict[str, float], faster: str, told: str) -> None:
+def test_the_fastest_is_taken_and_says_by_how_much(
+    milliseconds: dict[str, float], faster: str, between: str | None, told: str
+) -> None:
     found = Choice(milliseconds)
-    assert found.runtime == faster
+    assert (found.runtime, found.between) == (faster, between)
     assert told in found.told()
     assert found.remark == ""
 
 
-def test_what_is_refused_is_not_taken_however_fast() -> None:
-    found = Choice({"onnxruntime": 5.0, "openvino": 1.0}, "OpenVINO runs it wrongly")
+def test_what_is_refused_is_not_taken() -> None:
+    found = Choice({"onnxruntime": 5.0}, {"openvino": "OpenVINO runs it wrongly"})
     assert found.runtime == "onnxruntime"
     assert found.told() == "ONNX Runtime; OpenVINO runs it wrongly"
     assert found.remark == " (OpenVINO runs it wrongly)"
+    assert found.ratio is None
 
 
 def test_cpu_opens_the_faster_one_and_measures_once(
@@ -90,6 +118,86 @@ def test_cpu_opens_the_faster_one_and_measures_once(
     assert (note["faster"], note["ratio"]) == ("openvino", 1.25)
     assert {"graph", "processor", "cores", "onnxruntime", "openvino", "threads"} <= note["of"].keys()
     assert noted(tiny)["fp32, 1 thread"].told() == Choice({"onnxruntime": 5.0, "openvino": 4.0}).told()
+
+
+@pytest.mark.parametrize(("faster", "slower"), [("f32", "bf16"), ("bf16", "f32")])
+def test_int8_opens_with_what_was_measured_to_be_faster_between(
+    faster: str, slower: str, tiny_int8: Bundle, choose: Choose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = _recorded(monkeypatch, Choice({"onnxruntime": 9.0, f"openvino-{slower}": 5.0, f"openvino-{faster}": 4.0}))
+    for target in ("cpu", "auto", "openvino"):
+        with open_engine(tiny_int8, target, threads=1) as engine:
+            assert (engine.target, engine.precision, engine.between) == ("openvino", "int8", faster)
+            assert f"int8 with {faster} between" in engine.name
+    with open_engine(tiny_int8, "openvino", threads=1, between=slower) as engine:
+        assert engine.between == slower
+    assert len(asked) == 1
+    assert json.loads((tiny_int8.path / NOTES_NAME).read_text())["notes"][0]["between"] == faster
+    assert noted(tiny_int8)["int8, 1 thread"].between == faster
+
+
+def test_openvino_by_name_has_the_faster_of_its_own_where_onnx_runtime_is_faster_still(
+    tiny_int8: Bundle, choose: Choose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _recorded(monkeypatch, Choice({"onnxruntime": 2.0, "openvino-f32": 5.0, "openvino-bf16": 4.0}))
+    with open_engine(tiny_int8, "cpu", threads=1) as engine:
+        assert engine.target == "onnxruntime"
+    with open_engine(tiny_int8, "openvino", threads=1) as engine:
+        assert engine.between == "bf16"
+
+
+def test_both_hints_are_timed_and_one_that_errs_is_refused_alone(
+    tiny_int8: Bundle, choose: Choose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from trtparse.engines.openvino import OpenVinoEngine
+
+    assert set(choose(tiny_int8, "int8-cpu", "int8", 1).milliseconds) == {
+        "onnxruntime",
+        "openvino-f32",
+        "openvino-bf16",
+    }
+    finish_right = OpenVinoEngine._finish
+
+    def finish(self: Any, *arguments: Any) -> tuple[Any, ...]:
+        arrays = finish_right(self, *arguments)
+        return tuple(array + 1 for array in arrays) if self.between == "bf16" else arrays
+
+    monkeypatch.setattr(OpenVinoEngine, "_finish", finish)
+    found = choose(tiny_int8, "int8-cpu", "int8", 2)
+    assert set(found.milliseconds) == {"onnxruntime", "openvino-f32"}
+    assert set(found.refused) == {"openvino-bf16"}
+    assert "OpenVINO with bf16 between runs student.int8-cpu.onnx wrongly: 100.0 %" in found.told()
+    with open_engine(tiny_int8, "openvino", threads=2) as engine:
+        assert engine.between == "f32"
+    with pytest.raises(UsageError, match=r"bf16 between runs .* wrongly"):
+        open_engine(tiny_int8, "openvino", threads=2, between="bf16")
+
+
+def test_a_processor_without_bf16_has_fp32_between_alone(
+    tiny_int8: Bundle, choose: Choose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for place in ("openvino", "choice"):
+        monkeypatch.setattr(f"trtparse.engines.{place}.capabilities_of", lambda core: ("FP32", "INT8"))
+    assert set(choose(tiny_int8, "int8-cpu", "int8", 1).milliseconds) == {"onnxruntime", "openvino-f32"}
+
+
+def test_between_is_openvino_s_alone(tiny_int8: Bundle) -> None:
+    with pytest.raises(UsageError, match="between INT8 layers"):
+        open_engine(tiny_int8, "onnxruntime", between="f32")
+
+
+def test_notes_of_a_version_that_knew_one_way_of_openvino_are_made_again(
+    tiny_int8: Bundle, choose: Choose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = _recorded(monkeypatch, *[Choice({"onnxruntime": 9.0, "openvino-f32": 4.0})] * 2)
+    choose(tiny_int8, "int8-cpu", "int8", 1)
+    notes = json.loads((tiny_int8.path / NOTES_NAME).read_text())
+    older = {**notes["notes"][0], "milliseconds": {"onnxruntime": 9.0, "openvino": 4.0}, "refused": ""}
+    del older["between"]
+    (tiny_int8.path / NOTES_NAME).write_text(json.dumps({**notes, "notes": [older]}))
+    assert noted(tiny_int8) == {}
+    assert choose(tiny_int8, "int8-cpu", "int8", 1).between == "f32"
+    assert len(asked) == 2
 
 
 def test_another_number_of_threads_another_graph_and_another_machine_are_measured_again(
@@ -141,7 +249,7 @@ def test_both_are_timed_and_compared_on_people(tiny: Bundle, choose: Choose) -> 
     found = choose(tiny, "fp32", "fp32", 1)
     assert set(found.milliseconds) == {"onnxruntime", "openvino"}
     assert all(value > 0 for value in found.milliseconds.values())
-    assert found.refused == ""
+    assert found.refused == {}
 
 
 def test_what_openvino_runs_wrongly_it_does_not_run(
@@ -172,11 +280,14 @@ def test_what_differs_is_what_the_task_says_of_both(tiny: Bundle, choose: Choose
         asked.append((len(found), *found[0].shape))
         return np.full(len(expected[0]), share)
 
-    assert choice.measure(tiny, "fp32", "fp32", 1, alike).refused == ""
+    assert choice.measure(tiny, "fp32", "fp32", 1, alike).refused == {}
     assert asked == [(1, 2, *SIZE)]
-    refused = choice.measure(tiny, "fp32", "fp32", 1, lambda *both: alike(*both, share=0.9)).refused
+    refused = choice.measure(tiny, "fp32", "fp32", 1, lambda *both: alike(*both, share=0.9)).refused["openvino"]
     assert "wrongly: 10.0 % of what it gives differs" in refused
-    assert "wrongly: 100.0 %" in choice.measure(tiny, "fp32", "fp32", 1, lambda *both: alike(*both, np.nan)).refused
+    assert (
+        "wrongly: 100.0 %"
+        in choice.measure(tiny, "fp32", "fp32", 1, lambda *both: alike(*both, np.nan)).refused["openvino"]
+    )
 
 
 def test_what_openvino_cannot_convert_runs_on_onnx_runtime_and_says_why(

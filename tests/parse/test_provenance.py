@@ -99,6 +99,15 @@ def test_a_label_map_of_another_photograph_is_none(labels: np.ndarray) -> None:
     )
 
 
+def test_what_lies_between_int8_layers_counts_and_records_of_all_else_are_as_before(labels: np.ndarray) -> None:
+    exact, rough = (replace(NETWORK, target="openvino", arithmetic=between) for between in ("f32", "bf16"))
+    data = answer_file(PARSING, labels, rough, PHOTOGRAPH)
+    assert find_answer(data, PARSING, rough, PHOTOGRAPH, "a.png") is not None
+    with pytest.raises(UsageError, match="another arithmetic: bf16, not f32"):
+        find_answer(data, PARSING, exact, PHOTOGRAPH, "a.png")
+    assert b"arithmetic" not in answer_file(PARSING, labels, NETWORK, PHOTOGRAPH)
+
+
 def test_a_damaged_label_map_is_none(labels: np.ndarray) -> None:
     data = answer_file(PARSING, labels, NETWORK, PHOTOGRAPH)
     record_ends = data.index(b"IDAT") - 4

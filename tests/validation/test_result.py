@@ -146,6 +146,12 @@ class TestReading:
         with pytest.raises(DataError, match="has schema"):
             ValidationResult.from_dict({**made_up(pictures=False).to_dict(), "schema": schema})
 
+    def test_one_of_before_says_nothing_of_what_is_between(self, made_up: MadeUp) -> None:
+        values = made_up(pictures=False).to_dict()
+        for engine in values["engines"]:
+            del engine["run"]["between"]
+        assert {engine.run.between for engine in ValidationResult.from_dict(values).engines} == {""}
+
     @pytest.mark.parametrize("key", ["images", "engines", "protocol", "reference"])
     def test_a_result_that_lacks_something_is_refused_by_name(self, key: str, made_up: MadeUp) -> None:
         values = made_up(pictures=False).to_dict()

@@ -52,6 +52,11 @@ class TestLabels:
         labels = engine_labels(of_runs(runs))
         assert len(set(labels)) == len(runs)
 
+    def test_say_what_is_between_int8_layers(self) -> None:
+        runs = [EngineRun("", "openvino", "int8", between=between) for between in ("f32", "bf16")]
+        assert engine_labels(of_runs(runs)) == ("INT8 (openvino, f32 between)", "INT8 (openvino, bf16 between)")
+        assert [run.word for run in runs] == ["openvino-int8-f32", "openvino-int8-bf16"]
+
     def test_name_the_bundle_only_where_it_takes_that(self) -> None:
         runs = [EngineRun("", "cpu", "int8", bundle="build/a"), EngineRun("", "cpu", "fp16", bundle="build/a")]
         assert engine_labels(of_runs(runs)) == ("INT8 (cpu)", "FP16 (cpu)")

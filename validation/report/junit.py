@@ -59,7 +59,7 @@ def junit_xml(result: ValidationResult) -> bytes:
 def _class_name(run: EngineRun, position: int | None) -> str:
     """``trtparse.cpu-int8``; numbered where there are several engines, two of which may be alike but for the bundle."""
     number = "" if position is None else f".{position + 1}"
-    return f"trtparse{number}.{run.target}-{run.precision}"
+    return f"trtparse{number}.{run.word}"
 
 
 def _judge_loss(case: ElementTree.Element, engine: EngineComparison, result: ValidationResult) -> None:
