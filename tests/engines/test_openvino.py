@@ -126,7 +126,7 @@ def _refusing_to_compile(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any, **__: Any) -> None:
         raise AssertionError("it was compiled again")
 
-    monkeypatch.setattr(OpenVinoEngine, "_model", refuse)
+    monkeypatch.setattr("trtparse.engines.openvino._model", refuse)
 
 
 def test_a_compiled_model_is_kept_and_taken_again(graph: Path, monkeypatch: pytest.MonkeyPatch) -> None:
