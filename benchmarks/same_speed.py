@@ -2,7 +2,8 @@
 
 The peer is an earlier tree. Both do the same work in turns, in one run, each in a process of its own: they calibrate
 one graph on the same images (``mse``: ranges and histograms), and draw one video through the command, end to end, with
-the INT8 graph that each has built of that graph. What counts is the median over the rounds of new over old.
+the INT8 graph that each has built of that graph, whole frames: how people are found has changed. What counts is the
+median over the rounds of new over old.
 
     python benchmarks/same_speed.py OLD NEW GRAPH [--images N] [--frames N] [--rounds N] [--old-target cpu]
 
@@ -110,7 +111,7 @@ class Tree:
 
     def draw(self, video: Path, bundle: Path, output: Path) -> float:
         """Frames per second, end to end."""
-        where = ("--bundle", bundle, "--target", self.target, "--output", output)
+        where = ("--bundle", bundle, "--target", self.target, "--people", "full", "--output", output)
         return float(json.loads(self.program("demo", video, *where, "--json"))["fps"])
 
 
