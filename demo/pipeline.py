@@ -148,7 +148,7 @@ class _Pipeline:
         # Of crops, not of requests: a frame of its own waits for each.
         waiting = _SPARE_LIVE if source.live else _SPARE * max(lane.capacity for lane in self._lanes)
         if people is not None and not source.live:
-            waiting += people.at_once - 1
+            waiting += people.most_at_once - 1
         for _ in range(max(lane.in_flight * lane.capacity for lane in self._lanes) + waiting):
             self._room.put(True)
         self._error: BaseException | None = None  # the first one of any thread but the caller's
@@ -260,9 +260,9 @@ class _Pipeline:
 
     def _waiting(self) -> Iterator[list[Job]]:
         """The frames that wait, as many as people are looked for in together; nothing waits for one more."""
-        most = 1 if self._people is None else self._people.at_once
         more = True
         while more:
+            most = 1 if self._people is None else self._people.at_once
             jobs: list[Job] = []
             while more and len(jobs) < most and not (jobs and self._decoded.empty()):
                 job = self._decoded.take()

@@ -25,7 +25,7 @@ class PeopleFinder:
 
     Attributes:
         detector: the same.
-        at_once: in how many frames the looks fill one pass of the detector.
+        most_at_once: the most that ``at_once`` ever is.
         crowded: in how many frames there were ``MOST_PEOPLE`` or more.
     """
 
@@ -34,12 +34,20 @@ class PeopleFinder:
             raise UsageError(f"People cannot be looked for in every {every}th frame.", "Give 1 or more.")
         self.detector = detector
         self._every = every if track else 1
-        self.at_once = self._every * (detector.at_once - 1) + 1
+        self.most_at_once = self._every * detector.at_once if detector.at_once > 1 else 1
         self._tracker = PeopleTracker(detector.sure)
         self._track = track
         self.crowded = 0
         self._counted = 0
         self._frames = 0
+
+    @property
+    def at_once(self) -> int:
+        """In how many of the next frames the looks fill one pass of the detector."""
+        if self.detector.at_once == 1:
+            return 1
+        until_the_first = -self._frames % self._every
+        return until_the_first + self._every * (self.detector.at_once - 1) + 1
 
     @property
     def count(self) -> int:

@@ -66,14 +66,29 @@ def test_frames_that_come_at_once_have_the_people_that_they_have_one_by_one() ->
     assert together.calls == [1, 2, 1]
 
 
-@pytest.mark.parametrize(("every", "batch", "frames"), [(1, 1, 1), (5, 1, 1), (1, 4, 4), (5, 4, 16)])
-def test_as_many_frames_are_taken_as_have_the_looks_of_one_pass(every: int, batch: int, frames: int) -> None:
+@pytest.mark.parametrize(
+    ("every", "batch", "frames"), [(1, 1, [1, 1]), (5, 1, [1, 1]), (1, 4, [4, 4]), (5, 4, [16, 20])]
+)
+def test_as_many_frames_are_taken_as_have_the_looks_of_one_pass(every: int, batch: int, frames: list[int]) -> None:
     script = Script([])
     script.at_once = batch
     finder = PeopleFinder(script, every=every)
-    assert finder.at_once == frames
-    finder.find([FRAME] * frames, [0.0] * frames)
-    assert script.calls == [batch]
+    for pass_, next_frames in enumerate(frames, 1):
+        assert finder.at_once == next_frames <= finder.most_at_once
+        finder.find([FRAME] * next_frames, [0.0] * next_frames)
+        assert script.calls == ([batch] * pass_ if batch > 1 or every == 1 else [1] + [0] * (pass_ - 1))
+
+
+@pytest.mark.parametrize("frames_before", range(9))
+def test_wherever_the_frames_stand_as_many_are_taken_as_fill_a_pass(frames_before: int) -> None:
+    script = Script([])
+    script.at_once = 2
+    finder = PeopleFinder(script, every=3)
+    finder.find([FRAME] * frames_before, [0.0] * frames_before)
+    most = finder.at_once
+    script.calls.clear()
+    finder.find([FRAME] * most, [0.0] * most)
+    assert script.calls == [2]
 
 
 def test_boxes_end_with_the_frame_and_who_is_outside_is_not_there() -> None:
