@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .options import DEFAULT_BUNDLE, common_options
+from .options import DEFAULT_BUNDLE, common_options, wants_people
 
 if TYPE_CHECKING:
     from ..serve.triton.repository import Exported
@@ -88,7 +88,6 @@ def triton(
     NAME takes frames and gives what the network gives; NAME_photograph takes a JPEG or a PNG and gives a label map, the
     joints of the person whom it shows, or everybody's box.
     """
-    from ..errors import UsageError
     from ..serve.model import named_bundles
     from ..serve.triton.parser import ParserSpec
     from ..serve.triton.repository import export_repository
@@ -96,10 +95,8 @@ def triton(
 
     named = named_bundles(bundles or (str(DEFAULT_BUNDLE),))
     spec = ParserSpec(backend, precision, batch, round(delay * 1000), queue, instances, threads)
-    if people == "full" and detector is not None:
-        raise UsageError("--detector is for finding people.", "Leave --people full out.")
     finds = None
-    if people == "auto" or detector is not None:
+    if wants_people(people, detector):
         from ..tasks.people.detector import detector_graph
 
         finds = detector_graph(detector)

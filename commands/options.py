@@ -111,6 +111,17 @@ def _check_task(task: str, path: Path) -> None:
         )
 
 
+def wants_people(people: str | None, detector: Path | None) -> bool:
+    """Whether ``--people`` and ``--detector`` ask for the people in photographs to be found.
+
+    Raises:
+        UsageError: a detector, and nobody is to be found.
+    """
+    if people == "full" and detector is not None:
+        raise UsageError("--detector is for finding people.", "Leave --people full out.")
+    return people == "auto" or detector is not None
+
+
 def engine_options(command: Command) -> Command:
     for option in (
         click.option("--cuda-graph", is_flag=True, help="Let TensorRT replay each request as one CUDA graph."),

@@ -21,6 +21,7 @@ from .options import (
     labels_option,
     rebuild,
     task_option,
+    wants_people,
 )
 
 if TYPE_CHECKING:
@@ -125,10 +126,8 @@ def parse(
     spec = ParseSpec(recursive, shard, not no_overlay, overwrite, strict, index)
     if index is not None:
         index_place(index, shard)
-    if people == "full" and detector is not None:
-        raise UsageError("--detector is for finding people.", "Leave --people full out.")
     finding = None
-    if people == "auto" or detector is not None:
+    if wants_people(people, detector):
         from ..tasks.people.detector import open_detector
 
         finding = partial(open_detector, None if detector is None else detector.absolute(), threads=threads or 1)

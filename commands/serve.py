@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from .options import DEFAULT_BUNDLE, common_options, engine_options, rebuild
+from .options import DEFAULT_BUNDLE, common_options, engine_options, rebuild, wants_people
 
 if TYPE_CHECKING:
     from ..serve.serving import Serving
@@ -62,6 +64,17 @@ _MIB = 1 << 20
     help="The largest JPEG or PNG that is taken.",
 )
 @click.option(
+    "--people",
+    type=click.Choice(["auto", "full"]),
+    help="auto: also /models/NAME/people, which finds people in a photograph and looks at each.  [default: full]",
+)
+@click.option(
+    "--detector",
+    type=click.Path(path_type=Path),
+    metavar="MODEL",
+    help="With --people auto: a YOLOX, an RT-DETR or a finder of yours, a graph or a bundle.",
+)
+@click.option(
     "--drain",
     type=click.FloatRange(0, 3600),
     default=20.0,
@@ -81,6 +94,8 @@ def serve(
     rate: float,
     connections: int,
     photograph: tuple[int, int],
+    people: str | None,
+    detector: Path | None,
     drain: float,
     target: str,
     precision: str | None,
@@ -106,6 +121,11 @@ def serve(
     from .terminal import Terminal
 
     named = named_bundles(bundles or (str(DEFAULT_BUNDLE),))
+    finding = None
+    if wants_people(people, detector):
+        from ..tasks.people.detector import open_detector
+
+        finding = partial(open_detector, detector, threads=threads or 1)
     with Terminal(as_json=as_json) as terminal:
         serving = Serving(
             named,
@@ -129,6 +149,7 @@ def serve(
             ),
             version=__version__,
             say=terminal.note,
+            open_detector=finding,
         )
         terminal.stage("Opening " + ", ".join(model.name for model in named))
         _serve(serving, terminal)

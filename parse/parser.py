@@ -25,10 +25,10 @@ from ..tasks.base import Predictor
 from ..tasks.people.crops import people_of, placements_of
 from ..tasks.people.detector import PersonDetector
 from ..tasks.people.person import Person
+from ..tasks.people.shared_detector import SharedDetector
 from .listing import NamedImage
 from .objects import Storage
 from .provenance import MadeBy, answer_file, digest, find_answer
-from .shared_detector import SharedDetector
 
 _JPEG_QUALITY = 92
 _JPEG_LONGEST = 65_500

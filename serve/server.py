@@ -23,12 +23,12 @@ from ..web.access import Credentials, RateLimit, is_own_host, is_own_page
 from .limits import Limits
 from .model import VERSION, Model
 from .photographs import (
+    Find,
     FormatError,
     SizeError,
     answer_of,
     check_encoded,
-    encode_json,
-    encode_tensor,
+    encode,
     read_photograph,
 )
 from .reading import Held, TooLargeError, read_body
@@ -64,6 +64,7 @@ class Server:
         credentials: what lets a client in.
         names: that the server goes by; see :func:`~trtparse.web.access.own_names`.
         say: told what a person should know.
+        find: the people in photographs; None where they are not looked for.
     """
 
     def __init__(
@@ -74,8 +75,10 @@ class Server:
         credentials: Credentials,
         names: frozenset[str],
         say: Callable[[str], None],
+        find: Find | None = None,
     ) -> None:
         self._models, self._limits, self._version, self._say = models, limits, version, say
+        self._find = find
         self._credentials, self._names = credentials, names
         self._held = Held(limits.bytes_at_once)
         self._rate = RateLimit(limits.rate, max(1, round(2 * limits.rate))) if limits.rate else None
@@ -93,6 +96,7 @@ class Server:
         # In this order they are looked through, request by request: the busiest first.
         add("POST", "/v2/models/{model}/infer", self._infer)
         add("POST", "/models/{model}/image", self._look_at)
+        add("POST", "/models/{model}/people", self._look_at_everybody)
         add("GET", "/v2", self._get_server)
         add("GET", "/v2/health/live", self._get_live)
         add("GET", "/v2/health/ready", self._get_ready)
@@ -285,17 +289,28 @@ class Server:
         return web.Response(body=b"".join(pieces), content_type="application/octet-stream", headers=headers)
 
     async def _look_at(self, request: web.Request) -> web.Response:
-        model, limits = self._model(request), self._limits
-        predictor = model.predictor
+        return await self._answered(request, self._model(request), None)
+
+    async def _look_at_everybody(self, request: web.Request) -> web.Response:
+        model = self._model(request)
+        if self._find is None:
+            raise _RefusedError(404, "This server looks for nobody. Start it with --people auto, or ask …/image.")
+        if model.predictor.task.finds_people:
+            raise _RefusedError(501, f"{model.name} finds people itself. Ask /models/{model.name}/image.")
+        return await self._answered(request, model, self._find)
+
+    async def _answered(self, request: web.Request, model: Model, find: Find | None) -> web.Response:
+        """The answer about a photograph; ``find`` looks for the people in it first."""
+        predictor, most_pixels = model.predictor, self._limits.photograph_pixels
         with contextlib.ExitStack() as stack:
             try:
                 check_encoded(predictor.task)
-                body = await self._body(request, limits.photograph_bytes, stack)
+                body = await self._body(request, self._limits.photograph_bytes, stack)
                 if self._photographs >= model.worker.most_waiting:
                     raise BusyError
                 self._photographs += 1
                 stack.callback(self._one_photograph_less)
-                photograph = await self._on_pool(read_photograph, body, predictor.place, limits.photograph_pixels)
+                photograph = await self._on_pool(read_photograph, body, predictor.framing, most_pixels, find)
             except BusyError:
                 raise _busy() from None
             except FormatError as error:
@@ -306,22 +321,18 @@ class Server:
                 raise _RefusedError(400, f"{error.message} {error.hint}") from error
             except UsageError as error:
                 raise _RefusedError(501, f"{error.message} {error.hint}") from error
-            arrays = await self._inferred(model, photograph.frames, None)
+            # A pass after the other: a crowd takes no more of the queue than others do.
+            starts = range(0, len(photograph.frames), model.worker.most_frames)
+            frames = [photograph.frames[start : start + model.worker.most_frames] for start in starts]
+            passes = [await self._inferred(model, several, None) for several in frames]
             try:
-                answer = await self._on_pool(answer_of, predictor, arrays, photograph)
+                answer = await self._on_pool(answer_of, predictor, passes, photograph)
             except UsageError as error:  # the engine's fault
                 raise _RefusedError(500, f"{error.message} {error.hint}") from error
-            accept = request.headers.get("Accept", "")
-            if "application/octet-stream" in accept:
-                tensors, end = await self._on_pool(encode_tensor, predictor.task, answer, model.name, VERSION)
-                headers = {HEADER_LENGTH: str(end)}
-                return web.Response(body=tensors, content_type="application/octet-stream", headers=headers)
-            if "application/json" in accept or predictor.task.ending == ".json":
-                size = photograph.placement.image_size
-                told = await self._on_pool(encode_json, predictor.task, answer, model.name, size)
-                return web.Response(body=told, content_type="application/json")
-            png = await self._on_pool(predictor.task.encode, answer)
-            return web.Response(body=png, content_type="image/png")
+            words = request.headers.get("Accept", ""), model.name, VERSION
+            told, content_type, end = await self._on_pool(encode, predictor.task, answer, photograph, *words)
+            headers = {} if end is None else {HEADER_LENGTH: str(end)}
+            return web.Response(body=told, content_type=content_type, headers=headers)
 
     async def _body(self, request: web.Request, most: int, stack: contextlib.ExitStack) -> bytearray:
         try:

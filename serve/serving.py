@@ -12,6 +12,8 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from ..engines.machine.dependencies import require
+from ..errors import UsageError
+from ..tasks.people.detector import PersonDetector
 from ..web.access import Credentials, own_names
 from ..web.address import ServeAddress, check_token, listen, url_of
 from .limits import Limits
@@ -45,6 +47,7 @@ class Serving:
         limits: of what clients can make it do.
         version: of the program, for the protocol.
         say: told what a person should know, from any thread.
+        open_detector: opens what finds the people in photographs; None serves photographs of one person alone.
 
     Attributes:
         url: where it answers, once entered.
@@ -52,7 +55,7 @@ class Serving:
 
     Raises:
         UsageError: no HOST:PORT, or a token that is missing or too short. On entering: an unknown host, a port in use,
-            no bundle.
+            no bundle; a detector, and bundles that find people themselves alone.
         MachineError: on entering: aiohttp is not installed, the system refuses, an engine cannot be opened.
     """
 
@@ -67,11 +70,13 @@ class Serving:
         limits: Limits = Limits(),
         version: str = "",
         say: Callable[[str], None] = lambda text: None,
+        open_detector: Callable[[], PersonDetector] | None = None,
     ) -> None:
         self._address = ServeAddress.parse(address)
         check_token(self._address, token)
         self._bundles, self._token, self._engine, self._batch = bundles, token, engine, batch
         self._limits, self._version, self._say = limits, version, say
+        self._open_detector = open_detector
         self.url = ""
         self.models: dict[str, Model] = {}
         self._over = threading.Event()
@@ -86,12 +91,15 @@ class Serving:
             for named in self._bundles:
                 self.models[named.name] = model = Model(named, self._engine, self._batch, self._say)
                 stack.callback(model.worker.close)
+            detector = self._opened_detector()
+            if detector is not None:
+                stack.callback(detector.close)
             self.url = url_of(listening, "").rstrip("/")
             self._loop = asyncio.new_event_loop()
             self._thread = threading.Thread(target=self._run, name="server", daemon=True)
             self._thread.start()
             stack.callback(self._end_loop)
-            self._on_loop(self._start(listening))
+            self._on_loop(self._start(listening, detector))
             self._stack = stack.pop_all()
         return self
 
@@ -105,6 +113,17 @@ class Serving:
     ) -> None:
         with self._stack:
             self._on_loop(self._stop())
+
+    def _opened_detector(self) -> PersonDetector | None:
+        if self._open_detector is None:
+            return None
+        if all(model.predictor.task.finds_people for model in self.models.values()):
+            bundles = ", ".join(str(named.path) for named in self._bundles)
+            raise UsageError(
+                f"{bundles}: nothing here looks at people who were found.",
+                "Leave --people and --detector out, or give a parser's bundle.",
+            )
+        return self._open_detector()
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
@@ -122,15 +141,17 @@ class Serving:
 
     # On the server's thread.
 
-    async def _start(self, listening: socket.socket) -> None:
+    async def _start(self, listening: socket.socket, detector: PersonDetector | None) -> None:
         from aiohttp import web
 
+        from .photographs import finder
         from .server import Server
 
         port = listening.getsockname()[1]
         names = own_names(self._address.host)
+        find = None if detector is None else finder(detector)
         self._server = Server(
-            self.models, self._limits, self._version, Credentials(self._token, port), names, self._say
+            self.models, self._limits, self._version, Credentials(self._token, port), names, self._say, find
         )
         silent = logging.Logger("trtparse.serve")  # what clients do wrong is theirs to know; statistics count it
         silent.addHandler(logging.NullHandler())

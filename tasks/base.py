@@ -384,8 +384,8 @@ class Task(ABC, Generic[Answer]):
         """
         return None
 
-    def in_words(self, answer: Answer) -> JsonObject:
-        """An answer on an image for programs, in JSON's types.
+    def in_words(self, answer: Answer, *, people: bool = False) -> JsonObject:
+        """An answer on an image for programs, in JSON's types; ``people`` as of :meth:`tensor`.
 
         Raises:
             UsageError: answers are not given to programs.

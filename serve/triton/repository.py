@@ -19,6 +19,7 @@ from ...tasks.parsing.task import Parsing
 from ..exports import finish, writing_export
 from ..limits import Limits
 from ..model import NamedBundle
+from ..photographs import PEOPLE
 from .config import Message, Word, entries, to_text
 from .parser import Content, ParserModel, ParserSpec, parameters, parser_model, step_file, tensor
 from .readme import dockerfile, readme
@@ -203,7 +204,7 @@ def _write_people(
 ) -> Asked:
     """The model that finds people and asks the network about each: an ensemble's steps ask as often each time."""
     given = _answer(task, people=True)
-    gives = [tensor(given.name, given.dtype, given.shape), tensor("people", "float32", (None, 5))]
+    gives = [tensor(given.name, given.dtype, given.shape), tensor(PEOPLE, "float32", (None, 5))]
     told = {
         "framing": framing,
         "most_pixels": _MOST_PIXELS,

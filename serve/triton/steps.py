@@ -16,17 +16,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...data.crops import Placement, place
+from ...data.crops import place
 from ...engines.base import Engine
 from ...engines.raw import RawEngine
 from ...errors import TrtparseError, UsageError
 from ...specs.framing import Framing
 from ...tasks.base import Task
 from ...tasks.open import task_told
-from ...tasks.people.crops import people_of, placements_of
 from ...tasks.people.detector import open_detector
-from ...tasks.pose.task import Pose
-from ..photographs import decode_photograph, read_photograph
+from ..photographs import PEOPLE, finder, read_photograph
 from ..tensors import INPUT
 
 Tensors = dict[str, NDArray[Any]]
@@ -95,9 +93,6 @@ class _Framed(Step):
         height, width = framing["input_size"]
         self._framing = Framing.of_preprocessing((height, width), framing)
 
-    def place(self, image_size: tuple[int, int]) -> Placement:
-        return place(self._framing, image_size)
-
 
 class PhotographStep(_Framed):
     """``photograph`` (bytes,) uint8, a file's, to ``frames`` (1, H, W, 3) uint8 and ``image_size`` (2,) int32."""
@@ -107,9 +102,8 @@ class PhotographStep(_Framed):
         self._most_pixels = int(told["most_pixels"])
 
     def answer(self, given: Tensors) -> Tensors:
-        photograph = read_photograph(given["photograph"].tobytes(), self.place, self._most_pixels)
-        size = np.array(photograph.placement.image_size, np.int32)
-        return {"frames": photograph.frames, "image_size": size}
+        photograph = read_photograph(given["photograph"].tobytes(), self._framing, self._most_pixels)
+        return {"frames": photograph.frames, "image_size": np.array(photograph.image_size, np.int32)}
 
 
 class ParserStep(Step):
@@ -143,7 +137,7 @@ class AnswerStep(_Framed):
     def answer(self, given: Tensors) -> Tensors:
         height, width = (int(length) for length in given["image_size"])
         (answer,) = self._task.unpack((given["answer"],))
-        return {self._outputs[0]: self._task.restore(answer, self.place((height, width)))}
+        return {self._outputs[0]: self._task.restore(answer, place(self._framing, (height, width)))}
 
 
 class PeopleStep(_Framed):
@@ -160,23 +154,14 @@ class PeopleStep(_Framed):
         self._most_pixels, self._frames = int(told["most_pixels"]), int(told["frames"])
         self._network, self._gives = told["network"], told["gives"]
         self._detector = open_detector(folder / DETECTOR, threads=int(told["threads"]))
+        self._find = finder(self._detector)
         self._pool = ThreadPoolExecutor(_ASKED_AT_ONCE)
 
     def answer(self, given: Tensors) -> Tensors:
-        image = decode_photograph(given["photograph"].tobytes(), self._most_pixels)
-        size = (image.shape[0], image.shape[1])
-        (found,) = self._detector.detect([image])
-        people = people_of(found, self._detector.sure, size)
-        places = placements_of(people, size, self._framing)
-        frames = [np.repeat(place.apply(image)[None], self._frames, axis=0) for place in places]
+        photograph = read_photograph(given["photograph"].tobytes(), self._framing, self._most_pixels, self._find)
+        frames = [np.repeat(frame[None], self._frames, axis=0) for frame in photograph.frames]
         answers = [self._task.unpack((array,))[0] for array in self._pool.map(self._ask, frames)]
-        whole = (
-            self._task.everybody(answers, places)
-            if isinstance(self._task, Pose)
-            else self._task.together(answers, places, people, size)
-        )
-        rows = np.array([[*person.box, person.score] for person in people], np.float32).reshape(-1, 5)
-        return {self._outputs[0]: whole, "people": rows}
+        return {self._outputs[0]: photograph.answer(self._task, answers), PEOPLE: photograph.rows}
 
     def finalize(self) -> None:
         self._pool.shutdown()

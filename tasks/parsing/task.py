@@ -198,7 +198,7 @@ class Parsing(Task[LabelMap]):
         """(H, W) uint8, of everybody as well."""
         return OutputSpec("label_map", "uint8", (None, None))
 
-    def in_words(self, answer: LabelMap) -> JsonObject:
+    def in_words(self, answer: LabelMap, *, people: bool = False) -> JsonObject:
         """The pixels of each class that is seen, and the PNG in base 64."""
         seen = {name: count for name, count in zip(self.label_set.classes, self.amounts(answer)) if count}
         return {"pixels": seen, "labels_png": base64.b64encode(self.encode(answer)).decode("ascii")}

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...storage.json_types import JsonObject
 from .boxes import Detections, overlap, suppress
 
 Rows = NDArray[np.float32]
@@ -42,3 +43,8 @@ def rows_of(people: Detections) -> Rows:
 def detections(rows: NDArray[Any]) -> Detections:
     """The inverse of :func:`rows_of`."""
     return Detections(rows[:, :4].astype(np.float64), rows[:, 4].astype(np.float64))
+
+
+def told_people(rows: Rows) -> list[JsonObject]:
+    """Everybody's box, from left to bottom, and score, for programs."""
+    return [{"box": [round(float(side), 1) for side in box], "score": round(float(score), 4)} for *box, score in rows]

@@ -30,7 +30,7 @@ from .drawer import PeopleDrawer
 from .images import boxes_of
 from .matching import alike
 from .pictures import COLOURS_RGB
-from .rows import Rows, detections, rows_of, without_doubles
+from .rows import Rows, detections, rows_of, told_people, without_doubles
 from .scoring import Agreement, Scorer, Scores
 
 if TYPE_CHECKING:
@@ -176,12 +176,9 @@ class People(Task[Rows]):
         """(n, 5) float32, corners of boxes and scores."""
         return OutputSpec("people", "float32", (None, 5))
 
-    def in_words(self, answer: Rows) -> JsonObject:
+    def in_words(self, answer: Rows, *, people: bool = False) -> JsonObject:
         """Everybody's box, from left to bottom, and score."""
-        told = [
-            {"box": [round(float(side), 1) for side in box], "score": round(float(score), 4)} for *box, score in answer
-        ]
-        return {"people": told}
+        return {"people": told_people(answer)}
 
     def summary(self, annotations: Path | None) -> Summary:
         """``people.json``: COCO's results, with the names of the files."""

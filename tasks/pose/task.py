@@ -129,8 +129,10 @@ class Pose(Task[Keypoints]):
         each = (len(self.skeleton), 3)
         return OutputSpec("keypoints", "float32", (None, *each) if people else each)
 
-    def in_words(self, answer: Keypoints) -> JsonObject:
-        """The person's score, and x, y and score of each joint by its name."""
+    def in_words(self, answer: Keypoints, *, people: bool = False) -> JsonObject:
+        """The person's score, and x, y and score of each joint by its name; of everybody, in ``poses``."""
+        if people:
+            return {"poses": [self.in_words(one) for one in answer]}
         score = round(float(person_scores(answer[None], np.ones(1))[0]), 4)
         return {"score": score, "keypoints": told_joints(answer, self.skeleton)}
 

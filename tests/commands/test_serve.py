@@ -78,6 +78,8 @@ def test_every_option_reaches_the_server(
         "fp32",
         "--threads",
         1,
+        "--people",
+        "auto",
         "--json",
     )
     code, out, _ = run("serve", f"one={hands}", f"two={hands}", *words, *more)
@@ -89,6 +91,9 @@ def test_every_option_reaches_the_server(
     limits = made["limits"]
     assert (limits.rate, limits.connections, limits.draining_seconds) == (9, 11, 4)
     assert (limits.photograph_bytes, limits.photograph_pixels) == (2 << 20, 3_000_000)
+    detector = made["open_detector"]()
+    assert detector.detect([np.zeros((40, 30, 3), np.uint8)])[0].boxes.shape == (0, 4)
+    detector.close()
     assert (made["engine"].target, made["engine"].precision, made["engine"].threads) == ("onnxruntime", "fp32", 1)
 
 
@@ -101,6 +106,8 @@ def test_every_option_reaches_the_server(
         (("nowhere", "--listen", "0"), "No bundle at nowhere"),
         (("--target", "pytorch", "--listen", "0"), "holds no weights for PyTorch"),
         (("--precision", "int8", "--listen", "0"), "has no INT8 graph"),
+        (("--people", "full", "--detector", "some.onnx"), "--detector is for finding people"),
+        (("--detector", "nowhere.onnx", "--listen", "0"), "nowhere.onnx"),
     ],
 )
 def test_what_cannot_be_served_is_told(

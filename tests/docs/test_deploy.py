@@ -8,6 +8,7 @@ import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +49,10 @@ def address(place: Path) -> Iterator[str]:
     """Where ``build/student`` is served."""
     from trtparse.serve.model import Opening, named_bundles
     from trtparse.serve.serving import Serving
+    from trtparse.tasks.people.detector import open_detector
 
-    with Serving(named_bundles(("build/student",)), "127.0.0.1:0", engine=Opening("onnxruntime", threads=1)) as serving:
+    engine, finds = Opening("onnxruntime", threads=1), partial(open_detector, threads=1)
+    with Serving(named_bundles(("build/student",)), "127.0.0.1:0", engine=engine, open_detector=finds) as serving:
         yield serving.url.removeprefix("http://")
 
 
@@ -65,7 +68,7 @@ def test_every_export_writes_its_folder(place: Path) -> None:
 def test_the_server_s_line_is_one_that_the_command_takes(place: Path) -> None:
     (line,) = [line for line in commands("trtparse") if " serve " in line]
     parsed = serve.make_context("serve", shlex.split(line)[2:]).params
-    assert (parsed["bundles"], parsed["listen"]) == (("build/student",), ADDRESS)
+    assert (parsed["bundles"], parsed["listen"], parsed["people"]) == (("build/student",), ADDRESS, "auto")
 
 
 def test_every_curl_gets_an_answer(place: Path, address: str) -> None:
@@ -77,11 +80,12 @@ def test_every_curl_gets_an_answer(place: Path, address: str) -> None:
         done = subprocess.run([*words, "--silent", "--show-error", "--fail"], capture_output=True, timeout=60)
         assert done.returncode == 0, (line, done.stderr)
         answers.append(done.stdout)
-    assert len(answers) == 4
+    assert len(answers) == 5
     assert read_label_map(place / "labels.png").shape == (80, 60)
     assert json.loads(answers[1])["height"] == 80
-    assert json.loads(answers[2])["name"] == "student"
-    assert b"trtparse_requests_total" in answers[3]
+    assert read_label_map(place / "everybody.png").shape == (80, 60)
+    assert json.loads(answers[3])["name"] == "student"
+    assert b"trtparse_requests_total" in answers[4]
 
 
 def test_the_program_gets_labels(address: str) -> None:

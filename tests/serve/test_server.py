@@ -25,7 +25,7 @@ from trtparse.engines.cpu import CpuEngine
 from trtparse.errors import UsageError
 from trtparse.parse.images import parse_images
 from trtparse.serve.limits import Limits
-from trtparse.serve.photographs import check_encoded, encode_json, encode_tensor
+from trtparse.serve.photographs import Photograph, check_encoded, encode_json, encode_tensor
 from trtparse.serve.worker import BatchSpec
 from trtparse.tasks.open import open_predictor
 from trtparse.tasks.people.task import People
@@ -529,11 +529,12 @@ def test_an_answer_on_a_photograph_comes_as_a_tensor_that_triton_s_client_reads(
 def test_people_on_a_photograph_are_told_in_words_and_as_a_tensor() -> None:
     task, rows = People(), np.array([[1, 2, 30.26, 40, 0.75], [5, 6, 7, 8, 0.5]], np.float32)
     check_encoded(task)
-    told = json.loads(encode_json(task, rows, "finder", (60, 40)))
+    whole = Photograph((60, 40), (), np.zeros((1, 32, 32, 3), np.uint8))
+    told = json.loads(encode_json(task, rows, "finder", whole))
     assert (told["task"], told["height"], told["width"]) == ("people", 60, 40)
     assert told["people"] == [{"box": [1, 2, 30.3, 40], "score": 0.75}, {"box": [5, 6, 7, 8], "score": 0.5}]
     for answer in (rows, rows[:0]):
-        body, end = encode_tensor(task, answer, "finder", "1")
+        body, end = encode_tensor(task, answer, "finder", "1", whole)
         (tensor,) = json.loads(body[:end])["outputs"]
         assert (tensor["name"], tensor["datatype"], tensor["shape"]) == ("people", "FP32", [len(answer), 5])
         assert np.array_equal(np.frombuffer(body[end:], np.float32).reshape(-1, 5), answer)

@@ -14,6 +14,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,8 @@ from tritonclient.utils import InferenceServerException
 pytestmark = pytest.mark.slow
 
 WHEEL = "nvidia-pytriton==0.7.0"
+TWICE = "hands_people"
+"""The model that keeps the two instances that it was exported with."""
 
 
 @pytest.fixture(scope="session")
@@ -80,7 +83,8 @@ def server(packages: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     detector = detector_graph(folder / "finder.onnx")
     export_repository(named, folder / "repository", ParserSpec("python", threads=1), None, detector)
     for config in (folder / "repository").rglob("config.pbtxt"):  # each instance is a process that imports us
-        config.write_text(config.read_text().replace("count: 2", "count: 1"))
+        if config.parent.name != TWICE:
+            config.write_text(config.read_text().replace("count: 2", "count: 1"))
     triton = packages / "pytriton/tritonserver"
     stub = triton / f"python_backend_stubs/{sys.version_info[0]}.{sys.version_info[1]}/triton_python_backend_stub"
     needs = subprocess.run(["ldd", stub], capture_output=True, text=True)
@@ -156,6 +160,20 @@ def test_a_photograph_s_label_map_is_that_of_parse_bit_for_bit(
     asks = f"{model}_people" if people else f"{model}_photograph"
     found = asked(address, asks, "photograph", np.fromfile(photograph, np.uint8), "label_map")
     assert np.array_equal(found, read_label_map(tmp_path / "parsed/person.png", HANDS))
+
+
+def test_two_instances_side_by_side_answer_each_its_own(server: tuple[Path, str], photograph: Path) -> None:
+    client = http.InferenceServerClient(server[1])
+    assert client.get_model_config(TWICE)["instance_group"][0]["count"] == 2
+    client.close()
+    turned = [np.roll(cv2.imread(str(photograph)), 50 * step, 0) for step in range(4)]
+    data = [cv2.imencode(".jpg", image)[1] for image in turned]
+    alone = [asked(server[1], TWICE, "photograph", one, "label_map") for one in data]
+    assert len({one.tobytes() for one in alone}) == 4
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(lambda one: asked(server[1], TWICE, "photograph", one, "label_map"), 8 * data))
+    for found, expected in zip(together, 8 * alone):
+        assert np.array_equal(found, expected)
 
 
 def test_joints_and_boxes_are_those_that_load_gives(server: tuple[Path, str], photograph: Path) -> None:

@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from trtparse.parse.shared_detector import SharedDetector
 from trtparse.tasks.people.boxes import Detections
+from trtparse.tasks.people.shared_detector import SharedDetector
 
 
 class Slow:

@@ -6,9 +6,9 @@ import threading
 from collections import deque
 from concurrent.futures import Future
 
-from ..data.dataset import Image
-from ..tasks.people.boxes import Detections
-from ..tasks.people.detector import PersonDetector
+from ...data.dataset import Image
+from .boxes import Detections
+from .detector import PersonDetector
 
 
 class SharedDetector:
