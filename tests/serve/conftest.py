@@ -14,6 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from trtparse.data.crops import RULES
 from trtparse.engines.bundle import GRAPHS, Manifest, finish, writing
+from trtparse.graphs.raw import name_raw
 from trtparse.specs.framing import Framing
 from trtparse.specs.label_set import LabelSet, label_set
 from trtparse.specs.skeleton import Skeleton
@@ -76,9 +77,12 @@ def write_bundle(path: Path, batch: int | None = None, returns: str = "labels") 
     return path
 
 
-def write_joints(path: Path) -> Path:
-    """A bundle whose answers are joints."""
-    return _write(path, "pose", FIVE, Framing(JOINTS_SIZE, crop=RULES["trtparse"]), joints_graph())
+def write_joints(path: Path, *, raw: bool = False) -> Path:
+    """A bundle whose answers are joints, with the maps that they are decided from where ``raw``."""
+    graph = joints_graph(("joints", "maps") if raw else ("joints",))
+    if raw:
+        name_raw(graph, "maps")
+    return _write(path, "pose", FIVE, Framing(JOINTS_SIZE, crop=RULES["trtparse"]), graph)
 
 
 def write_finder(path: Path) -> Path:

@@ -113,6 +113,14 @@ def test_where_logits_go_back_onto_the_image_the_ensemble_passes_them_on(tmp_pat
         assert list(config(tmp_path / backend, "hands_answer").input[0].dims) == [1, 4, *SIZE]
 
 
+@pytest.mark.parametrize(("backend", "outputs"), [("onnxruntime", ["joints", "maps"]), ("python", ["joints"])])
+def test_of_a_pose_network_with_heatmaps_the_joints_go_on(tmp_path: Path, backend: str, outputs: list[str]) -> None:
+    exported(write_joints(tmp_path / "bundle", raw=True), tmp_path / "repository", backend=backend)
+    assert [tensor.name for tensor in config(tmp_path / "repository", "hands").output] == outputs
+    steps = config(tmp_path / "repository", "hands_photograph").ensemble_scheduling.step
+    assert dict(steps[1].output_map) == {"joints": "answer"}
+
+
 def test_a_pose_network_s_ensemble_gives_joints_in_the_photograph_s_pixels(tmp_path: Path) -> None:
     one = exported(write_joints(tmp_path / "bundle"), tmp_path / "repository")
     assert (one.photograph.name, one.task) == ("hands_photograph", "pose")
