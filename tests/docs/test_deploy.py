@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import click
 import cv2
 import numpy as np
 import onnx
@@ -19,7 +20,7 @@ import pytest
 
 pytest.importorskip("aiohttp", reason="aiohttp is not installed, so nothing is served")
 
-from trtparse.cli import main
+from trtparse.cli import cli, main
 from trtparse.commands.serve import serve
 from trtparse.data.images import read_label_map
 from trtparse.tests.serve.conftest import write_student
@@ -69,6 +70,31 @@ def test_the_server_s_line_is_one_that_the_command_takes(place: Path) -> None:
     (line,) = [line for line in commands("trtparse") if " serve " in line]
     parsed = serve.make_context("serve", shlex.split(line)[2:]).params
     assert (parsed["bundles"], parsed["listen"], parsed["people"]) == (("build/student",), ADDRESS, "auto")
+
+
+DIAGRAM = re.findall(r"► (trtparse .*)", PAGE)
+
+
+def test_the_diagram_names_each_way_once() -> None:
+    assert [line.split()[1] for line in DIAGRAM] == ["demo", "demo", "serve", "export", "export", "parse", "parse"]
+
+
+@pytest.mark.parametrize("line", DIAGRAM)
+def test_the_diagram_s_lines_are_those_that_the_commands_take(line: str) -> None:
+    words = shlex.split(line.replace("…", "").replace("--token", "--token a-token-of-some-length"))[1:]
+    command: click.Command | None = cli
+    while isinstance(command, click.Group):
+        command = command.get_command(click.Context(command), words.pop(0))
+    assert command is not None, line
+    command.make_context(command.name, words)
+
+
+def test_photographs_on_disk_are_parsed_by_the_diagram_s_line(place: Path) -> None:
+    (place / "photos").mkdir()
+    (place / "person.jpg").rename(place / "photos/person.jpg")
+    (line,) = [line for line in DIAGRAM if " parse " in line and "--ray" not in line]
+    main([*shlex.split(line)[1:], "--output", "parsed", "--target", "onnxruntime", "--threads", "1"])
+    assert read_label_map(place / "parsed/person.png").shape == (80, 60)
 
 
 def test_every_curl_gets_an_answer(place: Path, address: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import http.client
 import json
 import socket
@@ -78,6 +79,13 @@ def png_that_says(height: int, width: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(bytes(100))) + chunk(b"IEND", b"")
 
 
+def jpeg_that_says(height: int, width: int) -> bytes:
+    """The same of a JPEG, whose frame header begins with FFC0, a length and the bits of a value."""
+    data = jpeg()
+    at = data.index(b"\xff\xc0") + 5
+    return data[:at] + struct.pack(">HH", height, width) + data[at + 4 :]
+
+
 def slow(monkeypatch: pytest.MonkeyPatch, until: Callable[[], bool]) -> None:
     """Let no pass end before ``until`` is true."""
     run = CpuEngine._run
@@ -133,9 +141,10 @@ def test_a_photograph_becomes_json_where_that_is_asked_for(serve: Serve) -> None
         (jpeg()[:-300], 400, "The photograph is cut off"),
         (jpeg()[:20], 400, "The photograph"),
         (png_that_says(20_000, 20_000), 413, "is 20000x20000 pixels; 64000000 are read"),
+        (jpeg_that_says(20_000, 20_000), 413, "is 20000x20000 pixels; 64000000 are read"),
         (png_that_says(200, 200), 400, "The photograph"),
     ],
-    ids=["empty", "GIF", "text", "truncated", "beheaded", "bomb", "hollow"],
+    ids=["empty", "GIF", "text", "truncated", "beheaded", "bomb", "JPEG bomb", "hollow"],
 )
 def test_what_is_no_photograph_is_refused_with_the_reason(serve: Serve, body: bytes, status: int, told: str) -> None:
     serving = serve()
@@ -285,14 +294,25 @@ def test_a_port_in_use_is_told_before_an_engine_is_opened(hands: Any, monkeypatc
 # Clients that are slow, many, or gone.
 
 
-def test_a_client_that_sends_a_byte_a_second_is_told_and_let_go(serve: Serve) -> None:
-    serving = serve(limits=Limits(reading_seconds=0.3, silence_seconds=0.3))
-    with socket.create_connection(urlsplit(serving.url).netloc.split(":"), timeout=20) as body:
-        body.sendall(b"POST /models/hands/image HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4000\r\n\r\n\xff")
-        assert body.recv(12) == b"HTTP/1.1 408"
-    with socket.create_connection(urlsplit(serving.url).netloc.split(":"), timeout=20) as head:
-        head.sendall(b"GET /v2 HT")
-        assert head.recv(12) == b""
+@pytest.mark.parametrize(
+    ("begin", "told"),
+    [
+        (b"POST /models/hands/image HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4000\r\n\r\n", b"HTTP/1.1 408"),
+        (b"GET /v2 HTTP/1.1\r\nHost: localhost\r\nX-More: ", b""),
+    ],
+    ids=["body", "head"],
+)
+def test_a_client_that_sends_a_byte_at_a_time_is_let_go(serve: Serve, begin: bytes, told: bytes) -> None:
+    serving = serve(limits=Limits(reading_seconds=0.5, silence_seconds=0.5))
+    with socket.create_connection(urlsplit(serving.url).netloc.split(":"), timeout=0.05) as client:
+        client.sendall(begin)
+        for _ in range(200):
+            with contextlib.suppress(TimeoutError):
+                assert client.recv(12) == told
+                break
+            client.sendall(b"a")
+        else:
+            raise AssertionError("still there")
     assert eventually(lambda: not serving._runner.server.connections)
 
 
