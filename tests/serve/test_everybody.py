@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,9 @@ from trtparse.errors import UsageError
 from trtparse.parse.images import parse_images
 from trtparse.serve.worker import BatchSpec
 from trtparse.tasks.open import open_predictor
+from trtparse.tasks.people.boxes import Detections
 from trtparse.tasks.people.detector import open_detector
+from trtparse.tests.demo.live.made_frames import eventually
 from trtparse.tests.engines.tiny_graphs import finder_graph
 from trtparse.tests.serve.conftest import Serve, write_bundle, write_finder, write_joints
 from trtparse.tests.serve.test_server import asked, jpeg
@@ -100,6 +103,28 @@ def test_photographs_side_by_side_get_their_own_answers(serve: Serve, detector: 
     with ThreadPoolExecutor(8) as pool:
         together = list(pool.map(lambda step: asked(serving, "/models/hands/people", turned[step % 4])[1], range(16)))
     assert together == 4 * alone
+
+
+def test_more_photographs_than_may_wait_are_told_to_come_again(serve: Serve, detector: Any, hands: Any) -> None:
+    """Also while none has come to the engine yet."""
+    let_go = threading.Event()
+
+    class Slow:
+        name, sure, at_once, close = "slow", 0.5, 1, staticmethod(lambda: None)
+
+        def detect(self, frames: Any) -> list[Detections]:
+            assert let_go.wait(60)
+            return [Detections(np.zeros((0, 4)), np.zeros(0)) for _ in frames]
+
+    serving = serve(open_detector=Slow, batch=BatchSpec(most_waiting=2))
+    with ThreadPoolExecutor(2) as pool:
+        flying = [pool.submit(asked, serving, "/models/hands/people", STREET.tobytes()) for _ in range(2)]
+        assert eventually(lambda: serving._server._photographs == 2)
+        status, _, told = asked(serving, "/models/hands/people", STREET.tobytes())
+        assert (status, told["Retry-After"]) == (503, "1")
+        let_go.set()
+        assert [one.result()[0] for one in flying] == [200, 200]
+    assert serving._server._photographs == 0
 
 
 def test_bad_photographs_are_refused_as_elsewhere(serve: Serve, detector: Any) -> None:
