@@ -135,6 +135,22 @@ def test_what_there_is_no_time_for_is_left_out(tmp_path: Path) -> None:
     assert states(tmp_path) == {"late": "left out"}
 
 
+def test_a_step_has_no_more_time_than_is_left_of_the_minutes(tmp_path: Path) -> None:
+    (tmp_path / "steps").mkdir()
+    given: list[float] = []
+
+    def run(words: Any, out: Path, error: Path, seconds: float) -> tuple[int, bool]:
+        given.append(seconds)
+        for file in (out, error):
+            file.touch()
+        return 0, False
+
+    contact = FirstContact(tmp_path, minutes=1.0, run=run)
+    contact.go([Step("long", lambda: ["long"], 600), Step("short", lambda: ["short"], 10)])
+    assert states(tmp_path) == {"long": "passed", "short": "passed"}
+    assert (50 < given[0] <= 60, given[1]) == (True, 10)
+
+
 def test_an_interrupted_run_leaves_a_summary_of_what_was_done(contact: FirstContact) -> None:
     def interrupted() -> Any:
         raise KeyboardInterrupt
