@@ -185,7 +185,10 @@ class Posed:
             MachineError: supervision is not installed.
         """
         supervision = require("supervision")
-        return supervision.KeyPoints(xy=self.keypoints[..., :2], confidence=self.keypoints[..., 2])
+        if not len(self.keypoints):
+            return supervision.KeyPoints.empty()  # up to its 0.28 it takes no other array of nobody
+        # By place: the scores of joints are called ``confidence`` up to its 0.28, ``keypoint_confidence`` since.
+        return supervision.KeyPoints(self.keypoints[..., :2], None, self.keypoints[..., 2])
 
 
 @dataclass(frozen=True)
@@ -227,13 +230,17 @@ class Found:
         return path
 
     def to_supervision(self) -> Any:
-        """``supervision.Detections``: everybody's box and score.
+        """``supervision.Detections``: everybody's box and score, of the one class ``person``.
 
         Raises:
             MachineError: supervision is not installed.
         """
         supervision = require("supervision")
-        return supervision.Detections(xyxy=self.boxes, confidence=self.scores)
+        # Its annotators choose their colours by class, and refuse boxes that have none.
+        classes, names = np.zeros(len(self.boxes), int), np.full(len(self.boxes), "person")
+        return supervision.Detections(
+            xyxy=self.boxes, confidence=self.scores, class_id=classes, data={"class_name": names}
+        )
 
     @property
     def _rows(self) -> NDArray[np.float32]:

@@ -30,7 +30,8 @@ def parse_three(value: str | tuple[float, float, float]) -> tuple[float, float, 
     except ValueError:
         raise click.BadParameter(f"{value!r} is no list of numbers such as 0.485,0.456,0.406") from None
     if len(numbers) != 3:
-        raise click.BadParameter(f"{value!r} has {len(numbers)} numbers; it takes three, one a channel")
+        told = f"{len(numbers)} number{'s' if len(numbers) > 1 else ''}"
+        raise click.BadParameter(f"{value!r} has {told}; it takes three, one a channel")
     return numbers[0], numbers[1], numbers[2]
 
 

@@ -29,7 +29,7 @@ from ..storage.files import replace_bytes
 from ..storage.json_types import JsonObject
 from .base import Arrays, Engine, Frames
 from .bundle import GRAPHS, Bundle
-from .cpu import CpuEngine
+from .cpu import EXACT_INT8, CpuEngine
 from .machine.facts import cores, processor_name
 from .model_cache import ModelCache
 from .openvino import FORM, OpenVinoEngine, betweens, capabilities_of, load_openvino
@@ -288,6 +288,7 @@ def _key(bundle: Bundle, graph: str, precision: str, threads: int, capabilities:
         "threads": threads,
         "ways": ["onnxruntime", *_ways(precision, capabilities)],
         "form": FORM,
+        "setting": "=".join(EXACT_INT8),
         "processor": processor_name(),
         "cores": cores(),
         "system": f"{platform.system()} {platform.machine()}",

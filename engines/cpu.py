@@ -20,6 +20,12 @@ from .machine.facts import cores
 _DTYPES = {"float": "float32", "double": "float64"}
 """What the runtime calls otherwise than numpy."""
 
+EXACT_INT8 = ("session.x64quantprecision", "1")
+"""A session's setting. On x86 without VNNI the runtime's kernels for INT8 add two products in 16 bits, which overflow;
+with it they take others there, that do not. Elsewhere it changes nothing. With AVX2 alone 98.35 % of the pixels were as
+in FP32 without it and are 99.41 % with it, the arithmetic's 99.40, for 1.33 times the time (measured, the student, one
+thread; FP32 takes 1.8 times)."""
+
 
 class CpuEngine(Engine):
     """A graph on ONNX Runtime.
@@ -58,6 +64,7 @@ class CpuEngine(Engine):
             options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         # Its warnings speak of the graph's insides; what concerns a user is raised.
         options.log_severity_level = 3
+        options.add_session_config_entry(*EXACT_INT8)
         if simulate:
             options.add_session_config_entry("session.disable_quant_qdq", "1")
         self._graph, self._simulate, self._options = graph, simulate, options

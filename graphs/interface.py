@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import onnx
 import onnx.inliner
 from onnx import TensorProto
-from onnx.external_data_helper import load_external_data_for_model, uses_external_data
+from onnx.external_data_helper import ExternalDataInfo, load_external_data_for_model, uses_external_data
 
 from ..errors import BuildError, UsageError
 from ..networks.file_kind import refuse_others
@@ -21,6 +22,8 @@ from .overflow import float_nodes
 from .raw import find_argmax
 
 _WANTED = "frames (N, H, W, 3) uint8, BGR, in; out either " + ", or ".join(map(str, EVERY))
+_CHECKED_NODE = re.compile(r"Name: (\S*) *OpType: (\S+)")
+"""Where the checker says which node it refuses."""
 _HALF_FROM = "Normalisation and argmax belong into the graph: see what trtparse build exports."
 
 
@@ -37,7 +40,7 @@ def read_onnx(path: Path) -> onnx.ModelProto:
         refuse_others(path, "an ONNX graph", allowed=("onnx",))
     try:
         model = onnx.load(path, load_external_data=False)
-        _refuse_missing_data(model, path)
+        _refuse_incomplete(model, path)
         load_external_data_for_model(model, str(path.parent))
         _infer_missing_shapes(model)
         onnx.checker.check_model(model, full_check=True)
@@ -49,9 +52,12 @@ def read_onnx(path: Path) -> onnx.ModelProto:
         raise UsageError(f"There is no file {error.filename or path}.", "Give an ONNX file.") from error
     except Exception as error:
         # protobuf's and the checker's exceptions have no common base but Exception.
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        reason, _, context = str(error).strip().partition("\n")
+        where = _CHECKED_NODE.search(context)
         raise UsageError(
-            f"{path} is not an ONNX graph that can be used: {reason.rstrip('.')}.", "Export it again."
+            f"{path} is not an ONNX graph that can be used: {(reason or type(error).__name__).rstrip('.')}"
+            + (f" (node {where[1] or '?'}, {where[2]})." if where else "."),
+            "Export it again, with ONNX's own operators alone." if where else "Export it again.",
         ) from error
     for number, node in enumerate(model.graph.node):
         node.name = node.name or f"{node.op_type}_{number}"
@@ -64,21 +70,33 @@ def read_onnx(path: Path) -> onnx.ModelProto:
     return model
 
 
-def _refuse_missing_data(model: onnx.ModelProto, path: Path) -> None:
-    """See that the files beside a graph are there that hold its weights."""
-    named = {
-        entry.value
-        for tensor in model.graph.initializer
-        if uses_external_data(tensor)
-        for entry in tensor.external_data
-        if entry.key == "location"
-    }
-    missing = sorted(name for name in named if not (path.parent / name).is_file())
+def _refuse_incomplete(model: onnx.ModelProto, path: Path) -> None:
+    """See that the files beside a graph that hold its weights are there, whole, and not too much for one file."""
+    lying = [ExternalDataInfo(tensor) for tensor in model.graph.initializer if uses_external_data(tensor)]
+    ends = {one.location: 0 for one in lying}
+    for one in lying:
+        ends[one.location] = max(ends[one.location], (one.offset or 0) + (one.length or 0))
+    missing = sorted(name for name in ends if not (path.parent / name).is_file())
     if missing:
         raise UsageError(
-            f"{path} has its weights in {len(named)} file{'s' if len(named) > 1 else ''} beside it, and "
+            f"{path} has its weights in {len(ends)} file{'s' if len(ends) > 1 else ''} beside it, and "
             f"{', '.join(missing)} is not there.",
             f"Put {', '.join(missing)} into {path.parent}: the graph is nothing without it.",
+        )
+    for name, end in sorted(ends.items()):
+        have = (path.parent / name).stat().st_size
+        if have < end:
+            raise UsageError(
+                f"{path} has weights in {name} beside it, which has {have} bytes where {end} are wanted.",
+                "Copy or download it again.",
+            )
+    # What says no length reaches to the end of its file.
+    total = sum(one.length or (path.parent / one.location).stat().st_size - (one.offset or 0) for one in lying)
+    if total >= onnx.checker.MAXIMUM_PROTOBUF:
+        raise UsageError(
+            f"{path} has {total / 2**30:.1f} GiB of weights: with them in one file, as in a bundle, a graph holds less "
+            f"than {onnx.checker.MAXIMUM_PROTOBUF / 2**30:.0f}.",
+            "Give a smaller network of its kind.",
         )
 
 

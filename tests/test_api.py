@@ -24,6 +24,7 @@ import trtparse
 from trtparse import answers, api
 from trtparse.errors import DataError, MachineError, UsageError
 from trtparse.specs.label_set import label_set
+from trtparse.specs.skeleton import load_skeleton
 from trtparse.tasks.open import open_predictor
 from trtparse.tasks.people.boxes import Detections
 from trtparse.tests.engines.tiny_graphs import BOXES, finder_graph
@@ -157,7 +158,7 @@ def test_after_a_fork_it_says_so_instead_of_hanging(small_bundle: Path, photogra
         assert parse(photograph).labels.shape == (80, 60)
 
 
-def test_masks_and_boxes_for_supervision(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_masks_and_boxes_for_supervision() -> None:
     labels = np.zeros((4, 5), np.uint8)
     labels[1:3, 2:5], labels[0, 0] = 13, 5
     person = trtparse.Parsed(labels, label_set("lip"), np.zeros((4, 5, 3), np.uint8))
@@ -167,6 +168,7 @@ def test_masks_and_boxes_for_supervision(monkeypatch: pytest.MonkeyPatch) -> Non
     assert list(found.data["class_name"]) == ["Upper-clothes", "Face"]
     np.testing.assert_array_equal(found.xyxy, [[0, 0, 1, 1], [2, 1, 5, 3]])
     np.testing.assert_array_equal(found.mask[1], labels == 13)
+    assert supervision.MaskAnnotator().annotate(person.image.copy(), found).any()
 
 
 def test_without_supervision_the_line_that_installs_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -307,9 +309,27 @@ def test_a_detector_that_is_none_or_has_nothing_to_do_is_refused(small_bundle: P
 def test_boxes_for_supervision() -> None:
     supervision = pytest.importorskip("supervision", reason="supervision is not installed")
     boxes = np.array([[1, 2, 3, 8]], np.float32)
-    found = trtparse.Found(boxes, np.array([0.9], np.float32), np.zeros((9, 9, 3), np.uint8)).to_supervision()
+    image = np.zeros((9, 9, 3), np.uint8)
+    found = trtparse.Found(boxes, np.array([0.9], np.float32), image).to_supervision()
     assert isinstance(found, supervision.Detections)
+    assert (list(found.class_id), list(found.data["class_name"])) == ([0], ["person"])
+    assert supervision.BoxAnnotator().annotate(image.copy(), found).any()
     np.testing.assert_array_equal(found.xyxy, boxes)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("people", [0, 2])
+def test_joints_for_supervision(people: int) -> None:
+    supervision = pytest.importorskip("supervision", reason="supervision is not installed")
+    joints = np.random.default_rng(0).uniform(0, 9, (people, 17, 3)).astype(np.float32)
+    image, ids = np.zeros((9, 9, 3), np.uint8), tuple(range(people))
+    found = trtparse.Posed(joints, load_skeleton("coco17"), image, ids).to_supervision()
+    assert (isinstance(found, supervision.KeyPoints), len(found)) == (True, people)
+    assert supervision.VertexAnnotator().annotate(image.copy(), found).any() == (people > 0)
+    if people:
+        np.testing.assert_array_equal(found.xy, joints[..., :2])
+        scores = found.keypoint_confidence if hasattr(found, "keypoint_confidence") else found.confidence
+        np.testing.assert_array_equal(scores, joints[..., 2])
 
 
 def test_a_bundle_of_another_task_is_refused_by_name(small_bundle: Path, tmp_path: Path) -> None:

@@ -61,11 +61,14 @@ class OnnxDetector:
     def __init__(self, path: Path, *, threads: int = 0) -> None:
         import onnxruntime
 
+        from ...engines.cpu import EXACT_INT8
+
         if not path.is_file():
             raise UsageError(f"There is no detector {path}.", "Check the path for typing mistakes.")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
+        options.add_session_config_entry(*EXACT_INT8)
         try:
             session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # the runtime's exceptions have no common base

@@ -93,7 +93,7 @@ def test_logits_go_back_before_their_argmax(built: Path, photographs: Path) -> N
         (("--preset", "schp-atr"), "64x48 pixels, not 512x512", "inspect"),
         (("--preset", "schp"), "There is no preset 'schp'", "schp-lip"),
         (BY_HAND[2:], "does not say what its classes mean", "--preset bodypix|"),
-        ((*BY_HAND, "--mean", "0.5"), "has 1 numbers; it takes three", ""),
+        ((*BY_HAND, "--mean", "0.5"), "has 1 number; it takes three", ""),
         ((*BY_HAND, "--mean", "0.5,0.5,0.5,0.5"), "has 4 numbers; it takes three", ""),
         ((*BY_HAND, "--output-name", "logits"), "has no output logits; it gives scores", "--output-name"),
     ],

@@ -299,3 +299,33 @@ def test_a_file_of_weights_that_did_not_come_along_is_named(tmp_path: Path) -> N
     (tmp_path / "part1.bin").unlink()
     with pytest.raises(UsageError, match=r"in 2 files beside it, and part1\.bin is not there"):
         read_onnx(path)
+
+
+def test_a_file_of_weights_that_is_cut_short_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "theirs.onnx"
+    onnx.save_model(foreign(), path, save_as_external_data=True, location="weights.bin", size_threshold=0)
+    whole = (tmp_path / "weights.bin").read_bytes()
+    (tmp_path / "weights.bin").write_bytes(whole[:100])
+    with pytest.raises(UsageError, match=rf"weights\.bin beside it, which has 100 bytes where {len(whole)} are wanted"):
+        read_onnx(path)
+
+
+def test_weights_that_no_single_file_takes_are_refused_before_they_are_read(tmp_path: Path) -> None:
+    model = foreign()
+    large = model.graph.initializer.add(name="large", data_type=TensorProto.FLOAT, dims=[2**29 + 1])
+    large.external_data.add(key="location", value="weights.bin")
+    large.data_location = TensorProto.EXTERNAL
+    onnx.save(model, tmp_path / "theirs.onnx")
+    with (tmp_path / "weights.bin").open("wb") as file:
+        file.truncate(2**31 + 4)  # a hole: it takes no room
+    with pytest.raises(UsageError, match=r"has 2\.0 GiB of weights"):
+        read_onnx(tmp_path / "theirs.onnx")
+
+
+def test_an_operator_that_nobody_knows_is_told_by_its_node(tmp_path: Path) -> None:
+    model = foreign()
+    (relu,) = [node for node in model.graph.node if node.name == "relu1"]
+    relu.op_type = "Reloo"
+    onnx.save(model, tmp_path / "theirs.onnx")
+    with pytest.raises(UsageError, match=r"No Op registered for Reloo .* \(node relu1, Reloo\)"):
+        read_onnx(tmp_path / "theirs.onnx")
