@@ -13,8 +13,9 @@ from .terminal import Terminal, plain_table
 
 if TYPE_CHECKING:
     from ..engines import Bundle
+    from ..engines.accuracy import Accuracy
     from ..engines.bundle import Manifest
-    from ..engines.calibrated import Calibrated
+    from ..engines.calibrated import Calibrated, Searched
     from ..engines.choice import Choice
     from ..engines.manifest import EngineManifest
     from ..trt_builder.calibration_cache import CalibrationCache
@@ -132,6 +133,13 @@ def _show_calibration(terminal: Terminal, calibration: Calibrated) -> None:
         terminal.out.print(f"Warning:    {warning}", markup=False)
 
 
+def _lost(reached: Accuracy, search: Searched) -> float | None:
+    """What an engine loses of what a budget was for; None where it was not measured."""
+    if search["score"]["loss"] is not None:
+        return None if reached.loss is None else reached.loss[0]
+    return None if reached.agreement_value is None else 100 - reached.agreement_value
+
+
 def _show_accuracy(terminal: Terminal, manifest: Manifest) -> None:
     """Loss and agreement on the held-out images; or that nobody measured them."""
     if not manifest.calibration.get("validated", True):
@@ -151,11 +159,20 @@ def _show_accuracy(terminal: Terminal, manifest: Manifest) -> None:
             else "loses {:+.2f} {figure} ({:+.2f} to {:+.2f})".format(*reached.loss, figure=task.figure.name)
         )
         earlier = f", {EARLIER}" if reached.invented is None else ""
+        agreement = "" if reached.agreement_value is None else f", agreement {reached.agreement_value:.2f}"
         terminal.out.print(
             f"Measured:   INT8 ({target}) {loss}, {100 * reached.share:.2f} % of the {unit} as in "
-            f"{reached.reference.partition(',')[0]}; {reached.images} held-out images{earlier}",
+            f"{reached.reference.partition(',')[0]}{agreement}; {reached.images} held-out images{earlier}",
             markup=False,
         )
+        search = manifest.calibration.get("search")
+        lost = None if search is None else _lost(reached, search)
+        if search is not None and lost is not None and lost > search["max_drop"]:
+            terminal.out.print(
+                f"Warning:    The budget of {search['max_drop']:g} points is kept by TensorRT's graph; on {target} the "
+                f"same layers lose {lost:.2f}.",
+                markup=False,
+            )
         if reached.invented:
             told = told_invented(reached.invented, reached.invented_in, unit)
             terminal.out.print(f"            It {told}", markup=False)

@@ -15,6 +15,7 @@ from trtparse.commands.build_result import show_build
 from trtparse.commands.terminal import Terminal
 from trtparse.data.synthetic import write_lip_layout
 from trtparse.engines import Bundle
+from trtparse.engines.accuracy import Accuracy
 from trtparse.engines.choice import Choice
 from trtparse.engines.manifest import EngineManifest
 from trtparse.errors import DataError
@@ -55,6 +56,22 @@ def test_a_bundle_of_an_earlier_version_is_still_shown(bundle: Bundle, capsys: p
     with Terminal(as_json=False) as terminal:
         show_build(terminal, Bundle(bundle.path, replace(bundle.manifest, calibration=calibration)), [])
     assert "Calibrated: by max, on 8 images" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("agreement", "warned"), [(97.2, False), (94.3, True)])
+def test_a_budget_that_the_cpu_s_graph_does_not_keep_is_told(
+    agreement: float, warned: bool, bundle: Bundle, capsys: pytest.CaptureFixture[str]
+) -> None:
+    search = {"max_drop": 3.0, "score": {"loss": None}, "int8": [], "given_back": ["conv"], "points": []}
+    calibration = {**bundle.manifest.calibration, "search": search, "validated": True}
+    reached = Accuracy("photographs", 38, "ONNX Runtime 1.31.1, fp32", 0.99, agreement_value=agreement, invented=0)
+    manifest = replace(bundle.manifest, calibration=calibration, accuracy={"onnxruntime-int8": reached})
+    with Terminal(as_json=False) as terminal:
+        show_build(terminal, Bundle(bundle.path, manifest), [])
+    told = capsys.readouterr().out
+    assert f"as in ONNX Runtime 1.31.1, agreement {agreement:.2f}; 38 held-out images" in told
+    warning = f"on onnxruntime the same layers lose {100 - agreement:.2f}"
+    assert (warning in told) == warned
 
 
 def test_a_calibration_cache_is_written_into_a_bundle_and_its_use_is_told(bundle: Bundle, run: Run) -> None:
