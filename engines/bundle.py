@@ -8,23 +8,23 @@ or the new one.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Collection
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from ..errors import UsageError
 from ..specs.framing import Framing
 from ..specs.origin import Origin
-from ..specs.spec import Spec, pop_spec, spec_entry
+from ..specs.spec import Spec
 from ..storage import folders
 from ..storage.files import replace_bytes, sha256, write_errors
 from ..storage.folders import recover
 from ..storage.interrupts import uninterrupted
-from ..storage.json_types import JsonObject, ReadJson
+from ..storage.json_types import ReadJson
 from .accuracy import Accuracy
 from .calibrated import Calibrated
+from .document import digest_of, pop_carried, sealed, unsealed
 
 SCHEMA = 5
 """2: with the measured accuracy. 3: ``preprocessing`` may tell a stretch. 4: with the label set and what the weights
@@ -95,14 +95,7 @@ class Manifest:
         return "PyTorch" if WEIGHTS_NAME in self.files else "the FP32 graph"
 
     def to_json(self) -> str:
-        values = asdict(self)
-        del values["framing"]
-        del values["spec"]
-        values |= spec_entry(self.spec)
-        values["input_size"] = list(self.framing.input_size)
-        values["preprocessing"] = self.framing.preprocessing()
-        values["digest"] = digest_of(values)
-        return json.dumps(values, indent=2) + "\n"
+        return sealed(self)
 
     @classmethod
     def from_json(cls, text: str, path: Path) -> Manifest:
@@ -111,19 +104,9 @@ class Manifest:
         Raises:
             UsageError: not a manifest, of a newer schema, or changed since it was written.
         """
+        values = unsealed(text, path, "a bundle's manifest", SCHEMA, _REBUILD)
         try:
-            values = json.loads(text)
-            schema, digest = int(values["schema"]), values.pop("digest")
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UsageError(f"{path} is not a bundle's manifest: {error}.", _REBUILD) from error
-        if schema > SCHEMA:
-            raise UsageError(f"{path} has schema {schema}; this trtparse reads {SCHEMA}.", "Update trtparse.")
-        if digest != digest_of(values):
-            raise UsageError(f"{path} was changed after it was written.", _REBUILD)
-        try:
-            height, width = values.pop("input_size")
-            values["framing"] = Framing.of_preprocessing((int(height), int(width)), values.pop("preprocessing"))
-            values["spec"] = pop_spec(values, str(path))
+            values["spec"], values["framing"] = pop_carried(values, path)
             values["origin"] = Origin(**values.pop("origin", {}))
             values["precisions"] = tuple(values["precisions"])
             measured = values.pop("accuracy", {})
@@ -281,8 +264,3 @@ def add_accuracy(bundle: Bundle, measured: dict[str, Accuracy]) -> bool:
         manifest = replace(manifest, accuracy=dict(sorted({**manifest.accuracy, **measured}.items())))
         replace_bytes(path, manifest.to_json().encode())
     return True
-
-
-def digest_of(values: JsonObject) -> str:
-    """sha256 over values in JSON's types, however their keys are ordered."""
-    return hashlib.sha256(json.dumps(values, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

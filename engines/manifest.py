@@ -7,22 +7,25 @@ a person could read. So both are written down when an engine is built, and compa
 from __future__ import annotations
 
 import hashlib
-import json
 import platform
 import shlex
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ..errors import MachineError, UsageError
+from ..specs.framing import Framing
+from ..specs.label_set import check_same
+from ..specs.spec import Spec, spec_entry
 from ..storage.json_types import JsonObject, ReadJson
 from .base import OutputSpec
-from .bundle import Bundle, digest_of, inside
+from .bundle import Bundle, Manifest, inside
+from .document import pop_carried, sealed, unsealed
 
-SCHEMA = 5
+SCHEMA = 6
 """2: with the stretch of the images. 3: with the GPU's multiprocessors, the Jetson's model, and what was accepted
-unverified. 4: with the outputs, and without the stretch, which the bundle tells. 5: with the times against FP16.
-Older ones are read as well."""
+unverified. 4: with the outputs, and without the stretch. 5: with the times against FP16. 6: with what the answers speak
+of, and the framing. Older ones are read as well: of these the bundle tells."""
 
 FOLDER = "engines"
 """Of a bundle: every ``<name>.engine`` with its ``<name>.json``."""
@@ -32,7 +35,7 @@ _LOWEST_FIRST = ("int8", "fp16", "fp32")
 
 @dataclass(frozen=True)
 class EngineManifest:
-    """What an engine was built from, with and for. What its outputs mean, the bundle tells that it lies in.
+    """What an engine was built from, with and for.
 
     Args:
         engine: its file, by its path in the bundle.
@@ -40,7 +43,8 @@ class EngineManifest:
         target: ``tensorrt`` or ``tensorrt-rtx``.
         precision: ``fp32``, ``fp16`` or ``int8``, as asked for and as inspected.
         graph, graph_sha256: what it was built from.
-        input_size: (height, width) of the frames.
+        spec: what its answers speak of: classes, or joints.
+        framing: how images become its frames.
         batch: the fewest, the most likely and the most frames of a call; three times the same where it is fixed.
         outputs: what it gives, in the engine's order.
         raw: the output besides that its answers are decided from; None where it has none.
@@ -71,7 +75,8 @@ class EngineManifest:
     precision: str
     graph: str
     graph_sha256: str
-    input_size: tuple[int, int]
+    spec: Spec
+    framing: Framing
     batch: tuple[int, int, int]
     outputs: tuple[OutputSpec, ...]
     tensorrt: str
@@ -98,44 +103,50 @@ class EngineManifest:
     built: str = ""
     schema: int = SCHEMA
 
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """(height, width) of the frames."""
+        return self.framing.input_size
+
     def to_json(self) -> str:
-        values = asdict(self)
-        values["digest"] = digest_of(values)
-        return json.dumps(values, indent=2) + "\n"
+        return sealed(self)
 
     @classmethod
-    def from_json(cls, text: str, path: Path) -> EngineManifest:
+    def from_json(cls, text: str, path: Path, bundle: Manifest) -> EngineManifest:
         """Read a manifest.
 
+        Args:
+            text: of the manifest.
+            path: where it was read, for messages.
+            bundle: that it lies in; tells what manifests of older schemas do not carry.
+
         Raises:
-            UsageError: not a manifest, of another schema, or changed since it was written.
+            UsageError: not a manifest, of a newer schema, or changed since it was written.
         """
-        try:
-            values = json.loads(text)
-            schema, digest = int(values["schema"]), values.pop("digest")
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise UsageError(f"{path} is not an engine's manifest: {error}.", _build_again(path)) from error
-        if schema > SCHEMA:
-            raise UsageError(f"{path} has schema {schema}; this trtparse reads {SCHEMA}.", _build_again(path))
-        if digest != digest_of(values):
-            raise UsageError(f"{path} was changed after it was written.", _build_again(path))
+        values = unsealed(text, path, "an engine's manifest", SCHEMA, _build_again(path))
+        schema = values["schema"]
         try:
             values.setdefault("unverified", ())
-            for name in ("input_size", "batch", "rebuild", "unverified"):
+            if schema < 6:
+                values |= spec_entry(bundle.spec)
+                values["preprocessing"] = bundle.framing.preprocessing()
+            values["spec"], values["framing"] = pop_carried(values, path)
+            for name in ("batch", "rebuild", "unverified"):
                 values[name] = tuple(values[name])
             if schema < 4:
-                values |= _older_outputs(values["input_size"], logits=values.pop("logits", False))
+                values |= _older_outputs(values["framing"].input_size, logits=values.pop("logits", False))
                 values.pop("stretch", None)
             else:
                 values["outputs"] = tuple(map(_output_spec, values["outputs"]))
                 values["raw"] = None if values["raw"] is None else _output_spec(values["raw"])
             return cls(**{**values, "schema": SCHEMA})
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise UsageError(f"{path} lacks or has an unknown field: {error}.", _build_again(path)) from error
 
     def is_of(self, bundle: Bundle) -> bool:
-        """Whether the bundle's graph is still the one that the engine was built from."""
-        return bundle.manifest.files.get(self.graph) == self.graph_sha256
+        """Whether the bundle's graph is still the one that the engine was built from, and speaks of the same."""
+        same = (self.spec, self.framing) == (bundle.manifest.spec, bundle.manifest.framing)
+        return same and bundle.manifest.files.get(self.graph) == self.graph_sha256
 
     def rebuild_command(self, bundle: Path) -> str:
         """The line to type that builds this engine for the machine it is typed on."""
@@ -216,7 +227,7 @@ def read_manifest(bundle: Bundle, engine: str) -> EngineManifest:
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"Cannot read {path}: {error}.", _build_again(path)) from error
-    manifest = EngineManifest.from_json(text, path)
+    manifest = EngineManifest.from_json(text, path, bundle.manifest)
     if manifest.engine != engine or manifest.precision not in _LOWEST_FIRST:
         raise UsageError(
             f"{path} is the manifest of {manifest.engine} ({manifest.precision}), not of {engine}.", _build_again(path)
@@ -263,7 +274,8 @@ def check_fits(bundle: Bundle, manifest: EngineManifest, here: Runtime) -> None:
     """See that an engine can run here, before its bytes are read.
 
     Raises:
-        UsageError: the bundle's graph is no longer the one that the engine was built from.
+        UsageError: it speaks of other classes or joints than its bundle, which names both, or the bundle's graph is no
+            longer the one that the engine was built from.
         MachineError: the engine was built for another machine; names the field, and the hint rebuilds it.
     """
     hint = f"Build it again on this machine: {manifest.rebuild_command(bundle.path)}"
@@ -271,6 +283,12 @@ def check_fits(bundle: Bundle, manifest: EngineManifest, here: Runtime) -> None:
     found = mismatches(manifest, here)
     if found:
         raise MachineError(f"{file} was built for {'; for '.join(map(str, found))}.", hint)
+    try:
+        check_same(manifest.spec, str(file), bundle.manifest.spec, f"the bundle {bundle.path}")
+    except UsageError as error:
+        raise UsageError(error.message, hint) from error
+    if manifest.framing != bundle.manifest.framing:
+        raise UsageError(f"{file} was built for other frames than the bundle's (preprocessing).", hint)
     if not manifest.is_of(bundle):
         raise UsageError(f"{file} was built from another {manifest.graph} than the bundle's (graph_sha256).", hint)
 

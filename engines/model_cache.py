@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ..errors import TrtparseError
 from ..storage.files import check_output_folder, replace_bytes
-from .bundle import digest_of
+from .document import digest_of
 
 FOLDER = "openvino"
 """Beside the bundle, so that a bundle that is built anew leaves it alone, and all bundles of a folder share it."""

@@ -480,7 +480,8 @@ def test_a_manifest_of_the_first_schema_is_read_and_written_as_the_newest(bundle
     path = bundle / "bundle.json"
     values = json.loads(path.read_text())
     del values["accuracy"], values["digest"]
-    from trtparse.engines.bundle import SCHEMA, digest_of
+    from trtparse.engines.bundle import SCHEMA
+    from trtparse.engines.document import digest_of
 
     values["schema"] = 1
     path.write_text(json.dumps({**values, "digest": digest_of(values)}))

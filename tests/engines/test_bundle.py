@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from trtparse.engines import Bundle, open_bundle
-from trtparse.engines.bundle import GRAPHS, Manifest, add_files, digest_of, finish, writing
+from trtparse.engines.bundle import GRAPHS, Manifest, add_files, finish, writing
+from trtparse.engines.document import digest_of
 from trtparse.errors import MachineError, UsageError
 from trtparse.specs.framing import Framing
 from trtparse.specs.origin import Origin

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trtparse.engines.base import OutputSpec
-from trtparse.engines.bundle import Bundle, digest_of
+from trtparse.engines.bundle import Bundle, Manifest
+from trtparse.engines.document import digest_of
 from trtparse.engines.manifest import (
     EngineManifest,
     Runtime,
@@ -22,13 +23,26 @@ from trtparse.engines.manifest import (
     this_platform,
 )
 from trtparse.errors import MachineError, UsageError
+from trtparse.specs.framing import CropRule, Framing
+from trtparse.specs.label_set import label_set
+from trtparse.specs.skeleton import load_skeleton
+from trtparse.specs.spec import Spec
 from trtparse.tests.engines.recording import POINTS, bundle_with, fake_engine
 from trtparse.tests.predicting import label_maps
 
 HERE = Runtime("tensorrt", "10.3.0", "8.7", "Stand-in GPU")
 
 
-def test_a_manifest_reads_back_as_it_was_written(tmp_path: Path) -> None:
+def around(spec: Spec = label_set("lip"), framing: Framing = Framing((6, 4))) -> Manifest:
+    """The manifest of a bundle that an engine lies in."""
+    return Manifest("parsing", "student", {}, spec, framing, 1, ("int8",), {}, {}, {})
+
+
+def reads(text: str, path: Path = Path("b/engines/a.json"), bundle: Manifest = around()) -> EngineManifest:
+    return EngineManifest.from_json(text, path, bundle)
+
+
+def test_a_manifest_reads_back_as_it_was_written() -> None:
     _, manifest = fake_engine(
         (1, 2, 4),
         logits=True,
@@ -37,8 +51,10 @@ def test_a_manifest_reads_back_as_it_was_written(tmp_path: Path) -> None:
         inspection={"layers": {"INT8": 3}},
         rebuild=("--int8",),
         jetpack="6.2",
+        spec=load_skeleton("mpii16"),
+        framing=Framing((6, 4), 1.5, crop=CropRule(1.2)),
     )
-    assert EngineManifest.from_json(manifest.to_json(), tmp_path / "a.json") == manifest
+    assert reads(manifest.to_json()) == manifest
     assert manifest.platform == this_platform()
 
 
@@ -49,46 +65,61 @@ def test_a_manifest_with_any_value_changed_is_refused(name: str, data: st.DataOb
     if values[name] == other or (name == "schema" and not isinstance(other, int)):
         return
     with pytest.raises(UsageError, match=r"was changed|has schema|is not an engine's manifest"):
-        EngineManifest.from_json(json.dumps({**values, name: other}), Path("b/engines/a.json"))
+        reads(json.dumps({**values, name: other}))
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "{}", '{"schema": 1}', '{"schema": "one", "digest": ""}'])
 def test_a_file_that_is_no_manifest_is_refused_with_the_command_that_builds_again(text: str) -> None:
     with pytest.raises(UsageError, match=r"a\.json is not an engine's manifest") as caught:
-        EngineManifest.from_json(text, Path("build/my student/engines/a.json"))
+        reads(text, Path("build/my student/engines/a.json"))
     assert "trtparse build 'build/my student' --int8 --target tensorrt" in caught.value.hint
 
 
 def older(schema: int, *, logits: bool = False) -> str:
     """A manifest as an older version wrote it."""
-    values = json.loads(fake_engine()[1].to_json())
-    later = {2: ("multiprocessors", "board", "unverified"), 3: ()}[schema]
-    for name in ("digest", "outputs", "raw", *later):
-        del values[name]
-    values |= {"schema": schema, "stretch": 1.25, "logits": logits}
-    return json.dumps({**values, "digest": digest_of(values)})
+    values = json.loads(fake_engine(logits=logits)[1].to_json())
+    later = ["digest", "label_set", "preprocessing"]
+    if schema < 5:
+        later.append("milliseconds")
+    if schema < 4:
+        later += ["outputs", "raw"]
+        values |= {"stretch": 1.25, "logits": logits}
+    if schema < 3:
+        later += ["multiprocessors", "board", "unverified"]
+    told = {name: value for name, value in values.items() if name not in later} | {"schema": schema}
+    return json.dumps({**told, "digest": digest_of(told)})
 
 
-@pytest.mark.parametrize("schema", [2, 3])
-def test_manifests_of_older_schemas_are_read_as_label_maps(schema: int, tmp_path: Path) -> None:
-    manifest = EngineManifest.from_json(older(schema), tmp_path / "a.json")
+@pytest.mark.parametrize("schema", [2, 3, 4, 5])
+def test_manifests_of_older_schemas_are_read_as_label_maps_of_the_bundles_set(schema: int) -> None:
+    bundle = around(label_set("atr"), Framing((12, 8), 1.25))
+    manifest = reads(older(schema), bundle=bundle)
     assert (manifest.multiprocessors, manifest.board, manifest.unverified) == (None, None, ())
     assert mismatches(manifest, HERE) == remarks(manifest, HERE) == []
     assert (manifest.outputs, manifest.raw) == (label_maps((6, 4)), None)
-    with_logits = EngineManifest.from_json(older(schema, logits=True), tmp_path / "a.json")
+    assert (manifest.spec, manifest.framing) == (label_set("atr"), Framing((6, 4), 1.25))
+    with_logits = reads(older(schema, logits=True))
     assert with_logits.raw == OutputSpec("logits", "float32", (20, 6, 4))
-    # Written again, it is of this version.
-    assert EngineManifest.from_json(with_logits.to_json(), tmp_path / "a.json") == with_logits
+    # Written again, it is of this version and needs no bundle to say what its answers mean.
+    assert reads(with_logits.to_json(), bundle=bundle) == with_logits
 
 
 @pytest.mark.parametrize(
-    "spoilt", [{"outputs": 3}, {"outputs": ["labels"]}, {"outputs": [{"name": "labels"}]}, {"raw": "logits"}]
+    "spoilt",
+    [
+        {"outputs": 3},
+        {"outputs": ["labels"]},
+        {"outputs": [{"name": "labels"}]},
+        {"raw": "logits"},
+        {"input_size": "small"},
+        {"preprocessing": None},
+    ],
 )
-def test_outputs_that_say_nothing_are_refused(spoilt: dict[str, Any], tmp_path: Path) -> None:
+def test_outputs_and_frames_that_say_nothing_are_refused(spoilt: dict[str, Any]) -> None:
     values = {**json.loads(fake_engine()[1].to_json()), **spoilt}
     del values["digest"]
     with pytest.raises(UsageError, match="lacks or has an unknown field"):
-        EngineManifest.from_json(json.dumps({**values, "digest": digest_of(values)}), tmp_path / "a.json")
+        reads(json.dumps({**values, "digest": digest_of(values)}))
 
 
 @pytest.mark.parametrize(
@@ -178,6 +209,25 @@ def test_an_engine_of_another_graph_than_the_bundles_is_refused(tmp_path: Path) 
     bundle.manifest.files[manifest.graph] = "1" * 64
     with pytest.raises(UsageError, match=r"built from another student\.int8\.onnx"):
         check_fits(bundle, manifest, HERE)
+
+
+def test_an_engine_of_another_label_set_than_its_bundles_is_refused_by_both_names(tmp_path: Path) -> None:
+    content, manifest = fake_engine(spec=label_set("atr"))
+    bundle = bundle_with(tmp_path, (content, manifest))
+    assert not manifest.is_of(bundle)
+    with pytest.raises(UsageError, match=r"int8\.engine has the label set ATR-18 .*, and the bundle .* has LIP-20") as caught:
+        check_fits(bundle, manifest, HERE)
+    assert "trtparse build" in caught.value.hint
+
+
+def test_an_engine_for_other_frames_than_its_bundles_is_refused(tmp_path: Path) -> None:
+    content, manifest = fake_engine()
+    bundle = bundle_with(tmp_path, (content, manifest))
+    assert manifest.is_of(bundle)
+    stretched = replace(manifest, framing=manifest.framing.stretched(2))
+    assert not stretched.is_of(bundle)
+    with pytest.raises(UsageError, match=r"int8\.engine was built for other frames than the bundle's"):
+        check_fits(bundle, stretched, HERE)
 
 
 def _cut(content: bytes) -> bytes:
