@@ -38,9 +38,9 @@ from trtparse.engines.reference import PyTorchEngine
 from trtparse.networks.checkpoint import load_checkpoint
 from trtparse.specs.framing import Framing
 from trtparse.specs.label_set import label_set
-from trtparse.tasks.base import Predictor
 from trtparse.tasks.parsing.files import open_dataset
 from trtparse.tasks.parsing.task import Parsing
+from trtparse.tasks.predictor import Predictor
 from trtparse.trt_builder.export import export_onnx
 
 LIP = label_set("lip")
@@ -80,7 +80,7 @@ class Study:
         self._selection = select(lip, images, 0)
         held_out = range(min(judged, len(ccp)) or len(ccp))
         engine = PyTorchEngine(loaded.network, self._size, threads=threads)
-        with Predictor(engine, Parsing(loaded.label_set), loaded.framing) as reference:
+        with Predictor(engine, Parsing(loaded.spec), loaded.framing) as reference:
             self._judge = GraphJudge(ccp, list(held_out), reference, threads=threads)
 
     def run(self) -> None:

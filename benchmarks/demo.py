@@ -46,9 +46,9 @@ from trtparse.demo.pipeline import run_demo
 from trtparse.demo.sources import ArraySource, VideoSource
 from trtparse.engines import open_bundle
 from trtparse.specs.label_set import label_set
-from trtparse.tasks.base import Predictor
 from trtparse.tasks.open import open_predictor
 from trtparse.tasks.people.detector import PersonDetector, open_detector
+from trtparse.tasks.predictor import Predictor
 
 FRAMES = 200
 REPEATS = 3

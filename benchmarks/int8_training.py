@@ -40,9 +40,9 @@ from trtparse.data.dataset import Dataset, Image
 from trtparse.engines.reference import PyTorchEngine
 from trtparse.networks.checkpoint import load_checkpoint
 from trtparse.networks.weights import DEFAULT_WEIGHTS
-from trtparse.tasks.base import Predictor
 from trtparse.tasks.parsing.files import open_dataset
 from trtparse.tasks.parsing.task import Parsing
+from trtparse.tasks.predictor import Predictor
 from trtparse.trt_builder.export import export_onnx
 
 
@@ -87,7 +87,7 @@ class Study:
         last = range(len(lip) - min(judged or 1000, len(lip) - images), len(lip))
         spaced = [len(ccp) * number // (judged or len(ccp)) for number in range(min(judged or len(ccp), len(ccp)))]
         engine = PyTorchEngine(loaded.network, loaded.framing.input_size, threads=threads)
-        with Predictor(engine, Parsing(loaded.label_set), loaded.framing) as reference:
+        with Predictor(engine, Parsing(loaded.spec), loaded.framing) as reference:
             self._judges = {
                 f"{len(spaced)} of CCP": GraphJudge(ccp, spaced, reference, threads=threads),
                 f"{len(last)} of LIP": GraphJudge(lip, last, reference, threads=threads),

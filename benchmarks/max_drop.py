@@ -31,13 +31,14 @@ from trtparse.distillation.run import run_recipe
 from trtparse.engines.reference import PyTorchEngine
 from trtparse.errors import AccuracyError
 from trtparse.graphs.half import to_half
-from trtparse.networks.checkpoint import load_checkpoint, save_checkpoint
+from trtparse.networks.checkpoint import load_checkpoint
+from trtparse.networks.checkpoint_file import save_checkpoint
 from trtparse.networks.registry import create_network
 from trtparse.networks.weights import DEFAULT_WEIGHTS
 from trtparse.specs.label_set import label_set
-from trtparse.tasks.base import Predictor
 from trtparse.tasks.parsing.files import LipDataset
 from trtparse.tasks.parsing.task import Parsing
+from trtparse.tasks.predictor import Predictor
 from trtparse.trt_builder.export import export_onnx
 from trtparse.validation.report.contract_charts import pareto_chart
 

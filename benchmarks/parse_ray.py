@@ -28,8 +28,8 @@ from trtparse.engines.machine.facts import cores
 from trtparse.parse.images import ImagesDone, parse_images
 from trtparse.parse.provenance import MadeBy
 from trtparse.parse.ray import parse_on_ray
-from trtparse.tasks.base import Predictor
 from trtparse.tasks.open import open_predictor
+from trtparse.tasks.predictor import Predictor
 
 IMAGES = 400
 WORKERS = (1, 2, 4)

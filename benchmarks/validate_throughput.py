@@ -26,9 +26,9 @@ from trtparse.data.reading import read_frame
 from trtparse.data.synthetic import write_lip_layout
 from trtparse.engines import open_bundle
 from trtparse.engines.base import Frames
-from trtparse.tasks.base import Predictor
 from trtparse.tasks.open import open_predictor
 from trtparse.tasks.parsing.files import open_dataset
+from trtparse.tasks.predictor import Predictor
 from trtparse.validation.validate import validate
 
 IMAGES = 64

@@ -21,7 +21,7 @@ from ..specs.skeleton import Skeleton
 from ..specs.spec import Spec, names_of, spec_entry
 from ..storage.files import replace_bytes
 from ..storage.json_types import JsonObject
-from ..tasks.base import Predictor
+from ..tasks.predictor import Predictor
 from .near_duplicates import Fingerprint, NearDuplicates, fingerprint, thumbnail
 
 SCHEMA = 2

@@ -420,8 +420,8 @@ def _sure(terminal: Terminal, task: Task[Any], given: Path, options: Given, said
     from ..graphs.adapt import adapt
     from ..graphs.interface import read_onnx
     from ..graphs.observe import framing_of
-    from ..tasks.base import Predictor
     from ..tasks.people.sure import choose_sure
+    from ..tasks.predictor import Predictor
 
     if word == options["held_out"] or (word != SYNTHETIC and word == options["data"]):
         terminal.note(f"--sure {word} are images of this build as well: let its figures be of others.")

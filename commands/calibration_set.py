@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from ..data.dataset import Image, Images
     from ..demo.contact_sheet import Bars
     from ..specs.spec import Spec
-    from ..tasks.base import Predictor, Task
+    from ..tasks.base import Task
+    from ..tasks.predictor import Predictor
     from .terminal import Terminal
 
 DEFAULT_OUTPUT = Path("build/calibration-set")
@@ -130,12 +131,12 @@ def _open(bundle: Path | None, threads: int) -> Predictor[Any]:
     from ..engines.reference import PyTorchEngine
     from ..networks.checkpoint import load_checkpoint
     from ..networks.weights import DEFAULT_WEIGHTS
-    from ..tasks.base import Predictor
     from ..tasks.parsing.task import Parsing
+    from ..tasks.predictor import Predictor
 
     checkpoint = load_checkpoint(DEFAULT_WEIGHTS)
     engine = PyTorchEngine(checkpoint.network, checkpoint.input_size, threads=threads)
-    return Predictor(engine, Parsing(checkpoint.label_set), checkpoint.framing)
+    return Predictor(engine, Parsing(checkpoint.spec), checkpoint.framing)
 
 
 def _sheet(terminal: Terminal, selection: Selection, dataset: Images, task: Task[Any]) -> Image:

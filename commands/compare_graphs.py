@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import onnx
 
     from ..data.dataset import Images
-    from ..tasks.base import Predictor
+    from ..tasks.predictor import Predictor
     from ..trt_builder.layers_apart import LayersApart
     from ..validation.result import ValidationResult
     from .terminal import Terminal
@@ -111,8 +111,8 @@ def _opened(path: Path, options: Given, preset: str | None) -> tuple[Predictor[A
     from ..graphs.interface import check_interface, graph_precision, read_onnx
     from ..graphs.observe import framing_of
     from ..graphs.simulated import stored_in_half
-    from ..tasks.base import Predictor
     from ..tasks.open import spec_named, task_of_graph
+    from ..tasks.predictor import Predictor
 
     model = read_onnx(path)
     meant = None if options["labels"] is None else spec_named(options["labels"])

@@ -19,7 +19,7 @@ from .options import chosen_task, figure_option, labels_option, rebuild
 
 if TYPE_CHECKING:
     from ..engines import Bundle
-    from ..tasks.base import Predictor
+    from ..tasks.predictor import Predictor
     from ..validation.result import ValidationResult
     from .terminal import Terminal
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from ..demo.result import DemoResult
     from ..demo.sinks import FrameSink
     from ..demo.sources import FrameSource
-    from ..tasks.base import Predictor
+    from ..tasks.predictor import Predictor
     from .terminal import Terminal
 
 

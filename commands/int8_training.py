@@ -62,7 +62,7 @@ def run_int8_training(
         torch.set_num_threads(threads)
     labels = None if given.get("labels") is None else label_set(given["labels"])
     checkpoint = load_checkpoint(Path(given["student"]) if given.get("student") else DEFAULT_WEIGHTS, labels)
-    dataset = open_dataset(given["data"][0], purpose="calibration", labels=checkpoint.label_set)
+    dataset = open_dataset(given["data"][0], purpose="calibration", labels=checkpoint.spec)
     check_images(dataset)
 
     def run(plan: Int8Recipe, output: Path, *, workers: int, on_progress: Any, on_stage: Any) -> Path:

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from ..engines import Bundle
     from ..engines.manifest import EngineManifest
     from ..engines.open import Rebuild
-    from ..tasks.base import Predictor, Task
+    from ..tasks.base import Task
+    from ..tasks.predictor import Predictor
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

@@ -33,8 +33,9 @@ if TYPE_CHECKING:
     from ..parse.parser import ParseSpec
     from ..parse.provenance import MadeBy
     from ..specs.spec import Spec
-    from ..tasks.base import Predictor, Task
+    from ..tasks.base import Task
     from ..tasks.coco import Summary
+    from ..tasks.predictor import Predictor
     from .terminal import Terminal
 
 

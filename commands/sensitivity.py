@@ -147,8 +147,8 @@ def _measure(
     from ..calibration.budget.scored_graphs import JudgedGraphs
     from ..calibration.budget.sensitivity import measure_sensitivity
     from ..calibration.quantise.placement import place
-    from ..tasks.base import Predictor
     from ..tasks.open import task_of
+    from ..tasks.predictor import Predictor
 
     model = onnx.load(bundle.graph("fp32"))
     terminal.stage("Asking the reference about the held-out images")

@@ -92,8 +92,8 @@ def _answers(dataset: Dataset, checkpoint: Path, folder: Path, terminal: Termina
     from ..networks.checkpoint import load_checkpoint
 
     loaded = load_checkpoint(checkpoint)
-    teacher = load_teacher(checkpoint, labels=loaded.label_set, flip=True, device=training_device())
-    kept = KeptAnswers(folder, loaded.label_set, loaded.input_size, loaded.stretch)
+    teacher = load_teacher(checkpoint, labels=loaded.spec, flip=True, device=training_device())
+    kept = KeptAnswers(folder, loaded.spec, loaded.input_size, loaded.stretch)
     if folder.is_dir() and KeptAnswers.open(folder) != kept:
         raise UsageError(f"{folder} holds answers of another teacher.", "Choose another --output.")
     kept.begin()

@@ -11,9 +11,9 @@ import numpy as np
 from ..data.crops import Placement
 from ..data.dataset import Image
 from ..engines.base import Engine, Frames
-from ..tasks.base import Predictor
 from ..tasks.people.crops import placements_of
 from ..tasks.people.person import Person
+from ..tasks.predictor import Predictor
 from .jobs import Channel, Job, Request
 
 _MOST_AT_ONCE = 8  # crops in one request to an engine that takes any number

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import UsageError
-from ..tasks.base import Predictor, Task
+from ..tasks.base import Task
 from ..tasks.drawing import Part, Sight
+from ..tasks.predictor import Predictor
 
 
 @dataclass(frozen=True)

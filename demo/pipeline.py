@@ -29,8 +29,8 @@ from ..data.crops import Placement
 from ..data.dataset import Image
 from ..engines.base import Ticket
 from ..errors import DataError, UsageError
-from ..tasks.base import Predictor
 from ..tasks.drawing import Seen
+from ..tasks.predictor import Predictor
 from .jobs import Channel, Job, Request
 from .lanes import Lane
 from .layers import drawn_together, layers_of

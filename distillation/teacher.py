@@ -27,7 +27,8 @@ from torch.nn import functional as F
 
 from ..errors import UsageError
 from ..networks.ce2p import CE2P, read_released, recognise
-from ..networks.checkpoint import parse_checkpoint, read_tensors
+from ..networks.checkpoint import parse_checkpoint
+from ..networks.checkpoint_file import read_tensors
 from ..networks.network import ParsingNetwork, check_choice, check_classes
 from ..networks.preprocessing import MEAN_RGB, STD_RGB, normalise
 from ..specs.label_set import LabelSet, check_same, label_set
@@ -125,7 +126,7 @@ def load_teacher(
     if released is None:
         checkpoint = parse_checkpoint(header, state, path, None if header else wanted, "the student")
         network = checkpoint.network
-        check_same(checkpoint.label_set, f"The teacher {path}", wanted, "the student")
+        check_same(checkpoint.spec, f"The teacher {path}", wanted, "the student")
     else:
         network = read_released(state.tensors, str(path))
         check_classes(network.num_classes, wanted, f"The teacher {path}")

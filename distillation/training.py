@@ -17,7 +17,8 @@ import torch
 from ..data.dataset import Dataset
 from ..data.letterbox import Letterbox
 from ..errors import DataError, UsageError
-from ..networks.checkpoint import load_backbone, load_checkpoint, save_checkpoint
+from ..networks.checkpoint import load_backbone, load_checkpoint
+from ..networks.checkpoint_file import save_checkpoint
 from ..networks.network import ParsingNetwork
 from ..networks.preprocessing import normalise
 from ..networks.registry import create_network

@@ -21,9 +21,9 @@ from trtparse.demo.people.finder import PeopleFinder
 from trtparse.demo.pipeline import run_demo
 from trtparse.demo.sources import ArraySource
 from trtparse.engines import open_bundle
-from trtparse.tasks.base import Predictor
 from trtparse.tasks.open import open_predictor
 from trtparse.tasks.people.detector import open_detector
+from trtparse.tasks.predictor import Predictor
 
 COLOURS = 96
 """Of a GIF's 256: fewer make smaller files, and by eye no other picture."""

@@ -7,7 +7,8 @@ from pathlib import Path
 from ..errors import UsageError
 from ..graphs.conventions import Said
 from ..specs.spec import Spec, classes_meant, joints_meant, nothing_meant
-from .checkpoint import parse_checkpoint, read_tensors
+from .checkpoint import parse_checkpoint
+from .checkpoint_file import read_tensors
 from .finder_checkpoint import is_finder_checkpoint, parse_finder
 from .pose_checkpoint import is_pose_checkpoint, parse_pose_checkpoint
 from .released import is_released, parse_released

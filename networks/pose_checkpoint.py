@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -19,12 +19,12 @@ from ..data.crops import RULES
 from ..errors import UsageError
 from ..specs.decoding import HRNET as HRNET_DECODING
 from ..specs.decoding import MSPN as MSPN_DECODING
-from ..specs.decoding import Decoding, refuse_sure
+from ..specs.decoding import Decoding
 from ..specs.framing import Framing
 from ..specs.origin import Origin
 from ..specs.skeleton import Skeleton, load_skeleton, shipped_skeletons
 from ..storage.json_types import JsonObject, ReadJson
-from .checkpoint import DEFAULT_INPUT_SIZE, fill, named, parse_header, read_tensors, save_checkpoint
+from .checkpoint_file import fill, named, parse_header, read_tensors
 from .hrnet import LAYOUTS as HRNETS
 from .hrnet import MODULES, HRNet
 from .mspn import LAYOUTS as MSPNS
@@ -32,6 +32,7 @@ from .mspn import MSPN
 from .pose import PoseNetwork
 from .registry import FINDERS, NETWORKS, POSE_NETWORKS, create_pose_network
 from .state_dict import StateDict
+from .trained import DEFAULT_INPUT_SIZE, Trained
 
 STEM = "top.conv.conv.weight"
 """The first convolution of an MSPN."""
@@ -50,67 +51,20 @@ MPII_JOINTS, MPII_BLUR = 16, 9
 
 
 @dataclass(frozen=True)
-class PoseCheckpoint:
-    """A pose network with its weights, and what its file says about it.
-
-    Args:
-        network: on the CPU, float32, in evaluation mode.
-        framing: of the crops that it sees.
-        skeleton: what its joints are.
-        decoding: how its heatmaps become points.
-        source: where it came from, for messages.
-        told: which of several networks in the file it is; empty where there was but one.
-        origin: what its weights come from.
-    """
+class PoseCheckpoint(Trained):
+    """A pose network with its weights; ``spec`` is what its joints are."""
 
     network: PoseNetwork
-    framing: Framing
-    skeleton: Skeleton
-    decoding: Decoding
-    source: str = ""
-    told: str = ""
-    origin: Origin = field(default_factory=Origin)
+    spec: Skeleton
     task: ClassVar[str] = "pose"
-    int8: ClassVar[ReadJson] = {}
-
-    @property
-    def spec(self) -> Skeleton:
-        """What its answers speak of."""
-        return self.skeleton
 
     @property
     def options(self) -> JsonObject:
-        """What a manifest says of it."""
         return {**self.network.options, "decoding": self.decoding.to_dict()}
 
     @property
     def properties(self) -> Mapping[str, str]:
-        """What its graph's metadata says of its answers."""
-        return {"skeleton": self.skeleton.to_json(), "decoding": json.dumps(self.decoding.to_dict())}
-
-    @property
-    def input_size(self) -> tuple[int, int]:
-        """(height, width) it was trained at; 256x192 where a released checkpoint does not say."""
-        return self.framing.input_size
-
-    def framed(self, framing: Framing) -> PoseCheckpoint:
-        """The same, seeing images in another way."""
-        return replace(self, framing=framing)
-
-    def choosing(self, sure: float | None) -> PoseCheckpoint:
-        """None leaves it as it is.
-
-        Raises:
-            UsageError: a score from which a box is somebody.
-        """
-        refuse_sure(sure, self.source)
-        return self
-
-    def save(self, path: Path) -> None:
-        """Write it into a safetensors file, losslessly."""
-        save_checkpoint(
-            self.network, path, self.framing, self.skeleton, decoding=self.decoding, lossless=True, origin=self.origin
-        )
+        return {"skeleton": self.spec.to_json(), "decoding": json.dumps(self.decoding.to_dict())}
 
 
 def load_pose_checkpoint(path: Path, skeleton: Skeleton | None = None) -> PoseCheckpoint:
@@ -136,6 +90,7 @@ def parse_pose_checkpoint(
     tensors: Mapping[str, Tensor] = state.tensors
     framing: Framing = Framing(DEFAULT_INPUT_SIZE)
     values: ReadJson = {}
+    origin = Origin()
     if header:
         said = parse_header(header, path)
         if said.kind in NETWORKS:
@@ -150,7 +105,7 @@ def parse_pose_checkpoint(
             network = create_pose_network(said.kind, said.options)
             # Those without one are of a cross-entropy: all that were trained here before it was written down.
             decoding = Decoding.from_dict(said.values.get("decoding", {}))
-        framing, values = said.framing, said.values
+        framing, values, origin = said.framing, said.values, said.origin
         framing = framing if framing.crop else replace(framing, crop=RULES["trtparse"])
     else:
         kind, released_joints = recognise_released(tensors, path)
@@ -162,8 +117,7 @@ def parse_pose_checkpoint(
             decoding = replace(MSPN_DECODING, blur=MPII_BLUR) if released_joints == MPII_JOINTS else MSPN_DECODING
     meant = _skeleton(values, network.spec.joints, skeleton, path)
     fill(network, tensors, path, f"{network.kind} with {network.spec.joints} joints")
-    origin = Origin(str(values.get("training_data", "")), str(values.get("licence", "")))
-    return PoseCheckpoint(network.eval(), framing, meant, decoding, str(path), state.told, origin)
+    return PoseCheckpoint(network.eval(), framing, meant, str(path), state.told, origin, decoding)
 
 
 def is_pose_checkpoint(header: str, state: StateDict, path: Path) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -20,82 +20,22 @@ from torch.nn import functional as F
 from ..errors import UsageError
 from ..graphs.conventions import Said
 from ..graphs.published import Preset, presets
-from ..specs.decoding import LOGITS, Decoding, refuse_sure
+from ..specs.decoding import LOGITS, Decoding
 from ..specs.framing import Framing
 from ..specs.label_set import LabelSet, label_set
 from ..specs.origin import Origin
 from ..storage.files import replace_bytes
-from ..storage.json_types import JsonObject, ReadJson
+from ..storage.json_types import JsonObject
 from .ce2p import CE2P, FAMILY_MARKS, CDGNet, read_released, recognise
-from .checkpoint import HEADER, SCHEMA, fill, parse_header
+from .checkpoint_file import HEADER, SCHEMA, fill, parse_header
 from .exported import ExportedNetwork
 from .network import Network, check_classes
 from .state_dict import StateDict
 from .tail import LabelTail, Tail
+from .trained import Trained
 
 FAMILIES = tuple(FAMILY_MARKS.values())
 """Networks whose checkpoints are read here."""
-
-
-@dataclass(frozen=True)
-class Released:
-    """A published network with its weights and its convention.
-
-    Args:
-        layers: on the CPU, float32, in evaluation mode.
-        family: one of ``FAMILIES``.
-        framing: how it sees images.
-        label_set: what its classes mean.
-        told: which of several networks in the file it is; empty where there was but one.
-        origin: what its weights come from.
-    """
-
-    layers: CE2P
-    family: str
-    framing: Framing
-    label_set: LabelSet
-    told: str = ""
-    origin: Origin = field(default_factory=Origin)
-    task: ClassVar[str] = "parsing"
-    decoding: ClassVar[Decoding] = LOGITS
-    int8: ClassVar[ReadJson] = {}
-
-    @property
-    def network(self) -> FramedNetwork:
-        """From frames to logits at their size."""
-        return FramedNetwork(self.layers, self.framing, self.family)
-
-    @property
-    def spec(self) -> LabelSet:
-        """What its answers speak of."""
-        return self.label_set
-
-    @property
-    def options(self) -> JsonObject:
-        """What a manifest says of it."""
-        return self.network.options
-
-    @property
-    def properties(self) -> Mapping[str, str]:
-        """What its graph's metadata says of its answers."""
-        return {"label_set": json.dumps(self.label_set.to_dict())}
-
-    def framed(self, framing: Framing) -> Released:
-        """The same, seeing images in another way."""
-        return replace(self, framing=framing)
-
-    def choosing(self, sure: float | None) -> Released:
-        """None leaves it as it is.
-
-        Raises:
-            UsageError: a score from which a box is somebody.
-        """
-        refuse_sure(sure, self.family)
-        return self
-
-    def save(self, path: Path) -> None:
-        """Write it into a safetensors file, losslessly."""
-        save_released(self, path)
 
 
 class FramedNetwork(Network):
@@ -164,6 +104,22 @@ def _logits(frames: Tensor, network: nn.Module, scale: Tensor, offset: Tensor, *
     return F.interpolate(logits, size=size, mode="bilinear", align_corners=True)
 
 
+@dataclass(frozen=True)
+class Released(Trained):
+    """A published network with its weights and its convention; ``spec`` is what its classes mean."""
+
+    network: FramedNetwork
+    spec: LabelSet
+    task: ClassVar[str] = "parsing"
+
+    def framed(self, framing: Framing) -> Released:
+        own = self.network
+        return replace(self, framing=framing, network=FramedNetwork(own.network, framing, own.kind).eval())
+
+    def save(self, path: Path) -> None:
+        save_released(self, path)
+
+
 def is_released(header: str, tensors: Mapping[str, Tensor]) -> bool:
     """Whether a file holds a network of CE2P's family, as its authors or as :func:`save_released` wrote it."""
     if header:
@@ -201,24 +157,25 @@ def parse_released(header: str, state: StateDict, path: Path, said: Said = Said(
         std=said.std or own.std,
         returns=said.returns or own.returns,
     )
-    return Released(network, family, framing, meant, state.told, Origin(f"as {known.source} published it"))
+    framed = FramedNetwork(network, framing, family).eval()
+    return Released(framed, framing, meant, str(path), state.told, Origin(f"as {known.source} published it"))
 
 
 def save_released(released: Released, path: Path) -> None:
     """Write a network with its convention into a safetensors file, losslessly."""
     tensors = {
         name: value.contiguous()
-        for name, value in released.layers.state_dict().items()
+        for name, value in released.network.network.state_dict().items()
         if not name.endswith("num_batches_tracked")
     }
     framing = released.framing
     header: JsonObject = {
         "schema": SCHEMA,
-        "network": released.family,
+        "network": released.network.kind,
         "options": released.options,
         "input_size": list(framing.input_size),
         **framing.preprocessing(),
-        "label_set": released.label_set.to_dict(),
+        "label_set": released.spec.to_dict(),
         "training_data": released.origin.training_data,
         "licence": released.origin.licence,
     }
@@ -230,8 +187,8 @@ def _of_ours(header: str, state: StateDict, path: Path) -> Released:
     meant = LabelSet.from_dict(said.values["label_set"], str(path))
     network = _empty(said.kind, int(said.options["num_classes"]))
     fill(network, state.tensors, path, said.kind)
-    origin = Origin(str(said.values.get("training_data", "")), str(said.values.get("licence", "")))
-    return Released(network.eval(), said.kind, said.framing, meant, state.told, origin)
+    framed = FramedNetwork(network, said.framing, said.kind).eval()
+    return Released(framed, said.framing, meant, str(path), state.told, said.origin)
 
 
 def _empty(family: str, classes: int) -> CE2P:

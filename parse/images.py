@@ -14,8 +14,9 @@ from ..engines.base import Engine
 from ..errors import DataError
 from ..storage.files import check_output_folder
 from ..storage.json_types import JsonObject
-from ..tasks.base import Predictor, Task
+from ..tasks.base import Task
 from ..tasks.people.detector import MOST_PEOPLE, PersonDetector
+from ..tasks.predictor import Predictor
 from .index import index_place, writing_index
 from .listing import Listing, list_images
 from .objects import LocalStorage, is_uri

@@ -21,11 +21,11 @@ from ..data.reading import called_ahead
 from ..engines.base import Ticket
 from ..errors import DataError, FileNameError
 from ..storage.files import fitting_name
-from ..tasks.base import Predictor
 from ..tasks.people.crops import people_of, placements_of
 from ..tasks.people.detector import PersonDetector
 from ..tasks.people.person import Person
 from ..tasks.people.shared_detector import SharedDetector
+from ..tasks.predictor import Predictor
 from .listing import NamedImage
 from .objects import Storage
 from .provenance import MadeBy, answer_file, digest, find_answer

@@ -30,8 +30,8 @@ from ..engines.machine.dependencies import require
 from ..errors import MachineError, TrtparseError, UsageError
 from ..storage.files import check_output_folder
 from ..storage.interrupts import kept_handlers
-from ..tasks.base import Predictor
 from ..tasks.people.detector import PersonDetector
+from ..tasks.predictor import Predictor
 from .images import ImagesDone, ParseResult, collect
 from .index import index_place
 from .listing import Listing, NamedImage, Naming, image_files, list_images

@@ -13,8 +13,8 @@ from ..engines.bundle import GRAPHS, MANIFEST_NAME, WEIGHTS_NAME
 from ..engines.open import Rebuild
 from ..errors import UsageError
 from ..storage.json_types import JsonObject, ReadJson
-from ..tasks.base import Predictor
 from ..tasks.open import open_predictor
+from ..tasks.predictor import Predictor
 from .statistics import Statistics
 from .tensors import DATATYPES, INPUT
 from .worker import BatchSpec, Worker

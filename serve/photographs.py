@@ -17,13 +17,14 @@ from ..data.images import decode_image
 from ..engines.base import Arrays, Frames
 from ..errors import DataError, UsageError
 from ..specs.framing import Framing
-from ..tasks.base import Predictor, Task
+from ..tasks.base import Task
 from ..tasks.people.crops import people_of, placements_of
 from ..tasks.people.detector import PersonDetector
 from ..tasks.people.person import Person
 from ..tasks.people.rows import told_people
 from ..tasks.people.shared_detector import SharedDetector
 from ..tasks.pose.task import Pose
+from ..tasks.predictor import Predictor
 from .tensors import write_tensors
 
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")

@@ -21,7 +21,7 @@ import numpy as np
 
 from ..engines.base import Arrays, Frames, Ticket
 from ..errors import TrtparseError
-from ..tasks.base import Predictor
+from ..tasks.predictor import Predictor
 from .statistics import Statistics
 
 _FIRST_PAUSE_SECONDS = 0.5

@@ -9,18 +9,15 @@ from __future__ import annotations
 import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data.crops import Placement, place
-from ..data.dataset import Box, Images
-from ..data.letterbox import Letterbox
-from ..engines.base import Arrays, Engine, Frames, OutputSpec, Ticket
+from ..data.crops import Placement
+from ..data.dataset import Images
+from ..engines.base import Arrays, Frames, OutputSpec
 from ..errors import UsageError
 from ..specs.decoding import refuse_sure
 from ..specs.framing import Framing
@@ -30,6 +27,7 @@ from ..specs.spec import Spec
 from ..storage.json_types import JsonObject, ReadJson
 from .coco import Summary
 from .drawing import Drawer, Part
+from .figure import Closeness, Figure
 from .people.person import Person
 from .protocol import Protocol
 from .scoring import Agreement, Answer, Scorer, Scores
@@ -37,55 +35,10 @@ from .scoring import Agreement, Answer, Scorer, Scores
 if TYPE_CHECKING:
     import onnx
 
+    from .predictor import Predictor
+
 Ask = Callable[[Frames], Sequence[Any]]
 """From frames to what a scorer takes, one of each frame."""
-
-Self = TypeVar("Self", bound="Predictor[Any]")
-
-
-@dataclass(frozen=True)
-class Closeness:
-    """How close a graph or an engine has to come to the network that it was made from.
-
-    Args:
-        figure: what manifests call the share that agrees ("pixel_agreement").
-        unit: what it is a share of ("pixels").
-        least: of each graph, by its name in a bundle, from 0 to 1: below it the graph is broken, not merely less
-            accurate.
-        tolerance: floats that differ by no more than that agree.
-    """
-
-    figure: str
-    unit: str
-    least: Mapping[str, float]
-    tolerance: float = 0.0
-
-
-@dataclass(frozen=True)
-class Figure:
-    """The one figure that budgets, tolerances, intervals and plots go by.
-
-    Args:
-        name: as columns and axes have it ("mIoU").
-        words: as sentences have it ("mean IoU").
-        of_row: what one row has ("IoU"); the figure is its mean over rows.
-        row, rows: what it is the mean over ("class", "classes").
-        unit_of_support: what a row's truth is counted in ("pixels").
-        measure: how it is taken, in a sentence or two for a report; ``{reference}`` stands for the reference's name.
-    """
-
-    name: str
-    words: str
-    of_row: str = ""
-    row: str = "row"
-    rows: str = "rows"
-    unit_of_support: str = ""
-    measure: str = ""
-
-    @property
-    def unit(self) -> str:
-        """Of a loss of it, 100 of which are all there is to lose."""
-        return f"points of {self.words}"
 
 
 class Task(ABC, Generic[Answer]):
@@ -507,77 +460,3 @@ def _agrees(one: NDArray[Any], other: NDArray[Any], tolerance: float) -> NDArray
         # In this form a NaN agrees with nothing.
         return np.asarray(np.abs(one - other) <= tolerance)
     return np.asarray(one == other)
-
-
-@dataclass(frozen=True)
-class Predictor(Generic[Answer]):
-    """An engine together with what its answers mean and how images become its frames; a context manager.
-
-    Args:
-        engine: open; closed where the block ends.
-        task: what its arrays mean.
-        framing: how images become its frames; of the engine's input size.
-    """
-
-    engine: Engine
-    task: Task[Answer]
-    framing: Framing
-
-    @property
-    def name(self) -> str:
-        """What runs, for messages."""
-        return self.engine.name
-
-    def letterbox(self, image_size: tuple[int, int]) -> Letterbox:
-        """Where a whole image of (height, width) lies in a frame; it makes the frame, and brings answers back."""
-        return Letterbox.of(image_size, self.framing)
-
-    def place(self, image_size: tuple[int, int], box: Box | None = None) -> Placement:
-        """Where an image, or what lies around a box in it, lies in a frame; see :func:`~trtparse.data.crops.place`."""
-        return place(self.framing, image_size, box)
-
-    def infer(self, frames: Frames) -> list[Answer]:
-        """The answers of (N, H, W, 3) uint8 frames; arguments as :meth:`Engine.infer`, errors as :meth:`collect`."""
-        return self.collect(self.submit(frames))
-
-    def submit(self, frames: Frames) -> Ticket:
-        """Start a request; arguments and errors as :meth:`Engine.submit`."""
-        return self.engine.submit(frames)
-
-    def collect(self, ticket: Ticket) -> list[Answer]:
-        """Wait for a request; arguments and errors as :meth:`Engine.collect`.
-
-        Raises:
-            UsageError: what the engine gave makes no answers.
-        """
-        return self.unpack(self.engine.collect(ticket))
-
-    def unpack(self, arrays: Arrays) -> list[Answer]:
-        """The answer for each frame, of what the engine gave.
-
-        Raises:
-            UsageError: it makes no answers.
-        """
-        try:
-            return self.task.unpack(arrays)
-        except UsageError as error:
-            raise UsageError(f"{self.name} {error.message}", error.hint) from error
-
-    def look_at(self, image: NDArray[np.uint8], box: Box | None = None) -> Answer:
-        """The answer for one image, in the image's pixels.
-
-        Args:
-            image: (H, W, 3) uint8, BGR, of any size.
-            box: around the person, where the network sees one at a time.
-        """
-        placement = self.place((image.shape[0], image.shape[1]), box)
-        frames = np.repeat(placement.apply(image)[None], self.engine.batch or 1, axis=0)
-        return self.task.restore(self.infer(frames)[0], placement)
-
-    def __enter__(self: Self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.engine.close()

@@ -15,10 +15,11 @@ from ..specs.label_set import check_same, label_set
 from ..specs.skeleton import load_skeleton, shipped_skeletons
 from ..specs.spec import Spec
 from ..storage.json_types import ReadJson
-from .base import Predictor, Task
+from .base import Task
 from .parsing.task import Parsing
 from .people.task import People
 from .pose.task import Pose
+from .predictor import Predictor
 
 if TYPE_CHECKING:
     import onnx

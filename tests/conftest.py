@@ -150,7 +150,7 @@ def tiny_mspn() -> Any:
 def pose_bundle(tiny_mspn: Any, make_once: MakeOnce) -> Path:
     """An INT8 bundle of that network at 64x64 for rendered people, with heatmaps. To be read only."""
     from trtparse.calibration.int8 import Int8Spec
-    from trtparse.networks.checkpoint import save_checkpoint
+    from trtparse.networks.checkpoint_file import save_checkpoint
     from trtparse.specs.framing import CropRule, Framing
     from trtparse.specs.skeleton import load_skeleton
     from trtparse.tasks.pose.images import PersonImages
@@ -173,7 +173,7 @@ def people_bundle(make_once: MakeOnce) -> Path:
     """An INT8 bundle of :func:`trtparse.tests.finding.bright_finder`; the pictures are beside it. To be read only."""
     pytest.importorskip("torch", reason="PyTorch is not installed")
     from trtparse.calibration.int8 import Int8Spec
-    from trtparse.networks.checkpoint import save_checkpoint
+    from trtparse.networks.checkpoint_file import save_checkpoint
     from trtparse.specs.framing import Framing
     from trtparse.tasks.people.data import read_boxes
     from trtparse.tests.finding import SIZE, bright_finder, write_streets

@@ -6,8 +6,8 @@ from trtparse.data.dataset import LabelMap
 from trtparse.engines.base import Engine, OutputSpec
 from trtparse.specs.framing import Framing
 from trtparse.specs.label_set import LabelSet, label_set
-from trtparse.tasks.base import Predictor
 from trtparse.tasks.parsing.task import Parsing
+from trtparse.tasks.predictor import Predictor
 
 LIP = label_set("lip")
 

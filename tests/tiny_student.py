@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from trtparse.networks.checkpoint import save_checkpoint
+from trtparse.networks.checkpoint_file import save_checkpoint
 from trtparse.networks.student import Student, StudentSpec
 from trtparse.specs.framing import Framing
 from trtparse.specs.label_set import label_set

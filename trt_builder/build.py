@@ -38,8 +38,8 @@ from ..graphs.overflow import float_nodes, keep_what_overflows
 from ..graphs.simulated import stored_in_half
 from ..specs.spec import Spec
 from ..storage.files import replace_bytes
-from ..tasks.base import Predictor
 from ..tasks.open import FIGURE
+from ..tasks.predictor import Predictor
 from ..validation.result import ValidationResult, measured_accuracy
 from ..validation.validate import validate
 from .engine_spec import EngineSpec

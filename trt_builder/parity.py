@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from ..engines.base import Engine, Frames
 from ..errors import BuildError, UsageError
 from ..storage.files import replace_bytes
-from ..tasks.base import Closeness, Task
+from ..tasks.base import Task
+from ..tasks.figure import Closeness
 
 PARITY_NAME = "parity.npz"
 PARITY_IMAGES = 16

@@ -29,8 +29,9 @@ from ..specs.origin import Origin
 from ..specs.spec import Spec
 from ..storage.files import replace_bytes
 from ..storage.json_types import JsonObject, ReadJson
-from ..tasks.base import Predictor, Task
+from ..tasks.base import Task
 from ..tasks.open import task_named, task_of_graph
+from ..tasks.predictor import Predictor
 
 if TYPE_CHECKING:
     from ..networks.trained import Trained

@@ -13,7 +13,8 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 from ..engines.accuracy import Accuracy
 from ..errors import DataError, UsageError
 from ..storage.json_types import JsonObject, ReadJson
-from ..tasks.base import Figure, Task
+from ..tasks.base import Task
+from ..tasks.figure import Figure
 from ..tasks.intervals import Loss
 from ..tasks.open import task_told
 from ..tasks.protocol import Protocol

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from ..engines.base import Engine, Frames
-from ..tasks.base import Ask, Predictor
+from ..tasks.base import Ask
+from ..tasks.predictor import Predictor
 from ..tasks.protocol import Protocol
 from .latency import latency
 from .result import EngineRun

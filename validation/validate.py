@@ -21,7 +21,7 @@ from ..engines.machine.facts import machine_facts
 from ..errors import DataError, UsageError
 from ..specs.framing import MOST_STRETCH
 from ..storage.json_types import JsonObject
-from ..tasks.base import Predictor
+from ..tasks.predictor import Predictor
 from ..tasks.protocol import Protocol
 from .record import open_record
 from .result import ValidationResult

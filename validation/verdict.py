@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import PurePath
 
-from ..tasks.base import Figure
+from ..tasks.figure import Figure
 from ..tasks.scoring import Agreement, Scores
 from .result import EngineComparison, EngineRun, ValidationResult
 

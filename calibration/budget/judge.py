@@ -27,7 +27,8 @@ from ...engines.cpu import CpuEngine
 from ...errors import DataError, UsageError
 from ...graphs.index import property_of
 from ...graphs.raw import OLDER_RAW_OUTPUT, RAW_PROPERTY, name_raw, raw_tensors
-from ...tasks.base import Figure, Predictor
+from ...tasks.figure import Figure
+from ...tasks.predictor import Predictor
 from .score import Score
 
 FRAMES_KEPT = 256 << 20

@@ -9,7 +9,7 @@ from typing import Any
 import onnx
 
 from ...storage.json_types import JsonObject, ReadJson
-from ...tasks.base import Figure
+from ...tasks.figure import Figure
 from ...tasks.open import FIRST
 
 AGREEMENT_UNIT = "points of agreement"

@@ -20,7 +20,8 @@ from ...data.letterbox import Letterbox
 from ...distillation.loader import Loader, Part
 from ...distillation.stepping import BEST_NAME, SteppingRun, StepProgress, rounded
 from ...errors import DataError, UsageError
-from ...networks.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from ...networks.checkpoint import Checkpoint, load_checkpoint
+from ...networks.checkpoint_file import save_checkpoint
 from ...storage.files import check_output_folder, replace_bytes
 from ...storage.json_types import JsonObject, ReadJson
 from ...tasks.parsing.augmentation import Geometry
@@ -155,9 +156,7 @@ def _finish(path: Path, tell: Callable[[str], None]) -> Path:
 
 
 def _save(checkpoint: Checkpoint, path: Path, int8: JsonObject) -> None:
-    save_checkpoint(
-        checkpoint.network, path, checkpoint.framing, checkpoint.label_set, origin=checkpoint.origin, int8=int8
-    )
+    save_checkpoint(checkpoint.network, path, checkpoint.framing, checkpoint.spec, origin=checkpoint.origin, int8=int8)
 
 
 @dataclass(frozen=True, eq=False)
@@ -232,7 +231,7 @@ class _Int8Run(SteppingRun[Int8Recipe, FakeQuantNetwork]):
 
     def _agreement(self, network: FakeQuantNetwork, form: Form) -> float:
         """With FP32 on the held-out images, over the classes that it sees enough of; 0 to 1."""
-        matrix = ConfusionMatrix(self.task.checkpoint.label_set)
+        matrix = ConfusionMatrix(self.task.checkpoint.spec)
         for frame, answer in self._judged:
             matrix.update(answer, self._answer(network, frame, form))
         return matrix.agreement().value

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ...networks.checkpoint import save_checkpoint
+from ...networks.checkpoint_file import save_checkpoint
 from ...networks.finder import Finder, decode
 from ...networks.preprocessing import normalise
 from ...specs.framing import Framing

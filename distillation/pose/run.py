@@ -95,10 +95,10 @@ def open_teacher(path: Path, skeleton: Skeleton) -> PoseNetwork:
         UsageError: no checkpoint of a pose network, or a joint that it does not know.
     """
     loaded = load_pose_checkpoint(path)
-    if loaded.skeleton.joints == skeleton.joints:
+    if loaded.spec.joints == skeleton.joints:
         return loaded.network
     try:
-        return OtherJoints(loaded.network, skeleton.channels_in(loaded.skeleton))
+        return OtherJoints(loaded.network, skeleton.channels_in(loaded.spec))
     except UsageError as error:
         raise UsageError(f"{path} cannot teach {skeleton.name}: {error.message}", error.hint) from error
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...data.crops import RULES
-from ...networks.checkpoint import save_checkpoint
+from ...networks.checkpoint_file import save_checkpoint
 from ...networks.pose import PoseNetwork
 from ...specs.framing import Framing
 from ...specs.skeleton import Skeleton

@@ -24,9 +24,11 @@ from ...specs.skeleton import Skeleton
 from ...specs.spec import Spec, classes_meant
 from ...storage.json_types import JsonObject, ReadJson
 from .. import scoring
-from ..base import Ask, Closeness, Figure, Predictor, Task
+from ..base import Ask, Task
 from ..drawing import Part
+from ..figure import Closeness, Figure
 from ..people.person import Person
+from ..predictor import Predictor
 from ..protocol import Protocol
 from .draw import draw, encode_label_png
 from .drawer import LabelDrawer, letterbox_of, mean_cell

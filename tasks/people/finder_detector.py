@@ -14,7 +14,7 @@ from ...errors import UsageError
 from ...graphs.index import property_of
 from ...graphs.interface import graph_precision
 from ...graphs.observe import framing_of
-from ..base import Predictor
+from ..predictor import Predictor
 from .boxes import Detections
 from .rows import Rows, detections
 from .task import People

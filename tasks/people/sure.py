@@ -10,7 +10,7 @@ import numpy as np
 from ...data.dataset import Images
 from ...data.reading import read_frame
 from ...errors import DataError, UsageError
-from ..base import Predictor
+from ..predictor import Predictor
 from .matching import Shares, best_threshold, matches
 from .rows import Rows, detections
 

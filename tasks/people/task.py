@@ -20,8 +20,9 @@ from ...specs.skeleton import Skeleton
 from ...specs.spec import Spec, nothing_meant
 from ...storage.json_types import JsonObject, ReadJson
 from .. import scoring
-from ..base import Closeness, Figure, Task
+from ..base import Task
 from ..coco import Summary, results_file
+from ..figure import Closeness, Figure
 from .box_file import coco_results, decode_people, encode_people
 from .boxes import Detections
 from .data import open_data

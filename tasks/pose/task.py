@@ -23,9 +23,11 @@ from ...specs.skeleton import Skeleton
 from ...specs.spec import Spec, joints_meant
 from ...storage.json_types import JsonObject, ReadJson
 from .. import scoring
-from ..base import Ask, Closeness, Figure, Predictor, Task
+from ..base import Ask, Task
 from ..coco import Summary, results_file
 from ..drawing import Part
+from ..figure import Closeness, Figure
+from ..predictor import Predictor
 from ..protocol import Protocol
 from .data import open_data
 from .decoding import decode

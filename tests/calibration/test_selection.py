@@ -27,9 +27,9 @@ from trtparse.engines.base import Arrays, Engine, Frames
 from trtparse.errors import DataError, UsageError
 from trtparse.specs.framing import Framing
 from trtparse.specs.skeleton import load_skeleton
-from trtparse.tasks.base import Predictor
 from trtparse.tasks.people.task import People
 from trtparse.tasks.pose.task import Pose
+from trtparse.tasks.predictor import Predictor
 from trtparse.tests.predicting import HANDS, LIP, predicting
 
 NewDataset = Callable[..., Any]

@@ -158,7 +158,7 @@ def test_a_label_set_that_is_none_or_not_the_checkpoint_s_is_refused(
 
 def test_label_maps_of_another_set_than_the_network_s_do_not_calibrate_it(tmp_path: Path, run: Run) -> None:
     pytest.importorskip("torch", reason="PyTorch is not installed")
-    from trtparse.networks.checkpoint import save_checkpoint
+    from trtparse.networks.checkpoint_file import save_checkpoint
     from trtparse.networks.student import Student, StudentSpec
 
     write_lip_layout(tmp_path / "people", train=1, val=0)

@@ -23,8 +23,8 @@ from trtparse.engines.base import Arrays, Frames
 from trtparse.errors import UsageError
 from trtparse.specs.framing import Framing
 from trtparse.specs.skeleton import Skeleton
-from trtparse.tasks.base import Predictor
 from trtparse.tasks.pose.task import Pose
+from trtparse.tasks.predictor import Predictor
 from trtparse.tests.demo.conftest import BrightEngine
 from trtparse.tests.demo.test_pipeline_people import SIZE, BrightPeople, street
 from trtparse.tests.predicting import predicting

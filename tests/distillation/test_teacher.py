@@ -19,7 +19,7 @@ from trtparse.distillation.teacher import (  # noqa: E402
 )
 from trtparse.errors import UsageError  # noqa: E402
 from trtparse.networks.ce2p import CE2P, CDGNet  # noqa: E402
-from trtparse.networks.checkpoint import save_checkpoint  # noqa: E402
+from trtparse.networks.checkpoint_file import save_checkpoint  # noqa: E402
 from trtparse.networks.student import Student, StudentSpec  # noqa: E402
 from trtparse.specs.framing import Framing  # noqa: E402
 from trtparse.specs.label_set import label_set  # noqa: E402

@@ -38,7 +38,8 @@ from trtparse.distillation.training import (  # noqa: E402
     train,
 )
 from trtparse.errors import DataError, MachineError, TrtparseError, UsageError  # noqa: E402
-from trtparse.networks.checkpoint import load_checkpoint, save_checkpoint  # noqa: E402
+from trtparse.networks.checkpoint import load_checkpoint  # noqa: E402
+from trtparse.networks.checkpoint_file import save_checkpoint  # noqa: E402
 from trtparse.networks.student import Student, StudentSpec  # noqa: E402
 from trtparse.networks.weights import DEFAULT_WEIGHTS  # noqa: E402
 from trtparse.specs.framing import Framing  # noqa: E402
@@ -366,7 +367,7 @@ def test_a_network_of_another_label_set_has_its_classes_names_and_origin(
     recipe = replace(TINY, steps=2, labels=str(parts_toml), origin=Origin("three people", "CC0"))
     best = load_checkpoint(fit(recipe, in_parts(few), tmp_path / "run"))
     assert best.network.spec.num_classes == 3
-    assert (best.label_set, best.origin) == (PARTS, Origin("three people", "CC0"))
+    assert (best.spec, best.origin) == (PARTS, Origin("three people", "CC0"))
     events = EventAccumulator(str(tmp_path / "run" / "tensorboard"))
     events.Reload()
     told = {name for name in events.Tags()["scalars"] if name.startswith("IoU/")}

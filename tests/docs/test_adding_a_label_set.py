@@ -70,7 +70,7 @@ def test_the_page_goes_from_a_file_to_a_network_that_is_built_measured_and_drawn
             without_words(Path("build/parts/student.fp32.onnx"), Path("theirs.onnx"))
         typed(command, word)
     check_people(meant)
-    assert load_checkpoint(Path("runs/parts/best.safetensors")).label_set == meant
+    assert load_checkpoint(Path("runs/parts/best.safetensors")).spec == meant
     assert [open_bundle(Path("build", name)).manifest.spec for name in ("parts", "theirs")] == [meant, meant]
     check_report(meant)
     with open("parsed/index.csv", newline="") as file:

@@ -215,7 +215,9 @@ def test_an_engine_of_another_label_set_than_its_bundles_is_refused_by_both_name
     content, manifest = fake_engine(spec=label_set("atr"))
     bundle = bundle_with(tmp_path, (content, manifest))
     assert not manifest.is_of(bundle)
-    with pytest.raises(UsageError, match=r"int8\.engine has the label set ATR-18 .*, and the bundle .* has LIP-20") as caught:
+    with pytest.raises(
+        UsageError, match=r"int8\.engine has the label set ATR-18 .*, and the bundle .* has LIP-20"
+    ) as caught:
         check_fits(bundle, manifest, HERE)
     assert "trtparse build" in caught.value.hint
 

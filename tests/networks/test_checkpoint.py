@@ -13,7 +13,8 @@ from safetensors import torch as safetensors_torch  # noqa: E402
 
 from trtparse.errors import UsageError  # noqa: E402
 from trtparse.networks.c_dlinknet import CDLinkNet, CDLinkNetSpec  # noqa: E402
-from trtparse.networks.checkpoint import HEADER, load_backbone, load_checkpoint, save_checkpoint  # noqa: E402
+from trtparse.networks.checkpoint import load_backbone, load_checkpoint  # noqa: E402
+from trtparse.networks.checkpoint_file import HEADER, save_checkpoint  # noqa: E402
 from trtparse.networks.resnet import ResNet  # noqa: E402
 from trtparse.networks.student import Student, StudentSpec  # noqa: E402
 from trtparse.networks.weights import DEFAULT_WEIGHTS  # noqa: E402
@@ -182,7 +183,7 @@ def test_another_number_of_classes_is_refused_until_somebody_says_what_they_are(
     with pytest.raises(UsageError, match=r"a\.pth tells 7 classes apart and does not say which") as caught:
         load_checkpoint(path)
     assert "--labels" in caught.value.hint
-    assert load_checkpoint(path, pascal).label_set == pascal
+    assert load_checkpoint(path, pascal).spec == pascal
     with pytest.raises(UsageError, match=r"a\.pth tells 7 classes apart, and its label set is ATR-18 \(18 classes\)"):
         load_checkpoint(path, label_set("atr"))
 
@@ -238,12 +239,12 @@ def test_weights_say_what_they_come_from(tmp_path: Path) -> None:
     assert load_checkpoint(path).origin == said
     older = with_header(tmp_path / "older.safetensors", schema=2, label_set=None, training_data=None, licence=None)
     assert load_checkpoint(older).origin == Origin()
-    assert load_checkpoint(older).label_set == label_set("lip")
+    assert load_checkpoint(older).spec == label_set("lip")
 
 
 def test_the_weights_that_ship_say_their_label_set_their_data_and_their_licence() -> None:
     shipped = load_checkpoint(DEFAULT_WEIGHTS)
-    assert shipped.label_set == label_set("lip")
+    assert shipped.spec == label_set("lip")
     assert "Clothing Co-Parsing" in shipped.origin.training_data
     assert shipped.origin.licence.startswith("Apache-2.0")
 

@@ -10,7 +10,8 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
 from trtparse.errors import UsageError  # noqa: E402
-from trtparse.networks.checkpoint import load_checkpoint, save_checkpoint  # noqa: E402
+from trtparse.networks.checkpoint import load_checkpoint  # noqa: E402
+from trtparse.networks.checkpoint_file import save_checkpoint  # noqa: E402
 from trtparse.networks.finder import STRIDE, Finder, FinderSpec, corners, decode  # noqa: E402
 from trtparse.networks.finder_checkpoint import load_finder  # noqa: E402
 from trtparse.networks.mspn import MSPN  # noqa: E402

@@ -7,7 +7,8 @@ import pytest
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
 from trtparse.errors import UsageError  # noqa: E402
-from trtparse.networks.checkpoint import load_checkpoint, save_checkpoint  # noqa: E402
+from trtparse.networks.checkpoint import load_checkpoint  # noqa: E402
+from trtparse.networks.checkpoint_file import save_checkpoint  # noqa: E402
 from trtparse.networks.h_hrnet import HHRNet, HHRNetSpec  # noqa: E402
 from trtparse.networks.hrnet import HRNet  # noqa: E402
 from trtparse.networks.mspn import MSPN, MSPNSpec  # noqa: E402
@@ -48,7 +49,7 @@ def test_a_network_comes_back_as_what_it_is(network: PoseNetwork, tmp_path: Path
     loaded = load_pose_checkpoint(tmp_path / "a.safetensors", joints(network.spec.joints))
     assert (loaded.network.kind, loaded.network.spec) == (network.kind, network.spec)
     assert loaded.input_size == (128, 96)
-    assert (loaded.skeleton, loaded.decoding) == (meant, DARK)
+    assert (loaded.spec, loaded.decoding) == (meant, DARK)
     image = torch.randn(1, 3, 32, 32)
     with torch.inference_mode():
         torch.testing.assert_close(loaded.network(image), network(image), rtol=0, atol=0)
@@ -66,7 +67,7 @@ def test_a_released_hrnet_is_recognised_by_its_tensors(tmp_path: Path) -> None:
     torch.save(released("hrnet-w18", 16, prefix="module."), tmp_path / "pose_hrnet_w18_256x192.pth")
     loaded = load_pose_checkpoint(tmp_path / "pose_hrnet_w18_256x192.pth", load_skeleton("mpii16"))
     assert (loaded.network.kind, loaded.network.spec.joints, loaded.input_size) == ("hrnet-w18", 16, (256, 192))
-    assert (loaded.skeleton.name, loaded.decoding) == ("mpii16", HRNET)
+    assert (loaded.spec.name, loaded.decoding) == ("mpii16", HRNET)
     assert bool((loaded.network.get_parameter("stage4.2.branches.3.3.conv2.weight") == 0.25).all())
     assert not loaded.network.training
 
@@ -75,7 +76,7 @@ def test_a_released_mspn_is_recognised_by_its_tensors(tmp_path: Path) -> None:
     torch.save({"iteration": 96_000, "model": released("mspn-18-1", 17)}, tmp_path / "iter-96000.pth")
     loaded = load_pose_checkpoint(tmp_path / "iter-96000.pth")
     assert (loaded.network.kind, loaded.network.spec.joints) == ("mspn-18-1", 17)
-    assert (loaded.skeleton.name, loaded.decoding) == ("coco17", MSPN_DECODING)
+    assert (loaded.spec.name, loaded.decoding) == ("coco17", MSPN_DECODING)
     assert bool((loaded.network.get_parameter("stage0.upsample.up1.res_conv2.conv.bias") == 0.25).all())
 
 

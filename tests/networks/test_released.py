@@ -19,7 +19,7 @@ from trtparse.graphs.conventions import Said  # noqa: E402
 from trtparse.graphs.front import made_up_frames  # noqa: E402
 from trtparse.networks import ce2p  # noqa: E402
 from trtparse.networks.ce2p import CE2P, DeepStemResNet101  # noqa: E402
-from trtparse.networks.checkpoint import read_tensors  # noqa: E402
+from trtparse.networks.checkpoint_file import read_tensors  # noqa: E402
 from trtparse.networks.released import FramedNetwork, Released, is_released, parse_released, save_released  # noqa: E402
 from trtparse.networks.resnet import Bottleneck  # noqa: E402
 from trtparse.specs.framing import Framing  # noqa: E402
@@ -76,7 +76,7 @@ def parsed(path: Path, said: Said) -> Released:
 
 def test_the_preset_says_what_the_file_does_not(checkpoint: Path) -> None:
     found = parsed(checkpoint, Said(preset="schp-atr"))
-    assert (found.family, found.label_set) == ("schp", label_set("atr"))
+    assert (found.network.kind, found.spec) == ("schp", label_set("atr"))
     assert found.framing == Framing((512, 512), 1.0, "BGR", (0.406, 0.456, 0.485), (0.225, 0.224, 0.229), "logits")
     # Of a label set that a preset has, that one; what is said goes before what it says.
     assert parsed(checkpoint, Said(labels=label_set("atr"))).framing == found.framing
@@ -101,7 +101,7 @@ def test_nothing_is_guessed(said: Said, told: str, hint: str, checkpoint: Path) 
 
 def test_any_set_of_as_many_classes_can_be_named(checkpoint: Path) -> None:
     found = parsed(checkpoint, Said(labels=label_set("fashn"), input_size=SIZE))
-    assert (found.label_set, found.framing.order) == (label_set("fashn"), "BGR")
+    assert (found.spec, found.framing.order) == (label_set("fashn"), "BGR")
     assert task_of_source(checkpoint, label_set("fashn")).spec == label_set("fashn")
 
 
@@ -130,7 +130,7 @@ def test_what_a_bundle_keeps_of_it_is_all_of_it(checkpoint: Path, tmp_path: Path
     assert is_released(header, state.tensors)
     assert json.loads(header)["network"] == "schp"
     again = parse_released(header, state, path)
-    assert (again.framing, again.label_set, again.family) == (found.framing, found.label_set, "schp")
+    assert (again.framing, again.spec, again.network.kind) == (found.framing, found.spec, "schp")
     frames = made_up_frames(1, SIZE)
     with PyTorchEngine.from_checkpoint(path, SIZE) as one, PyTorchEngine(found.network, SIZE) as other:
         np.testing.assert_array_equal(one.raw(frames), other.raw(frames))

@@ -20,7 +20,7 @@ from safetensors import torch as safetensors_torch  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
 from trtparse.errors import UsageError  # noqa: E402
-from trtparse.networks.checkpoint import read_tensors  # noqa: E402
+from trtparse.networks.checkpoint_file import read_tensors  # noqa: E402
 from trtparse.networks.state_dict import StateDict, find_state_dict  # noqa: E402
 
 State = dict[str, Tensor]

@@ -17,10 +17,10 @@ from trtparse.parse.parser import ParseSpec
 from trtparse.parse.provenance import MadeBy
 from trtparse.specs.framing import Framing
 from trtparse.specs.skeleton import load_skeleton
-from trtparse.tasks.base import Predictor
 from trtparse.tasks.people.boxes import Detections
 from trtparse.tasks.people.detector import MOST_PEOPLE
 from trtparse.tasks.pose.task import Pose
+from trtparse.tasks.predictor import Predictor
 from trtparse.tests.predicting import predicting
 
 NETWORK = MadeBy("ab" * 32, "fake", "fp32", (48, 32))

@@ -31,11 +31,11 @@ from trtparse.specs.framing import CropRule, Framing
 from trtparse.specs.label_set import label_set
 from trtparse.specs.skeleton import load_skeleton
 from trtparse.storage.interrupts import SIGNALS
-from trtparse.tasks.base import Predictor
 from trtparse.tasks.open import open_predictor
 from trtparse.tasks.parsing.task import Parsing
 from trtparse.tasks.people.boxes import Detections
 from trtparse.tasks.pose.task import Pose
+from trtparse.tasks.predictor import Predictor
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own, which change from version to version
 NETWORK = MadeBy("ab" * 32, "fake", "fp32", (48, 32))

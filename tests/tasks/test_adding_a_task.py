@@ -25,7 +25,7 @@ from trtparse.errors import UsageError
 from trtparse.parse.images import parse_images
 from trtparse.specs.framing import Framing
 from trtparse.specs.label_set import label_set
-from trtparse.tasks.base import Predictor
+from trtparse.tasks.predictor import Predictor
 from trtparse.validation.report.page import html
 from trtparse.validation.validate import RecordFile, validate
 from trtparse.validation.verdict import verdict

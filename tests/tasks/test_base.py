@@ -8,8 +8,8 @@ from trtparse.engines.base import Arrays, Engine, Frames
 from trtparse.errors import UsageError
 from trtparse.specs.framing import Framing
 from trtparse.specs.label_set import label_set
-from trtparse.tasks.base import Predictor
 from trtparse.tasks.parsing.task import Parsing
+from trtparse.tasks.predictor import Predictor
 from trtparse.tests.predicting import predicting
 
 FRAMES = np.zeros((2, 4, 3, 3), np.uint8)

@@ -21,7 +21,8 @@ from trtparse.engines.base import Frames  # noqa: E402
 from trtparse.errors import BuildError  # noqa: E402
 from trtparse.graphs.index import GraphIndex  # noqa: E402
 from trtparse.graphs.opset import OPSET  # noqa: E402
-from trtparse.networks.checkpoint import Checkpoint, load_checkpoint, save_checkpoint  # noqa: E402
+from trtparse.networks.checkpoint import Checkpoint, load_checkpoint  # noqa: E402
+from trtparse.networks.checkpoint_file import save_checkpoint  # noqa: E402
 from trtparse.networks.efficientnet import EfficientNetLite  # noqa: E402
 from trtparse.networks.layers import resize_like  # noqa: E402
 from trtparse.networks.network import ParsingNetwork  # noqa: E402

@@ -33,7 +33,8 @@ class Answers:
     def __init__(self, network: PoseNetwork, decoding: Decoding, size: tuple[int, int]) -> None:
         torch.manual_seed(0)
         self.network, self.decoding = network.eval(), decoding
-        self.model = export_onnx(PoseCheckpoint(self.network, Framing(size), COCO, decoding), batch=2, raw=True)
+        trained = PoseCheckpoint(self.network, Framing(size), COCO, decoding=decoding)
+        self.model = export_onnx(trained, batch=2, raw=True)
         rng = np.random.default_rng(0)
         self.frames = rng.integers(0, 256, (2, *size, 3), dtype=np.uint8)
         with torch.inference_mode():
@@ -98,4 +99,4 @@ def test_an_hrnet_answers_as_in_pytorch(kind: str, decoding: Decoding) -> None:
 
 def test_an_input_that_is_no_multiple_of_32_is_refused(tiny_mspn: MSPN) -> None:
     with pytest.raises(UsageError, match="An input of 100x64"):
-        export_onnx(PoseCheckpoint(tiny_mspn, Framing((100, 64)), COCO, DARK))
+        export_onnx(PoseCheckpoint(tiny_mspn, Framing((100, 64)), COCO, decoding=DARK))

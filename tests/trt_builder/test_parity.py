@@ -17,7 +17,8 @@ from trtparse.data.letterbox import Letterbox
 from trtparse.engines.base import Arrays, Engine, Frames, OutputSpec
 from trtparse.errors import BuildError, UsageError
 from trtparse.specs.label_set import LabelSet
-from trtparse.tasks.base import Closeness, Task
+from trtparse.tasks.base import Task
+from trtparse.tasks.figure import Closeness
 from trtparse.tasks.parsing.task import Parsing
 from trtparse.tests.predicting import LIP, label_maps
 from trtparse.trt_builder.parity import (

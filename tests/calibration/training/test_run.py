@@ -25,7 +25,8 @@ from trtparse.calibration.training.run import train  # noqa: E402
 from trtparse.data.dataset import Dataset, Subset  # noqa: E402
 from trtparse.distillation.stepping import StepProgress  # noqa: E402
 from trtparse.errors import DataError, TrtparseError, UsageError  # noqa: E402
-from trtparse.networks.checkpoint import Checkpoint, load_checkpoint, save_checkpoint  # noqa: E402
+from trtparse.networks.checkpoint import Checkpoint, load_checkpoint  # noqa: E402
+from trtparse.networks.checkpoint_file import save_checkpoint  # noqa: E402
 from trtparse.tests.signals import handled  # noqa: E402
 from trtparse.tests.tiny_student import tiny_students  # noqa: E402
 from trtparse.trt_builder.build import BuildSpec, Listener, build_bundle  # noqa: E402
@@ -200,7 +201,7 @@ def test_a_build_refuses_ranges_of_another_graph_and_what_would_change_them(
     loaded = load_checkpoint(whole / "best.safetensors")
     other = tmp_path / "other.safetensors"
     told = {**loaded.int8, "graph": "0" * 64}
-    save_checkpoint(loaded.network, other, loaded.framing, loaded.label_set, int8=told)
+    save_checkpoint(loaded.network, other, loaded.framing, loaded.spec, int8=told)
     with pytest.raises(UsageError, match=r"are of another graph"):
         build_bundle(replace(spec, source=other), few, tmp_path / "b")
 

@@ -14,7 +14,7 @@ from trtparse.distillation.pose.recipe import Phase, PoseRecipe, PoseSource, loa
 from trtparse.distillation.pose.run import open_images, open_teacher, run_recipe  # noqa: E402
 from trtparse.distillation.recipe import read_recipe  # noqa: E402
 from trtparse.errors import DataError, UsageError  # noqa: E402
-from trtparse.networks.checkpoint import save_checkpoint  # noqa: E402
+from trtparse.networks.checkpoint_file import save_checkpoint  # noqa: E402
 from trtparse.networks.pose_checkpoint import load_pose_checkpoint  # noqa: E402
 from trtparse.networks.registry import create_pose_network  # noqa: E402
 from trtparse.specs.framing import Framing  # noqa: E402

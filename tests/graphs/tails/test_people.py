@@ -194,11 +194,11 @@ def test_a_trained_detector_finds_whom_it_finds_by_itself(name: str, size: tuple
     from trtparse.data.image_files import is_image
     from trtparse.data.images import read_image
     from trtparse.engines.cpu import CpuEngine
-    from trtparse.tasks.base import Predictor
     from trtparse.tasks.people.boxes import overlap
     from trtparse.tasks.people.onnx_detector import OnnxDetector
     from trtparse.tasks.people.rows import detections
     from trtparse.tasks.people.task import People
+    from trtparse.tasks.predictor import Predictor
 
     path = shared_data.parent / "models" / name
     photographs = sorted(file for file in (shared_data / "person_masks" / "images").glob("*") if is_image(file.name))

@@ -5,9 +5,9 @@ import pytest
 
 from trtparse.engines.base import Arrays, Engine, Frames, OutputSpec
 from trtparse.specs.framing import Framing
-from trtparse.tasks.base import Predictor
 from trtparse.tasks.people.finder_detector import FinderDetector
 from trtparse.tasks.people.task import People
+from trtparse.tasks.predictor import Predictor
 
 
 class BrightBox(Engine):

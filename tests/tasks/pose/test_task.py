@@ -12,9 +12,9 @@ from trtparse.specs.decoding import HRNET, LOGITS
 from trtparse.specs.framing import Framing
 from trtparse.specs.label_set import label_set
 from trtparse.specs.skeleton import Skeleton, load_skeleton
-from trtparse.tasks.base import Predictor
 from trtparse.tasks.open import spec_named, task_named
 from trtparse.tasks.pose.task import Pose
+from trtparse.tasks.predictor import Predictor
 from trtparse.tasks.protocol import Protocol
 
 COCO = load_skeleton("coco17")
