@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -79,7 +79,7 @@ class Loaded(Generic[Answer]):
             self._predictor = stack.enter_context(open_predictor(bundle, target, precision, threads=threads))
             self.name, found = self._predictor.name, self._predictor.task
             self.task, self.spec = found.name, found.spec
-            if not isinstance(found, (Parsing, Pose, Finding)) or task not in (None, self.task):
+            if self.task not in _MADE_OF or task not in (None, self.task):
                 raise UsageError(
                     f"{bundle} is for {found.name}, and load was asked for {task or 'parsing, pose or people'}.",
                     "Leave the task out, or trtparse.tasks.open.open_predictor opens bundles of every task.",
@@ -152,12 +152,7 @@ class Loaded(Generic[Answer]):
             for place in places:
                 frames = np.repeat(place.apply(image)[None], predictor.engine.batch or 1, axis=0)
                 found.append(predictor.infer(frames)[0])
-        task = predictor.task
-        if isinstance(task, Finding):
-            return cast(Answer, _found(task, image, seconds, places[0], found[0]))
-        if isinstance(task, Pose):
-            return cast(Answer, _posed(task, image, seconds, people, places, found))
-        return cast(Answer, _parsed(task, image, seconds, people, places, found))
+        return cast(Answer, _MADE_OF[self.task](predictor.task, image, seconds, people, places, found))
 
     def _people_in(self, picture: Picture) -> tuple[Person, ...]:
         from .tasks.people.crops import people_of
@@ -398,13 +393,29 @@ def _posed(
     found: Sequence[Any],
 ) -> Posed:
     ids = (1,) if people is None else tuple(person.id for person in people)
-    return Posed(task.everybody(found, places), task.skeleton, image, ids, seconds)
+    everybody = task.everybody(found, places, people or (), (image.shape[0], image.shape[1]))
+    return Posed(everybody, task.skeleton, image, ids, seconds)
 
 
-def _found(task: Finding, image: Picture, seconds: float, place: Placement, found: Any) -> Found:
-    rows = task.restore(found, place)
+def _found(
+    task: Finding,
+    image: Picture,
+    seconds: float,
+    people: Sequence[Person] | None,
+    places: Sequence[Placement],
+    found: Sequence[Any],
+) -> Found:
+    rows = task.restore(found[0], places[0])
     sure = rows[rows[:, 4] >= task.sure]
     return Found(sure[:, :4], sure[:, 4], image, seconds)
+
+
+_MADE_OF: Mapping[str, Callable[..., Parsed | Posed | Found]] = {
+    Parsing.name: _parsed,
+    Pose.name: _posed,
+    Finding.name: _found,
+}
+"""What answers are made with, by the task."""
 
 
 def _next(finder: PeopleFinder, frame: Picture, seconds: float) -> tuple[Person, ...]:

@@ -274,15 +274,27 @@ def check_fits(bundle: Bundle, manifest: EngineManifest, here: Runtime) -> None:
     """See that an engine can run here, before its bytes are read.
 
     Raises:
-        UsageError: it speaks of other classes or joints than its bundle, which names both, or the bundle's graph is no
-            longer the one that the engine was built from.
+        UsageError: as of :func:`check_is_of`.
         MachineError: the engine was built for another machine; names the field, and the hint rebuilds it.
     """
-    hint = f"Build it again on this machine: {manifest.rebuild_command(bundle.path)}"
-    file = bundle.path / manifest.engine
     found = mismatches(manifest, here)
     if found:
-        raise MachineError(f"{file} was built for {'; for '.join(map(str, found))}.", hint)
+        raise MachineError(
+            f"{bundle.path / manifest.engine} was built for {'; for '.join(map(str, found))}.",
+            f"Build it again on this machine: {manifest.rebuild_command(bundle.path)}",
+        )
+    check_is_of(bundle, manifest)
+
+
+def check_is_of(bundle: Bundle, manifest: EngineManifest) -> None:
+    """See that an engine was built from what its bundle holds.
+
+    Raises:
+        UsageError: it speaks of other classes or joints than its bundle, which names both; it is for other frames; or
+            the bundle's graph is no longer the one that it was built from.
+    """
+    hint = f"Build it again: {manifest.rebuild_command(bundle.path)}"
+    file = bundle.path / manifest.engine
     try:
         check_same(manifest.spec, str(file), bundle.manifest.spec, f"the bundle {bundle.path}")
     except UsageError as error:

@@ -23,7 +23,6 @@ from ..tasks.people.detector import PersonDetector
 from ..tasks.people.person import Person
 from ..tasks.people.rows import told_people
 from ..tasks.people.shared_detector import SharedDetector
-from ..tasks.pose.task import Pose
 from ..tasks.predictor import Predictor
 from .tensors import write_tensors
 
@@ -71,9 +70,7 @@ class Photograph:
         """What the answers about the frames say of the photograph, in its pixels: as :meth:`Task.tensor` tells it."""
         if self.people is None:
             return task.restore(answers[0], self.placements[0])
-        if isinstance(task, Pose):
-            return task.everybody(answers, self.placements)
-        return task.together(answers, self.placements, self.people, self.image_size)
+        return task.everybody(answers, self.placements, self.people, self.image_size)
 
 
 def finder(detector: PersonDetector) -> Find:

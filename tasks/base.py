@@ -10,14 +10,14 @@ import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Generic
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..data.crops import Placement
 from ..data.dataset import Images
-from ..engines.base import Arrays, Frames, OutputSpec
+from ..engines.base import Arrays, Frames
 from ..errors import UsageError
 from ..specs.decoding import refuse_sure
 from ..specs.framing import Framing
@@ -25,12 +25,10 @@ from ..specs.label_set import LabelSet, check_same
 from ..specs.skeleton import Skeleton
 from ..specs.spec import Spec
 from ..storage.json_types import JsonObject, ReadJson
-from .coco import Summary
-from .drawing import Drawer, Part
 from .figure import Closeness, Figure
-from .people.person import Person
 from .protocol import Protocol
 from .scoring import Agreement, Answer, Scorer, Scores
+from .shown import Shown
 
 if TYPE_CHECKING:
     import onnx
@@ -41,14 +39,12 @@ Ask = Callable[[Frames], Sequence[Any]]
 """From frames to what a scorer takes, one of each frame."""
 
 
-class Task(ABC, Generic[Answer]):
+class Task(Shown[Answer], ABC):
     """What the arrays of an engine mean.
 
     ``Answer`` is what is said of one frame or image; a label map for parsing.
     """
 
-    name: ClassVar[str]
-    """As manifests and graphs have it: ``parsing``."""
     figure: ClassVar[Figure]
     """What is lost where an engine does worse than its reference."""
 
@@ -59,6 +55,8 @@ class Task(ABC, Generic[Answer]):
     """Of ``spec``."""
     spec_words: ClassVar[str] = "label set"
     """What ``spec`` is called."""
+    finds_people: ClassVar[bool] = False
+    """Whether it answers where everybody in a picture is, and so sees pictures as they are."""
     raw_step: ClassVar[int] = 1
     """Rows and columns between the places at which raw tensors are compared; 1 compares all."""
 
@@ -113,11 +111,6 @@ class Task(ABC, Generic[Answer]):
     @property
     def rows(self) -> tuple[str, ...]:
         """What has a figure of its own, by its number: the names of classes or joints."""
-        return ()
-
-    @property
-    def legend(self) -> tuple[tuple[str, tuple[int, int, int]], ...]:
-        """The colours of pictures in a report: a name and (red, green, blue) of each."""
         return ()
 
     @abstractmethod
@@ -222,154 +215,6 @@ class Task(ABC, Generic[Answer]):
         if len(agreement.rows) != len(self.rows):
             raise ValueError(f"{len(agreement.rows)} values by {self.figure.row}, of {self.spec}")
         return agreement
-
-    ending: ClassVar[str] = ""
-    """Of the file that an answer is kept in."""
-    flicker_words: ClassVar[str] = ""
-    """What :class:`~trtparse.tasks.drawing.Flicker` is a share of."""
-    finds_people: ClassVar[bool] = False
-    """Whether it answers where everybody in a picture is, and so sees pictures as they are."""
-    covers: ClassVar[bool] = True
-    """Whether drawings cover areas of a frame; what does not is drawn over what does."""
-
-    @property
-    def parts(self) -> Mapping[int, Part]:
-        """What can be drawn or left out, by its number among ``rows``."""
-        return {}
-
-    def drawer(self, frame_size: tuple[int, int], fps: float, *, smooth: bool = False) -> Drawer[Answer, Any]:
-        """What draws one frame of a run after the other.
-
-        Args:
-            frame_size: (height, width).
-            fps: frames a second.
-            smooth: keep still what stands still in the picture.
-
-        Raises:
-            UsageError: nothing draws the task.
-        """
-        raise UsageError(f"Nothing draws {self.name}.", "Its answers can be had in Python: Predictor.look_at.")
-
-    def drawn(self, image: NDArray[np.uint8], answer: Answer, placement: Placement) -> NDArray[np.uint8]:
-        """One still image with its answer, (H, W, 3) uint8, BGR; the caller's own.
-
-        Args:
-            image: (H, W, 3) uint8, BGR.
-            answer: in its pixels.
-            placement: where it lay in the network's frame.
-        """
-        raise UsageError(f"Nothing draws {self.name}.", "Its answers can be had in Python: Predictor.look_at.")
-
-    def together(
-        self,
-        answers: Sequence[Answer],
-        placements: Sequence[Placement],
-        people: Sequence[Person],
-        image_size: tuple[int, int],
-    ) -> Answer:
-        """One answer for an image, of those about the people in it.
-
-        Args:
-            answers: in the pixels of their frames.
-            placements: where these lie in the image.
-            people: whom each is about.
-            image_size: (height, width).
-
-        Raises:
-            UsageError: an answer of the task is about one person.
-        """
-        raise UsageError(
-            f"An answer of {self.name} is about one person, and --people auto finds several.",
-            "Leave --people out, and give a photograph for each person.",
-        )
-
-    def drawn_together(
-        self,
-        image: NDArray[np.uint8],
-        answers: Sequence[Answer],
-        placements: Sequence[Placement],
-        people: Sequence[Person],
-    ) -> NDArray[np.uint8]:
-        """One still image with the answers about the people in it, (H, W, 3) uint8, BGR; the caller's own.
-
-        Args:
-            image: (H, W, 3) uint8, BGR.
-            answers, placements, people: as of :meth:`together`.
-
-        Raises:
-            UsageError: an answer of the task is about one person.
-        """
-        raise UsageError(
-            f"An answer of {self.name} is about one person, and --people auto finds several.",
-            "Leave --people out, and give a photograph for each person.",
-        )
-
-    def encode(self, answer: Answer, record: str = "") -> bytes:
-        """An answer as a file, the same bytes each time.
-
-        Args:
-            answer: on its image.
-            record: what it was made from, ASCII; empty for nothing.
-        """
-        raise UsageError(f"Nothing keeps {self.name} in files.", "Its answers can be had in Python: Predictor.look_at.")
-
-    def decode(self, data: bytes, path: str) -> tuple[str | None, Answer | None]:
-        """The inverse of :meth:`encode`.
-
-        Args:
-            data: the file.
-            path: for messages.
-
-        Returns:
-            What it was made from, None where it does not say; and the answer, None where the file is damaged or was
-            written anew by another program.
-        """
-        raise UsageError(f"Nothing keeps {self.name} in files.", "Its answers can be had in Python: Predictor.look_at.")
-
-    def tensor(self, *, people: bool = False) -> OutputSpec | None:
-        """What an answer on an image is as a tensor; a length that hangs on the image is None.
-
-        Args:
-            people: it is about everybody in the image, each of whom was looked at.
-
-        Returns:
-            None where answers are not given to programs.
-        """
-        return None
-
-    def in_words(self, answer: Answer, *, people: bool = False) -> JsonObject:
-        """An answer on an image for programs, in JSON's types; ``people`` as of :meth:`tensor`.
-
-        Raises:
-            UsageError: answers are not given to programs.
-        """
-        raise UsageError(f"Nothing tells {self.name} in words.", "Its answers can be had in Python: Predictor.look_at.")
-
-    def summary(self, annotations: Path | None) -> Summary | None:
-        """What is written about all images of a folder together; None for nothing.
-
-        Args:
-            annotations: what ``--annotations`` names.
-
-        Raises:
-            UsageError: the task has no use for annotations.
-            DataError: they cannot be read.
-        """
-        if annotations is not None:
-            raise UsageError(f"{self.name} has no use for --annotations.", "Leave it out.")
-        return None
-
-    def image_size(self, answer: Answer) -> tuple[int, int] | None:
-        """(height, width) of the image that an answer is on; None where the answer does not tell."""
-        return None
-
-    def amounts(self, answer: Answer, path: str = "") -> tuple[int, ...]:
-        """How much of each of ``rows`` an answer on an image holds, in the figure's unit of support.
-
-        Raises:
-            UsageError: what it holds is no answer of the task; ``path`` is where it came from.
-        """
-        raise UsageError(f"Nothing counts {self.name}.", "Leave --index out.")
 
     def check_same(self, whose: str, other: Task[Any], whose_other: str) -> None:
         """See that two things speak of the same, before they are compared, taught or mixed.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import IO, Any
 
@@ -15,6 +16,20 @@ _NUMBER = re.compile(r"\d+")
 
 Table = Mapping[str, Any]
 """COCO's table as its file has it: images, annotations, categories. Whoever reads of it checks what is there."""
+
+
+@dataclass(frozen=True)
+class Results:
+    """COCO's results of all images of a folder, in one file.
+
+    Args:
+        name: of the file.
+        of: from an image's number and its answer to entries of the results; the image's file name is added.
+    """
+
+    name: str
+    of: Callable[[int, Any], Iterable[JsonObject]]
+
 
 Summary = tuple[str, Callable[[Sequence[tuple[str, Any]]], bytes]]
 """A file's name, and what makes its content of the images' names with their answers."""
@@ -75,12 +90,11 @@ def table_list(table: Table, key: str, path: Path, hint: str) -> list[Table]:
     return entries
 
 
-def results_file(name: str, results: Callable[[int, Any], Iterable[JsonObject]], annotations: Path | None) -> Summary:
-    """COCO's results of all images of a folder.
+def results_file(results: Results, annotations: Path | None) -> Summary:
+    """The file, and what makes its content.
 
     Args:
-        name: of the file.
-        results: from an image's number and its answer to entries of the results; the image's file name is added.
+        results: what is in it.
         annotations: of the images, which say their numbers; None where there are none.
 
     Raises:
@@ -93,11 +107,11 @@ def results_file(name: str, results: Callable[[int, Any], Iterable[JsonObject]],
         entries = [
             {**entry, "file_name": PurePath(image).name}
             for (image, answer), number in zip(found, ids)
-            for entry in results(number, answer)
+            for entry in results.of(number, answer)
         ]
         return ("[\n" + ",\n".join(map(json.dumps, entries)) + "\n]\n").encode("ascii")
 
-    return name, content
+    return results.name, content
 
 
 def image_ids(names: Iterable[str], annotations: Table | None, path: str = "") -> list[int]:

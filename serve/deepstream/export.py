@@ -109,9 +109,9 @@ def export_deepstream(bundle_path: Path, output: Path, precision: str | None, mo
     frames = np.split(_people((batch or _CHECKED_FRAMES) * passes, manifest.framing), passes)
     engine = CpuEngine(path, chosen, simulate=chosen == "int8")
     with engine:
-        if isinstance(task, Parsing):
+        if task.pixel_classes:
             outputs: tuple[str, ...] = (OUTPUT,)
-            planar = planar_graph(model, size, batch, len(task.label_set))
+            planar = planar_graph(model, size, batch, len(task.pixel_classes))
         else:
             outputs = tuple(spec.name for spec in engine.outputs)
             planar = planar_input(model, size, batch, outputs)
@@ -134,8 +134,8 @@ def export_deepstream(bundle_path: Path, output: Path, precision: str | None, mo
         if not task.finds_people:
             around = {**section, **_OF_PEOPLE}
             texts[f"config_infer_{exported.name}_of_people.txt"] = sections({"property": around})
-        if isinstance(task, Parsing):
-            texts["labels.txt"] = "\n".join(task.label_set.classes) + "\n"
+        if task.pixel_classes:
+            texts["labels.txt"] = "\n".join(task.pixel_classes) + "\n"
             texts["deepstream_app_config.txt"] = sections(_application(exported.batch))
         for name, text in texts.items():
             replace_bytes(folder / name, text.encode())
@@ -165,12 +165,12 @@ def infer_section(exported: DeepStreamExport, task: Task[Any], framing: Framing)
         "scaling-filter": 1,
         "output-blob-names": ";".join(exported.outputs),
     }
-    if isinstance(task, Parsing):
+    if task.pixel_classes:
         return {
             **told,
             "labelfile-path": "labels.txt",
             "network-type": 2,
-            "num-detected-classes": len(task.label_set),
+            "num-detected-classes": len(task.pixel_classes),
             "segmentation-output-order": 0,
             "segmentation-threshold": 0,
         }
@@ -255,6 +255,6 @@ def _planar_answers(session: InferenceSession, outputs: Sequence[str], frames: F
 
 def _alike(task: Task[Any], ours: Arrays, theirs: Arrays) -> float:
     """How much of what nvinfer makes of the planar graph's answers is as ours."""
-    if isinstance(task, Parsing):
+    if task.pixel_classes:
         return agreement(ours[0], nvinfer_labels(theirs[0]))
     return float(np.mean(task.agreement(theirs, ours)))

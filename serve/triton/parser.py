@@ -11,7 +11,7 @@ import onnx
 
 from ...engines import Bundle
 from ...engines.base import OutputSpec
-from ...engines.manifest import EngineManifest, engine_manifests
+from ...engines.manifest import EngineManifest, check_is_of, engine_manifests
 from ...errors import UsageError
 from ...graphs.index import property_of
 from ...graphs.raw import OLDER_RAW_OUTPUT, RAW_PROPERTY
@@ -114,11 +114,7 @@ def _of_engines(bundle: Bundle, spec: ParserSpec, engines: list[EngineManifest])
                 "Export from a bundle that holds one of them.",
             )
         by_capability[manifest.compute_capability] = manifest
-        if not manifest.is_of(bundle):
-            raise UsageError(
-                f"{manifest.engine} was built from another {manifest.graph} than the one in {bundle.path}.",
-                f"Build it again: {manifest.rebuild_command(bundle.path)}",
-            )
+        check_is_of(bundle, manifest)
         if (manifest.tensorrt, manifest.batch) != (first.tensorrt, first.batch):
             raise UsageError(
                 f"{_told(manifest)}, and {_told(first)}; one model cannot hold both.",

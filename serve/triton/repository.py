@@ -15,7 +15,6 @@ from ...storage.files import replace_bytes
 from ...storage.json_types import JsonObject
 from ...tasks.base import Task
 from ...tasks.open import task_of
-from ...tasks.parsing.task import Parsing
 from ..exports import finish, writing_export
 from ..limits import Limits
 from ..model import NamedBundle
@@ -132,8 +131,8 @@ def _export(named: NamedBundle, folder: Path, spec: ParserSpec, detector: bytes 
     task = task_of(bundle.manifest)
     parser = parser_model(bundle, spec)
     beside = {}
-    if isinstance(task, Parsing):
-        beside["labels.txt"] = "\n".join(task.label_set.classes) + "\n"
+    if task.pixel_classes:
+        beside["labels.txt"] = "\n".join(task.pixel_classes) + "\n"
         parser.config["output"][0]["label_filename"] = "labels.txt"
     _write(folder, named.name, parser.config, parser.files, beside)
     photograph = people = None

@@ -111,6 +111,10 @@ class Parsing(Task[LabelMap]):
         return self.label_set.classes
 
     @property
+    def pixel_classes(self) -> tuple[str, ...]:
+        return self.label_set.classes
+
+    @property
     def legend(self) -> tuple[tuple[str, tuple[int, int, int]], ...]:
         classes = zip(self.label_set.classes, self.label_set.colours)
         return (*classes, ("ignored", IGNORED_RGB), ("differs", DIFFERS_RGB))

@@ -21,7 +21,7 @@ from ...specs.spec import Spec, nothing_meant
 from ...storage.json_types import JsonObject, ReadJson
 from .. import scoring
 from ..base import Task
-from ..coco import Summary, results_file
+from ..coco import Results
 from ..figure import Closeness, Figure
 from .box_file import coco_results, decode_people, encode_people
 from .boxes import Detections
@@ -77,6 +77,7 @@ class People(Task[Rows]):
     finds_people: ClassVar[bool] = True
     covers: ClassVar[bool] = False
     ending: ClassVar[str] = ".json"
+    results: ClassVar[Results] = Results("people.json", coco_results)
 
     @classmethod
     def of_manifest(cls, spec: Spec, options: ReadJson) -> People:
@@ -180,10 +181,6 @@ class People(Task[Rows]):
     def in_words(self, answer: Rows, *, people: bool = False) -> JsonObject:
         """Everybody's box, from left to bottom, and score."""
         return {"people": told_people(answer)}
-
-    def summary(self, annotations: Path | None) -> Summary:
-        """``people.json``: COCO's results, with the names of the files."""
-        return results_file("people.json", coco_results, annotations)
 
     def amounts(self, answer: Rows, path: str = "") -> tuple[int, ...]:
         """How many people there are."""

@@ -24,9 +24,10 @@ from ...specs.spec import Spec, joints_meant
 from ...storage.json_types import JsonObject, ReadJson
 from .. import scoring
 from ..base import Ask, Task
-from ..coco import Summary, results_file
+from ..coco import Results
 from ..drawing import Part
 from ..figure import Closeness, Figure
+from ..people.person import Person
 from ..predictor import Predictor
 from ..protocol import Protocol
 from .data import open_data
@@ -76,6 +77,7 @@ class Pose(Task[Keypoints]):
     spec_class: ClassVar[type[Skeleton]] = Skeleton
     spec_words: ClassVar[str] = "skeleton"
     ending: ClassVar[str] = ".json"
+    results: ClassVar[Results] = Results("keypoints.json", coco_results)
     flicker_words: ClassVar[str] = "of their height that people's joints move a frame where the picture stands still"
     covers: ClassVar[bool] = False
 
@@ -138,10 +140,6 @@ class Pose(Task[Keypoints]):
         score = round(float(person_scores(answer[None], np.ones(1))[0]), 4)
         return {"score": score, "keypoints": told_joints(answer, self.skeleton)}
 
-    def summary(self, annotations: Path | None) -> Summary:
-        """``keypoints.json``: COCO's results, with the names of the files."""
-        return results_file("keypoints.json", coco_results, annotations)
-
     def amounts(self, answer: Keypoints, path: str = "") -> tuple[int, ...]:
         """1 for each joint that is seen."""
         return tuple(int(score >= LEAST_SCORE) for score in answer[:, 2])
@@ -166,7 +164,13 @@ class Pose(Task[Keypoints]):
         """(K, 3) in pixels of the image."""
         return np.column_stack([placement.to_image(answer[:, :2]), answer[:, 2]]).astype(np.float32)
 
-    def everybody(self, answers: Sequence[Keypoints], placements: Sequence[Placement]) -> NDArray[np.float32]:
+    def everybody(
+        self,
+        answers: Sequence[Keypoints],
+        placements: Sequence[Placement],
+        people: Sequence[Person],
+        image_size: tuple[int, int],
+    ) -> NDArray[np.float32]:
         """(P, K, 3): the joints of each of several people, in pixels of their image."""
         restored = [self.restore(answer, placement) for answer, placement in zip(answers, placements)]
         return np.array(restored, np.float32).reshape(-1, len(self.skeleton), 3)

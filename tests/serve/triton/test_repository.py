@@ -61,9 +61,10 @@ def with_engines(bundle: Path, *fields: dict[str, Any]) -> Path:
     """A bundle with engines that nothing could run."""
     opened = open_bundle(bundle)
     graph = {"graph": "student.fp32.onnx", "graph_sha256": opened.manifest.files["student.fp32.onnx"]}
+    meant = {"spec": opened.manifest.spec, "framing": opened.manifest.framing}
     contents = {}
     for number, changes in enumerate(fields):
-        told = {"engine": f"engines/{number}.engine", "batch": (1, 4, 8), **graph, **changes}
+        told = {"engine": f"engines/{number}.engine", "batch": (1, 4, 8), **graph, **meant, **changes}
         batch = told.pop("batch")
         content, manifest = fake_engine(batch, outputs=label_maps(SIZE), input_size=SIZE, **told)
         contents |= {told["engine"]: content, f"engines/{number}.json": manifest.to_json().encode()}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from trtparse.specs.skeleton import load_skeleton
-from trtparse.tasks.coco import results_file
+from trtparse.tasks.coco import Results, results_file
 from trtparse.tasks.pose.keypoint_file import coco_results, decode_joints, encode_joints
 
 COCO, MPII = load_skeleton("coco17"), load_skeleton("mpii16")
@@ -38,7 +38,7 @@ def test_a_damaged_file_or_one_of_other_joints_has_none(joints: np.ndarray) -> N
 
 def test_results_are_coco_s_with_the_name_of_the_file(joints: np.ndarray) -> None:
     joints[:, 2] = 0.5
-    name, content = results_file("keypoints.json", coco_results, None)
+    name, content = results_file(Results("keypoints.json", coco_results), None)
     entries = json.loads(content([("a/4.jpg", joints), ("a/5.jpg", joints)]))
     assert name == "keypoints.json"
     assert [(entry["image_id"], entry["file_name"], entry["category_id"]) for entry in entries] == [
