@@ -19,7 +19,7 @@ from ..graphs.observe import framing_of
 from ..storage.files import check_output_file
 from .frames import letterboxed
 from .histograms import Histogram, HistogramCollector
-from .key import CalibrationKey, digest_of, key_of
+from .key import CalibrationKey, frame_digest, key_of
 from .methods import UNSIGNED, Method, threshold
 from .ranges import RangeCollector, Ranges, no_images
 from .record import State, fingerprint, read_record, write_record
@@ -173,7 +173,7 @@ def expected_key(
     Against it :func:`~trtparse.calibration.key.check_key` holds the key of ranges that are there already.
     """
     frames = letterboxed(dataset, selection.indices, framing_of(model))
-    return key_of(model, (digest_of(name, frame) for name, frame in frames), method)
+    return key_of(model, (frame_digest(name, frame) for name, frame in frames), method)
 
 
 @dataclass
@@ -221,7 +221,7 @@ class _Passes:
             skipped: list[tuple[str, str]] = []
             for name, frame in self._frames([index], skipped):
                 collector.update(name, frame[None])
-                state.digests[name] = digest_of(name, frame)
+                state.digests[name] = frame_digest(name, frame)
                 state.black = state.black and not frame.any()
             state.skipped.update(skipped)
             self._tell(position)
@@ -245,7 +245,7 @@ class _Passes:
         read = [index for index in self.indices if self.dataset.names[index] not in state.skipped]
         before = 2 * len(self.indices) - len(read)
         for name, frame in self._frames(read[state.counted :]):
-            if digest_of(name, frame) != state.digests[name]:
+            if frame_digest(name, frame) != state.digests[name]:
                 raise DataError(
                     f"{name} of {self.dataset.description} has changed since its range was taken.",
                     "Calibrate again once the images stay as they are.",

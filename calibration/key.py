@@ -55,7 +55,7 @@ def key_of(model: onnx.ModelProto, frame_digests: Iterable[str], method: Method)
 
     Args:
         model: FP32.
-        frame_digests: from :func:`digest_of`, one per image, in any order.
+        frame_digests: from :func:`frame_digest`, one per image, in any order.
         method: of the ranges.
     """
     return CalibrationKey(
@@ -66,7 +66,7 @@ def key_of(model: onnx.ModelProto, frame_digests: Iterable[str], method: Method)
     )
 
 
-def digest_of(name: str, frame: Image) -> str:
+def frame_digest(name: str, frame: Image) -> str:
     """sha256 of a frame's name, size and bytes."""
     digest = hashlib.sha256(json.dumps([name, *frame.shape]).encode())
     digest.update(frame.tobytes())

@@ -20,7 +20,7 @@ from ..specs.label_set import LabelSet, check_same, label_set
 from ..specs.skeleton import Skeleton
 from ..specs.spec import Spec, names_of, spec_entry
 from ..storage.files import replace_bytes
-from ..storage.json_types import JsonObject
+from ..storage.json_types import JsonObject, ReadJson
 from ..tasks.predictor import Predictor
 from .near_duplicates import Fingerprint, NearDuplicates, fingerprint, thumbnail
 
@@ -292,7 +292,7 @@ def read_selection(path: Path, dataset: Images) -> Selection:
     return replace(selection, classes={row: counts[name] for row, name in enumerate(selection.rows) if name in counts})
 
 
-def _spec(document: dict[str, Any], path: Path) -> Spec | None:
+def _spec(document: ReadJson, path: Path) -> Spec | None:
     """Whose classes or joints a document counts; files of schema 1 do not tell, and are LIP's."""
     if document["schema"] == 1:
         return label_set("lip") if document["classes_from"] else None
@@ -305,7 +305,7 @@ def _spec(document: dict[str, Any], path: Path) -> Spec | None:
         raise DataError(error.message, _CHOOSE_AGAIN) from error
 
 
-def _read_document(path: Path) -> dict[str, Any]:
+def _read_document(path: Path) -> ReadJson:
     """The JSON of a selection, seen to be one."""
     try:
         document = json.loads(path.read_text("utf-8"))

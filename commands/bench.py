@@ -28,7 +28,7 @@ SCHEMA = 1
 
 
 @dataclass(frozen=True)
-class Contender:
+class Candidate:
     """An engine to measure: its word in messages, and what opens it."""
 
     label: str
@@ -118,13 +118,13 @@ def bench(
         gpu = machine.gpu is not None
         # What is timed is the GPU, so waiting for it spins.
         tensorrt = {"slots": slots, "cuda_graph": cuda_graph, "mapped": mapped, "spin": True}
-        contenders = list(_contenders(opened, targets, precisions, threads, tensorrt, gpu=gpu))
+        candidates = list(_candidates(opened, targets, precisions, threads, tensorrt, gpu=gpu))
         bus = machine.gpu.bus if machine.gpu is not None else ""
         before = read_clocks(bus=bus)
         speeds = list(
             _measured(
                 terminal,
-                contenders,
+                candidates,
                 frames,
                 skipped,
                 strict=bool(targets),
@@ -184,7 +184,7 @@ def _frames(manifest: Manifest, count: int) -> Frames:
     return np.repeat(frame[None], count, axis=0)
 
 
-def _contenders(
+def _candidates(
     bundle: Bundle,
     targets: Sequence[str],
     precisions: Sequence[str],
@@ -192,7 +192,7 @@ def _contenders(
     tensorrt: Given,
     *,
     gpu: bool,
-) -> Iterator[Contender]:
+) -> Iterator[Candidate]:
     """Everything that was asked for, PyTorch first: it is what the others are set against.
 
     Args:
@@ -211,14 +211,14 @@ def _contenders(
                 continue
             for channels_last in (False, True):
                 label = f"PyTorch {precision}{' channels_last' if channels_last else ''}"
-                yield Contender(label, lambda p=precision, c=channels_last: _pytorch(bundle, p, c, threads))  # type: ignore[misc]
+                yield Candidate(label, lambda p=precision, c=channels_last: _pytorch(bundle, p, c, threads))  # type: ignore[misc]
     for target, runtime in _cpu_runtimes(targets):
         for precision in precisions or [name for name in bundle.manifest.precisions if name != "fp16"]:
             if precision == "bf16" and target == "onnxruntime" and target not in targets:
                 continue
             for between in _betweens() if (target, precision) == ("openvino", "int8") else (None,):
                 told = f", {between} between" if between else ""
-                yield Contender(
+                yield Candidate(
                     f"{runtime} {precision}{told}",
                     lambda t=target, p=precision, b=between: open_engine(  # type: ignore[misc]
                         bundle, t, p, threads=threads, between=b, alike=alike
@@ -226,7 +226,7 @@ def _contenders(
                 )
     if "tensorrt" in wanted and (targets or engine_names(bundle)):
         for precision in precisions or _engine_precisions(bundle):
-            yield Contender(
+            yield Candidate(
                 f"TensorRT {precision}",
                 lambda p=precision: open_engine(bundle, "tensorrt", p, **tensorrt),  # type: ignore[misc]
             )
@@ -281,7 +281,7 @@ def _pytorch(bundle: Bundle, precision: str, channels_last: bool, threads: int) 
 
 def _measured(
     terminal: Terminal,
-    contenders: Sequence[Contender],
+    candidates: Sequence[Candidate],
     frames: Frames,
     skipped: list[tuple[str, str]],
     *,
@@ -299,19 +299,19 @@ def _measured(
     from ..engines.latency import measure
 
     done, last = 0, None
-    for contender in contenders:
-        terminal.stage(f"Measuring {contender.label}")
+    for candidate in candidates:
+        terminal.stage(f"Measuring {candidate.label}")
         try:
-            with contender.open() as engine:
+            with candidate.open() as engine:
                 speed = measure(engine, frames, progress=terminal.progress, **options)
                 if explorer is not None and speed.layers:
                     _explore(explorer, engine, frames, speed)
         except TrtparseError as error:
-            skipped.append((contender.label, error.message))
+            skipped.append((candidate.label, error.message))
             last = error
             continue
         done += 1
-        yield contender.label, speed
+        yield candidate.label, speed
     if strict and not done and last is not None:
         raise last
 

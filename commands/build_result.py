@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from ..engines.calibrated import Calibrated, Searched
     from ..engines.choice import Choice
     from ..engines.manifest import EngineManifest
-    from ..trt_builder.calibration_cache import CalibrationCache
+    from ..trt_builder.calibration_cache import WrittenCache
 
 
 def show_build(
     terminal: Terminal,
     bundle: Bundle,
     engines: Sequence[EngineManifest],
-    cache: CalibrationCache | None = None,
+    cache: WrittenCache | None = None,
     runtimes: Choice | None = None,
 ) -> None:
     """What a build made, and what to type next."""
@@ -86,7 +86,7 @@ def _show_race(terminal: Terminal, engines: Sequence[EngineManifest]) -> None:
     terminal.out.print(f"Timed:      {race.verdict}", markup=False)
 
 
-def _show_cache(terminal: Terminal, cache: CalibrationCache) -> None:
+def _show_cache(terminal: Terminal, cache: WrittenCache) -> None:
     terminal.out.print(f"Cache:      {cache.cache}", markup=False)
     graph, calibration = shlex.quote(str(cache.graph)), shlex.quote(str(cache.cache))
     terminal.out.print(f"Use it:     trtexec --onnx={graph} --int8 --fp16 --calib={calibration}", markup=False)

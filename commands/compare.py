@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import UsageError
-from .comparison import Comparison, Contender, comparison_options, exit_code, show, typed
+from .comparison import Comparison, Contender, comparison_options, exit_code_of, show, typed
 from .options import common_options, engine_options
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def compare(
             _refuse_for_graphs(context)
             result, apart = compare_graphs(terminal, bundles, options, preset, layers=layers)
             _show_graphs(terminal, result, apart)
-            context.exit(exit_code(result))
+            context.exit(exit_code_of(result))
         if layers or preset is not None:
             raise UsageError("--layers and --preset are for ONNX files.", "Name two, as in compare a.onnx b.onnx.")
         contenders = _contenders(bundles, precision)
@@ -65,7 +65,7 @@ def compare(
     if not as_json and (worst := worst_row(result)):
         terminal.out.print(worst, markup=False)
     show(terminal, result, report)
-    context.exit(exit_code(result))
+    context.exit(exit_code_of(result))
 
 
 _FOR_BUNDLES = ("report", "precision", "reference", "resume", "junit", "target", "auto_rebuild")

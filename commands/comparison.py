@@ -14,7 +14,7 @@ import click
 
 from ..errors import AccuracyError, UsageError
 from ..storage.files import check_output_file
-from ..storage.interrupts import exit_code as interrupted_code
+from ..storage.interrupts import exit_code
 from .options import chosen_task, figure_option, labels_option, rebuild
 
 if TYPE_CHECKING:
@@ -248,10 +248,10 @@ def _write_report(terminal: Terminal, result: ValidationResult, bundle: Bundle, 
     terminal.note(f"Report: {paths[0]}")
 
 
-def exit_code(result: ValidationResult) -> int:
+def exit_code_of(result: ValidationResult) -> int:
     """0, 4 where an engine loses more than the tolerance, or the shell's code for a run that was interrupted."""
     if result.partial:
-        return interrupted_code()
+        return exit_code()
     return 0 if result.passed else AccuracyError.exit_code
 
 

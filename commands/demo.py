@@ -154,6 +154,9 @@ def demo(
     from ..tasks.open import open_predictor, spec_named
     from .terminal import Terminal
 
+    if options["people"] is None:
+        looks = source is not None or options["detector"] is not None or options["detect_every"] is not None
+        options["people"] = "auto" if looks else "full"
     _check(options, sourced=source is not None)
     labels = None if options["labels"] is None else spec_named(options["labels"])
     with Terminal(as_json=as_json) as terminal, ExitStack() as stack:
@@ -176,7 +179,8 @@ def demo(
             opened.append(stack.enter_context(predictor))
             check_predictor(predictor, bundle.path)
         predictors = drawn_together(opened)
-        _check_people(opened, bundles, options)
+        if _finds_people(opened, bundles, options):
+            options["people"] = "full"
         notices = _Notices(terminal)
         if options["within"] == "network":
             sizes = [predictor.engine.input_size for predictor in predictors]
@@ -219,11 +223,8 @@ class _Notices:
             self.page.say(sentence)
 
 
-def _check(options: dict[str, Any], *, sourced: bool) -> None:
+def _check(options: Given, *, sourced: bool) -> None:
     """Refuse what does not go together before anything is opened."""
-    if options["people"] is None:
-        looks = sourced or options["detector"] is not None or options["detect_every"] is not None
-        options["people"] = "auto" if looks else "full"
     if options["people"] == "full":
         for name in ("detector", "detect_every"):
             if options[name] is not None:
@@ -237,15 +238,15 @@ def _check(options: dict[str, Any], *, sourced: bool) -> None:
         raise UsageError("--token is for the page of --serve.", "Add --serve HOST:PORT, or leave it out.")
 
 
-def _check_people(opened: Sequence[Predictor[Any]], bundles: Sequence[Path], options: dict[str, Any]) -> None:
-    """A finder that is asked for its boxes sees whole frames; it is nothing beside a parser, or behind a detector."""
+def _finds_people(opened: Sequence[Predictor[Any]], bundles: Sequence[Path], options: Given) -> bool:
+    """Whether a finder is asked for its boxes: it sees whole frames, and is nothing beside a parser or a detector."""
     finders = [number for number, predictor in enumerate(opened) if predictor.task.finds_people]
     if not finders:
-        return
+        return False
     if len(opened) > 1 or options["detector"] is not None:
         place = bundles[finders[0]] if bundles else BUNDLES["people"]
         check_takes_people(opened[finders[0]].task, place)
-    options["people"] = "full"
+    return True
 
 
 def _open(stack: ExitStack, source: str | None, options: Given, notify: Callable[[str], None]) -> OpenedSource:

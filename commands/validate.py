@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import UsageError
-from .comparison import Comparison, Contender, comparison_options, exit_code, show, typed
+from .comparison import Comparison, Contender, comparison_options, exit_code_of, show, typed
 from .options import DEFAULT_BUNDLE, check_task, common_options, engine_options, task_option
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def validate(
         if into_bundle and not result.partial:
             _note_accuracy(terminal, opened, result)
     show(terminal, result, folder)
-    context.exit(exit_code(result))
+    context.exit(exit_code_of(result))
 
 
 def _check_bundle_takes_reports(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""How do frames become arrays: one protocol, the CPU runtime, PyTorch as the reference.
+"""How do frames become arrays: one protocol over ONNX Runtime, OpenVINO, TensorRT and PyTorch.
 
 Heavy imports wait until an engine is opened.
 """

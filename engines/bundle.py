@@ -54,7 +54,7 @@ class Manifest:
         framing: how images become frames; what of it is arithmetic is in the graphs already.
         batch: frames per call, or None for any number.
         precisions: ``fp32``, ``fp16``, ``int8``: those that can be opened.
-        parity: graph name to how well it agrees with the reference on the images named by ``parity_images``.
+        parity: graph name to how well it agrees with the reference's answers in ``parity.npz``.
         calibration: method, number of images, where from, and the key; empty without INT8.
         versions: of what built it.
         files: relative path to sha256.

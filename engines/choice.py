@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as package_version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +25,7 @@ from ..data.crops import place
 from ..data.synthetic import SyntheticPeople
 from ..errors import MachineError, TrtparseError, UsageError
 from ..storage.files import replace_bytes
-from ..storage.json_types import JsonObject
+from ..storage.json_types import JsonObject, ReadJson
 from .base import Arrays, Engine, Frames
 from .bundle import GRAPHS, Bundle
 from .cpu import EXACT_INT8, CpuEngine
@@ -166,7 +165,7 @@ def choose(bundle: Bundle, graph: str, precision: str, threads: int = 0, alike: 
     for note in notes:
         if note["of"] == key:
             return Choice(note["milliseconds"], note["refused"])
-    choice = measure(bundle, graph, precision, threads, alike)
+    choice = measure_ways(bundle, graph, precision, threads, alike)
     kept = {"schema": 1, "notes": [*notes, {"of": key, **choice.to_dict()}][-_MOST_NOTES:]}
     try:
         replace_bytes(path, (json.dumps(kept, indent=1) + "\n").encode())
@@ -188,7 +187,7 @@ def noted(bundle: Bundle) -> dict[str, Choice]:
     return found
 
 
-def measure(bundle: Bundle, graph: str, precision: str, threads: int, alike: Alike | None = None) -> Choice:
+def measure_ways(bundle: Bundle, graph: str, precision: str, threads: int, alike: Alike | None = None) -> Choice:
     """Time all ways, one after the other, and compare what they give; arguments as of :func:`choose`.
 
     Raises:
@@ -303,7 +302,7 @@ def _version(package: str) -> str:
         return "unknown"
 
 
-def _read(path: Path) -> list[dict[str, Any]]:
+def _read(path: Path) -> list[ReadJson]:
     """What was noted; nothing where the file is missing or is not what was written."""
     try:
         notes = json.loads(path.read_text("utf-8"))["notes"]

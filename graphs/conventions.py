@@ -96,7 +96,8 @@ class Said:
         if known is None:
             raise UsageError(
                 f"{what} does not say what its classes mean.",
-                f"Give --labels {'|'.join(label_sets())} or a TOML file, or --preset {'|'.join(names_of('parsing'))}.",
+                f"Give --labels {'|'.join(label_sets())} or a TOML file, "
+                f"or --preset {'|'.join(presets_of('parsing'))}.",
             )
         return label_set(known.labels)
 
@@ -121,7 +122,7 @@ class Said:
                 f"{what} tells classes apart, and {self.skeleton} has joints."
                 if known is not None
                 else f"How {what} gives joints nobody said.",
-                f"Give --labels a label set, or --preset {'|'.join(names_of('pose'))}.",
+                f"Give --labels a label set, or --preset {'|'.join(presets_of('pose'))}.",
             )
         return self.label_set(what)
 
@@ -273,7 +274,7 @@ def fits(facts: GraphFacts) -> dict[str, list[str]]:
     }
 
 
-def names_of(task: str) -> list[str]:
+def presets_of(task: str) -> list[str]:
     """The presets of a task."""
     return [name for name, one in presets().items() if one.task == task]
 

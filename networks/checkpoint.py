@@ -19,7 +19,7 @@ from .checkpoint_file import belongs, fill, named, parse_header, read_tensors
 from .mobilenet import MobileNetV2, read_movenet
 from .network import ParsingNetwork, check_classes
 from .registry import FINDERS, POSE_NETWORKS, create_network, recognise
-from .state_dict import StateDict, digest_of
+from .state_dict import StateDict, tensors_digest
 from .trained import DEFAULT_INPUT_SIZE, Trained
 
 
@@ -72,7 +72,7 @@ def parse_checkpoint(
     meant = _label_set(values, network.spec.num_classes, labels, who, path)
     fill(network, state.tensors, path, what)
     int8 = values.get("int8", {})
-    if int8 and int8.get("weights") != digest_of(state.tensors):
+    if int8 and int8.get("weights") != tensors_digest(state.tensors):
         raise UsageError(
             f"{path} carries INT8 ranges that were learned with other weights than it holds.",
             "Get the file again; whoever changed the weights has to leave the header's int8 out.",

@@ -26,7 +26,7 @@ from ..storage.files import replace_bytes
 from ..storage.json_types import JsonObject, ReadJson
 from .file_kind import refuse_others
 from .network import AUXILIARY_PREFIX, Network
-from .state_dict import StateDict, digest_of, find_mismatch, find_state_dict, first_not_finite, read_pickle
+from .state_dict import StateDict, find_mismatch, find_state_dict, first_not_finite, read_pickle, tensors_digest
 
 SCHEMA = 3
 """2: with the stretch of the images. 3: with the label set, the training data and the licence.
@@ -82,7 +82,7 @@ def save_checkpoint(
         **meant,
         "training_data": origin.training_data,
         "licence": origin.licence,
-        **({"int8": {**int8, "weights": digest_of(tensors)}} if int8 else {}),
+        **({"int8": {**int8, "weights": tensors_digest(tensors)}} if int8 else {}),
     }
     replace_bytes(path, safetensors.torch.save(tensors, {HEADER: json.dumps(header)}))
 

@@ -89,7 +89,7 @@ def find_mismatch(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> 
     return Mismatch(len(missing), len(unknown), len(shapes), "; ".join(examples))
 
 
-def digest_of(tensors: Mapping[str, Tensor]) -> str:
+def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
     """sha256 of tensors by name, type and value, in whatever order they come."""
     digest = hashlib.sha256()
     for name in sorted(tensors):

@@ -26,9 +26,9 @@ from ..specs.skeleton import Skeleton
 from ..specs.spec import Spec
 from ..storage.json_types import JsonObject, ReadJson
 from .figure import Closeness, Figure
+from .presentation import Presentation
 from .protocol import Protocol
 from .scoring import Agreement, Answer, Scorer, Scores
-from .shown import Shown
 
 if TYPE_CHECKING:
     import onnx
@@ -39,7 +39,7 @@ Ask = Callable[[Frames], Sequence[Any]]
 """From frames to what a scorer takes, one of each frame."""
 
 
-class Task(Shown[Answer], ABC):
+class Task(Presentation[Answer], ABC):
     """What the arrays of an engine mean.
 
     ``Answer`` is what is said of one frame or image; a label map for parsing.

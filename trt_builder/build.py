@@ -124,7 +124,7 @@ class Listener:
 
 
 @dataclass(frozen=True)
-class Built:
+class BuiltBundle:
     """A bundle, and what its INT8 reached on the held-out images; None where nothing was measured."""
 
     bundle: Bundle
@@ -137,7 +137,7 @@ def build_bundle(
     output: Path,
     listener: Listener = Listener(),
     held_out: Images | None = None,
-) -> Built:
+) -> BuiltBundle:
     """Export, calibrate, quantise, compare with the reference, measure and write a bundle.
 
     Args:
@@ -237,7 +237,7 @@ def build_bundle(
         )
         manifest = finish(folder, manifest)
     records.remove()
-    return Built(Bundle(output, manifest), result)
+    return BuiltBundle(Bundle(output, manifest), result)
 
 
 def _carried(spec: BuildSpec, source: Source, listener: Listener) -> Ranges | None:

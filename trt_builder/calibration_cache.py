@@ -18,7 +18,7 @@ _FOLDER = "tensorrt"
 
 
 @dataclass(frozen=True)
-class CalibrationCache:
+class WrittenCache:
     """What was put into a bundle.
 
     Args:
@@ -33,7 +33,7 @@ class CalibrationCache:
     in_float: tuple[str, ...]
 
 
-def add_calibration_cache(bundle: Bundle, version: str) -> tuple[Bundle, CalibrationCache]:
+def add_calibration_cache(bundle: Bundle, version: str) -> tuple[Bundle, WrittenCache]:
     """Write a bundle's ranges as TensorRT's calibration cache into the bundle, and a graph beside it.
 
     The bundle's own FP32 graph will not do: TensorRT 8.6 misreads its opset without a word (see
@@ -58,4 +58,4 @@ def add_calibration_cache(bundle: Bundle, version: str) -> tuple[Bundle, Calibra
     bundle = add_files(bundle, {graph: content, cache: text.encode()})
     calibration = bundle.manifest.calibration
     given_back = calibration["search"]["given_back"] if "search" in calibration else ()
-    return bundle, CalibrationCache(bundle.path / cache, bundle.path / graph, tuple(given_back))
+    return bundle, WrittenCache(bundle.path / cache, bundle.path / graph, tuple(given_back))

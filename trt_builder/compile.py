@@ -37,7 +37,7 @@ from .engine_spec import COMPUTE_CAPABILITIES, DYNAMIC_BATCH, EngineSpec
 from .evidence import Evidence, evidence, forget
 from .inspection import Inspection, NotAsAsked, check, inspect_engine, inspect_network, wanted_convolutions
 from .ladder import AS_IS, HALF, Rung, next_rung, rungs_of
-from .parity import PARITY_NAME, Agreement, Disagrees, compare, load_parity
+from .parity import PARITY_NAME, Disagrees, Parity, compare, load_parity
 from .tensorrt_api import Built, NoEngine, TensorRT
 from .trtexec import trtexec_line
 from .worth import Race, medians
@@ -353,7 +353,7 @@ class _Work:
             return [error.message]
         return []
 
-    def _parity(self, manifest: EngineManifest, built: Built) -> Agreement | None:
+    def _parity(self, manifest: EngineManifest, built: Built) -> Parity | None:
         """None without stored answers."""
         bundle = self.bundle
         if PARITY_NAME not in bundle.manifest.files:
@@ -407,7 +407,7 @@ class _Work:
         """All but what the checks found."""
         spec, bundle = self.spec, self.bundle
         specs, raw = _output_specs(model), property_of(model, RAW_PROPERTY) or OLDER_RAW_OUTPUT
-        return EngineManifest(
+        manifest = EngineManifest(
             engine=f"{FOLDER}/{self.stem}.engine",
             engine_sha256=hashlib.sha256(built.content).hexdigest(),
             bytes=len(built.content),
@@ -427,8 +427,8 @@ class _Work:
             rebuild=spec.words(),
             seconds=round(seconds, 3),
             built=datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
-            **_machine_facts(self.machine, self.on_gpu),
         )
+        return _built_on(self.machine, manifest, self.on_gpu)
 
 
 def _shortened(message: str, most: int = 160) -> str:
@@ -465,16 +465,17 @@ def _stem(spec: EngineSpec, library: TensorRT, capability: str) -> str:
     return f"{spec.target}-{library.short_version}-sm{capability.replace('.', '')}-{spec.precision}{accelerator}"
 
 
-def _machine_facts(machine: Machine, on_gpu: bool) -> dict[str, Any]:
-    """Of the machine that built; the GPU only where the engine was tuned on it."""
+def _built_on(machine: Machine, manifest: EngineManifest, on_gpu: bool) -> EngineManifest:
+    """With what the machine is that built it; the GPU only where the engine was tuned on it."""
     driver, board = machine.driver, machine.jetson
-    return {
-        "gpu": machine.gpu.name if on_gpu and machine.gpu is not None else None,
-        "multiprocessors": (machine.gpu.multiprocessors or None) if on_gpu and machine.gpu is not None else None,
-        "board": (board.model or None) if on_gpu and board is not None else None,
-        "cuda": machine.cuda or (driver.cuda if driver is not None else None),
-        "driver": driver.version if driver is not None else None,
-        "l4t": board.l4t if board is not None else None,
-        "jetpack": board.jetpack if board is not None else None,
-        "power_mode": board.power_mode if board is not None else None,
-    }
+    return replace(
+        manifest,
+        gpu=machine.gpu.name if on_gpu and machine.gpu is not None else None,
+        multiprocessors=(machine.gpu.multiprocessors or None) if on_gpu and machine.gpu is not None else None,
+        board=(board.model or None) if on_gpu and board is not None else None,
+        cuda=machine.cuda or (driver.cuda if driver is not None else None),
+        driver=driver.version if driver is not None else None,
+        l4t=board.l4t if board is not None else None,
+        jetpack=board.jetpack if board is not None else None,
+        power_mode=board.power_mode if board is not None else None,
+    )

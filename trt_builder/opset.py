@@ -23,9 +23,9 @@ from ..calibration.quantise.placement import place
 from ..calibration.quantise.qdq import quantise
 from ..calibration.ranges import RangeCollector, Ranges
 from ..errors import TrtparseError, UsageError
-from ..graphs import front
 from ..graphs.answers import answers_of
 from ..graphs.facts import opset_of
+from ..graphs.front import made_up_frames
 from ..graphs.half import to_half
 from ..graphs.index import fresh_graph_copy
 from ..graphs.observe import input_size_of
@@ -73,7 +73,7 @@ def raise_opset(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
     hint = f"Export the graph again with opset_version={OPSET}, or build with --fp16."
     try:
         raised = converted(model)
-        frames = made_up_frames(model)
+        frames = frames_for(model)
         (answers, scores), (new_answers, new_scores) = _answers(model, frames), _answers(raised, frames)
     except Exception as error:
         # The converter's, the checker's and the runtime's exceptions have no common base but Exception.
@@ -91,11 +91,11 @@ def raise_opset(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
     return raised
 
 
-def made_up_frames(model: onnx.ModelProto) -> NDArray[np.uint8]:
+def frames_for(model: onnx.ModelProto) -> NDArray[np.uint8]:
     """(N, H, W, 3) uint8 for a graph: patches of colour with noise on them, the same every time."""
     first = model.graph.input[0].type.tensor_type.shape.dim[0]
     count = first.dim_value if first.HasField("dim_value") else 2
-    return front.made_up_frames(count, input_size_of(model))
+    return made_up_frames(count, input_size_of(model))
 
 
 def _answers(model: onnx.ModelProto, frames: NDArray[np.uint8], *, as_float: bool = False) -> Answers:
@@ -142,7 +142,7 @@ def _close(one: NDArray[np.float32], other: NDArray[np.float32]) -> bool:
 
 def _rehearse(model: onnx.ModelProto, name: str) -> None:
     """Make INT8 of one made-up frame and run both of its forms; nothing of it is kept."""
-    frames = made_up_frames(model)
+    frames = frames_for(model)
     try:
         placement = place(model)
         collector = RangeCollector(model, 1)

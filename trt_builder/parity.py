@@ -40,7 +40,7 @@ class Disagrees(BuildError):
 
 
 @dataclass(frozen=True)
-class Agreement:
+class Parity:
     """How well an engine agrees with PyTorch.
 
     Args:
@@ -141,7 +141,7 @@ def compare(
     frames: Frames,
     expected: Stored,
     progress: Callable[[int, int], None] = lambda _, __: None,
-) -> Agreement:
+) -> Parity:
     """How much of what an engine gives is what PyTorch gave.
 
     Args:
@@ -180,7 +180,7 @@ def compare(
                 )
         shares[start:stop] = task.agreement(found, given)
         progress(stop, count)
-    return Agreement(float(shares.mean()), float(shares.min()), count, task.closeness)
+    return Parity(float(shares.mean()), float(shares.min()), count, task.closeness)
 
 
 def _problem(frames: Frames, expected: Stored) -> str:

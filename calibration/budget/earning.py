@@ -10,12 +10,13 @@ import json
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import onnx
 
 from ...engines.calibrated import Timed
 from ...storage.files import replace_bytes
+from ...storage.json_types import ReadJson
 from ..quantise.placement import Placement, restrict
 
 _REASON = "slower in INT8 than in FP16, as timed on this GPU"
@@ -122,7 +123,7 @@ def earn_place(
     return Earned(kept, savings, slower, told["milliseconds"])
 
 
-def _read(record: Path | None, key: str) -> dict[str, Any] | None:
+def _read(record: Path | None, key: str) -> ReadJson | None:
     """What was timed of the same graph before."""
     if record is None:
         return None

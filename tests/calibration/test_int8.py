@@ -18,15 +18,15 @@ from trtparse.data.dataset import Dataset, Sample, Subset
 from trtparse.engines import Bundle
 from trtparse.engines.bundle import CALIBRATION_NAME
 from trtparse.errors import AccuracyError, DataError, UsageError
-from trtparse.trt_builder.build import BuildSpec, Built, build_bundle
+from trtparse.trt_builder.build import BuildSpec, BuiltBundle, build_bundle
 
-Build = Callable[..., Built]
+Build = Callable[..., BuiltBundle]
 
 
 @pytest.fixture(scope="module")
 def exported(
     people: Dataset, tmp_path_factory: pytest.TempPathFactory, small_weights: Path, quick_builds: Any
-) -> Built:
+) -> BuiltBundle:
     """By every method, measured on labelled people."""
     spec = BuildSpec(small_weights, "int8", calibration_images=6, threads=1)
     with quick_builds():
@@ -37,7 +37,7 @@ def exported(
 def build(quick_builds: Any, small_weights: Path, people: Dataset, tmp_path: Path) -> Iterator[Build]:
     """Builds of the small student, which take no second."""
 
-    def build(dataset: Dataset = people, held_out: Dataset | None = None, **options: object) -> Built:
+    def build(dataset: Dataset = people, held_out: Dataset | None = None, **options: object) -> BuiltBundle:
         wanted = {"calibration_images": 6, "int8": Int8Spec("max"), "validate": False, "threads": 1, **options}
         spec = BuildSpec(small_weights, "int8", **wanted)  # type: ignore[arg-type]
         return build_bundle(spec, dataset, tmp_path / "built", held_out=held_out)
@@ -46,7 +46,7 @@ def build(quick_builds: Any, small_weights: Path, people: Dataset, tmp_path: Pat
         yield build
 
 
-def test_all_methods_are_tried_and_the_one_that_agrees_best_is_kept(exported: Built) -> None:
+def test_all_methods_are_tried_and_the_one_that_agrees_best_is_kept(exported: BuiltBundle) -> None:
     calibration = exported.bundle.manifest.calibration
     scores = calibration["methods"]
     assert set(scores) == {"max", "percentile:99.99", "entropy", "mse"}
@@ -54,7 +54,7 @@ def test_all_methods_are_tried_and_the_one_that_agrees_best_is_kept(exported: Bu
     assert calibration["key"]["method"] == calibration["method"]
 
 
-def test_the_manifest_has_the_loss_of_both_forms_on_images_that_did_not_calibrate(exported: Built) -> None:
+def test_the_manifest_has_the_loss_of_both_forms_on_images_that_did_not_calibrate(exported: BuiltBundle) -> None:
     manifest = exported.bundle.manifest
     assert manifest.calibration["validated"]
     assert set(manifest.accuracy) == {"simulated-int8", "onnxruntime-int8"}
@@ -125,7 +125,7 @@ def test_a_budget_without_held_out_images_is_refused(build: Build) -> None:
 
 
 def test_ranges_of_an_earlier_build_serve_the_same_request_and_no_other(
-    exported: Built, build: Build, people: Dataset, tmp_path: Path
+    exported: BuiltBundle, build: Build, people: Dataset, tmp_path: Path
 ) -> None:
     first = build().bundle
     kept = tmp_path / "kept.json"
@@ -148,7 +148,7 @@ def test_a_killed_build_s_records_serve_the_next_one_and_go_when_it_is_whole(bui
     assert sorted(path.name for path in tmp_path.iterdir()) == ["built"]
 
 
-def test_an_fp32_graph_is_calibrated_without_pytorch(exported: Built, people: Dataset, tmp_path: Path) -> None:
+def test_an_fp32_graph_is_calibrated_without_pytorch(exported: BuiltBundle, people: Dataset, tmp_path: Path) -> None:
     spec = BuildSpec(exported.bundle.graph("fp32"), "int8", calibration_images=6, int8=Int8Spec("max"), threads=1)
     built = build_bundle(spec, people, tmp_path / "built")
     assert built.bundle.manifest.network == "onnx"
@@ -157,7 +157,7 @@ def test_an_fp32_graph_is_calibrated_without_pytorch(exported: Built, people: Da
     assert not built.bundle.weights.exists()
 
 
-def test_a_graph_of_another_precision_is_no_source(exported: Built, people: Dataset, tmp_path: Path) -> None:
+def test_a_graph_of_another_precision_is_no_source(exported: BuiltBundle, people: Dataset, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="made from an FP32 graph"):
         build_bundle(BuildSpec(exported.bundle.graph("int8"), "int8"), people, tmp_path / "built")
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 import trtparse
-from trtparse.calibration.key import METHOD, SCHEMA, CalibrationKey, check_key, digest_of, key_of
+from trtparse.calibration.key import METHOD, SCHEMA, CalibrationKey, check_key, frame_digest, key_of
 from trtparse.calibration.methods import Method
 from trtparse.errors import UsageError
 
@@ -23,7 +23,7 @@ NAMES = ("a", "b", "c", "d")
 
 
 def key(model: onnx.ModelProto, frames: Frames, names: tuple[str, ...] = NAMES, method: str = "max") -> CalibrationKey:
-    return key_of(model, [digest_of(*pair) for pair in zip(names, frames)], Method.parse(method))
+    return key_of(model, [frame_digest(*pair) for pair in zip(names, frames)], Method.parse(method))
 
 
 class TestWhatChangesIt:
@@ -80,7 +80,7 @@ class TestWhatChangesIt:
 
     def test_another_shape_of_the_same_bytes_is_another_image(self) -> None:
         frame = np.zeros((4, 2, 3), np.uint8)
-        assert digest_of("a", frame) != digest_of("a", frame.reshape(2, 4, 3))
+        assert frame_digest("a", frame) != frame_digest("a", frame.reshape(2, 4, 3))
 
     def test_preprocessing_changes_the_preprocessing(
         self, changed: Callable[..., set[str]], new_ladder: NewLadder

@@ -60,7 +60,7 @@ def _recorded(monkeypatch: pytest.MonkeyPatch, *choices: Choice) -> list[tuple[A
         asked.append(arguments)
         return choices[len(asked) - 1]
 
-    monkeypatch.setattr(choice, "measure", measure)
+    monkeypatch.setattr(choice, "measure_ways", measure)
     return asked
 
 
@@ -280,13 +280,13 @@ def test_what_differs_is_what_the_task_says_of_both(tiny: Bundle, choose: Choose
         asked.append((len(found), *found[0].shape))
         return np.full(len(expected[0]), share)
 
-    assert choice.measure(tiny, "fp32", "fp32", 1, alike).refused == {}
+    assert choice.measure_ways(tiny, "fp32", "fp32", 1, alike).refused == {}
     assert asked == [(1, 2, *SIZE)]
-    refused = choice.measure(tiny, "fp32", "fp32", 1, lambda *both: alike(*both, share=0.9)).refused["openvino"]
+    refused = choice.measure_ways(tiny, "fp32", "fp32", 1, lambda *both: alike(*both, share=0.9)).refused["openvino"]
     assert "wrongly: 10.0 % of what it gives differs" in refused
     assert (
         "wrongly: 100.0 %"
-        in choice.measure(tiny, "fp32", "fp32", 1, lambda *both: alike(*both, np.nan)).refused["openvino"]
+        in choice.measure_ways(tiny, "fp32", "fp32", 1, lambda *both: alike(*both, np.nan)).refused["openvino"]
     )
 
 

@@ -19,7 +19,7 @@ from trtparse.errors import UsageError
 from trtparse.graphs.facts import opset_of
 from trtparse.graphs.interface import read_onnx
 from trtparse.trt_builder.build import BuildSpec, Listener, build_bundle
-from trtparse.trt_builder.opset import made_up_frames, prepare_for_int8
+from trtparse.trt_builder.opset import frames_for, prepare_for_int8
 
 
 def old_graph(opset: int = 13, ir_version: int = 7, batch: int | str = 1) -> onnx.ModelProto:
@@ -72,7 +72,7 @@ def test_an_older_opset_is_raised_and_answers_the_same(
     raised = prepare_for_int8(model, "old.onnx")
     assert (opset_of(raised), raised.metadata_props[0].value) == (20, '{"stretch": 1.5}')
     assert len({node.name for node in raised.graph.node}) == len(raised.graph.node)
-    frames = made_up_frames(model)
+    frames = frames_for(model)
     assert len(np.unique(labels_of(model, frames))) > 3
     np.testing.assert_array_equal(labels_of(raised, frames), labels_of(model, frames))
 
@@ -111,7 +111,7 @@ def test_a_conversion_that_rounds_a_tie_the_other_way_is_let_through(monkeypatch
     alike[7] += np.float32(1e-5)
     monkeypatch.setattr("onnx.version_converter.convert_version", converter_that(lambda _: alike))
     raised = prepare_for_int8(model, "old.onnx")
-    frames = made_up_frames(model)
+    frames = frames_for(model)
     assert (labels_of(raised, frames) == 7).mean() > 0.5
     assert not labels_of(model, frames).any()
 

@@ -24,7 +24,7 @@ from trtparse.tests.predicting import LIP, label_maps
 from trtparse.trt_builder.parity import (
     PARITY_IMAGES,
     PARITY_NAME,
-    Agreement,
+    Parity,
     compare,
     load_parity,
     save_parity,
@@ -264,10 +264,10 @@ def test_answers_for_another_input_size_are_an_error_of_the_engine() -> None:
 @pytest.mark.parametrize(("name", "share"), [("fp32", 0.9994), ("fp16", 0.97), ("int8", 0.5), ("int8", float("nan"))])
 def test_an_engine_that_is_broken_is_a_build_error(name: str, share: float) -> None:
     with pytest.raises(BuildError, match=f"The {name} graph agrees .* of the pixels of 4 images"):
-        Agreement(share, share, 4, Parsing.closeness).check(name)
+        Parity(share, share, 4, Parsing.closeness).check(name)
 
 
 def test_an_engine_that_is_merely_less_accurate_passes() -> None:
-    Agreement(0.985, 0.9, 4, Parsing.closeness).check("fp16")
-    Agreement(0.85, 0.7, 4, Parsing.closeness).check("int8")
-    Agreement(1.0, 1.0, 4, Parsing.closeness).check("fp32")
+    Parity(0.985, 0.9, 4, Parsing.closeness).check("fp16")
+    Parity(0.85, 0.7, 4, Parsing.closeness).check("int8")
+    Parity(1.0, 1.0, 4, Parsing.closeness).check("fp32")

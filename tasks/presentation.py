@@ -19,7 +19,7 @@ from .people.person import Person
 from .scoring import Answer
 
 
-class Shown(Generic[Answer]):
+class Presentation(Generic[Answer]):
     """The half of a task that others see. What a task does not have is refused in words."""
 
     name: ClassVar[str]
