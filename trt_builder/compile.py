@@ -20,14 +20,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx
 
-from ..engines.base import OutputSpec
 from ..engines.bundle import GRAPHS, Bundle, add_files
 from ..engines.machine.facts import Machine, read_machine
 from ..engines.machine.probe import Probe
 from ..engines.manifest import FOLDER, EngineManifest
+from ..engines.outputs import output_specs
 from ..errors import BuildError, MachineError, TrtparseError, UsageError
-from ..graphs.index import property_of
-from ..graphs.raw import OLDER_RAW_OUTPUT, RAW_PROPERTY
 from ..storage.files import check_output_file, check_output_folder, write_errors
 from ..tasks.open import task_of
 from . import timing_cache
@@ -406,7 +404,7 @@ class _Work:
     def _manifest(self, model: onnx.ModelProto, built: Built, seconds: float) -> EngineManifest:
         """All but what the checks found."""
         spec, bundle = self.spec, self.bundle
-        specs, raw = _output_specs(model), property_of(model, RAW_PROPERTY) or OLDER_RAW_OUTPUT
+        outputs, raw = output_specs(model)
         manifest = EngineManifest(
             engine=f"{FOLDER}/{self.stem}.engine",
             engine_sha256=hashlib.sha256(built.content).hexdigest(),
@@ -418,8 +416,8 @@ class _Work:
             spec=bundle.manifest.spec,
             framing=bundle.manifest.framing,
             batch=_batch(bundle, spec),
-            outputs=tuple(spec for spec in specs if spec.name != raw),
-            raw=next((spec for spec in specs if spec.name == raw), None),
+            outputs=outputs,
+            raw=raw,
             tensorrt=self.library.version,
             compute_capability=self.capability,
             version_compatible=spec.version_compatible,
@@ -447,17 +445,6 @@ def _batch(bundle: Bundle, spec: EngineSpec) -> tuple[int, int, int]:
             "Build the bundle with --batch dynamic.",
         )
     return (fixed,) * 3
-
-
-def _output_specs(model: onnx.ModelProto) -> list[OutputSpec]:
-    """What a graph says of its outputs."""
-    specs = []
-    for output in model.graph.output:
-        kind = output.type.tensor_type
-        lengths = [length.dim_value if length.HasField("dim_value") else None for length in kind.shape.dim]
-        dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type).name
-        specs.append(OutputSpec(output.name, dtype, tuple(lengths[1:])))
-    return specs
 
 
 def _stem(spec: EngineSpec, library: TensorRT, capability: str) -> str:

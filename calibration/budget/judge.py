@@ -25,8 +25,7 @@ from ...data.reading import READERS, Frame, read_ahead, read_frame
 from ...engines.base import Engine, Frames, Raw
 from ...engines.cpu import CpuEngine
 from ...errors import DataError, UsageError
-from ...graphs.index import property_of
-from ...graphs.raw import OLDER_RAW_OUTPUT, RAW_PROPERTY, name_raw, raw_tensors
+from ...graphs.raw_output import with_raw_output
 from ...tasks.figure import Figure
 from ...tasks.predictor import Predictor
 from .score import Score
@@ -237,51 +236,11 @@ def open_graph(model: onnx.ModelProto, *, threads: int = 0, simulate: bool = Fal
     Raises:
         UsageError: the runtime refuses the graph, or its raw tensor cannot be found.
     """
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
-    name = property_of(copy, RAW_PROPERTY) or OLDER_RAW_OUTPUT
-    has_raw = any(output.name == name for output in copy.graph.output)
-    if raw and not has_raw:
-        _add_raw(copy)
-    elif has_raw and not raw:
-        kept = [output for output in copy.graph.output if output.name != name]
-        del copy.graph.output[:]
-        copy.graph.output.extend(kept)
+    copy = with_raw_output(model, raw)
     with tempfile.TemporaryDirectory(prefix="trtparse-") as folder:
         path = Path(folder) / "graph.onnx"
         path.write_bytes(copy.SerializeToString())
         return CpuEngine(path, "int8", threads=threads, simulate=simulate)
-
-
-def _add_raw(model: onnx.ModelProto) -> None:
-    """Make the raw tensor one more output.
-
-    Of several one (N, numbers, 1, 1) is made, each divided by its length first: a head of small numbers counts as much
-    as one of large ones, and a layer that one of them alone hangs on is seen.
-    """
-    sources = raw_tensors(model)
-    if not sources:
-        raise UsageError(
-            "The graph does not name its raw tensor and has no ArgMax that reads it.", "Use a graph of trtparse build."
-        )
-    output = f"{sources[0]}_as_output"
-    single = [output] if len(sources) == 1 else [f"{source}_in_fp32" for source in sources]
-    nodes = [
-        onnx.helper.make_node("Cast", [source], [name], to=onnx.TensorProto.FLOAT)
-        for source, name in zip(sources, single)
-    ]
-    if len(sources) > 1:
-        for source, name in zip(sources, single):
-            nodes.append(onnx.helper.make_node("Flatten", [name], [f"{source}_flat"]))
-            nodes.append(onnx.helper.make_node("LpNormalization", [f"{source}_flat"], [f"{source}_even"], axis=1, p=2))
-        even = [f"{source}_even" for source in sources]
-        axes = onnx.numpy_helper.from_array(np.array([2, 3], np.int64), f"{output}_axes")
-        model.graph.initializer.append(axes)
-        nodes.append(onnx.helper.make_node("Concat", even, [f"{output}_flat"], axis=1))
-        nodes.append(onnx.helper.make_node("Unsqueeze", [f"{output}_flat", axes.name], [output]))
-    model.graph.node.extend(nodes)
-    model.graph.output.append(onnx.helper.make_tensor_value_info(output, onnx.TensorProto.FLOAT, None))
-    name_raw(model, output)
 
 
 def _digest(digest: hashlib._Hash, frame: Frame, answer: Any) -> None:

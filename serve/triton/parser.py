@@ -12,9 +12,8 @@ import onnx
 from ...engines import Bundle
 from ...engines.base import OutputSpec
 from ...engines.manifest import EngineManifest, check_is_of, engine_manifests
+from ...engines.outputs import output_specs
 from ...errors import UsageError
-from ...graphs.index import property_of
-from ...graphs.raw import OLDER_RAW_OUTPUT, RAW_PROPERTY
 from ..tensors import DATATYPES, INPUT
 from .config import Message, Word, entries
 
@@ -154,7 +153,7 @@ def _of_graph(bundle: Bundle, spec: ParserSpec, backend: str) -> ParserModel:
     several = 1 if backend == "openvino" else spec.most_frames
     fewest, most = (1, several) if batch is None else (batch, batch)
     size = bundle.manifest.input_size
-    outputs, raw = _outputs_of(graph)
+    outputs, raw = output_specs(onnx.load(graph, load_external_data=False))
     answer = _answer(bundle, outputs, raw)
     # The Python backend gives what goes back onto photographs, as an engine does; others give all that a graph has.
     given = [answer] if backend == "python" else [*outputs, *([] if raw is None else [raw])]
@@ -269,18 +268,3 @@ def _warmup(size: tuple[int, int], batch: tuple[int, int], *, fixed: bool = Fals
             for count in counts
         ]
     }
-
-
-def _outputs_of(graph: Path) -> tuple[list[OutputSpec], OutputSpec | None]:
-    """What a graph gives, and the raw tensor where it gives that as well."""
-    model = onnx.load(graph, load_external_data=False)
-    raw = property_of(model, RAW_PROPERTY) or OLDER_RAW_OUTPUT
-    specs = [
-        OutputSpec(
-            value.name,
-            onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type).name,
-            tuple(d.dim_value if d.HasField("dim_value") else None for d in value.type.tensor_type.shape.dim[1:]),
-        )
-        for value in model.graph.output
-    ]
-    return [spec for spec in specs if spec.name != raw], next((spec for spec in specs if spec.name == raw), None)
