@@ -252,12 +252,12 @@ def _teacher_place(arguments: argparse.Namespace, number: int, gaussians: bool) 
 def _score(checkpoint: Path, recipe: PoseRecipe) -> dict[str, float]:
     """PCK@0.2 in percent, plain and with the flip test."""
     loaded = load_pose_checkpoint(checkpoint)
-    people = open_images(recipe, loaded.skeleton).validation
+    people = open_images(recipe, loaded.spec).validation
     precision, album = Precision("fp32", torch.device("cpu")), Album()
     scores = {}
-    for name, flip in (("pck", None), ("pck_flip", loaded.skeleton)):
+    for name, flip in (("pck", None), ("pck_flip", loaded.spec)):
         found = answers(loaded.network, people, album, loaded.framing, loaded.decoding, precision, flip=flip)
-        scores[name] = round(100 * pck(people.joints(), found, people.skeleton, loaded.skeleton).value, 2)
+        scores[name] = round(100 * pck(people.joints(), found, people.skeleton, loaded.spec).value, 2)
     return scores
 
 

@@ -70,7 +70,7 @@ def main() -> None:
     started = time.monotonic()
     ranges = calibrate(model, train, select(train, arguments.calibration_images), threads=arguments.threads)
     engine = PyTorchEngine(loaded.network, loaded.input_size, threads=arguments.threads)
-    with Predictor(engine, Parsing(loaded.label_set), loaded.framing) as reference:
+    with Predictor(engine, Parsing(loaded.spec), loaded.framing) as reference:
         judge, scout = (
             GraphJudge(val, _spread(len(val), images), reference, threads=arguments.threads, raw=True)
             for images in (count, min(arguments.scouted, count))
@@ -108,7 +108,7 @@ def _train(data: str, steps: int, output: Path) -> Path:
     shared = {name: tensor for name, tensor in shared.items() if tensor.shape == wanted[name].shape}
     network.load_state_dict(shared, strict=False)
     initial = output / "initial.safetensors"
-    save_checkpoint(network, initial, released.framing, released.label_set)
+    save_checkpoint(network, initial, released.framing, released.spec)
     recipe = Recipe(
         steps=steps,
         batch=8,

@@ -127,10 +127,6 @@ class Worker:
         """Frames that wait."""
         return self._waiting_frames
 
-    @property
-    def is_idle(self) -> bool:
-        return not self._waiting and not self._flying
-
     def submit(self, frames: Frames) -> Future[Arrays]:
         """Have frames looked at, ``most_frames`` of them at the most; a cancelled future's are left out.
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ...data.dataset import Images, Sample, Subset
 from ...specs.skeleton import Skeleton
-from .people import People, Person
+from .people import People
 
 
 class PersonImages:
@@ -87,8 +87,3 @@ def people_of(dataset: Images) -> PersonImages | None:
         return dataset
     kept: Any = getattr(dataset, "people", None)
     return PersonImages(kept) if isinstance(kept, People) else None
-
-
-def person_at(images: PersonImages, index: int) -> Person:
-    """The person of a sample."""
-    return images.people[index]
