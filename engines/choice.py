@@ -31,6 +31,7 @@ from .bundle import GRAPHS, Bundle
 from .cpu import EXACT_INT8, CpuEngine
 from .machine.facts import cores, processor_name
 from .model_cache import ModelCache
+from .onnxruntime_form import FORM as ONNXRUNTIME_FORM
 from .openvino import FORM, OpenVinoEngine, betweens, capabilities_of, load_openvino
 
 NOTES_NAME = "cpu-runtimes.json"
@@ -288,6 +289,7 @@ def _key(bundle: Bundle, graph: str, precision: str, threads: int, capabilities:
         "ways": ["onnxruntime", *_ways(precision, capabilities)],
         "form": FORM,
         "setting": "=".join(EXACT_INT8),
+        "onnxruntime_form": ONNXRUNTIME_FORM,
         "processor": processor_name(),
         "cores": cores(),
         "system": f"{platform.system()} {platform.machine()}",

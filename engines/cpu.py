@@ -12,10 +12,12 @@ import onnx
 import onnxruntime
 
 from ..errors import UsageError
+from ..graphs.index import fresh_graph_copy
 from ..graphs.raw import OLDER_RAW_OUTPUT, RAW_PROPERTY
 from ..graphs.simulated import simulated_graph
 from .base import Arrays, Engine, Frames, LayerTime, OutputSpec, Raw
 from .machine.facts import cores
+from .onnxruntime_form import lean
 
 _DTYPES = {"float": "float32", "double": "float64"}
 """What the runtime calls otherwise than numpy."""
@@ -68,6 +70,7 @@ class CpuEngine(Engine):
         if simulate:
             options.add_session_config_entry("session.disable_quant_qdq", "1")
         self._graph, self._simulate, self._options = graph, simulate, options
+        self.precision = precision
         try:
             self._session = self._open()
         except Exception as error:
@@ -92,7 +95,6 @@ class CpuEngine(Engine):
         self._names = [spec.name for spec in self.outputs]
         self._raw = next((spec.name for spec in specs if spec.name == raw), "")
         self.gives_raw = bool(self._raw)
-        self.precision = precision
         self.target = "simulated" if simulate else "onnxruntime"
         told = f"{threads} threads" if threads > 1 else "1 thread" if threads else "all cores"
         kind = "TensorRT's graph simulated by " if simulate else ""
@@ -136,9 +138,13 @@ class CpuEngine(Engine):
 
     def _open(self) -> Any:
         source: str | bytes
-        if self._simulate:
-            read = onnx.load(self._graph) if isinstance(self._graph, Path) else self._graph
-            source = simulated_graph(read).SerializeToString()
+        if self._simulate or self.precision == "int8":
+            read = onnx.load(self._graph) if isinstance(self._graph, Path) else fresh_graph_copy(self._graph)
+            if self._simulate:
+                read = simulated_graph(read)
+            else:
+                lean(read)
+            source = read.SerializeToString()
         else:
             source = str(self._graph) if isinstance(self._graph, Path) else self._graph.SerializeToString()
         return onnxruntime.InferenceSession(source, self._options, providers=["CPUExecutionProvider"])

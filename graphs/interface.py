@@ -248,7 +248,7 @@ def count_classes(model: onnx.ModelProto, path: Path) -> int:
             f"{path}: how many classes there are cannot be told, as labels does not come of an ArgMax.",
             "Let the graph end in ArgMax over the channels and a Cast to uint8.",
         )
-    found = _channels(model, argmax)
+    found = channels_of(model, argmax)
     if found is None:
         raise UsageError(
             f"{path}: how many classes there are cannot be told, as the shape of {argmax.input[0]}, which ArgMax "
@@ -258,7 +258,7 @@ def count_classes(model: onnx.ModelProto, path: Path) -> int:
     return found
 
 
-def _channels(model: onnx.ModelProto, argmax: onnx.NodeProto) -> int | None:
+def channels_of(model: onnx.ModelProto, argmax: onnx.NodeProto) -> int | None:
     """How many channels an ArgMax chooses of; None where that cannot be inferred."""
     bare = fresh_graph_copy(model)
     del bare.graph.value_info[:]  # what the file says of its shapes is not to be relied on

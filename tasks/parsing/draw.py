@@ -122,8 +122,10 @@ def smooth(labels: LabelMap, cell: float) -> LabelMap:
     Returns:
         (H, W) uint8; ``labels`` itself where ``cell`` is below 1.5, as there is nothing to round.
     """
+    if cell < 1.5:
+        return labels
     left, top, width, height = cv2.boundingRect(labels)
-    if cell < 1.5 or width == 0:
+    if width == 0:
         return labels
     reach = round(cell) + 1
     where = (
@@ -135,9 +137,9 @@ def smooth(labels: LabelMap, cell: float) -> LabelMap:
     best = np.zeros_like(inside)
     winner = inside.copy()
     for index in np.flatnonzero(np.bincount(inside[::2, ::2].ravel(), minlength=256)):
-        share = np.asarray(cv2.blur((inside == index).astype(np.uint8) * 255, (side, side)), np.uint8)
-        winner[share > best] = index
-        np.maximum(share, best, out=best)
+        share = cv2.blur(cv2.inRange(inside, int(index), int(index)), (side, side))
+        cv2.copyTo(np.full_like(inside, index), cv2.compare(share, best, cv2.CMP_GT), winner)
+        cv2.max(share, best, best)
     out: LabelMap = labels.copy()
     out[where] = winner
     return out

@@ -50,5 +50,6 @@ def paste(
         ] = 255
         mine = cv2.bitwise_and(free, cv2.threshold(restored, 0, 255, cv2.THRESH_BINARY)[1])
         labels_here[:] = cv2.copyTo(restored, mine, labels_here)
-        instances_here[mine > 0] = instance_value(person.id)
+        whose = np.full_like(restored, instance_value(person.id))
+        instances_here[:] = cv2.copyTo(whose, mine, instances_here)
     return labels, instances

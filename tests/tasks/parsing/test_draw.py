@@ -130,7 +130,7 @@ def test_a_legend_of_all_classes_fits_every_usual_size(size: tuple[int, int]) ->
 def test_swatches_have_the_palettes_own_colours() -> None:
     panel = legend_panel([6], (432, 768), LIP)
     assert panel is not None
-    colours = {tuple(colour) for colour in panel.ink.reshape(-1, 3)[panel.clear.ravel() == 0].round().astype(int)}
+    colours = {tuple(colour) for colour in panel.ink[(panel.clear == 0).all(axis=2)].round().astype(int)}
     assert LIP.colours[6][::-1] in colours
 
 
