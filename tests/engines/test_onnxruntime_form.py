@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from trtparse.engines import Bundle
 from trtparse.engines.base import Frames
-from trtparse.engines.cpu import CpuEngine
+from trtparse.engines.cpu import EXACT_INT8, CpuEngine
 from trtparse.engines.onnxruntime_form import MOST_CHANNELS, lean
 from trtparse.graphs.index import fresh_graph_copy
 from trtparse.networks.weights import FINDER_GRAPH
@@ -66,7 +66,9 @@ def _labelling(channels: int = 5, *, planes: bool = True, read: str = "Cast", **
 
 
 def _answers(model: onnx.ModelProto, frames: Frames) -> list[np.ndarray]:
-    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.add_session_config_entry(*EXACT_INT8)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     return [np.asarray(one) for one in session.run(None, {"frames": frames})]
 
 
