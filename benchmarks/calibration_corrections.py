@@ -121,9 +121,7 @@ class Study:
 
     def _stem(self, statistics: Statistics) -> None:
         """The tensor that costs most is the first pool's: what the layers that read it cost."""
-        index = {node.name: node for node in self._model.graph.node}
-        pools = [name for name in self._placement.layers if index[name].op_type == "MaxPool"]
-        tensors = {output for name in pools for output in (*index[name].input, *index[name].output)}
+        tensors = {node.output[0] for node in self._model.graph.node if node.op_type == "MaxPool"}
         readers = {name for tensor in tensors for name, _ in self._placement.activations.get(tensor, ())}
         rest = restrict(self._placement, [name for name in self._placement.layers if name not in readers])
         ranges = ranges_of(statistics, Method("mse"))

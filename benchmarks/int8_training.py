@@ -9,8 +9,9 @@ always the network *before* the training. Judged on CCP's val split and on image
 a training must not see, such as one on a folder of the first.
 
 Beside the calibrated network: what the stem costs, whose pooled output is the tensor that INT8 rounds worst, by every
-way around it: left in FP16; a scale of each channel, folded into the convolutions around it; quantised after the pool
-alone. And every checkpoint of ``--trained``, in FP32 as well. Learned clipping alone, with the weights as they were:
+way around it: left in FP16; a scale of each channel, folded into the convolutions around it; all 255 steps for it, as
+if int8 had a zero point; frames that are not rounded, as if the stem took their whole numbers. And every checkpoint of
+``--trained``, in FP32 as well. Learned clipping alone, with the weights as they were:
 
     trtparse distill --int8 --data PHOTOGRAPHS --output runs/clipping --set optimizer.learning_rate=1e-9 --set pace=2e6
 """
@@ -21,8 +22,10 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import onnx
 from measure import machine
+from onnx import numpy_helper
 
 from trtparse.calibration.budget.judge import GraphJudge
 from trtparse.calibration.budget.score import Score
@@ -38,6 +41,7 @@ from trtparse.calibration.selection import Selection
 from trtparse.calibration.training.carried import carried_ranges
 from trtparse.data.dataset import Dataset, Image
 from trtparse.engines.reference import PyTorchEngine
+from trtparse.graphs.index import GraphIndex
 from trtparse.networks.checkpoint import load_checkpoint
 from trtparse.networks.weights import DEFAULT_WEIGHTS
 from trtparse.tasks.parsing.files import open_dataset
@@ -85,7 +89,8 @@ class Study:
         self._selection = Selection(tuple(range(images)), {}, 0)
         self._ranges = self._calibrate(self._model)
         last = range(len(lip) - min(judged or 1000, len(lip) - images), len(lip))
-        spaced = [len(ccp) * number // (judged or len(ccp)) for number in range(min(judged or len(ccp), len(ccp)))]
+        count = min(judged or len(ccp), len(ccp))
+        spaced = [len(ccp) * number // count for number in range(count)]
         engine = PyTorchEngine(loaded.network, loaded.framing.input_size, threads=threads)
         with Predictor(engine, Parsing(loaded.spec), loaded.framing) as reference:
             self._judges = {
@@ -99,9 +104,9 @@ class Study:
 
     def stem(self) -> None:
         """The ways around the tensor that costs most."""
-        nodes = {node.name: node for node in self._model.graph.node}
-        pools = [name for name in self._placement.layers if nodes[name].op_type == "MaxPool"]
-        tensors = {output for name in pools for output in (*nodes[name].input, *nodes[name].output)}
+        index = GraphIndex(self._model.graph)
+        pools = [node for node in index.nodes if node.op_type == "MaxPool"]
+        tensors = {node.output[0] for node in pools}
         readers = {name for tensor in tensors for name, _ in self._placement.activations.get(tensor, ())}
         rest = [name for name in self._placement.layers if name not in readers]
         self._tell("the stem's readers in FP16", self._model, restrict(self._placement, rest), self._ranges)
@@ -111,8 +116,15 @@ class Study:
             self._tell(
                 f"the stem's channels scaled, strength {strength:g}", model, place(model), self._calibrate(model)
             )
-        after = [name for name in self._placement.layers if name not in pools]
-        self._tell("the stem quantised after the pool", self._model, restrict(self._placement, after), self._ranges)
+        frames = next(index.convolutions()).input[0]
+        for title, fine, exact in (
+            ("the pooled output in 255 steps", tensors, set()),
+            ("frames not rounded", set(), {frames}),
+            ("both", tensors, {frames}),
+        ):
+            graph = _finer(quantise(self._model, self._placement, self._ranges), self._ranges, fine, exact)
+            for words, judge in self._judges.items():
+                print(f"{title:44} {'TensorRT':9} {words}: {_told(judge(graph))}", flush=True)
 
     def trained(self, name: str, path: Path) -> None:
         """A checkpoint with its ranges; calibrated; and in FP32."""
@@ -134,6 +146,22 @@ class Study:
 
     def _frames(self) -> Iterator[Image]:
         return (frame for _, frame in letterboxed(self._lip, self._selection.indices[:64], self._framing))
+
+
+def _finer(graph: onnx.ModelProto, ranges: Ranges, fine: set[str], exact: set[str]) -> onnx.ModelProto:
+    """Give some tensors of a Q/DQ graph all 255 steps above 0, and leave others as they are."""
+    index = GraphIndex(graph.graph)
+    for node in [node for node in index.nodes if node.op_type == "QuantizeLinear"]:
+        tensor = node.input[0]
+        ((back, _),) = index.consumers(node.output[0])
+        if tensor in fine:
+            scale = ranges.unsigned.get(tensor, ranges.limits[tensor][1]) / 255
+            index.initializers[node.input[1]].CopyFrom(numpy_helper.from_array(np.float32(scale), node.input[1]))
+            index.initializers[node.input[2]].CopyFrom(numpy_helper.from_array(np.uint8(0), node.input[2]))
+        elif tensor in exact:
+            for reader, position in index.consumers(back.output[0]):
+                reader.input[position] = tensor
+    return graph
 
 
 def _told(score: Score) -> str:

@@ -85,7 +85,7 @@ def _needed(layer: str, placement: Placement, index: GraphIndex) -> set[str]:
     """The tensors whose ranges a layer's INT8 takes: what it reads and, for the CPU's graph, what it gives."""
     read = {tensor for tensor, sites in placement.activations.items() for name, _ in sites if name == layer}
     node = next(node for node in index.nodes if node.name == layer)
-    if node.op_type not in (*CONVOLUTIONS, "MaxPool"):
+    if node.op_type not in CONVOLUTIONS:
         return read
     output = node.output[0]
     readers = index.consumers(output)

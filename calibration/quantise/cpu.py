@@ -41,7 +41,7 @@ def quantise_for_cpu(
 
     Args:
         model: the graph that ``placement`` and ``ranges`` belong to.
-        placement: the convolutions and pools it quantises are quantised here, too.
+        placement: the convolutions that it quantises are quantised here, too, and the max pools behind them.
         ranges: low and high of every activation before the logits.
         weights: scales per channel, learned rounding and moved biases: the same as in TensorRT's graph.
 
@@ -83,15 +83,23 @@ def quantise_for_cpu(
 
 
 def _nodes(model: onnx.ModelProto, placement: Placement) -> list[str]:
-    """Names of what is quantised: the placed convolutions and pools, and what folds into these convolutions."""
+    """Names of what is quantised: the placed convolutions, what folds into them, and max pools of what they give.
+
+    A convolution gives integers here, and a max pool picks among them: it rounds nothing, and in float it is slower.
+    """
     index = GraphIndex(model.graph)
-    placed = {name for sites in placement.activations.values() for name, _ in sites}
-    names = []
+    placed = {name for site in placement.weights for name in site.layers}
+    quantised: dict[str, str] = {}
     for node in index.nodes:
-        maker = index.producer(node.input[0]) if node.op_type in FOLDED else node
-        if maker is not None and maker.op_type in (("Conv",) if maker is not node else OPERATORS):
-            names += [node.name] if maker.name in placed else []
-    return names
+        maker = index.producer(node.input[0]) if node.op_type in (*FOLDED, "MaxPool") else None
+        made_in_int8 = "" if maker is None else quantised.get(maker.name, "")
+        if (
+            (node.op_type == "Conv" and node.name in placed)
+            or (node.op_type in FOLDED and made_in_int8 == "Conv")
+            or (node.op_type == "MaxPool" and made_in_int8)
+        ):
+            quantised[node.name] = node.op_type
+    return list(quantised)
 
 
 def _put_weights(result: onnx.ModelProto, model: onnx.ModelProto, placement: Placement, weights: Int8Weights) -> None:

@@ -1,9 +1,11 @@
 """Where Q/DQ goes: the places from which TensorRT builds INT8 kernels, and no others.
 
-The rules are those of NVIDIA's own quantisation tool: on the *inputs* of convolutions, max pools, resizes between a
-convolution and readers in INT8, and residual additions; never on outputs, so that convolution, bias, ReLU and the
-addition fuse. What decides the label of a pixel at the end stays float, and so does pointwise arithmetic, which that
-tool quantises besides: it fuses into no INT8 kernel and costs accuracy (``benchmarks/placement_modelopt.py``).
+The rules are those of NVIDIA's own quantisation tool: on the *inputs* of convolutions, resizes between a convolution
+and readers in INT8, and residual additions; never on outputs, so that convolution, bias, ReLU and the addition fuse.
+What decides the label of a pixel at the end stays float, and so does pointwise arithmetic, which that tool quantises
+besides: it fuses into no INT8 kernel and costs accuracy (``benchmarks/placement_modelopt.py``). Max pools stay float as
+well, with the additions that carry on what comes out of one: the stem's output is the tensor that INT8 rounds worst,
+and there it would be rounded for all that follows.
 """
 
 from __future__ import annotations
@@ -94,14 +96,12 @@ def place(model: onnx.ModelProto) -> Placement:
     for node in index.nodes:
         if node.input and node.input[0] in end:
             continue  # what decodes the answers stays float, whatever its operators are
-        if node.op_type == "MaxPool":
-            _use(uses, node, 0)
-        elif node.op_type == "AveragePool" and node.input[0] in uses:
+        if node.op_type == "AveragePool" and node.input[0] in uses:
             # Convolutions read it in int8 anyway: with the pool doing so, too, its maker need not write it twice.
             _use(uses, node, 0)
         elif node.op_type == "Add":
             shortcut = _shortcut(node, index)
-            if shortcut is not None:
+            if shortcut is not None and not _carries_on_a_max_pool(node.input[shortcut], index):
                 _use(uses, node, shortcut)
     # The last first: a resize may read another.
     for node in reversed(index.nodes):
@@ -206,6 +206,17 @@ def _shortcut(node: onnx.NodeProto, index: GraphIndex) -> int | None:
     return min(branches, key=lambda position: _kernel_area(node.input[position], index))
 
 
+def _carries_on_a_max_pool(tensor: str, index: GraphIndex) -> bool:
+    """Whether a residual stream begins with a max pool, and no convolution has begun another since."""
+    maker = index.producer(tensor)
+    if maker is not None and maker.op_type in _ACTIVATIONS:
+        maker = index.producer(maker.input[0])
+    if maker is None or maker.op_type != "Add":
+        return maker is not None and maker.op_type == "MaxPool"
+    shortcut = _shortcut(maker, index)
+    return shortcut is not None and _carries_on_a_max_pool(maker.input[shortcut], index)
+
+
 def _is_bare_convolution(tensor: str, index: GraphIndex) -> bool:
     maker = index.producer(tensor)
     return maker is not None and maker.op_type == "Conv" and len(index.consumers(tensor)) == 1
@@ -222,15 +233,10 @@ def _kernel_area(tensor: str, index: GraphIndex) -> int:
 
 
 def _shared_groups(index: GraphIndex, quantised: set[str]) -> tuple[frozenset[str], ...]:
-    """Quantised tensors that meet in one Concat, or before and after a MaxPool, transitively.
-
-    A Concat in INT8 has one scale. Max pooling picks integers, and the pair after it, with the scale of the one before
-    it, rounds nothing; with another it rounds all values once more (96.9 instead of 97.5 points of agreement at
-    percentile 99.999: measured, the student on 139 images of CCP).
-    """
+    """Quantised tensors that meet in one Concat, transitively: in INT8 it has one scale."""
     groups: list[set[str]] = []
     for node in index.nodes:
-        if node.op_type not in ("Concat", "MaxPool"):
+        if node.op_type != "Concat":
             continue
         group = {name for name in (*node.input, *node.output) if name in quantised}
         for other in [other for other in groups if other & group]:

@@ -28,14 +28,14 @@ def test_costs_of_all_layers_add_up_to_one(new_ladder: NewLadder) -> None:
     costs = layer_costs(model, placement)
     assert tuple(costs) == placement.layers
     assert math.isclose(sum(costs.values()), 1)
-    assert 0 < costs["block.add"] < costs["block.conv1"], "an addition is work, but little"
+    assert 0 < costs["down.add"] < costs["down.conv1"], "an addition is work, but little"
 
 
 def test_the_share_of_int8_counts_its_convolutions_alone(new_ladder: NewLadder) -> None:
     model = new_ladder()
     placement, counts = place(model), multiply_adds(model)
     assert int8_share(counts, restrict(placement, [])) == 0
-    assert int8_share(counts, restrict(placement, ["pool"])) == 0
+    assert int8_share(counts, restrict(placement, ["down.add"])) == 0
     only = int8_share(counts, restrict(placement, ["stem"]))
     assert math.isclose(only, counts["stem"] / sum(counts.values()))
     assert only < int8_share(counts, placement) < 1, "the logits and the attention stay in higher precision"

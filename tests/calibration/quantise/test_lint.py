@@ -162,8 +162,8 @@ BROKEN: dict[str, tuple[Break, str]] = {
     "Softmax": (quantise_softmax, "Softmax sigmoid reads a quantised tensor"),
     "the last resize": (lambda m: quantise_input(m, "last_resize", 0), "the last Resize last_resize reads a quantised"),
     "both sides of an addition": (
-        lambda m: quantise_input(m, "block.add", 0),
-        "both inputs of block.add are quantised",
+        lambda m: quantise_input(m, "down.add", 0),
+        "both inputs of down.add are quantised",
     ),
     "a concat's scales": (lambda m: quantise_concat(m, 0.5, 0.25), "the inputs of concat have different scales"),
 }

@@ -153,10 +153,26 @@ class TestResidualAdditions:
 
 
 class TestPoolsAndResizes:
-    def test_a_max_pool_reads_quantised(self, new_graph: NewGraph) -> None:
+    def test_a_max_pool_reads_in_float(self, new_graph: NewGraph) -> None:
         new = new_graph()
-        new.node("MaxPool", [new.conv(new.image(), "first", (3, 16))], "pool", kernel_shape=[2, 2])
-        assert tensors_read(place(new.labels("pool", 16)), "pool") == {("first", 0)}
+        pool = new.node("MaxPool", [new.relu(new.conv(new.image(), "first", (3, 16)))], "pool", kernel_shape=[1, 1])
+        placement = place(new.labels(new.conv(pool, "second", (16, 16)), 16))
+        assert tensors_read(placement, "pool") == set()
+
+    def test_what_carries_on_a_max_pool_is_added_in_float_until_a_convolution_begins_another_stream(
+        self, new_graph: NewGraph
+    ) -> None:
+        new = new_graph()
+        stream = new.node("MaxPool", [new.conv(new.image(), "first", (3, 16))], "pool", kernel_shape=[1, 1])
+        for number in (1, 2):
+            inner = new.conv(stream, f"inner{number}", (16, 16))
+            stream = new.relu(new.node("Add", [inner, stream], f"add{number}"))
+        inner = new.conv(stream, "inner3", (16, 16))
+        stream = new.relu(new.node("Add", [inner, new.conv(stream, "project", (16, 16), 1)], "add3"))
+        new.node("Add", [new.conv(stream, "inner4", (16, 16)), stream], "add4")
+        placement = place(new.labels(new.conv(new.relu("add4"), "last", (16, 16)), 16))
+        read = {name: tensors_read(placement, name) for name in ("add1", "add2", "add3", "add4")}
+        assert read == {"add1": set(), "add2": set(), "add3": {("project", 1)}, "add4": {("add3.relu", 1)}}
 
     @pytest.mark.parametrize("beside_a_convolution", [False, True])
     def test_an_average_pool_reads_quantised_what_a_convolution_does_and_nothing_else(
@@ -243,7 +259,7 @@ class TestConcats:
         first = new.relu(new.conv(new.image(), "first", (3, 16)))
         parts = [new.relu(new.conv(first, name, (16, 16))) for name in ("a", "b", "c")]
         for part in parts:
-            new.node("MaxPool", [part], f"{part}.pool", kernel_shape=[1, 1])
+            new.conv(part, f"{part}.conv", (16, 16))
         new.node("Concat", parts[:2], "ab", axis=1)
         new.node("Concat", parts[1:], "bc", axis=1)
         placement = place(new.labels(new.node("Mul", ["ab", "bc"], "product"), 32))
@@ -277,9 +293,9 @@ class TestQuantisedGraphs:
 
 
 class TestStudent:
-    def test_33_weights_and_31_activations_are_quantised(self, student: onnx.ModelProto) -> None:
+    def test_33_weights_and_30_activations_are_quantised(self, student: onnx.ModelProto) -> None:
         placement = place(student)
-        assert (len(placement.weights), len(placement.activations)) == (33, 31)
+        assert (len(placement.weights), len(placement.activations)) == (33, 30)
 
     def test_nine_convolutions_stay_float_each_with_its_reason(self, student: onnx.ModelProto) -> None:
         reasons = place(student).higher_precision
@@ -295,11 +311,11 @@ class TestStudent:
             if node.op_type == "Conv":
                 assert (node.input[1] in quantised) != (node.name in placement.higher_precision)
 
-    def test_all_eight_residual_blocks_have_one_quantised_side(self, student: onnx.ModelProto) -> None:
+    def test_six_of_eight_residual_blocks_have_one_quantised_side(self, student: onnx.ModelProto) -> None:
         placement = place(student)
         adds = [node.name for node in student.graph.node if node.op_type == "Add"]
         sides = [len(tensors_read(placement, name)) for name in adds]
-        assert sum(sides) == 8
+        assert sum(sides) == 6  # the first two carry on the pool
         assert max(sides) == 1
 
     def test_no_resize_is_quantised_as_additions_and_the_attention_read_them_in_float(
@@ -309,13 +325,3 @@ class TestStudent:
         resizes = [node.name for node in student.graph.node if node.op_type == "Resize"]
         assert len(resizes) == 8
         assert not any(tensors_read(placement, name) for name in resizes)
-
-
-def test_a_max_pool_that_decodes_the_answers_stays_float(new_graph: NewGraph) -> None:
-    new = new_graph()
-    new.conv(new.relu(new.conv(new.image(), "first", (3, 16))), "second", (16, 32))
-    new.node("MaxPool", ["second"], "peaks", kernel_shape=[1, 1])
-    model = new.labels("peaks", 32)
-    assert tensors_read(place(model), "peaks") == {("second", 0)}
-    onnx.helper.set_model_props(model, {"raw": "second"})
-    assert not tensors_read(place(model), "peaks")
