@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from ..data.crops import place
 from ..data.synthetic import SyntheticPeople
 from ..errors import MachineError, TrtparseError, UsageError
+from ..graphs.onnxruntime_form import FORM as ONNXRUNTIME_FORM
 from ..storage.files import replace_bytes
 from ..storage.json_types import JsonObject, ReadJson
 from .base import Arrays, Engine, Frames
@@ -31,7 +32,6 @@ from .bundle import GRAPHS, Bundle
 from .cpu import EXACT_INT8, CpuEngine
 from .machine.facts import cores, processor_name
 from .model_cache import ModelCache
-from .onnxruntime_form import FORM as ONNXRUNTIME_FORM
 from .openvino import FORM, OpenVinoEngine, betweens, capabilities_of, load_openvino
 
 NOTES_NAME = "cpu-runtimes.json"

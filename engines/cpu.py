@@ -13,11 +13,11 @@ import onnxruntime
 
 from ..errors import UsageError
 from ..graphs.index import fresh_graph_copy
+from ..graphs.onnxruntime_form import lean
 from ..graphs.raw import OLDER_RAW_OUTPUT, RAW_PROPERTY
 from ..graphs.simulated import simulated_graph
 from .base import Arrays, Engine, Frames, LayerTime, OutputSpec, Raw
 from .machine.facts import cores
-from .onnxruntime_form import lean
 
 _DTYPES = {"float": "float32", "double": "float64"}
 """What the runtime calls otherwise than numpy."""

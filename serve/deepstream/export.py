@@ -17,6 +17,7 @@ from ...engines import open_bundle
 from ...engines.base import Arrays, Frames
 from ...engines.cpu import CpuEngine
 from ...errors import BuildError
+from ...graphs.planar import INPUT, OUTPUT, planar_graph, planar_input
 from ...graphs.simulated import simulated_graph
 from ...specs.framing import MOST_STRETCH, Framing
 from ...storage.files import replace_bytes
@@ -25,7 +26,7 @@ from ...tasks.base import Task
 from ...tasks.open import task_of
 from ...tasks.parsing.task import Parsing
 from ..exports import finish, writing_export
-from .planar import INPUT, OUTPUT, agreement, nvinfer_labels, planar_graph, planar_input
+from .nvinfer import agreement, nvinfer_labels
 from .readme import readme
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from trtparse.engines import Bundle
 from trtparse.engines.base import Frames
 from trtparse.errors import UsageError
-from trtparse.serve.deepstream.planar import agreement, nvinfer_labels, planar_graph
+from trtparse.graphs.planar import planar_graph
+from trtparse.serve.deepstream.nvinfer import agreement, nvinfer_labels
 from trtparse.tests.serve.conftest import brightness_graph
 
 

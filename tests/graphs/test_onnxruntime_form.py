@@ -11,8 +11,8 @@ from onnx import TensorProto, helper, numpy_helper
 from trtparse.engines import Bundle
 from trtparse.engines.base import Frames
 from trtparse.engines.cpu import EXACT_INT8, CpuEngine
-from trtparse.engines.onnxruntime_form import MOST_CHANNELS, lean
 from trtparse.graphs.index import fresh_graph_copy
+from trtparse.graphs.onnxruntime_form import MOST_CHANNELS, lean
 from trtparse.networks.weights import FINDER_GRAPH
 
 SIZE = (6, 10)

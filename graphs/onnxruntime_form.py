@@ -15,10 +15,10 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from ..graphs.facts import opset_of
-from ..graphs.index import GraphIndex
-from ..graphs.interface import channels_of
-from ..graphs.raw import find_argmax
+from .facts import opset_of
+from .index import GraphIndex
+from .interface import channels_of
+from .raw import find_argmax
 
 FORM = "1"
 """Goes up when graphs are run in another form than before, so that times that were noted are not taken."""

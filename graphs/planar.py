@@ -8,16 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import onnx
-from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from ...data.dataset import LabelMap
-from ...errors import UsageError
-from ...graphs.index import GraphIndex, fresh_graph_copy
-from ...graphs.raw import find_argmax
-from ...graphs.surgery import prune
+from ..errors import UsageError
+from .index import GraphIndex, fresh_graph_copy
+from .raw import find_argmax
+from .surgery import prune
 
 INPUT, OUTPUT = "images", "probabilities"
 
@@ -91,22 +88,3 @@ def planar_input(
     prune(planar)
     onnx.checker.check_model(planar)
     return planar
-
-
-def nvinfer_labels(probabilities: NDArray[np.float32], threshold: float = 0.0) -> NDArray[np.int32]:
-    """What nvinfer makes of a segmentation's output.
-
-    The class of the highest value above ``threshold``, of several the first; −1 where there is none
-    (``fillSegmentationOutput`` of NVIDIA's ``nvdsinfer``).
-
-    Args:
-        probabilities: (N, C, H, W) float32.
-        threshold: ``segmentation-threshold``.
-    """
-    best = probabilities.argmax(axis=1).astype(np.int32)
-    return np.asarray(np.where(probabilities.max(axis=1) > max(threshold, -1.0), best, -1), np.int32)
-
-
-def agreement(labels: LabelMap, found: NDArray[np.int32]) -> float:
-    """The share of pixels that are of one class."""
-    return float(np.mean(labels == found))
