@@ -19,8 +19,7 @@ import numpy as np
 import onnx
 
 from ..errors import MachineError, TrtparseError, UsageError
-from ..graphs.index import property_of
-from ..graphs.raw import OLDER_RAW_OUTPUT, RAW_PROPERTY
+from ..graphs.raw import raw_output_of
 from .base import Arrays, Engine, Frames, LayerTime, OutputSpec, Raw
 from .machine.dependencies import OLDEST_OPENVINO, require
 from .machine.facts import cores
@@ -354,7 +353,7 @@ def _outputs_of(graph: Path) -> tuple[str, list[str]]:
         model = onnx.load(graph, load_external_data=False)
     except Exception as error:  # protobuf's and the system's have no common base
         raise UsageError(f"OpenVINO cannot load {graph}: {error}", "Build the bundle again.") from error
-    return property_of(model, RAW_PROPERTY) or OLDER_RAW_OUTPUT, [output.name for output in model.graph.output]
+    return raw_output_of(model), [output.name for output in model.graph.output]
 
 
 def _spec(name: str, output: Any) -> OutputSpec:

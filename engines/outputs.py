@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import onnx
 
-from ..graphs.index import property_of
-from ..graphs.raw import OLDER_RAW_OUTPUT, RAW_PROPERTY
+from ..graphs.raw import raw_output_of
 from .base import OutputSpec
 
 
 def output_specs(model: onnx.ModelProto) -> tuple[tuple[OutputSpec, ...], OutputSpec | None]:
     """What a graph gives, and the raw tensor where it gives that as well."""
-    raw = property_of(model, RAW_PROPERTY) or OLDER_RAW_OUTPUT
+    raw = raw_output_of(model)
     specs = [_spec(output) for output in model.graph.output]
     return tuple(spec for spec in specs if spec.name != raw), next((spec for spec in specs if spec.name == raw), None)
 

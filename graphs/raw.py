@@ -53,6 +53,11 @@ def find_raw(model: onnx.ModelProto) -> str:
     return next(iter(raw_tensors(model)), "")
 
 
+def raw_output_of(model: onnx.ModelProto) -> str:
+    """The name that the raw tensor has where a graph of ours gives it; whether it does, its outputs tell."""
+    return property_of(model, RAW_PROPERTY) or OLDER_RAW_OUTPUT
+
+
 def raw_tensors(model: onnx.ModelProto) -> tuple[str, ...]:
     """The names of the raw tensors; none where the graph does not name them and chooses no labels.
 

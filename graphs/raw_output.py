@@ -6,8 +6,7 @@ import numpy as np
 import onnx
 
 from ..errors import UsageError
-from .index import property_of
-from .raw import OLDER_RAW_OUTPUT, RAW_PROPERTY, name_raw, raw_tensors
+from .raw import name_raw, raw_output_of, raw_tensors
 
 
 def with_raw_output(model: onnx.ModelProto, wanted: bool) -> onnx.ModelProto:
@@ -22,7 +21,7 @@ def with_raw_output(model: onnx.ModelProto, wanted: bool) -> onnx.ModelProto:
     """
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
-    name = property_of(copy, RAW_PROPERTY) or OLDER_RAW_OUTPUT
+    name = raw_output_of(copy)
     kept = [output for output in copy.graph.output if output.name != name]
     has_raw = len(kept) < len(copy.graph.output)
     if wanted and not has_raw:

@@ -167,10 +167,14 @@ def _reason_for_float(node: onnx.NodeProto, index: GraphIndex, end: frozenset[st
 
 
 def _is_fed_by_convolution(node: onnx.NodeProto, index: GraphIndex, kept: dict[str, str]) -> bool:
-    maker = index.producer(node.input[0])
-    if maker is not None and maker.op_type in _ACTIVATIONS:
-        maker = index.producer(maker.input[0])
+    maker = _maker_before_activation(node.input[0], index)
     return maker is not None and maker.op_type in CONVOLUTIONS and maker.name not in kept
+
+
+def _maker_before_activation(tensor: str, index: GraphIndex) -> onnx.NodeProto | None:
+    """The node that makes a tensor; of an activation's the one before it."""
+    maker = index.producer(tensor)
+    return index.producer(maker.input[0]) if maker is not None and maker.op_type in _ACTIVATIONS else maker
 
 
 def _is_read_in_int8(node: onnx.NodeProto, index: GraphIndex, uses: dict[str, list[tuple[str, int]]]) -> bool:
@@ -208,9 +212,7 @@ def _shortcut(node: onnx.NodeProto, index: GraphIndex) -> int | None:
 
 def _carries_on_a_max_pool(tensor: str, index: GraphIndex) -> bool:
     """Whether a residual stream begins with a max pool, and no convolution has begun another since."""
-    maker = index.producer(tensor)
-    if maker is not None and maker.op_type in _ACTIVATIONS:
-        maker = index.producer(maker.input[0])
+    maker = _maker_before_activation(tensor, index)
     if maker is None or maker.op_type != "Add":
         return maker is not None and maker.op_type == "MaxPool"
     shortcut = _shortcut(maker, index)
