@@ -21,7 +21,7 @@ from ..tasks.base import Task
 from ..tasks.people.crops import people_of, placements_of
 from ..tasks.people.detector import PersonDetector
 from ..tasks.people.person import Person
-from ..tasks.people.rows import told_people
+from ..tasks.people.rows import rows_of_people, told_people
 from ..tasks.people.shared_detector import SharedDetector
 from ..tasks.predictor import Predictor
 from .tensors import write_tensors
@@ -63,8 +63,7 @@ class Photograph:
     @property
     def rows(self) -> NDArray[np.float32]:
         """(N, 5) float32 of the people: left, top, right and bottom of their boxes in pixels, and their scores."""
-        people = self.people or ()
-        return np.array([[*person.box, person.score] for person in people], np.float32).reshape(-1, 5)
+        return rows_of_people(self.people or ())
 
     def answer(self, task: Task[Any], answers: Sequence[Any]) -> Any:
         """What the answers about the frames say of the photograph, in its pixels: as :meth:`Task.tensor` tells it."""

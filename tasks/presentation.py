@@ -77,8 +77,11 @@ class Presentation(Generic[Answer]):
         placements: Sequence[Placement],
         people: Sequence[Person],
         image_size: tuple[int, int],
-    ) -> Answer:
+    ) -> Any:
         """One answer for an image, of those about the people in it.
+
+        Where that is another type than of one person, :meth:`encode`, :meth:`decode`, :meth:`amounts` and ``results``
+        know both.
 
         Args:
             answers: in the pixels of their frames.
@@ -138,7 +141,7 @@ class Presentation(Generic[Answer]):
         """
         raise self._not_here(f"Nothing keeps {self.name} in files.")
 
-    def decode(self, data: bytes, path: str) -> tuple[str | None, Answer | None]:
+    def decode(self, data: bytes, path: str) -> tuple[str | None, Any]:
         """The inverse of :meth:`encode`.
 
         Args:

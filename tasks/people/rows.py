@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 from ...storage.json_types import JsonObject
 from .boxes import Detections, overlap, suppress
+from .person import Person
 
 Rows = NDArray[np.float32]
 """(n, 5) float32, one a person, the best first."""
@@ -38,6 +40,11 @@ def without_doubles(rows: NDArray[Any], least: float = LEAST_SCORE) -> Detection
 def rows_of(people: Detections) -> Rows:
     """The same as one array."""
     return np.column_stack([people.boxes, people.scores]).astype(np.float32).reshape(-1, 5)
+
+
+def rows_of_people(people: Sequence[Person]) -> Rows:
+    """(P, 5) float32 of people who were found, in their order."""
+    return np.array([[*person.box, person.score] for person in people], np.float32).reshape(-1, 5)
 
 
 def detections(rows: NDArray[Any]) -> Detections:

@@ -28,15 +28,16 @@ from ..coco import Results
 from ..drawing import Part
 from ..figure import Closeness, Figure
 from ..people.person import Person
+from ..people.rows import rows_of_people
 from ..predictor import Predictor
 from ..protocol import Protocol
 from .data import open_data
 from .decoding import decode
 from .detected import in_boxes
 from .draw import draw_pose
-from .drawer import PoseDrawer
+from .drawer import PoseDrawer, PoseSight
 from .images import PersonImages, people_of
-from .keypoint_file import coco_results, decode_joints, encode_joints, told_joints
+from .keypoint_file import Everybody, coco_results, decode_joints, encode_joints, told_joints
 from .metrics import LIMB_JOINTS
 from .oks import AREA_OF_BOX, LEAST_SCORE, of_joints, person_scores
 from .pictures import DIFFERS_RGB
@@ -121,11 +122,35 @@ class Pose(Task[Keypoints]):
         draw_pose(canvas, answer, self.skeleton)
         return canvas
 
-    def encode(self, answer: Keypoints, record: str = "") -> bytes:
-        """JSON with x, y and score of every joint."""
+    def together(
+        self,
+        answers: Sequence[Keypoints],
+        placements: Sequence[Placement],
+        people: Sequence[Person],
+        image_size: tuple[int, int],
+    ) -> Everybody:
+        """Everybody's joints, with the boxes that they were looked for in."""
+        return Everybody(rows_of_people(people), self.everybody(answers, placements, people, image_size), self.skeleton)
+
+    def drawn_together(
+        self,
+        image: NDArray[np.uint8],
+        answers: Sequence[Keypoints],
+        placements: Sequence[Placement],
+        people: Sequence[Person],
+    ) -> NDArray[np.uint8]:
+        canvas: NDArray[np.uint8] = image.copy()
+        size = (image.shape[0], image.shape[1])
+        poses = self.everybody(answers, placements, people, size)
+        sight = PoseSight({person.id: joints for person, joints in zip(people, poses)}, self.skeleton)
+        PoseDrawer(self.skeleton, size).draw(canvas, sight, people=tuple(people))
+        return canvas
+
+    def encode(self, answer: Keypoints | Everybody, record: str = "") -> bytes:
+        """JSON with x, y and score of every joint; of everybody with their boxes."""
         return encode_joints(answer, self.skeleton, record)
 
-    def decode(self, data: bytes, path: str) -> tuple[str | None, Keypoints | None]:
+    def decode(self, data: bytes, path: str) -> tuple[str | None, Keypoints | Everybody | None]:
         return decode_joints(data, self.skeleton)
 
     def tensor(self, *, people: bool = False) -> OutputSpec:
@@ -140,9 +165,10 @@ class Pose(Task[Keypoints]):
         score = round(float(person_scores(answer[None], np.ones(1))[0]), 4)
         return {"score": score, "keypoints": told_joints(answer, self.skeleton)}
 
-    def amounts(self, answer: Keypoints, path: str = "") -> tuple[int, ...]:
-        """1 for each joint that is seen."""
-        return tuple(int(score >= LEAST_SCORE) for score in answer[:, 2])
+    def amounts(self, answer: Keypoints | Everybody, path: str = "") -> tuple[int, ...]:
+        """In how many people each joint is seen."""
+        joints = answer.joints if isinstance(answer, Everybody) else answer[None]
+        return tuple(int(number) for number in (joints[..., 2] >= LEAST_SCORE).sum(axis=0))
 
     def unpack(self, arrays: Arrays) -> list[Keypoints]:
         """(K, 3) float32 of each frame, of the ``keypoints`` (N, K, 3) that an engine gives.

@@ -16,6 +16,7 @@ from trtparse.engines import Bundle  # noqa: E402
 from trtparse.tasks.pose.people import People  # noqa: E402
 from trtparse.tasks.pose.rendered import rendered_people  # noqa: E402
 from trtparse.tasks.pose.task import Pose  # noqa: E402
+from trtparse.tests.engines.tiny_graphs import finder_graph  # noqa: E402
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -119,6 +120,35 @@ def test_parse_writes_overlays_joints_and_coco_s_results(bundle: Path, few: Peop
     assert code == 0, err
     assert [entry["image_id"] for entry in json.loads((output / "keypoints.json").read_text())] == [100, 200]
     assert (output / "im5.json").read_bytes() == before
+
+
+def test_parse_finds_everybody_and_writes_all_of_their_joints(bundle: Path, run: Run, tmp_path: Path) -> None:
+    import cv2
+    import numpy as np
+    import onnx
+
+    folder, output = tmp_path / "photographs", tmp_path / "parsed"
+    folder.mkdir()
+    street = np.random.default_rng(3).integers(0, 256, (80, 120, 3), np.uint8)
+    cv2.imwrite(str(folder / "7.png"), street)
+    cv2.imwrite(str(folder / "8.png"), street // 9)  # where the finder sees nobody
+    onnx.save(finder_graph(), tmp_path / "finder.onnx")
+    words = ("parse", folder, "--bundle", bundle, "--output", output, "--threads", "1", "--index", tmp_path / "i.csv")
+    code, out, err = run(*words, "--detector", tmp_path / "finder.onnx")
+    assert code == 0, err
+    assert "2 people found, nobody in 1 of 2" in " ".join(out.split())
+    people = json.loads((output / "7.json").read_text())["people"]
+    assert [(len(one["box"]), len(one["keypoints"])) for one in people] == [(4, 17), (4, 17)]
+    assert json.loads((output / "8.json").read_text())["people"] == []
+    results = json.loads((output / "keypoints.json").read_text())
+    assert {(entry["image_id"], entry["file_name"]) for entry in results} == {(7, "7.png")}
+    assert (output / "7_overlay.jpg").is_file()
+    before = (output / "7.json").read_bytes()
+    code, out, _ = run(*words, "--detector", tmp_path / "finder.onnx")
+    assert (code, "2 there already" in out) == (0, True)
+    code, _, err = run(*words)
+    assert (code, (output / "7.json").read_bytes()) == (2, before)
+    assert "with people found first, and now it is one person each" in " ".join(err.split())
 
 
 def test_demo_draws_skeletons(bundle: Path, few: People, run: Run, tmp_path: Path) -> None:

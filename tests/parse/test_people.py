@@ -16,10 +16,9 @@ from trtparse.parse.images import parse_images
 from trtparse.parse.parser import ParseSpec
 from trtparse.parse.provenance import MadeBy
 from trtparse.specs.framing import Framing
-from trtparse.specs.skeleton import load_skeleton
 from trtparse.tasks.people.boxes import Detections
 from trtparse.tasks.people.detector import MOST_PEOPLE
-from trtparse.tasks.pose.task import Pose
+from trtparse.tasks.people.task import People
 from trtparse.tasks.predictor import Predictor
 from trtparse.tests.predicting import predicting
 
@@ -117,7 +116,7 @@ def test_whoever_is_cut_by_the_edge_or_of_12_pixels_or_fills_it_is_parsed(
 def test_a_task_whose_answer_is_about_one_person_says_so(tmp_path: Path, make_engine: Any) -> None:
     photo = photograph(tmp_path / "a.png", 20)
     with make_engine(1) as engine:
-        predictor = Predictor(engine, Pose(load_skeleton("coco17")), Framing(engine.input_size))
+        predictor = Predictor(engine, People(), Framing(engine.input_size))
         predictor.task.__dict__["unpack"] = lambda arrays: list(arrays[0])
         with pytest.raises(UsageError, match="about one person, and --people auto finds several"):
             parse_images([photo], predictor, tmp_path / "out", ParseSpec(overlay=False), detector=Bright())

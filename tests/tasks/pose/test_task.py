@@ -6,13 +6,14 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from trtparse.data.crops import RULES, Crop, cut
+from trtparse.data.crops import RULES, Crop, cut, place_around
 from trtparse.errors import UsageError
 from trtparse.specs.decoding import HRNET, LOGITS
 from trtparse.specs.framing import Framing
 from trtparse.specs.label_set import label_set
 from trtparse.specs.skeleton import Skeleton, load_skeleton
 from trtparse.tasks.open import spec_named, task_named
+from trtparse.tasks.people.person import Person
 from trtparse.tasks.pose.task import Pose
 from trtparse.tasks.predictor import Predictor
 from trtparse.tasks.protocol import Protocol
@@ -44,6 +45,22 @@ def test_joints_go_back_onto_the_image_by_the_inverse_of_the_crop() -> None:
     restored = TASK.restore(answer, crop)
     assert restored[0] == pytest.approx([70, 90, 0.5], abs=1)
     np.testing.assert_allclose(crop.to_frame(restored[:, :2]), answer[:, :2], atol=1e-3)
+
+
+def test_everybody_is_drawn_and_counted_where_they_are() -> None:
+    image = np.full((120, 200, 3), 90, np.uint8)
+    people = [Person(1, (0.0, 0.0, 60.0, 120.0), 0.9), Person(2, (140.0, 0.0, 200.0, 120.0), 0.8)]
+    crops = [place_around(Framing((64, 48), crop=RULES["trtparse"]), (120, 200), person.box) for person in people]
+    answer = np.tile(np.array([24, 32, 0.9], np.float32), (17, 1))  # the frame's middle
+    other = answer * np.float32([1, 1, 0.1])
+    drawn = TASK.drawn_together(image, [answer, other], crops, people)
+    assert image.max() == 90
+    assert [bool((drawn[57:64, left : left + 7] != 90).any()) for left in (27, 97, 167)] == [True, False, False]
+    together = TASK.together([answer, other], crops, people, (120, 200))
+    np.testing.assert_allclose(together.joints[0, 0, :2], [30, 60], atol=1)
+    np.testing.assert_allclose(together.people, [[0, 0, 60, 120, 0.9], [140, 0, 200, 120, 0.8]])
+    assert TASK.amounts(together) == (1,) * 17
+    assert TASK.amounts(other) == (0,) * 17
 
 
 def test_two_engines_agree_by_the_oks_and_where_neither_is_sure() -> None:
