@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from ..specs.spec import Spec
     from ..tasks.base import Task
     from ..tasks.coco import Summary
+    from ..tasks.people.given import GivenBoxes
     from ..tasks.predictor import Predictor
     from .terminal import Terminal
 
@@ -67,7 +68,7 @@ def _parse_shard(context: click.Context, option: click.Parameter, value: str | N
     "--annotations",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Of poses: COCO's file that says the numbers of the images, for keypoints.json.",
+    help="COCO's file that says the numbers of the images: for the results of poses, and for --boxes.",
 )
 @click.option(
     "--people",
@@ -79,6 +80,12 @@ def _parse_shard(context: click.Context, option: click.Parameter, value: str | N
     type=click.Path(path_type=Path),
     metavar="MODEL",
     help="With --people auto: a YOLOX, an RT-DETR or a finder of yours, a graph or a bundle.",
+)
+@click.option(
+    "--boxes",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The people in these boxes, instead of finding them: COCO's detections or annotations.",
 )
 @click.option("--overwrite", is_flag=True, help="Make results again that are there already.")
 @click.option("--shard", callback=_parse_shard, metavar="K/N", help="The K-th of N parts, for one of N machines.")
@@ -99,6 +106,7 @@ def parse(
     annotations: Path | None,
     people: str | None,
     detector: Path | None,
+    boxes: Path | None,
     overwrite: bool,
     shard: tuple[int, int] | None,
     address: str | None,
@@ -128,7 +136,14 @@ def parse(
     if index is not None:
         index_place(index, shard)
     finding = None
-    if wants_people(people, detector):
+    given = None
+    if boxes is not None:
+        from ..tasks.people.given import read_given
+
+        if people is not None or detector is not None:
+            raise UsageError("--boxes says where the people are.", "Leave --people and --detector out.")
+        given = read_given(boxes, annotations)
+    elif wants_people(people, detector):
         from ..tasks.people.detector import open_detector
 
         finding = partial(open_detector, None if detector is None else detector.absolute(), threads=threads or 1)
@@ -147,11 +162,12 @@ def parse(
                 threads,
                 meant,
                 finding,
+                given,
                 slots=slots,
                 cuda_graph=cuda_graph,
                 rebuild=building,
             )
-            result = _parse_here(terminal, images, bundle, output, spec, opened, finding, annotations)
+            result = _parse_here(terminal, images, bundle, output, spec, opened, finding, given, annotations)
         else:
             from ..engines import open_bundle
             from ..engines.machine.dependencies import require
@@ -163,7 +179,7 @@ def parse(
             found = open_bundle(bundle)
             check_task(found)
             task = task_of(found.manifest)
-            summary = task.summary(annotations)
+            summary = _summary(task, annotations, given)
             target, between = _target_for_all(bundle, target, precision, max(threads, 1))
             terminal.stage(f"Parsing on Ray, {address}")
             result = parse_on_ray(
@@ -176,6 +192,7 @@ def parse(
                     max(threads, 1),
                     meant,
                     finding,
+                    given,
                     between=between,
                     slots=slots,
                     cuda_graph=cuda_graph,
@@ -183,6 +200,7 @@ def parse(
                 output,
                 spec,
                 open_detector=finding,
+                boxes=given,
                 address=address,
                 workers=workers,
                 threads=max(threads, 1),
@@ -217,6 +235,7 @@ def _parse_here(
     spec: ParseSpec,
     open_parser: Callable[[], tuple[Predictor[Any], MadeBy]],
     finding: Finding | None,
+    given: GivenBoxes | None,
     annotations: Path | None,
 ) -> ParseResult:
     from ..parse.images import parse_images
@@ -230,7 +249,7 @@ def _parse_here(
     with predictor:
         check_predictor(predictor, bundle)
         detector = None if finding is None else finding()
-        summary = predictor.task.summary(annotations)
+        summary = _summary(predictor.task, annotations, given)
         terminal.stage(f"Parsing with {predictor.name}")
         result = parse_images(
             [Path(path) for path in images],
@@ -239,10 +258,18 @@ def _parse_here(
             spec,
             made_by=made_by,
             detector=detector,
+            boxes=given,
             progress=with_rate(terminal),
         )
     _summarise(terminal, summary, predictor.task, result, LocalStorage(), output, spec)
     return result
+
+
+def _summary(task: Task[Any], annotations: Path | None, given: GivenBoxes | None) -> Summary | None:
+    """What is written about all images together, where the task has that: with the numbers that the boxes go by."""
+    if given is not None:
+        annotations = None if task.results is None else annotations or given.annotations
+    return task.summary(annotations)
 
 
 def _summarise(
@@ -267,6 +294,7 @@ def _open(
     threads: int,
     labels: Spec | None,
     finding: Finding | None,
+    given: GivenBoxes | None,
     **options: Any,
 ) -> tuple[Predictor[Any], MadeBy]:
     from ..engines import open_bundle
@@ -274,13 +302,16 @@ def _open(
     from ..tasks.open import open_predictor, task_of
 
     opened = open_bundle(bundle)
-    if finding is not None:
+    if finding is not None or given is not None:
         check_takes_people(task_of(opened.manifest), bundle)
+    if finding is not None:
         finding().close()  # what finds nobody is refused before the engine is opened
     predictor = open_predictor(opened, target, precision, labels, threads=threads, **options)
     made_by = MadeBy.of(opened, predictor.engine)
     if finding is not None:
         made_by = replace(made_by, people=detector_digest(finding.args[0]))
+    if given is not None:
+        made_by = replace(made_by, people=given.digest)
     return predictor, made_by
 
 

@@ -15,7 +15,8 @@ from ..errors import DataError
 from ..storage.files import check_output_folder
 from ..storage.json_types import JsonObject
 from ..tasks.base import Task
-from ..tasks.people.detector import MOST_PEOPLE, PersonDetector
+from ..tasks.people.detector import PersonDetector
+from ..tasks.people.given import GivenBoxes
 from ..tasks.predictor import Predictor
 from .index import index_place, writing_index
 from .listing import Listing, list_images
@@ -95,7 +96,7 @@ class ParseResult:
         index: the file with how much there is of each row, where one was asked for.
         people: how many were found in what was made now; None where nobody was looked for.
         without_people: of these images how many show nobody.
-        crowded: in how many there were ``MOST_PEOPLE``: whoever was beyond them is not parsed.
+        crowded: in how many a detector found ``MOST_PEOPLE``: whoever was beyond them is not parsed.
     """
 
     parsed: Sequence[ParsedImage]
@@ -151,6 +152,7 @@ def parse_images(
     *,
     made_by: MadeBy | None = None,
     detector: PersonDetector | None = None,
+    boxes: GivenBoxes | None = None,
     progress: ImagesDone | None = None,
 ) -> ParseResult:
     """Parse photographs and write an answer and ``<stem>_overlay.jpg`` for each into ``output``.
@@ -166,12 +168,13 @@ def parse_images(
         output: a folder; made where it is missing.
         spec: how; the rest of what can be asked for.
         made_by: what the answers depend on; without it all are made anew.
-        detector: finds the people in each photograph, who are parsed on crops of their own; None takes it for one
-            person.
+        detector: finds the people in each photograph, who are parsed on crops of their own.
+        boxes: have the people, in place of a detector. With neither a photograph is taken for one person.
         progress: see :data:`ImagesDone`.
 
     Raises:
-        DataError: nothing to read, or nothing readable; with ``strict``, an unreadable image.
+        DataError: nothing to read, or nothing readable; with ``strict``, an unreadable image; boxes that know nothing
+            of an image.
         UsageError: a result would replace a photograph, or was made by something else; ``output`` or the index
             cannot be written to.
         MachineError: the disk is full.
@@ -182,7 +185,7 @@ def parse_images(
         listing = listing.shard(*spec.shard)
     check_output_folder(output)
     storage = LocalStorage()
-    parser = Parser(predictor, made_by, storage, storage, str(output), spec, detector)
+    parser = Parser(predictor, made_by, storage, storage, str(output), spec, detector, boxes)
     parser.refuse_others(listing)
     collected = collect(parser.parse(listing), listing, str(output), spec, predictor.task, progress)
     return collected.result(output, predictor.engine, time.perf_counter() - begin)
@@ -216,7 +219,7 @@ class Collected:
         if result.people is not None:
             self.people = (self.people or 0) + result.people
             self.without_people += result.people == 0
-            self.crowded += result.people >= MOST_PEOPLE
+            self.crowded += result.crowded
         if result.note:
             self.noted_images += 1
             if len(self.notes) < _REASONS:

@@ -22,7 +22,8 @@ from ..engines.base import Ticket
 from ..errors import DataError, FileNameError
 from ..storage.files import fitting_name
 from ..tasks.people.crops import people_of, placements_of
-from ..tasks.people.detector import PersonDetector
+from ..tasks.people.detector import MOST_PEOPLE, PersonDetector
+from ..tasks.people.given import GivenBoxes
 from ..tasks.people.person import Person
 from ..tasks.people.shared_detector import SharedDetector
 from ..tasks.predictor import Predictor
@@ -51,6 +52,7 @@ class ImageResult:
         size: (height, width); None where it was skipped.
         pixels: how much there is of each of the task's rows, such as pixels of a class, where that was asked for.
         people: how many were found in it now; None where nobody was looked for.
+        crowded: whether there may be more than a detector gives.
         note: what its results lack; mostly nothing.
     """
 
@@ -62,6 +64,7 @@ class ImageResult:
     pixels: tuple[int, ...] | None = None
     note: str = ""
     people: int | None = None
+    crowded: bool = False
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -141,7 +144,8 @@ class Parser:
         results: where answers and overlays go.
         output: the folder there.
         spec: how.
-        detector: finds the people in each photograph; None takes it for one person.
+        detector: finds the people in each photograph.
+        boxes: have them, in place of a detector. With neither a photograph is taken for one person.
     """
 
     def __init__(
@@ -153,11 +157,13 @@ class Parser:
         output: str,
         spec: ParseSpec,
         detector: PersonDetector | None = None,
+        boxes: GivenBoxes | None = None,
     ) -> None:
         self._predictor, self._made_by, self._spec = predictor, made_by, spec
         self._engine, self._task = predictor.engine, predictor.task
         self._source, self._results, self._output = source, results, output
         self._detector = None if detector is None else SharedDetector(detector)
+        self._boxes = boxes
 
     def parse(self, images: Iterable[NamedImage]) -> Generator[ImageResult, None, None]:
         """What became of each image, in order; its files are whole by then.
@@ -196,7 +202,10 @@ class Parser:
 
         Raises:
             UsageError: something else made it.
+            DataError: the boxes know nothing of an image.
         """
+        if self._boxes is not None:
+            self._boxes.check(named.path for named in images)
         if self._made_by is None or self._spec.overwrite:
             return
         for named in islice(images, _PROBED):
@@ -217,15 +226,24 @@ class Parser:
                     size = decode_image(data, named.path, upright=True).shape[:2]
                 return _Looked(named, self._settled(named, found, size, made=False))
             image = decode_image(data, named.path, upright=True)
+            people = self._people(named, image)
         except DataError as error:
             if self._spec.strict:
                 raise
             return _Looked(named, ImageResult(named.path, named.name, skipped=error.message))
         size = (image.shape[0], image.shape[1])
-        if self._detector is None:
+        if people is None:
             return _Looked(named, None, image, (self._predictor.place(size),), None, hashed)
-        people = people_of(self._detector.detect(image), self._detector.sure, size)
         return _Looked(named, None, image, placements_of(people, size, self._predictor.framing), people, hashed)
+
+    def _people(self, named: NamedImage, image: Image) -> tuple[Person, ...] | None:
+        """Who is in a photograph; None where that is not asked."""
+        size = (image.shape[0], image.shape[1])
+        if self._boxes is not None:
+            return self._boxes.people(named.path, size)
+        if self._detector is None:
+            return None
+        return people_of(self._detector.detect(image), self._detector.sure, size)
 
     def _find(self, named: NamedImage, hashed: str) -> Any | None:
         """The answer that is there already, if nothing is left to do for its photograph."""
@@ -285,7 +303,9 @@ class Parser:
                 yield ImageResult(item.named.path, item.named.name, skipped=error.message)
                 continue
             people = None if item.people is None else len(item.people)
-            yield replace(self._settled(item.named, answer, size, made=True), note=note, people=people)
+            crowded = self._detector is not None and (people or 0) >= MOST_PEOPLE
+            made = self._settled(item.named, answer, size, made=True)
+            yield replace(made, note=note, people=people, crowded=crowded)
 
     def _write(self, item: _Looked, answer: Any) -> str:
         """The answer last: where it is, the overlay is, and belongs to it. Returns what is to be told."""

@@ -37,7 +37,8 @@ class MadeBy:
         input_size: (height, width) of the network's input.
         method: of everything around the network.
         arithmetic: what OpenVINO computes with between INT8 layers; empty for all else.
-        people: sha256 of the detector's file, where people were found first; empty where photographs are of one person.
+        people: sha256 of the detector's file or of the given boxes, where people came first; empty where photographs
+            are of one person.
     """
 
     graph: str
@@ -119,7 +120,7 @@ def find_answer(data: bytes, task: Task[Any], made_by: MadeBy, photograph: str, 
         raise UsageError(
             f"{path} was made of photographs with {was}, and now it is {now}."
             if was != now
-            else f"{path} was made with another detector.",
+            else f"{path} was made with another detector, or in other boxes.",
             "Choose another output folder, or give --overwrite to make it again.",
         )
     for field in _IN_THE_ORDER_TOLD:

@@ -31,6 +31,7 @@ from ..errors import MachineError, TrtparseError, UsageError
 from ..storage.files import check_output_folder
 from ..storage.interrupts import kept_handlers
 from ..tasks.people.detector import PersonDetector
+from ..tasks.people.given import GivenBoxes
 from ..tasks.predictor import Predictor
 from .images import ImagesDone, ParseResult, collect
 from .index import index_place
@@ -71,6 +72,7 @@ def parse_on_ray(
     spec: ParseSpec = ParseSpec(),
     *,
     open_detector: OpenDetector | None = None,
+    boxes: GivenBoxes | None = None,
     address: str = LOCAL,
     workers: int | None = None,
     threads: int = 1,
@@ -83,7 +85,8 @@ def parse_on_ray(
         open_predictor: called once here, for its errors, and once in every worker.
         output: a folder that every worker can write to, or a URI.
         spec: how; the index is written here.
-        open_detector: called once in every worker; None takes each photograph for one person.
+        open_detector: called once in every worker, for what finds people.
+        boxes: as in ``parse_images``.
         address: of the cluster, or ``local``. A Ray that this process uses already is taken as it is.
         workers: one engine each; as many as the cluster has processors for where None.
         threads: processors that a worker takes.
@@ -105,8 +108,8 @@ def parse_on_ray(
         listing = listing.shard(*spec.shard)
     predictor, made_by = open_predictor()
     with predictor:
-        Parser(predictor, made_by, source, results, output, spec).refuse_others(listing)
-    job = _Job(open_predictor, open_detector, made_by, source, results, output, spec, threads)
+        Parser(predictor, made_by, source, results, output, spec, boxes=boxes).refuse_others(listing)
+    job = _Job(open_predictor, open_detector, boxes, made_by, source, results, output, spec, threads)
     with ray_cluster(address, workers, threads) as size:
         collected = collect(_results(job, listing, size), listing, output, spec, predictor.task, progress)
     place = output if is_uri(output) else Path(output)
@@ -223,6 +226,7 @@ class _Job:
 
     open_predictor: OpenPredictor
     open_detector: OpenDetector | None
+    boxes: GivenBoxes | None
     made_by: MadeBy | None
     source: ArrowStorage
     results: ArrowStorage
@@ -248,7 +252,9 @@ class _Worker:
                     "Copy the bundle to every machine, or to a disk that all of them share.",
                 )
             detector = None if job.open_detector is None else job.open_detector()
-            self._parser = Parser(predictor, made_by, job.source, job.results, job.output, job.spec, detector)
+            self._parser = Parser(
+                predictor, made_by, job.source, job.results, job.output, job.spec, detector, job.boxes
+            )
         except TrtparseError as error:
             self._error = error
 

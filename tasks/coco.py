@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import IO, Any
 
+from ..data.dataset import Box
 from ..errors import DataError
 from ..storage.json_types import JsonObject
 
@@ -90,6 +92,96 @@ def table_list(table: Table, key: str, path: Path, hint: str) -> list[Table]:
     return entries
 
 
+def json_list(path: Path, wanted: str) -> list[Table]:
+    """A list of tables as it stands in a file.
+
+    Args:
+        path: the file.
+        wanted: what it should be, for the hint.
+
+    Raises:
+        DataError: the file is missing, cut off, or of another form.
+    """
+    entries = read_json(path)
+    if not isinstance(entries, list) or not all(isinstance(entry, Mapping) for entry in entries):
+        raise DataError(f"{path} is JSON of another form.", f"It should be {wanted}.")
+    return entries
+
+
+def box_of(value: Any, what: str) -> Box:
+    """COCO's ``bbox``.
+
+    Args:
+        value: as read.
+        what: has it, for messages.
+
+    Raises:
+        DataError: it is no box of numbers, or one of no area.
+    """
+    if not isinstance(value, Sequence) or isinstance(value, str) or len(value) != 4:
+        raise DataError(f"{what} has no box.", "Give bbox as left, top, width and height in pixels.")
+    left, top, width, height = (number_of(part, "bbox", what) for part in value)
+    if width <= 0 or height <= 0:
+        raise DataError(f"{what} has a box of {width:g}x{height:g} pixels.", "Leave out people whose box has no area.")
+    return left, top, width, height
+
+
+def number_of(value: Any, name: str, what: str) -> float:
+    """A number as read; ``what`` has it as its ``name``, for messages.
+
+    Raises:
+        DataError: it is none, or not finite.
+    """
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value):
+        raise DataError(f"{what} has a {name} of {value!r}.", "It must be a number.")
+    return float(value)
+
+
+@dataclass(frozen=True)
+class Detection:
+    """One entry of COCO's detection results.
+
+    Args:
+        what: it is, for messages.
+        image: its image's id, as read.
+        box: left, top, width and height in pixels; of an area above 0.
+        score: 1 where the file does not say.
+    """
+
+    what: str
+    image: int
+    box: Box
+    score: float
+
+
+def detection_list(path: Path) -> Iterator[Detection]:
+    """The people in COCO's detection results, as detectors write them: entries of other categories than 1 are left out.
+
+    Args:
+        path: a JSON list of image_id, category_id, bbox and score.
+
+    Raises:
+        DataError: the file is missing, cut off or of another form; an entry without the number of an image, or whose
+            box has no area or is no numbers.
+    """
+    for number, entry in enumerate(json_list(path, "a list of detections, each with image_id, bbox and score")):
+        if entry.get("category_id", 1) == 1:
+            what = f"detection {number} of {path}"
+            score = number_of(entry.get("score", 1.0), "score", what)
+            yield Detection(what, image_id(entry.get("image_id"), what), box_of(entry.get("bbox"), what), score)
+
+
+def image_id(value: Any, what: str) -> int:
+    """The id of an image as read; ``what`` has it, for messages.
+
+    Raises:
+        DataError: it is no whole number.
+    """
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise DataError(f"{what} has {value!r} for an image's id.", "COCO's are whole numbers.")
+    return value
+
+
 def results_file(results: Results, annotations: Path | None) -> Summary:
     """The file, and what makes its content.
 
@@ -100,10 +192,10 @@ def results_file(results: Results, annotations: Path | None) -> Summary:
     Raises:
         DataError: the annotations cannot be read.
     """
-    table = None if annotations is None else read_table(annotations)
+    numbers = None if annotations is None else image_numbers(annotations)
 
     def content(found: Sequence[tuple[str, Any]]) -> bytes:
-        ids = image_ids([image for image, _ in found], table, str(annotations or ""))
+        ids = image_ids([image for image, _ in found], numbers, str(annotations or ""))
         entries = [
             {**entry, "file_name": PurePath(image).name}
             for (image, answer), number in zip(found, ids)
@@ -114,7 +206,26 @@ def results_file(results: Results, annotations: Path | None) -> Summary:
     return results.name, content
 
 
-def image_ids(names: Iterable[str], annotations: Table | None, path: str = "") -> list[int]:
+def image_numbers(annotations: Path) -> dict[str, int]:
+    """COCO's number of each image of a file, by the image's own name without folders.
+
+    Raises:
+        DataError: the file is missing, cut off or of another form; two of its images have one name.
+    """
+    hint = "It should have images, each with id and file_name. A detector's list is for --boxes."
+    numbers: dict[str, int] = {}
+    for image in table_list(read_table(annotations, hint), "images", annotations, hint):
+        if "id" not in image or not isinstance(image.get("file_name"), str):
+            raise DataError(f"{annotations} has an image without id or file_name.", hint)
+        name, number = PurePath(image["file_name"]).name, image_id(image["id"], f"an image of {annotations}")
+        if numbers.setdefault(name, number) != number:
+            raise DataError(
+                f"{annotations} has several images called {name}.", "Give one file for each folder of images."
+            )
+    return numbers
+
+
+def image_ids(names: Iterable[str], numbers: Mapping[str, int] | None, path: str = "") -> list[int]:
     """COCO's number of each image.
 
     It is what the annotations say, where some are given; else the number in the file's name, where every name has one
@@ -122,31 +233,24 @@ def image_ids(names: Iterable[str], annotations: Table | None, path: str = "") -
 
     Args:
         names: file names, with or without folders.
-        annotations: COCO's table.
+        numbers: of annotations, :func:`image_numbers`; None where there are none.
         path: of the annotations, for messages.
 
     Raises:
-        DataError: the annotations do not have an image, or are no such table.
+        DataError: the annotations do not have an image.
     """
     files = [PurePath(name).name for name in names]
-    if annotations is not None:
-        try:
-            known = {PurePath(image["file_name"]).name: int(image["id"]) for image in annotations["images"]}
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise DataError(
-                f"{path} is JSON, but not COCO's table: {error!r}.",
-                "It should have images, each with id and file_name.",
-            ) from error
-        missing = [file for file in files if file not in known]
+    if numbers is not None:
+        missing = [file for file in files if file not in numbers]
         if missing:
             raise DataError(
                 f"{path} does not have {len(missing)} of the {len(files)} images, as {missing[0]}.",
                 "Give the annotations of these images, or leave --annotations out.",
             )
-        return [known[file] for file in files]
-    numbers = [_NUMBER.findall(PurePath(file).stem) for file in files]
-    if all(len(found) == 1 for found in numbers):
-        ids = [int(found[0]) for found in numbers]
+        return [numbers[file] for file in files]
+    found = [_NUMBER.findall(PurePath(file).stem) for file in files]
+    if all(len(one) == 1 for one in found):
+        ids = [int(one[0]) for one in found]
         if len(set(ids)) == len(ids):
             return ids
     return list(range(1, len(files) + 1))

@@ -74,7 +74,7 @@ def read_found(path: Path, images: Path) -> list[Found]:
     table = read_table(path, _HINT)
     people: dict[Any, list[tuple[list[float], float]]] = {}
     groups: dict[Any, list[list[float]]] = {}
-    category = _person(table)
+    category = person_category(table)
     for annotation in table_list(table, "annotations", path, _HINT):
         if annotation.get("category_id", category) != category:
             continue
@@ -141,8 +141,8 @@ def write_found(path: Path, found: Sequence[Found], images: Path, description: s
     replace_bytes(path, json.dumps(table).encode())
 
 
-def _person(table: Table) -> Any:
-    """The id of the category that is a person."""
+def person_category(table: Table) -> Any:
+    """The id of the category of COCO's table that is a person: 1 where none is called so."""
     categories = table.get("categories")
     for category in categories if isinstance(categories, list) else []:
         if isinstance(category, Mapping) and str(category.get("name", "")).lower() in (

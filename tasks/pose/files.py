@@ -6,18 +6,17 @@ Every reader refuses what it cannot mean, and names the file and the annotation.
 from __future__ import annotations
 
 import csv
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...data.dataset import Box
 from ...errors import DataError, UsageError
 from ...specs.skeleton import Skeleton, load_skeleton
-from ..coco import Table, open_text, read_json, read_table, table_list
+from ..coco import Table, box_of, detection_list, json_list, number_of, open_text, read_table, table_list
+from .oks import AREA_OF_BOX
 from .people import People, Person
 
 DEFAULT_SIGMA = 0.079
@@ -92,7 +91,7 @@ def first_image(path: Path, form: str) -> str:
         with open_text(path, newline="") as lines:
             first = next(csv.reader(lines), [""])[0]
     elif form == "mpii":
-        entries = _json_list(path, "MPII's list as HRNet has it: image, center, scale, joints")
+        entries = json_list(path, "MPII's list as HRNet has it: image, center, scale, joints")
         first = entries[0].get("image", "") if entries else ""
     else:
         images = table_list(read_table(path, _COCO_HINT), "images", path, _COCO_HINT)
@@ -133,7 +132,7 @@ def coco_skeleton(table: Table, path: Path) -> Skeleton:
         raise DataError(f"{path}: {error.message}", error.hint) from None
 
 
-def read_detections(path: Path, images: Path, annotations: Path, skeleton: Skeleton, *, least: float = 0.0) -> People:
+def read_detections(path: Path, images: Path, annotations: Path, skeleton: Skeleton) -> People:
     """Read COCO's detection results, as person detectors write them.
 
     Args:
@@ -141,25 +140,18 @@ def read_detections(path: Path, images: Path, annotations: Path, skeleton: Skele
         images: folder of the images.
         annotations: the COCO file that says which file an image_id is.
         skeleton: of the joints that a network will find.
-        least: score below which a box is left out.
 
     Raises:
         DataError: a file is missing, cut off or of another form; an image that the annotations do not have.
     """
     files = _image_files(read_table(annotations, _COCO_HINT), annotations, images)
     people = []
-    empty = np.zeros((len(skeleton), 3), np.float32)
-    for number, entry in enumerate(_json_list(path, "a list of detections, each with image_id, bbox and score")):
-        what = f"detection {number} of {path}"
-        if entry.get("category_id", 1) != 1 or _number(entry.get("score", 1.0), "score", what) < least:
-            continue
-        file = files.get(entry.get("image_id"))
-        if file is None:
-            raise DataError(f"{what} is in image {entry.get('image_id')}, which {annotations} does not have.")
-        box = _box(entry.get("bbox"), what)
-        scores = np.ones(len(skeleton), np.float32)
-        score = float(entry.get("score", 1.0))
-        people.append(Person(file[0], entry["image_id"], -1, box, empty, scores, box[2] * box[3] * 0.53, score))
+    empty, scores = np.zeros((len(skeleton), 3), np.float32), np.ones(len(skeleton), np.float32)
+    for one in detection_list(path):
+        if one.image not in files:
+            raise DataError(f"{one.what} is in image {one.image}, which {annotations} does not have.")
+        area = AREA_OF_BOX * one.box[2] * one.box[3]
+        people.append(Person(files[one.image][0], one.image, -1, one.box, empty, scores, area, one.score))
     _check_files(person.image for person in people)
     return People(f"{path.name}, {len(people)} boxes", skeleton, tuple(people))
 
@@ -174,15 +166,15 @@ def read_mpii(path: Path, images: Path) -> People:
         DataError: the file is missing, cut off or of another form; an image that is missing.
     """
     skeleton, people = load_skeleton("mpii16"), []
-    for number, entry in enumerate(_json_list(path, "MPII's list as HRNet has it: image, center, scale, joints")):
+    for number, entry in enumerate(json_list(path, "MPII's list as HRNet has it: image, center, scale, joints")):
         what = f"person {number} of {path}"
         missing = [key for key in ("image", "center", "scale") if key not in entry]
         if missing:
             raise DataError(f"{what} has no {missing[0]}.", "HRNet's files have image, center, scale and joints.")
-        scale = _number(entry["scale"], "scale", what)
-        centre = [_number(value, "center", what) for value in entry["center"]]
+        scale = number_of(entry["scale"], "scale", what)
+        centre = [number_of(value, "center", what) for value in entry["center"]]
         side = 200 * scale
-        box = _box([centre[0] - 1 - side / 2, centre[1] - 1 + 15 * scale - side / 2, side, side], what)
+        box = box_of([centre[0] - 1 - side / 2, centre[1] - 1 + 15 * scale - side / 2, side, side], what)
         joints = np.zeros((len(skeleton), 3), np.float32)
         if "joints" in entry:
             points, seen = np.asarray(entry["joints"], np.float32), np.asarray(entry["joints_vis"], np.float32)
@@ -249,11 +241,11 @@ def _coco_person(
         file,
         annotation["image_id"],
         int(annotation.get("id", -1)),
-        _box(annotation.get("bbox"), what),
+        box_of(annotation.get("bbox"), what),
         joints,
         scores,
         float(annotation.get("area", 0.0)),
-        agreement=None if agreement is None else _number(agreement, "agreement", what),
+        agreement=None if agreement is None else number_of(agreement, "agreement", what),
     )
 
 
@@ -286,21 +278,6 @@ def _without_outside(joints: NDArray[np.float32], width: int, height: int) -> ND
     return np.where(beyond[:, None], np.float32(0), joints)
 
 
-def _box(value: Any, what: str) -> Box:
-    if not isinstance(value, Sequence) or len(value) != 4:
-        raise DataError(f"{what} has no box.", "Give bbox as left, top, width and height in pixels.")
-    left, top, width, height = (_number(part, "bbox", what) for part in value)
-    if width <= 0 or height <= 0:
-        raise DataError(f"{what} has a box of {width:g}x{height:g} pixels.", "Leave out people whose box has no area.")
-    return left, top, width, height
-
-
-def _number(value: Any, name: str, what: str) -> float:
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value):
-        raise DataError(f"{what} has a {name} of {value!r}.", "It must be a number.")
-    return float(value)
-
-
 def _image_files(table: Table, path: Path, images: Path) -> dict[Any, tuple[Path, int, int]]:
     """File, width and height of every image by its id; 0 where the file does not say."""
     files = {}
@@ -315,13 +292,6 @@ def _check_files(files: Any) -> None:
     for file in files:
         if not file.is_file():
             raise DataError(f"The image {file} is missing.", "Is the folder of the images the right one?")
-
-
-def _json_list(path: Path, wanted: str) -> list[Table]:
-    entries = read_json(path)
-    if not isinstance(entries, list) or not all(isinstance(entry, Mapping) for entry in entries):
-        raise DataError(f"{path} is JSON of another form.", f"It should be {wanted}.")
-    return entries
 
 
 def _partner(name: str) -> str:

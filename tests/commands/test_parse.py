@@ -121,6 +121,16 @@ def test_what_cannot_be_met_is_a_usage_error_and_nothing_is_parsed(
     assert not Path("parsed").exists() or files("parsed") == []
 
 
+def test_people_are_where_a_detector_s_list_says_and_annotations_name_its_images(run: Run) -> None:
+    Path("boxes.json").write_text(json.dumps([{"image_id": 1, "bbox": [2, 2, 10, 16], "score": 0.9}]))
+    images = [{"id": number, "file_name": f"{name}.png"} for number, name in enumerate("ab", 1)]
+    Path("labels.json").write_text(json.dumps({"images": images}))
+    code, out, err = run("photos", "--boxes", "boxes.json", "--annotations", "labels.json")
+    assert (code, out) == (0, "2 images parsed into parsed\n1 person found, nobody in 1 of 2\n"), err
+    code, _, err = run("photos", "--annotations", "labels.json")
+    assert (code, "parsing has no use for --annotations" in err) == (2, True)
+
+
 def test_results_of_another_network_are_refused_with_the_way_out(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     run("photos")
     other = MadeBy("cd" * 32, "fake", "fp32", (48, 32))

@@ -151,6 +151,41 @@ def test_parse_finds_everybody_and_writes_all_of_their_joints(bundle: Path, run:
     assert "with people found first, and now it is one person each" in " ".join(err.split())
 
 
+def test_parse_takes_a_detector_s_boxes(bundle: Path, run: Run, tmp_path: Path) -> None:
+    import cv2
+    import numpy as np
+
+    folder, output = tmp_path / "photographs", tmp_path / "parsed"
+    folder.mkdir()
+    for name in "ab":
+        cv2.imwrite(str(folder / f"{name}.png"), np.random.default_rng(3).integers(0, 256, (80, 120, 3), np.uint8))
+    boxes, images = tmp_path / "boxes.json", tmp_path / "labels.json"
+    found = [{"image_id": 20, "category_id": 1, "bbox": box, "score": 0.5} for box in ([5, 5, 40, 70], [60, 5, 40, 70])]
+    boxes.write_text(json.dumps(found))
+    images.write_text(json.dumps({"images": [{"id": 20, "file_name": "a.png"}, {"id": 10, "file_name": "b.png"}]}))
+    words = ("parse", folder, "--bundle", bundle, "--output", output, "--threads", "1", "--boxes", boxes)
+    code, out, err = run(*words, "--annotations", images)
+    assert code == 0, err
+    assert "2 people found, nobody in 1 of 2" in " ".join(out.split())
+    people = json.loads((output / "a.json").read_text())["people"]
+    assert [(one["box"], one["score"]) for one in people] == [([5, 5, 45, 75], 0.5), ([60, 5, 100, 75], 0.5)]
+    assert {entry["image_id"] for entry in json.loads((output / "keypoints.json").read_text())} == {20}
+    for more, said in (
+        ((), "calls images by their numbers"),
+        (("--annotations", boxes), "A detector's list is for --boxes"),
+        (("--annotations", images, "--people", "auto"), "--boxes says where the people are"),
+    ):
+        code, _, err = run(*words, *more)
+        assert (code, said in " ".join(err.split())) == (2, True)
+    table = {**json.loads(images.read_text()), "annotations": found}
+    boxes.write_text(json.dumps(table))
+    before = (output / "a.json").read_bytes()
+    code, out, err = run(*words)
+    assert (code, "2 there already" in out) == (0, True), err
+    assert (output / "a.json").read_bytes() == before
+    assert {entry["image_id"] for entry in json.loads((output / "keypoints.json").read_text())} == {20}
+
+
 def test_demo_draws_skeletons(bundle: Path, few: People, run: Run, tmp_path: Path) -> None:
     import cv2
 

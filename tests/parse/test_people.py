@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,14 @@ import numpy as np
 import pytest
 
 from trtparse.data.images import read_label_map
-from trtparse.errors import UsageError
+from trtparse.errors import DataError, UsageError
 from trtparse.parse.images import parse_images
 from trtparse.parse.parser import ParseSpec
 from trtparse.parse.provenance import MadeBy
 from trtparse.specs.framing import Framing
 from trtparse.tasks.people.boxes import Detections
 from trtparse.tasks.people.detector import MOST_PEOPLE
+from trtparse.tasks.people.given import GivenBoxes
 from trtparse.tasks.people.task import People
 from trtparse.tasks.predictor import Predictor
 from trtparse.tests.predicting import predicting
@@ -98,6 +100,50 @@ def test_of_a_crowd_so_many_are_parsed_and_a_box_that_is_no_number_is_nobody(tmp
         one = parse_images([photo], predicting(engine), tmp_path / "one", detector=Bright(broken))
     assert (many.people, many.crowded) == (MOST_PEOPLE, 1)
     assert (one.people, one.crowded) == (1, 0)
+
+
+def given(**boxes: list[tuple[float, float, float, float]]) -> GivenBoxes:
+    """Boxes in ``NAME.png``; a detector would not have been sure of any."""
+    found = {
+        f"{name}.png": Detections(np.array(here, np.float64).reshape(-1, 4), np.full(len(here), 0.01))
+        for name, here in boxes.items()
+    }
+    return GivenBoxes(Path("b.json"), Path("b.json"), found)
+
+
+def test_given_boxes_are_the_people_all_of_them(tmp_path: Path, make_engine: Any) -> None:
+    for name in "ab":
+        photograph(tmp_path / f"{name}.png", 20, 150)
+    photos = [tmp_path / "a.png", tmp_path / "b.png"]
+    boxes = given(a=[(20, 10, 36, 86)] * (MOST_PEOPLE + 2), b=[])
+    made_by = replace(NETWORK, people=boxes.digest)
+    with make_engine(2) as engine:
+        result = parse_images(photos, predicting(engine), tmp_path / "out", made_by=made_by, boxes=boxes)
+        assert (result.people, result.without_people, result.crowded) == (MOST_PEOPLE + 2, 1, 0)
+        labels = read_label_map(tmp_path / "out/a.png")
+        assert (bool(labels[48, 28]), bool(labels[48, 158])) == (True, False)
+        assert not read_label_map(tmp_path / "out/b.png").any()
+        again = parse_images(photos, predicting(engine), tmp_path / "out", made_by=made_by, boxes=boxes)
+        assert again.found == 2
+        others = given(a=[(150, 10, 166, 86)], b=[])
+        made_by = replace(NETWORK, people=others.digest)
+        with pytest.raises(UsageError, match="with another detector, or in other boxes"):
+            parse_images(photos, predicting(engine), tmp_path / "out", made_by=made_by, boxes=others)
+
+
+def test_boxes_of_other_photographs_are_told_before_anything_is_made(tmp_path: Path, make_engine: Any) -> None:
+    photo = photograph(tmp_path / "a.png", 20)
+    with make_engine(1) as engine:
+        with pytest.raises(DataError, match=r"b\.json says nothing of 1 of the 1 photographs, as a\.png"):
+            parse_images([photo], predicting(engine), tmp_path / "out", boxes=given(b=[]))
+        assert not any((tmp_path / "out").glob("*"))
+        other = photograph(tmp_path / "b.png", 20)
+        boxes = given(a=[(900, 10, 960, 90)], b=[(20, 10, 36, 86)])
+        result = parse_images([photo, other], predicting(engine), tmp_path / "out", boxes=boxes)
+        assert [item.image for item in result.parsed] == [other]
+        assert "somebody at 900, 10, 960, 90" in result.skipped[0][1]
+        with pytest.raises(DataError, match="somebody at 900, 10, 960, 90"):
+            parse_images([photo], predicting(engine), tmp_path / "out", ParseSpec(strict=True), boxes=boxes)
 
 
 @pytest.mark.parametrize(

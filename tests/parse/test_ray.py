@@ -34,6 +34,7 @@ from trtparse.storage.interrupts import SIGNALS
 from trtparse.tasks.open import open_predictor
 from trtparse.tasks.parsing.task import Parsing
 from trtparse.tasks.people.boxes import Detections
+from trtparse.tasks.people.given import GivenBoxes
 from trtparse.tasks.pose.task import Pose
 from trtparse.tasks.predictor import Predictor
 
@@ -146,7 +147,6 @@ def test_files_and_index_are_those_of_the_plain_run_and_so_is_what_is_told(clust
     assert calls == [(done, 25) for done in range(1, 26)]
 
 
-@pytest.mark.slow
 class Halves:
     """Finds somebody in either half of a picture."""
 
@@ -164,6 +164,7 @@ class Halves:
         pass
 
 
+@pytest.mark.slow
 def test_people_are_found_by_workers_as_here(cluster: None, photos: Path) -> None:
     made_by = replace(NETWORK, people="ef" * 32)
     spec = ParseSpec(recursive=True)
@@ -173,6 +174,21 @@ def test_people_are_found_by_workers_as_here(cluster: None, photos: Path) -> Non
     there = parse_on_ray(["photos"], opened, "ray", spec, open_detector=Halves, address="local", workers=2)
     assert content("ray") == content("plain")
     assert here.people == there.people == 48
+
+
+@pytest.mark.slow
+def test_boxes_travel_to_the_workers(cluster: None, photos: Path) -> None:
+    spec = ParseSpec(recursive=True)
+    names = {path.name for path in photos.rglob("*") if path.is_file()}
+    somebody = Detections(np.array([[1.0, 1.0, 9.0, 9.0]]), np.array([0.9]))
+    boxes = GivenBoxes(Path("boxes.json"), Path("boxes.json"), dict.fromkeys(names, somebody))
+    made_by = replace(NETWORK, people=boxes.digest)
+    with open_grey()[0] as predictor:
+        here = parse_images([photos], predictor, Path("plain"), spec, made_by=made_by, boxes=boxes)
+    opened = partial(open_grey, None, made_by)
+    there = parse_on_ray(["photos"], opened, "ray", spec, boxes=boxes, address="local", workers=2)
+    assert content("ray") == content("plain")
+    assert here.people == there.people == len(here.parsed)
 
 
 def test_a_worker_that_is_killed_loses_nothing(cluster: None, photos: Path, tmp_path: Path) -> None:

@@ -150,15 +150,15 @@ def test_a_file_that_is_cut_off_missing_or_a_list_is_refused(folder: Path, table
 def test_detections_are_people_without_joints(folder: Path, table: dict[str, Any]) -> None:
     annotations = written(folder, table)
     path = folder / "boxes.json"
-    boxes = [{"image_id": 7, "category_id": 1, "bbox": [1, 2, 10, 20], "score": score} for score in (0.9, 0.1)]
-    path.write_text(json.dumps([*boxes, {**boxes[0], "category_id": 18}]))
+    box = {"image_id": 7, "category_id": 1, "bbox": [1, 2, 10, 20], "score": 0.9}
+    path.write_text(json.dumps([box, {**box, "category_id": 18}]))
 
-    people = read_detections(path, folder, annotations, COCO, least=0.2)
+    people = read_detections(path, folder, annotations, COCO)
 
     (person,) = people.people
     assert (person.score, person.number, person.area) == (0.9, -1, pytest.approx(106))
     assert not person.joints.any()
-    path.write_text(json.dumps([{**boxes[0], "image_id": 9}]))
+    path.write_text(json.dumps([{**box, "image_id": 9}]))
     with pytest.raises(DataError, match=r"detection 0 .* is in image 9"):
         read_detections(path, folder, annotations, COCO)
     path.write_text(json.dumps({}))
