@@ -16,7 +16,7 @@ from ..graphs.observe import framing_of
 from .budget.earning import Earned, LayerTimer, earn_place
 from .budget.judge import GraphJudge
 from .budget.score import AGREEMENT_UNIT, Score
-from .budget.search import Outcome, meet_budget
+from .budget.search import Outcome, check_budget, meet_budget
 from .cache import is_cache
 from .calibrate import Statistics, collect, expected_key, ranges_of
 from .foreign import ranges_of_cache
@@ -61,6 +61,9 @@ class Int8Spec:
             calibrating.
         weights: scales of the weights, by ``max`` or ``mse``.
         corrections: of ``CORRECTIONS``; each costs time, and gains little where there is little to gain.
+
+    Raises:
+        UsageError: an unknown method or correction, a budget that is none, or choices that cannot go together.
     """
 
     method: str = AUTO
@@ -83,6 +86,10 @@ class Int8Spec:
             )
         if self.min_agreement is not None and not 0 <= self.min_agreement <= 100:
             raise UsageError(f"An agreement of {self.min_agreement:g} makes no sense.", "Give 0 to 100, such as 98.")
+        if self.max_drop is not None:
+            check_budget(self.max_drop)
+        # Read when they are needed, after minutes of calibrating; what is wrong with them shows here.
+        _ = self.methods, Int8Weights(self.weights)
 
     @property
     def from_cache(self) -> bool:
@@ -100,11 +107,7 @@ class Int8Spec:
 
     @property
     def methods(self) -> tuple[Method, ...]:
-        """The methods to try.
-
-        Raises:
-            UsageError: an unknown one.
-        """
+        """The methods to try."""
         return tuple(map(Method, METHODS)) if self.method == AUTO else (Method.parse(self.method),)
 
 
@@ -325,8 +328,7 @@ class Int8Builder:
     ) -> Outcome:
         """The cheapest graph within the budget; a record of another search, of a build that was killed, is dropped."""
         judge = self.judge
-        if judge is None:
-            raise DataError("A budget needs held-out images to judge on.", "Leave --no-validate out.")
+        assert judge is not None, "BuildSpec has a budget judged"
         by_agreement = self.spec.min_agreement is not None
         budget = 100 - self.spec.min_agreement if self.spec.min_agreement is not None else self.spec.max_drop
         assert budget is not None

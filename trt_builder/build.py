@@ -83,6 +83,9 @@ class BuildSpec:
         strict: an unreadable image is an error.
         sure: the score from which a finder's box is somebody; None takes what the source says.
         engine: the TensorRT engine that is built here next, where one is: INT8 goes by the times of its layers then.
+
+    Raises:
+        UsageError: a budget, and nothing is to be measured.
     """
 
     source: Path
@@ -103,6 +106,10 @@ class BuildSpec:
     strict: bool = False
     sure: float | None = None
     engine: EngineSpec | None = None
+
+    def __post_init__(self) -> None:
+        if self.int8.has_budget and not self.validate:
+            raise UsageError("A budget needs held-out images to judge on.", "Leave --no-validate out.")
 
 
 class StageProgress(Protocol):

@@ -146,13 +146,22 @@ def meet_budget(
         DataError: the record is of another search.
         AccuracyError: no graph with a convolution in INT8 stays within the budget, or FP16 itself does not.
     """
-    if not 0 <= max_drop <= 100:
-        raise UsageError(f"A budget of {max_drop:g} points makes no sense.", "Give 0 to 100, such as 0.3.")
+    check_budget(max_drop)
     with JudgedGraphs(
         model, placement, ranges, judge, scout=scout, quantise=quantise, record=record, about=about
     ) as graphs:
         costs = layer_costs(model, placement) if milliseconds is None else _profiled(milliseconds, placement)
         return _Search(graphs, costs, max_drop, progress).run()
+
+
+def check_budget(max_drop: float) -> None:
+    """See that so many points can be lost.
+
+    Raises:
+        UsageError: they cannot.
+    """
+    if not 0 <= max_drop <= 100:
+        raise UsageError(f"A budget of {max_drop:g} points makes no sense.", "Give 0 to 100, such as 0.3.")
 
 
 class _Search:

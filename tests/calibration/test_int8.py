@@ -119,9 +119,9 @@ def test_a_budget_that_nothing_meets_exits_with_4_and_leaves_the_old_bundle(
     assert json.loads((tmp_path / "built" / "bundle.json").read_text())["calibration"] == old.calibration
 
 
-def test_a_budget_without_held_out_images_is_refused(build: Build) -> None:
-    with pytest.raises(DataError, match="held-out images"):
-        build(int8=Int8Spec("max", max_drop=1.0))
+def test_a_budget_without_held_out_images_is_refused_before_any_work() -> None:
+    with pytest.raises(UsageError, match="held-out images"):
+        BuildSpec(Path("best.safetensors"), int8=Int8Spec("max", max_drop=1.0), validate=False)
 
 
 def test_ranges_of_an_earlier_build_serve_the_same_request_and_no_other(
@@ -162,9 +162,11 @@ def test_a_graph_of_another_precision_is_no_source(exported: BuiltBundle, people
         build_bundle(BuildSpec(exported.bundle.graph("int8"), "int8"), people, tmp_path / "built")
 
 
-def test_an_unknown_method_is_refused_before_any_work(build: Build) -> None:
+def test_an_unknown_method_is_refused_before_any_work() -> None:
     with pytest.raises(UsageError, match="Did you mean entropy"):
-        build(int8=Int8Spec("entropie"), validate=True)
+        Int8Spec("entropie")
+    with pytest.raises(UsageError, match="no method 'least' for the scales of weights"):
+        Int8Spec(weights="least")
 
 
 def test_a_budget_of_agreement_needs_no_label_maps(build: Build, people: Dataset) -> None:
@@ -188,6 +190,8 @@ def test_two_budgets_or_one_that_makes_no_sense_are_refused() -> None:
         Int8Spec(max_drop=0.3, min_agreement=98.0)
     with pytest.raises(UsageError, match="An agreement of 101"):
         Int8Spec(min_agreement=101.0)
+    with pytest.raises(UsageError, match="A budget of -1 points"):
+        Int8Spec(max_drop=-1.0)
 
 
 def test_every_correction_can_be_asked_for_and_is_named(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
