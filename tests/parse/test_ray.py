@@ -191,6 +191,7 @@ def test_boxes_travel_to_the_workers(cluster: None, photos: Path) -> None:
     assert here.people == there.people == len(here.parsed)
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_loses_nothing(cluster: None, photos: Path, tmp_path: Path) -> None:
     marker = tmp_path / "kill"
     marker.touch()
