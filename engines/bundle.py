@@ -48,7 +48,7 @@ class Manifest:
     """What a bundle says of itself.
 
     Args:
-        task: ``parsing`` or ``pose``.
+        task: ``parsing``, ``pose`` or ``people``.
         network, options: what the graphs were exported from.
         spec: what the answers speak of: classes, or joints.
         framing: how images become frames; what of it is arithmetic is in the graphs already.

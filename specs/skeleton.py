@@ -8,8 +8,7 @@
     colour = [255, 0, 0]
     sigma = 0.026
 
-Joints are named, never numbered, so that a file cannot point past the end and reads without counting. Imports nothing
-but the errors.
+Joints are named, never numbered, so that a file cannot point past the end and reads without counting.
 """
 
 from __future__ import annotations

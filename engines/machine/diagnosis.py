@@ -1,6 +1,6 @@
 """What works on a machine, and the line to type for each thing that does not.
 
-Each check reads facts (``machine.py``, ``packages.py``) and gives findings; none asks the machine anything itself.
+Each check reads facts (``facts.py``, ``packages.py``) and gives findings; none asks the machine anything itself.
 """
 
 from __future__ import annotations
