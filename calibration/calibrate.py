@@ -64,21 +64,9 @@ def calibrate(
     *,
     method: Method = Method(),
     threads: int = 0,
-    strict: bool = False,
-    progress: Callable[[int, int], None] | None = None,
-    record: Path | None = None,
 ) -> Ranges:
     """Collect what ``method`` needs, and apply it: :func:`collect` and :func:`ranges_of` in one."""
-    statistics = collect(
-        model,
-        dataset,
-        selection,
-        histograms=method.name != "max",
-        threads=threads,
-        strict=strict,
-        progress=progress,
-        record=record,
-    )
+    statistics = collect(model, dataset, selection, histograms=method.name != "max", threads=threads)
     return ranges_of(statistics, method)
 
 

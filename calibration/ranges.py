@@ -14,9 +14,7 @@ from numpy.typing import NDArray
 from ..errors import BuildError, DataError, UsageError
 from ..graphs.observe import Observer, float_activations
 from ..storage.json_types import JsonObject, ReadJson
-from .key import METHOD, SCHEMA, CalibrationKey
-
-__all__ = ["METHOD", "CalibrationKey", "RangeCollector", "Ranges", "no_images", "read_ranges", "scale_of"]
+from .key import SCHEMA, CalibrationKey
 
 _STATISTICS = ("ReduceMin", "ReduceMax", "ReduceSum")
 """Smallest and largest value make the range. The sum is there for NaN, which the runtime's minimum and maximum

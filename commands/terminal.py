@@ -9,7 +9,6 @@ import time
 from collections import deque
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeRemainingColumn
@@ -17,10 +16,6 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from ..storage.json_types import JsonObject
-
-if TYPE_CHECKING:
-    pass
-
 
 SECONDS_BETWEEN_LINES = 60.0
 """Of progress, where there is no terminal to draw a bar on."""

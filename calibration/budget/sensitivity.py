@@ -12,7 +12,6 @@ from .score import Score
 from .scored_graphs import JudgedGraphs
 
 Measure = Literal["agreement", "miou", "sqnr"]
-MEASURES: tuple[Measure, ...] = ("agreement", "miou", "sqnr")
 
 
 @dataclass(frozen=True)

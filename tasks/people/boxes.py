@@ -36,13 +36,6 @@ def overlap(one: Boxes, other: Boxes) -> NDArray[np.float64]:
     return np.asarray(np.divide(shared, union, out=np.zeros_like(shared), where=union > 0))
 
 
-def contained(one: Boxes, other: Boxes) -> NDArray[np.float64]:
-    """Intersection over the smaller box of each with each; as :func:`overlap`."""
-    shared = _shared(one, other)
-    smaller = np.minimum(_area(one)[:, None], _area(other)[None])
-    return np.asarray(np.divide(shared, smaller, out=np.zeros_like(shared), where=smaller > 0))
-
-
 def within(boxes: Boxes, areas: Boxes) -> NDArray[np.float64]:
     """Part of each box that lies in each area; as :func:`overlap`."""
     shared = _shared(boxes, areas)

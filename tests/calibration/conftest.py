@@ -12,9 +12,10 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from trtparse.calibration.key import CalibrationKey
 from trtparse.calibration.quantise.placement import place
 from trtparse.calibration.quantise.qdq import quantise
-from trtparse.calibration.ranges import CalibrationKey, Ranges
+from trtparse.calibration.ranges import Ranges
 from trtparse.data.dataset import Image, LabelMap, Sample
 from trtparse.engines import Bundle
 from trtparse.errors import DataError

@@ -114,7 +114,7 @@ class TestUnreadableImages:
     ) -> None:
         dataset = new_dataset([*images, BROKEN])
         with pytest.raises(DataError, match=r"broken\.jpg cannot be decoded"):
-            calibrate(new_ladder(), dataset, all_of(dataset), threads=1, strict=True)
+            collect(new_ladder(), dataset, all_of(dataset), histograms=False, threads=1, strict=True)
 
     def test_nothing_but_those_is_an_error_that_says_why(self, new_ladder: NewLadder, new_dataset: NewDataset) -> None:
         dataset = new_dataset([BROKEN] * 3)
@@ -145,8 +145,13 @@ def test_each_image_is_told_to_the_listener_a_skipped_one_too(
 ) -> None:
     dataset = new_dataset([images[0], BROKEN, images[1]])
     told: list[tuple[int, int]] = []
-    calibrate(
-        new_ladder(), dataset, all_of(dataset), threads=1, progress=lambda done, total: told.append((done, total))
+    collect(
+        new_ladder(),
+        dataset,
+        all_of(dataset),
+        histograms=False,
+        threads=1,
+        progress=lambda done, total: told.append((done, total)),
     )
     assert told == [(1, 3), (2, 3), (3, 3)]
 

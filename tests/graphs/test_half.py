@@ -6,10 +6,11 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from trtparse.calibration.key import CalibrationKey
 from trtparse.calibration.quantise.lint import check
 from trtparse.calibration.quantise.placement import place
 from trtparse.calibration.quantise.qdq import quantise
-from trtparse.calibration.ranges import CalibrationKey, Ranges
+from trtparse.calibration.ranges import Ranges
 from trtparse.engines import Bundle
 from trtparse.engines.base import Frames
 from trtparse.engines.cpu import CpuEngine

@@ -13,7 +13,7 @@ import pytest
 pytest.importorskip("torch", reason="PyTorch is not installed")
 
 from trtparse.calibration.int8 import Int8Spec
-from trtparse.calibration.ranges import METHOD
+from trtparse.calibration.key import METHOD
 from trtparse.data.dataset import Dataset, Image, LabelMap, Sample
 from trtparse.engines import Bundle, open_bundle
 from trtparse.engines.bundle import CALIBRATION_NAME, GRAPHS, Manifest, finish, writing

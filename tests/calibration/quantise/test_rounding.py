@@ -55,7 +55,7 @@ def output_error(
 def moments_of(model: onnx.ModelProto, placement: Placement, ranges: Ranges, frames: Frames) -> list[rounding._Moments]:
     index = GraphIndex(model.graph)
     layers = list(rounding.placed_convolutions(index, placement))
-    return rounding._observe(model, layers, activation_scales(placement, ranges), frames, index, 0, 1)
+    return rounding._observe(model, layers, activation_scales(placement, ranges), frames, index, 1)
 
 
 class TestLearning:

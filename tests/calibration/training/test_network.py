@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
+from trtparse.calibration.key import CalibrationKey  # noqa: E402
 from trtparse.calibration.quantise.cpu import quantise_for_cpu  # noqa: E402
 from trtparse.calibration.quantise.placement import place  # noqa: E402
 from trtparse.calibration.quantise.qdq import quantise  # noqa: E402
-from trtparse.calibration.ranges import CalibrationKey, RangeCollector, Ranges  # noqa: E402
+from trtparse.calibration.ranges import RangeCollector, Ranges  # noqa: E402
 from trtparse.calibration.training.network import FORMS, FakeQuantNetwork, Form  # noqa: E402
 from trtparse.calibration.training.rounding import INT8_ENDS, UINT8_ENDS  # noqa: E402
 from trtparse.errors import BuildError, UsageError  # noqa: E402
