@@ -293,13 +293,19 @@ def _sensitivity_of(terminal: Terminal, bundle: Bundle) -> dict[str, float] | No
     path = bundle.path / SENSITIVITY_NAME
     if not path.is_file():
         return None
-    found = json.loads(path.read_text("utf-8"))
-    if found["graph_sha256"] != bundle.manifest.files.get(GRAPHS["fp32"]):
+    without = "the report leaves it out until trtparse sensitivity runs again."
+    try:
+        found = json.loads(path.read_text("utf-8"))
+        if found["graph_sha256"] != bundle.manifest.files.get(GRAPHS["fp32"]):
+            return None
+        if is_of_earlier_version(found["whole"]):
+            terminal.note(f"{path} was measured {EARLIER}: {without}")
+            return None
+        return {entry["layer"]: 100 - entry["score"]["agreement"] for entry in found["layers"]}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        # A validation of hours is not lost for what stands beside it in the report.
+        terminal.note(f"{path} is none that trtparse sensitivity wrote: {without}")
         return None
-    if is_of_earlier_version(found["whole"]):
-        terminal.note(f"{path} was measured {EARLIER}: the report leaves it out until trtparse sensitivity runs again.")
-        return None
-    return {entry["layer"]: 100 - entry["score"]["agreement"] for entry in found["layers"]}
 
 
 def _tell_of_record(terminal: Terminal, path: Path) -> None:

@@ -250,6 +250,16 @@ class TestReport:
             assert ("was measured by an earlier version" in " ".join(outcome.err.split())) == told
             assert ("stem.conv" in (bundle / "report.html").read_text()) != told
 
+    @pytest.mark.parametrize("damaged", ["{", "[]", '{"layers": []}'])
+    def test_a_damaged_ranking_of_layers_is_left_out_and_told_of(
+        self, damaged: str, run: Run, bundle: Path, lip: Path
+    ) -> None:
+        (bundle / "sensitivity.json").write_text(damaged)
+        outcome = run("validate", bundle, "--data", lip)
+        assert outcome.code == 0
+        assert "sensitivity.json is none that trtparse sensitivity wrote" in " ".join(outcome.err.split())
+        assert (bundle / "report.html").is_file()
+
     def test_says_how_to_get_the_same_again(self, run: Run, lip: Path, tmp_path: Path) -> None:
         bundle = write_bundle(tmp_path / "my student", 0)
         typed = (
