@@ -30,7 +30,7 @@ def calibration_cache(ranges: Ranges, placement: Placement, version: str) -> str
         UsageError: no such version, or one that has no calibrators.
         BuildError: no range for a tensor of ``placement``, or one that has no scale.
     """
-    number = _number(version)
+    number = number_of(version)
     scales = {name: scale_of(ranges.absolute_maximum(name), name) for name in ranges.limits}
     scales |= activation_scales(placement, ranges)
     lines = [f"TRT-{number}-EntropyCalibration2"]
@@ -96,13 +96,17 @@ def read_cache(path: Path) -> CalibrationCache:
 
 
 def _version(number: int) -> str:
-    """As NvInferVersion.h counts; the inverse of :func:`_number`."""
+    """As NvInferVersion.h counts; the inverse of :func:`number_of`."""
     step = 10000 if number >= 100_000 else 1000
     return f"{number // step}.{number % step // 100}.{number % 100}"
 
 
-def _number(version: str) -> int:
-    """As NvInferVersion.h counts: 8.6.1 is 8601, 10.3.0 is 100300."""
+def number_of(version: str) -> int:
+    """As NvInferVersion.h counts: 8.6.1 is 8601, 10.3.0 is 100300.
+
+    Raises:
+        UsageError: no version of TensorRT, or one that has no calibrators.
+    """
     match = re.fullmatch(r"(\d+)\.(\d+)\.(\d+)(\.\d+)?", version)
     if match is None:
         raise UsageError(f"{version!r} is no version of TensorRT.", "Write it in full, like 8.6.1 or 10.3.0.")

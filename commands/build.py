@@ -189,6 +189,10 @@ def build(
     engine = engine_spec(precision or "fp16", target, options)
     if options["log"] is not None:
         check_output_file(options["log"])
+    if options["calibration_cache"] is not None:
+        from ..calibration.cache import number_of
+
+        number_of(options["calibration_cache"])
     if engine is not None and engine.target == "tensorrt-rtx":
         from ..engines.machine.dependencies import require
 

@@ -83,6 +83,13 @@ def test_a_calibration_cache_is_written_into_a_bundle_and_its_use_is_told(bundle
     assert f"--calib={cache}" in told
 
 
+def test_a_calibration_cache_for_no_version_is_refused_before_images_are_looked_for(tmp_path: Path, run: Run) -> None:
+    data = tmp_path / "missing"
+    code, _, error = run("build", "--int8", "--target", "cpu", "--data", data, "--calibration-cache", "8.6")
+    assert code == 2
+    assert "'8.6' is no version of TensorRT" in error
+
+
 def test_a_build_says_which_cpu_runtime_is_faster_and_by_how_much(
     bundle: Bundle, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
