@@ -244,6 +244,8 @@ def convention_of(said: Said, facts: GraphFacts, path: Path) -> Convention:
             f"Give these, or {preset_too}.",
         )
     known_framing = framing or Framing(size)
+    # A file whose output is named by hand may give no such output: then its scores have to say it.
+    person = "" if known is None or known.person not in [one.name for one in facts.outputs] else known.person
     return Convention(
         framing=replace(
             known_framing,
@@ -259,7 +261,7 @@ def convention_of(said: Said, facts: GraphFacts, path: Path) -> Convention:
         layout=layout,
         output=said.output or ("" if known is None else known.output),
         position=None if known is None or said.output else known.position,
-        person="" if known is None else known.person,
+        person=person,
         align_corners=said.align_corners if said.align_corners is not None or known is None else known.align_corners,
         batch=_batch(said, taken, path),
         preset="" if known is None else known.name,

@@ -186,6 +186,15 @@ def test_a_person_and_its_parts_become_one_label_map() -> None:
     assert "--input-size 33x49" in caught.value.hint
 
 
+def test_parts_alone_are_refused_by_their_number() -> None:
+    model = person_and_parts()
+    del model.graph.output[1]
+    with pytest.raises(UsageError, match=r"has no output segments"):
+        adapt(model, Said(preset="bodypix", input_size=(33, 49)), HERE)
+    with pytest.raises(UsageError, match=r"part_heatmaps tells 24 classes apart, and the label set is .*25 classes"):
+        adapt(model, Said(preset="bodypix", output="part_heatmaps", input_size=(33, 49)), HERE)
+
+
 @pytest.mark.parametrize(("cells", "side"), [(119, 473), (96, 384), (3, 64), (7, 500), (41, 321), (129, 513)])
 def test_a_factor_raises_so_many_cells_to_a_side_exactly(cells: int, side: int) -> None:
     factor = np.float32(factor_for(cells, side))
