@@ -46,9 +46,15 @@ class LayerApart:
 
 @dataclass(frozen=True)
 class LayersApart:
-    """All tensors that two graphs share, in the first one's order."""
+    """All tensors that two graphs share, in the first one's order.
+
+    Args:
+        layers: of one shape in both.
+        other_shapes: names of the layers whose tensors have another shape in the second graph.
+    """
 
     layers: tuple[LayerApart, ...]
+    other_shapes: tuple[str, ...] = ()
 
     @property
     def first(self) -> LayerApart | None:
@@ -56,28 +62,35 @@ class LayersApart:
         return next((one for one in self.layers if not one.error <= APART), None)
 
     @property
-    def largest_step(self) -> LayerApart:
-        """The one at which the difference grows most."""
+    def largest_step(self) -> LayerApart | None:
+        """The one at which the difference grows most; None where none has one shape in both."""
         before = [0.0, *(one.error for one in self.layers[:-1])]
-        return max(zip(self.layers, before), key=lambda pair: pair[0].error - pair[1])[0]
+        steps = zip(self.layers, before)
+        return max(steps, key=lambda pair: pair[0].error - pair[1], default=(None, 0.0))[0]
 
     def told(self) -> str:
         """In a sentence or two."""
-        first, step = self.first, self.largest_step
+        first, step, count = self.first, self.largest_step, len(self.other_shapes)
+        others = f"Of {count} more of one name the shapes differ, first at {self.other_shapes[0]}." if count else ""
+        if step is None:
+            return others
         if first is None:
             worst = max(one.error for one in self.layers)
-            return f"No layer differs: {len(self.layers)} tensors that both have are within {worst:.1e} of their size."
-        return (
+            told = f"{len(self.layers)} tensors that both have are within {worst:.1e} of their size."
+            return f"{told} {others}" if count else f"No layer differs: {told}"
+        told = (
             f"The first layer that differs is {first.layer}: its {first.tensor} is off by {first.error:.3f} times its "
             f"size. The difference grows most at {step.layer} ({step.error:.3f})."
         )
+        return f"{told} {others}".strip()
 
     def to_dict(self) -> JsonObject:
         """In JSON's types."""
-        first = self.first
+        first, step = self.first, self.largest_step
         return {
             "first": None if first is None else first.layer,
-            "largest_step": self.largest_step.layer,
+            "largest_step": None if step is None else step.layer,
+            "other_shapes": list(self.other_shapes),
             "layers": [{"layer": one.layer, "tensor": one.tensor, "error": one.error} for one in self.layers],
         }
 
@@ -109,17 +122,18 @@ def layers_apart(
             "Compare graphs that were made from one: of a bundle, or of one export.",
         )
     graphs = [_as_it_computes(graph) for graph in (one, other)]
-    layers = []
+    layers, other_shapes = [], []
     for start in range(0, len(common), _AT_ONCE):
         part = common[start : start + _AT_ONCE]
         found, expected = (_read_out(graph, [name for name, _ in part], frames) for graph in reversed(graphs))
-        layers += [
-            LayerApart(layer, name, relative_error(found[name], np.asarray(expected[name], np.float32)))
-            for name, layer in part
-            if found[name].shape == expected[name].shape
-        ]
+        for name, layer in part:
+            if found[name].shape == expected[name].shape:
+                error = relative_error(found[name], np.asarray(expected[name], np.float32))
+                layers.append(LayerApart(layer, name, error))
+            else:
+                other_shapes.append(layer)
         progress(min(start + _AT_ONCE, len(common)), len(common))
-    return LayersApart(tuple(layers))
+    return LayersApart(tuple(layers), tuple(other_shapes))
 
 
 def _as_it_computes(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -99,6 +100,22 @@ def test_graphs_without_a_name_in_common_cannot_be_set_side_by_side() -> None:
     del other.metadata_props[:]
     with pytest.raises(UsageError, match="no tensor by the same name"):
         layers_apart(ours(), other, made_up_frames(1, (64, 48)))
+
+
+def test_layers_of_other_shapes_are_named_and_not_passed_over() -> None:
+    narrow = ours()
+    for tensor in narrow.graph.initializer:
+        if tensor.name in ("w1", "w2", "w3"):
+            values = numpy_helper.to_array(tensor)
+            cut = values[:, :8] if tensor.name == "w3" else values[:8, : min(values.shape[1], 8)]
+            tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(cut), tensor.name))
+    del narrow.graph.value_info[:]
+    apart = layers_apart(ours(), narrow, made_up_frames(1, (64, 48)))
+    assert apart.other_shapes == ("conv1", "relu1", "conv2", "relu2")
+    assert "Of 4 more of one name the shapes differ, first at conv1." in apart.told()
+    nothing = replace(apart, layers=())
+    assert (nothing.first, nothing.to_dict()["largest_step"]) == (None, None)
+    assert nothing.told() == "Of 4 more of one name the shapes differ, first at conv1."
 
 
 @pytest.mark.parametrize(
