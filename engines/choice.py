@@ -25,7 +25,7 @@ from ..data.crops import place
 from ..data.synthetic import SyntheticPeople
 from ..errors import MachineError, TrtparseError, UsageError
 from ..graphs.onnxruntime_form import FORM as ONNXRUNTIME_FORM
-from ..storage.files import replace_bytes
+from ..storage.files import replace_shared
 from ..storage.json_types import JsonObject, ReadJson
 from .base import Arrays, Engine, Frames
 from .bundle import GRAPHS, Bundle
@@ -162,14 +162,15 @@ def choose(bundle: Bundle, graph: str, precision: str, threads: int = 0, alike: 
         return Choice(refused={} if told == "OpenVINO is not installed" else {"openvino": told})
     key = _key(bundle, graph, precision, threads, capabilities)
     path = bundle.path / NOTES_NAME
-    notes = _read(path)
-    for note in notes:
+    for note in _read(path):
         if note["of"] == key:
             return Choice(note["milliseconds"], note["refused"])
     choice = measure_ways(bundle, graph, precision, threads, alike)
-    kept = {"schema": 1, "notes": [*notes, {"of": key, **choice.to_dict()}][-_MOST_NOTES:]}
+    # Others that measured meanwhile have noted theirs.
+    others = [note for note in _read(path) if note["of"] != key]
+    kept = {"schema": 1, "notes": [*others, {"of": key, **choice.to_dict()}][-_MOST_NOTES:]}
     try:
-        replace_bytes(path, (json.dumps(kept, indent=1) + "\n").encode())
+        replace_shared(path, (json.dumps(kept, indent=1) + "\n").encode())
     except TrtparseError as error:
         return Choice(choice.milliseconds, choice.refused, f"measured anew each time: {error.message.rstrip('.')}")
     return choice

@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import TrtparseError
-from ..storage.files import check_output_folder, replace_bytes
+from ..storage.files import check_output_folder, replace_shared
 from .document import digest_of
 
 FOLDER = "openvino"
@@ -61,16 +59,8 @@ class ModelCache:
             TrtparseError: the folder cannot be made or written to, or the disk is full.
         """
         check_output_folder(self.folder)
-        path = self._path(key)
-        # Two processes may compile the same at once; each writes a file of its own, and the last one stays.
-        own = path.with_name(f"{path.stem}-{os.getpid()}.partial")
-        try:
-            replace_bytes(own, hashlib.sha256(model).digest() + model)
-            own.replace(path)
-        except OSError as error:
-            raise TrtparseError(f"{path} could not be written: {error.strerror or error}.") from error
-        finally:
-            own.unlink(missing_ok=True)
+        # Two processes may compile the same at once.
+        replace_shared(self._path(key), hashlib.sha256(model).digest() + model)
         self._forget_the_oldest()
 
     def _path(self, key: dict[str, str]) -> Path:

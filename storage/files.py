@@ -10,6 +10,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import secrets
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -153,7 +154,19 @@ def replace_bytes(path: Path, data: bytes) -> None:
         MachineError: the disk is full. Whatever ``path`` held before is still there.
     """
     check_output_file(path)
-    partial = partial_path(path)
+    _replace(path, partial_path(path), data)
+
+
+def replace_shared(path: Path, data: bytes) -> None:
+    """As :func:`replace_bytes`, of a file that other runs may write at the same time: the last one's stays.
+
+    Each writes under a name of its own, which a run that is killed leaves behind.
+    """
+    check_output_file(path)
+    _replace(path, path.with_name(fitting_name(f".{path.name}.{secrets.token_hex(4)}", ".partial")), data)
+
+
+def _replace(path: Path, partial: Path, data: bytes) -> None:
     try:
         with write_errors(path):
             partial.write_bytes(data)

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -231,13 +233,31 @@ def test_notes_that_are_none_are_made_again(
     assert choose(tiny, "fp32", "fp32").runtime == "openvino"
 
 
+def test_two_that_measure_at_the_same_time_are_not_in_each_other_s_way(
+    tiny: Bundle, choose: Choose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both = threading.Barrier(2)
+
+    def measure(*_: Any) -> Choice:
+        both.wait(60)
+        return Choice({"onnxruntime": 5.0, "openvino": 4.0})
+
+    monkeypatch.setattr(choice, "measure_ways", measure)
+    with ThreadPoolExecutor(2) as runs:
+        for round_ in range(10):
+            threads = (2 * round_ + 1, 2 * round_ + 2)
+            found = list(runs.map(lambda count: choose(tiny, "fp32", "fp32", count), threads))
+            assert [one.not_noted for one in found] == ["", ""]
+    assert [path.name for path in tiny.path.iterdir() if path.name.startswith(".")] == []
+
+
 def test_a_bundle_that_cannot_be_written_is_measured_each_time_and_says_so(
     tiny: Bundle, choose: Choose, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: Any) -> None:
         raise UsageError(f"{tiny.path} cannot be written to.")
 
-    monkeypatch.setattr(choice, "replace_bytes", refuse)
+    monkeypatch.setattr(choice, "replace_shared", refuse)
     asked = _recorded(monkeypatch, *[Choice({"onnxruntime": 5.0, "openvino": 4.0})] * 2)
     for _ in range(2):
         with open_engine(tiny, "cpu", threads=1) as engine:

@@ -5,6 +5,8 @@ import os
 import resource
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from trtparse.storage.files import (
     fitting_name,
     partial_path,
     replace_bytes,
+    replace_shared,
     write_errors,
     write_failed,
 )
@@ -45,6 +48,15 @@ def test_bytes_take_the_place_of_an_older_file_and_nothing_is_left_beside(tmp_pa
     path.write_bytes(b"older")
     replace_bytes(path, b"newer")
     assert path.read_bytes() == b"newer"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_of_several_that_write_one_file_the_last_stays_whole(tmp_path: Path) -> None:
+    path, contents = tmp_path / "notes.json", [bytes([number]) * 200_000 for number in range(4)]
+    with ThreadPoolExecutor(4) as writers:
+        for _ in range(20):
+            list(writers.map(partial(replace_shared, path), contents))
+            assert path.read_bytes() in contents
     assert list(tmp_path.iterdir()) == [path]
 
 
