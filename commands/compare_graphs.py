@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,10 +57,13 @@ def compare_graphs(
     from ..validation.validate import validate
     from .terminal import with_rate
 
-    opened = [_opened(Path(word), options, preset) for word in words]
-    predictors = [predictor for predictor, _ in opened]
-    first, *others = predictors
-    try:
+    with contextlib.ExitStack() as stack:
+        predictors, models = [], []
+        for word in words:
+            predictor, model = _opened(Path(word), options, preset)
+            predictors.append(stack.enter_context(predictor))
+            models.append(model)
+        first, *others = predictors
         dataset = first.task.open_data(options["data"], options["split"], "validation", options["labels"], words[0])
         order = options["order"] or first.task.usual_order(first.framing)
         protocol = Protocol(order, options["flip"], options["scales"])
@@ -80,11 +84,8 @@ def compare_graphs(
 
             terminal.stage("Setting layers side by side")
             frames = _frames(dataset, first)
-            apart = layers_apart(opened[0][1], opened[1][1], frames, terminal.progress)
+            apart = layers_apart(models[0], models[1], frames, terminal.progress)
         return result, apart
-    finally:
-        for predictor in predictors:
-            predictor.engine.close()
 
 
 def worst_row(result: ValidationResult) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,11 +58,10 @@ def find(
     if since >= until:
         raise UsageError(f"Nothing lies since {since} until {until}.", "Both are parts of a video, from 0 to 1.")
     check_output_file(output)
-    finder = open_detector(detector, threads=threads)
     folder = sources[0] if sources[0].is_dir() else frames or output.with_suffix("")
     found: list[Found] = []
     skipped: list[tuple[str, str]] = []
-    with Terminal(as_json=as_json) as terminal:
+    with Terminal(as_json=as_json) as terminal, closing(open_detector(detector, threads=threads)) as finder:
         for source in sources:
             terminal.stage(f"Looking for people in {source.name} with {finder.name}")
             if source.is_dir():
@@ -121,7 +121,7 @@ def _in_video(
     import cv2
 
     from ..demo.sources import VideoSource
-    from ..storage.files import replace_bytes
+    from ..storage.files import check_output_folder, replace_bytes
     from ..tasks.people.found import Found
 
     with VideoSource(path) as counted:
@@ -129,10 +129,7 @@ def _in_video(
         if total is None and part != (0, 1):
             total = sum(1 for _ in counted)  # the file does not say how many there are
     first, last = (0, None) if total is None else (round(total * part[0]), round(total * part[1]))
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"{folder} cannot be made: {error.strerror}.", "Choose another folder: --frames.") from error
+    check_output_folder(folder)
     found = []
     with VideoSource(path) as source:
         for number, frame in enumerate(source):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -245,10 +246,11 @@ def _parse_here(
     for path in (*images, output):
         if is_uri(path):
             raise UsageError(f"{path} is not on this machine's disks.", "Give --ray local: Ray Data opens URIs.")
-    predictor, made_by = open_parser()
-    with predictor:
+    with ExitStack() as stack:
+        predictor, made_by = open_parser()
+        stack.enter_context(predictor)
         check_predictor(predictor, bundle)
-        detector = None if finding is None else finding()
+        detector = None if finding is None else stack.enter_context(closing(finding()))
         summary = _summary(predictor.task, annotations, given)
         terminal.stage(f"Parsing with {predictor.name}")
         result = parse_images(

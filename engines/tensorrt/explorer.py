@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from ...storage.files import replace_bytes
+from ...storage.files import check_output_folder, replace_bytes
 from ...storage.json_types import JsonObject
 from ..base import Frames, LayerTime
 from .engine import TensorRTEngine
@@ -38,7 +38,7 @@ def write_explorer(folder: Path, engine: TensorRTEngine, frames: Frames, layers:
     """Write ``<engine>.graph.json`` and ``<engine>.profile.json``.
 
     Args:
-        folder: made where it is not there.
+        folder: is made where it is missing.
         engine: with nothing in flight.
         frames: of the size that its layers are told for.
         layers: its times.
@@ -47,7 +47,7 @@ def write_explorer(folder: Path, engine: TensorRTEngine, frames: Frames, layers:
         UsageError: the folder cannot be written.
     """
     stem = PurePosixPath(engine.manifest.engine).stem
-    folder.mkdir(parents=True, exist_ok=True)
+    check_output_folder(folder)
     contents = {"graph": engine.layers_json(frames), "profile": json.dumps(profile(layers), indent=1)}
     paths = []
     for kind, content in contents.items():

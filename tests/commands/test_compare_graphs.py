@@ -13,6 +13,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+from trtparse.engines.cpu import CpuEngine
 from trtparse.errors import UsageError
 from trtparse.graphs.adapt import adapt
 from trtparse.graphs.conventions import Said
@@ -79,6 +80,15 @@ def test_fp16_of_a_graph_differs_by_rounding_alone(folder: Path, run: Run) -> No
     assert code == 0
     assert "No layer differs: " in told
     assert "fp16" in told
+
+
+def test_what_was_opened_is_closed_where_another_graph_cannot_be(
+    folder: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed: list[str] = []
+    monkeypatch.setattr(CpuEngine, "close", lambda engine: closed.append(engine.name.partition(",")[0]))
+    assert run("compare", folder / "a.onnx", folder / "theirs.onnx", "--threads", "1")[0] == 2
+    assert closed == ["a.onnx"]
 
 
 def test_a_layer_alone_is_found_and_those_behind_it_follow() -> None:

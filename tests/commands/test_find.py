@@ -15,6 +15,9 @@ from trtparse.tasks.people.found import read_found
 Run = Callable[..., tuple[int, str, str]]
 
 
+CLOSED: list[object] = []
+
+
 class Bright:
     """Finds whatever is bright."""
 
@@ -22,6 +25,9 @@ class Bright:
 
     def detect(self, frames: Sequence[np.ndarray]) -> list[Detections]:
         return [self.look(frame) for frame in frames]
+
+    def close(self) -> None:
+        CLOSED.append(self)
 
     def look(self, frame: np.ndarray) -> Detections:
         rows, columns = np.nonzero(frame[..., 0] > 127)
@@ -33,6 +39,7 @@ class Bright:
 
 @pytest.fixture(autouse=True)
 def bright(monkeypatch: pytest.MonkeyPatch) -> None:
+    CLOSED.clear()
     monkeypatch.setattr("trtparse.tasks.people.detector.open_detector", lambda *_, **__: Bright())
 
 
@@ -52,6 +59,7 @@ def test_people_in_a_folder_become_a_file_of_boxes(run: Run, tmp_path: Path) -> 
     code, out, _ = run("find", folder, "--detector", "any.onnx", "--output", tmp_path / "boxes.json", "--json")
 
     assert code == 0
+    assert len(CLOSED) == 1
     told = json.loads(out)
     assert told["people"] == 1
     assert [Path(one["image"]).name for one in told["skipped"]] == ["broken.jpg"]

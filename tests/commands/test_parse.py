@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from trtparse.engines.choice import Choice
 from trtparse.errors import DataError
 from trtparse.parse.images import ParseResult
 from trtparse.parse.provenance import MadeBy
+from trtparse.tasks.people.boxes import Detections
 from trtparse.tests.predicting import predicting
 
 
@@ -85,6 +86,28 @@ def test_every_option_reaches_the_work(run: Run) -> None:
     assert (code, out) == (0, "3 images parsed into out\nIndex: index.csv\n")
     assert files("out") == ["a.png", "b.png", "more/c.png"]
     assert len(Path("index.csv").read_text().splitlines()) == 4
+
+
+class Nobody:
+    """Finds nobody, and notes that it was closed."""
+
+    name, sure, at_once, closed = "nobody", 0.5, 1, 0
+
+    def detect(self, frames: Sequence[np.ndarray]) -> list[Detections]:
+        return [Detections(np.zeros((0, 4)), np.zeros(0)) for _ in frames]
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def test_what_finds_people_is_closed_at_the_end_and_on_an_error(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    detector = Nobody()
+    monkeypatch.setattr("trtparse.tasks.people.detector.open_detector", lambda *_, **__: detector)
+    code, out, _ = run("photos", "--people", "auto")
+    assert (code, detector.closed) == (0, 1)
+    assert "0 people found, nobody in 2 of 2" in out
+    assert run("photos", "--people", "auto", "--output", "photos")[0] == 2
+    assert detector.closed == 2
 
 
 def test_shards_are_parts_with_an_index_each(run: Run) -> None:
