@@ -14,7 +14,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from ..errors import BuildError
-from .index import GraphIndex
+from .index import GraphIndex, fresh_graph_copy
 from .overflow import float_nodes
 from .raw import raw_tensors
 from .single import Single, keep_single, own_constant
@@ -35,8 +35,7 @@ def to_half(model: onnx.ModelProto) -> onnx.ModelProto:
         BuildError: a weight that FP16 cannot hold, an operand that would have to be both, or a graph that the
             checker refuses afterwards.
     """
-    half = onnx.ModelProto()
-    half.CopyFrom(model)
+    half = fresh_graph_copy(model)
     graph = half.graph
     overflowing, decoding = keep_single(half, float_nodes(half)), _keep_decoding(half)
     single = Single(overflowing.nodes | decoding.nodes, overflowing.constants | decoding.constants)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 
 CONVOLUTIONS = ("Conv", "ConvTranspose")
-
 
 _QUANTISED = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "ConvInteger", "MatMulInteger")
 _QUANTISED_PREFIX = "QLinear"  # QLinearConv, QLinearMatMul and ONNX Runtime's own
@@ -71,6 +71,17 @@ def put_constant(graph: onnx.GraphProto, name: str, value: NDArray[np.generic]) 
     return name
 
 
+def attribute_of(node: onnx.NodeProto, name: str, default: Any) -> Any:
+    """What a node says of itself under a name: numbers, a list of them, bytes or a tensor; ``default`` if nothing."""
+    return next((helper.get_attribute_value(one) for one in node.attribute if one.name == name), default)
+
+
 def property_of(model: onnx.ModelProto, key: str) -> str:
     """An entry of a model's metadata; empty where it has none."""
     return next((entry.value for entry in model.metadata_props if entry.key == key), "")
+
+
+def set_property(model: onnx.ModelProto, key: str, value: str) -> None:
+    """Write an entry of a model's metadata, in place; the others stay."""
+    properties = {entry.key: entry.value for entry in model.metadata_props}
+    helper.set_model_props(model, {**properties, key: value})

@@ -17,14 +17,14 @@ from ..specs.label_set import LabelSet, check_same, label_set, label_sets, told_
 from ..specs.skeleton import Skeleton, shipped_skeletons
 from .answers import EVERY, KEYPOINTS, answers_of
 from .facts import STANDARD_DOMAINS
-from .index import fresh_graph_copy, property_of
+from .index import CONVOLUTIONS, attribute_of, fresh_graph_copy, property_of, set_property
 from .overflow import float_nodes
 from .raw import find_argmax
 
 _WANTED = "frames (N, H, W, 3) uint8, BGR, in; out either " + ", or ".join(map(str, EVERY))
 _CHECKED_NODE = re.compile(r"Name: (\S*) *OpType: (\S+)")
 """Where the checker says which node it refuses."""
-_HALF_FROM = "Normalisation and argmax belong into the graph: see what trtparse build exports."
+_IN_THE_GRAPH = "Normalisation and argmax belong into the graph: see what trtparse build exports."
 
 
 def read_onnx(path: Path) -> onnx.ModelProto:
@@ -202,7 +202,7 @@ def check_interface(model: onnx.ModelProto, path: Path) -> int | None:
     told = "; ".join(_described(value) for value in (*inputs, *outputs.values()))
 
     def refused(reason: str) -> UsageError:
-        return UsageError(f"{path}: {reason}. It has {told}; wanted: {_WANTED}.", _HALF_FROM)
+        return UsageError(f"{path}: {reason}. It has {told}; wanted: {_WANTED}.", _IN_THE_GRAPH)
 
     if len(inputs) != 1 or inputs[0].name != "frames":
         raise refused("the one input must be called frames")
@@ -270,7 +270,7 @@ def channels_of(model: onnx.ModelProto, argmax: onnx.NodeProto) -> int | None:
     if argmax.input[0] not in known:
         return None
     shape = _shape(known[argmax.input[0]])
-    axis = next((attribute.i for attribute in argmax.attribute if attribute.name == "axis"), 0)
+    axis = attribute_of(argmax, "axis", 0)
     return shape[axis] if -len(shape) <= axis < len(shape) else None
 
 
@@ -283,7 +283,7 @@ def graph_precision(model: onnx.ModelProto) -> str:
     if any(node.op_type in ("QuantizeLinear", "DequantizeLinear") for node in model.graph.node):
         return "int8"
     types = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
-    kernels = [node.input[1] for node in model.graph.node if node.op_type in ("Conv", "ConvTranspose")]
+    kernels = [node.input[1] for node in model.graph.node if node.op_type in CONVOLUTIONS]
     found = {types[name] for name in kernels if name in types}
     if found == {TensorProto.FLOAT16} or (TensorProto.FLOAT16 in found and float_nodes(model)):
         return "fp16"
@@ -303,8 +303,7 @@ def _described(value: onnx.ValueInfoProto) -> str:
     return f"{value.name} ({', '.join('N' if length is None else str(length) for length in _shape(value))}) {kind}"
 
 
-def named(name: str, model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model with its graph's name in its metadata."""
-    properties = {entry.key: entry.value for entry in model.metadata_props}
-    onnx.helper.set_model_props(model, {**properties, "precision": name})
+def with_precision(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
+    """The model itself, whose metadata says its precision now; ``int8-cpu`` is one as well."""
+    set_property(model, "precision", name)
     return model

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, numpy_helper
 
-from .index import GraphIndex, fresh_graph_copy, property_of
+from .index import GraphIndex, attribute_of, fresh_graph_copy, property_of, set_property
 
 PROPERTY = "fp32_nodes"
 """Of the metadata: a JSON object of the nodes' names, each with the reason."""
@@ -55,8 +55,7 @@ def keep_what_overflows(model: onnx.ModelProto, limits: Limits) -> onnx.ModelPro
     if not found:
         return model
     result = fresh_graph_copy(model)
-    told = {entry.key: entry.value for entry in result.metadata_props}
-    helper.set_model_props(result, {**told, PROPERTY: json.dumps(found)})
+    set_property(result, PROPERTY, json.dumps(found))
     return result
 
 
@@ -112,7 +111,7 @@ def _summed(node: onnx.NodeProto, index: GraphIndex, lengths: Mapping[str, tuple
     shape = lengths.get(node.input[0], ())
     if not squares or not shape:
         return 0
-    axes = next((list(attribute.ints) for attribute in node.attribute if attribute.name == "axes"), None)
+    axes = attribute_of(node, "axes", None)
     if axes is None and len(node.input) > 1 and node.input[1] in index.initializers:
         axes = [int(axis) for axis in numpy_helper.to_array(index.initializers[node.input[1]]).ravel()]
     return int(np.prod([shape[axis] for axis in axes] if axes else shape))
@@ -134,7 +133,7 @@ def _vanishing(node: onnx.NodeProto, index: GraphIndex) -> Iterator[str]:
         maker = index.producer(name)
         tensor = index.initializers.get(name)
         if tensor is None and maker is not None and maker.op_type == "Constant":
-            tensor = next((attribute.t for attribute in maker.attribute if attribute.name == "value"), None)
+            tensor = attribute_of(maker, "value", None)
         if tensor is None or tensor.data_type != TensorProto.FLOAT:
             continue
         values = numpy_helper.to_array(tensor)

@@ -12,7 +12,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from ..errors import UsageError
-from .index import GraphIndex, fresh_graph_copy
+from .index import GraphIndex, attribute_of, fresh_graph_copy
 from .raw import find_argmax
 from .surgery import prune
 
@@ -36,8 +36,7 @@ def planar_graph(
         UsageError: the labels are not chosen by an ArgMax over channels.
     """
     argmax = find_argmax(model)
-    axis = None if argmax is None else next((a.i for a in argmax.attribute if a.name == "axis"), 0)
-    if argmax is None or axis != 1:
+    if argmax is None or attribute_of(argmax, "axis", 0) != 1:
         raise UsageError(
             "The graph's labels come of no ArgMax over channels.", "Use a graph that trtparse build wrote."
         )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import onnx
 
 from ..errors import UsageError
-from .index import GraphIndex, property_of
+from .index import GraphIndex, property_of, set_property
 
 RAW_PROPERTY = "raw"
 """Of the metadata: the tensor's name; where there are several, theirs, a line each."""
@@ -81,8 +81,7 @@ def raw_tensors(model: onnx.ModelProto) -> tuple[str, ...]:
 
 def name_raw(model: onnx.ModelProto, *tensors: str) -> None:
     """Write the raw tensors' names into the metadata."""
-    properties = {entry.key: entry.value for entry in model.metadata_props}
-    onnx.helper.set_model_props(model, {**properties, RAW_PROPERTY: "\n".join(tensors)})
+    set_property(model, RAW_PROPERTY, "\n".join(tensors))
 
 
 def decided_from(model: onnx.ModelProto) -> tuple[str, ...]:

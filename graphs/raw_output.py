@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 
 from ..errors import UsageError
+from .index import fresh_graph_copy
 from .raw import name_raw, raw_output_of, raw_tensors
 
 
@@ -19,8 +20,7 @@ def with_raw_output(model: onnx.ModelProto, wanted: bool) -> onnx.ModelProto:
     Raises:
         UsageError: it is wanted and cannot be found.
     """
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
+    copy = fresh_graph_copy(model)
     name = raw_output_of(copy)
     kept = [output for output in copy.graph.output if output.name != name]
     has_raw = len(kept) < len(copy.graph.output)

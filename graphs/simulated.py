@@ -6,6 +6,8 @@ import numpy as np
 import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
+from .index import fresh_graph_copy
+
 
 def simulated_graph(model: onnx.ModelProto) -> onnx.ModelProto:
     """A copy whose scales are FP32, with casts around each Q/DQ of an FP16 graph; it stands for the same.
@@ -16,8 +18,7 @@ def simulated_graph(model: onnx.ModelProto) -> onnx.ModelProto:
     Args:
         model: in any precision.
     """
-    result = onnx.ModelProto()
-    result.CopyFrom(model)
+    result = fresh_graph_copy(model)
     graph = result.graph
     halves = {tensor.name: tensor for tensor in graph.initializer if tensor.data_type == TensorProto.FLOAT16}
     nodes: list[NodeProto] = []
@@ -58,8 +59,7 @@ def stored_in_half(model: onnx.ModelProto) -> onnx.ModelProto:
     inferred = onnx.shape_inference.infer_shapes(model)
     values = (*inferred.graph.value_info, *inferred.graph.input, *inferred.graph.output)
     halves = {value.name for value in values if value.type.tensor_type.elem_type == TensorProto.FLOAT16}
-    result = onnx.ModelProto()
-    result.CopyFrom(model)
+    result = fresh_graph_copy(model)
     graph = result.graph
     for tensor in graph.initializer:
         if tensor.data_type == TensorProto.FLOAT16:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import onnx
 from onnx import TensorProto, helper
 
-from .index import GraphIndex
+from .index import GraphIndex, attribute_of
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def _own_value(graph: onnx.GraphProto, maker: onnx.NodeProto, name: str) -> str:
     own = f"{name}_fp32"
     if all(tensor.name != own for tensor in graph.initializer):
         copy = graph.initializer.add()
-        copy.CopyFrom(next(attribute.t for attribute in maker.attribute if attribute.name == "value"))
+        copy.CopyFrom(attribute_of(maker, "value", None))
         copy.name = own
     return own
 

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from ..errors import BuildError
 from ..storage.json_types import ReadJson
-from .index import GraphIndex
+from .index import GraphIndex, fresh_graph_copy
 
 OPSET = 17
 
@@ -39,8 +39,7 @@ def float_graph(model: onnx.ModelProto) -> onnx.ModelProto:
     Raises:
         BuildError: a node that opset 17 cannot express, named.
     """
-    result = onnx.ModelProto()
-    result.CopyFrom(model)
+    result = fresh_graph_copy(model)
     graph = result.graph
     for tensor in graph.initializer:
         if tensor.data_type == TensorProto.FLOAT16:
@@ -83,8 +82,7 @@ def implicit_graph(model: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str, f
         The FP32 graph, and for each tensor that was quantised the largest magnitude that its int8 could hold. What is
         added or rectified on the way to such a tensor has its range as well: the accelerator fuses those steps.
     """
-    result = onnx.ModelProto()
-    result.CopyFrom(model)
+    result = fresh_graph_copy(model)
     graph = result.graph
     index = GraphIndex(graph)
     ranges: dict[str, float] = {}

@@ -33,7 +33,7 @@ from ..engines.cpu import CpuEngine
 from ..errors import DataError, UsageError
 from ..graphs.conventions import Said
 from ..graphs.half import to_half
-from ..graphs.interface import named
+from ..graphs.interface import with_precision
 from ..graphs.overflow import float_nodes, keep_what_overflows
 from ..graphs.simulated import stored_in_half
 from ..specs.spec import Spec
@@ -193,9 +193,9 @@ def build_bundle(
         if spec.precision in ("fp16", "int8"):
             listener.stage("Looking for what overflows FP16")
             model = _with_float_nodes(model, source, spec, dataset, selection.indices or tuple(spare))
-        graphs = {"fp32": named("fp32", model)}
+        graphs = {"fp32": with_precision(model, "fp32")}
         if spec.precision in ("fp16", "int8"):
-            graphs["fp16"] = named("fp16", to_half(graphs["fp32"]))
+            graphs["fp16"] = with_precision(to_half(graphs["fp32"]), "fp16")
         made = None
         with source.open_reference(spec.threads) as reference:
             if spec.precision == "int8":
@@ -212,7 +212,7 @@ def build_bundle(
                     carried,
                 )
                 made = builder.build(dataset, selection, records, strict=spec.strict)
-                graphs |= {name: named(name, graph) for name, graph in made.graphs.items()}
+                graphs |= {name: with_precision(graph, name) for name, graph in made.graphs.items()}
                 content = json.dumps(made.ranges.to_dict(), indent=1) + "\n"
                 replace_bytes(folder / CALIBRATION_NAME, content.encode())
             for name, graph in graphs.items():

@@ -21,8 +21,8 @@ from ..graphs.adapt import adapt
 from ..graphs.conventions import Said
 from ..graphs.facts import opset_of
 from ..graphs.half import to_half
-from ..graphs.index import property_of
-from ..graphs.interface import check_interface, graph_precision, named, read_onnx
+from ..graphs.index import property_of, set_property
+from ..graphs.interface import check_interface, graph_precision, read_onnx, with_precision
 from ..graphs.observe import framing_of
 from ..specs.framing import Framing
 from ..specs.origin import Origin
@@ -175,8 +175,7 @@ def _of_graph(
     batch = check_interface(model, path)
     task = task_of_graph(model, labels, path).choosing(sure, str(path))
     if sure is not None:
-        properties = {entry.key: entry.value for entry in model.metadata_props}
-        onnx.helper.set_model_props(model, {**properties, "sure": f"{sure:g}"})
+        set_property(model, "sure", f"{sure:g}")
     precision = graph_precision(model)
     if precision != "fp32":
         raise UsageError(
@@ -238,9 +237,9 @@ def bundle_of_onnx(path: Path, output: Path, precision: str | None = None, label
         raise UsageError(f"{path} is {own}, from which FP32 cannot be had back.", f"Give --{own}.")
     if own == "int8":
         check_int8(model)
-    graphs = {own: named(own, model)}
+    graphs = {own: with_precision(model, own)}
     if precision == "fp16" and own == "fp32":
-        graphs["fp16"] = named("fp16", to_half(model))
+        graphs["fp16"] = with_precision(to_half(model), "fp16")
     if precision == "fp16" and own == "int8":
         raise UsageError(f"{path} is int8, from which FP16 alone cannot be had back.", "Give --int8.")
     task = task_of_graph(model, labels, path)

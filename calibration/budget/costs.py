@@ -7,7 +7,7 @@ import math
 import onnx
 
 from ...errors import BuildError
-from ...graphs.index import CONVOLUTIONS, GraphIndex
+from ...graphs.index import CONVOLUTIONS, GraphIndex, attribute_of
 from ..quantise.placement import Placement
 
 
@@ -63,7 +63,7 @@ def _words(node: onnx.NodeProto, index: GraphIndex) -> str:
     weight = index.initializers.get(node.input[1]) if node.op_type in CONVOLUTIONS else None
     if weight is None:
         return node.op_type
-    group = next((attribute.i for attribute in node.attribute if attribute.name == "group"), 1)
+    group = attribute_of(node, "group", 1)
     first, second = weight.dims[0], weight.dims[1] * group
     into, out = (second, first) if node.op_type == "Conv" else (first, second)
     kernel = "×".join(str(size) for size in weight.dims[2:])

@@ -20,7 +20,7 @@ import onnx
 from numpy.typing import NDArray
 
 from ...data.dataset import Image
-from ...graphs.index import GraphIndex, fresh_graph_copy, put_constant
+from ...graphs.index import GraphIndex, attribute_of, fresh_graph_copy, put_constant
 from ...graphs.observe import Observer
 from ..ranges import no_images
 
@@ -141,17 +141,13 @@ def _is_plain_convolution(node: onnx.NodeProto, index: GraphIndex) -> bool:
         return False
     if any(len(index.consumers(name)) > 1 for name in node.input[1:] if name):
         return False
-    return _groups(node) == 1 or _is_depthwise(node, index)
-
-
-def _groups(node: onnx.NodeProto) -> int:
-    return next((attribute.i for attribute in node.attribute if attribute.name == "group"), 1)
+    return attribute_of(node, "group", 1) == 1 or _is_depthwise(node, index)
 
 
 def _is_depthwise(node: onnx.NodeProto, index: GraphIndex) -> bool:
     """One channel in and one out for each group."""
     outputs, inputs = index.initializers[node.input[1]].dims[:2]
-    return bool(_groups(node) == outputs and inputs == 1 and outputs > 1)
+    return bool(attribute_of(node, "group", 1) == outputs and inputs == 1 and outputs > 1)
 
 
 def _channel_sizes(

@@ -9,7 +9,7 @@ import onnx
 from onnx import TensorProto
 
 from ...errors import BuildError
-from ...graphs.index import GraphIndex
+from ...graphs.index import GraphIndex, attribute_of
 from ...graphs.raw import end_of
 from .placement import MINIMUM_CHANNELS
 
@@ -95,7 +95,7 @@ def _convolution_problems(
     if maker.input[1] not in index.initializers:
         return  # reported with the pair
     scale = index.array(maker.input[1])
-    axis = next((attribute.i for attribute in maker.attribute if attribute.name == "axis"), 1)
+    axis = attribute_of(maker, "axis", 1)
     wanted = 0 if node.op_type == "Conv" else 1
     if scale.ndim != 1 or axis != wanted:
         yield f"{node.name}: its weight must be quantised per channel along axis {wanted}"
@@ -105,7 +105,7 @@ def _convolution_problems(
     producer = index.producer(root)
     weight = index.initializers.get(producer.input[0] if producer is not None else root)
     if weight is not None and not is_first:
-        group = next((attribute.i for attribute in node.attribute if attribute.name == "group"), 1)
+        group = attribute_of(node, "group", 1)
         if min(weight.dims[0], weight.dims[1] * group) < MINIMUM_CHANNELS:
             yield f"{node.name} has fewer than {MINIMUM_CHANNELS} channels"
 

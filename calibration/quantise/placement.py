@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import onnx
 
 from ...errors import UsageError
-from ...graphs.index import CONVOLUTIONS, GraphIndex, quantised_nodes
+from ...graphs.index import CONVOLUTIONS, GraphIndex, attribute_of, quantised_nodes
 from ...graphs.raw import end_of
 
 MINIMUM_CHANNELS = 16
@@ -157,7 +157,7 @@ def _reason_for_float(node: onnx.NodeProto, index: GraphIndex, end: frozenset[st
         return "its weight is computed at run time"
     if node.output[0] in end:
         return "it makes the logits"
-    group = next((attribute.i for attribute in node.attribute if attribute.name == "group"), 1)
+    group = attribute_of(node, "group", 1)
     channels_out, channels_in = weight.dims[0], weight.dims[1] * group
     if node.op_type == "ConvTranspose":
         channels_in, channels_out = weight.dims[0], weight.dims[1] * group

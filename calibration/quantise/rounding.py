@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from ...data.dataset import Image
 from ...engines.machine.dependencies import require
-from ...graphs.index import GraphIndex
+from ...graphs.index import GraphIndex, attribute_of
 from ...graphs.observe import Observer
 from ..ranges import Ranges, no_images
 from .patches import patches, placed_convolutions
@@ -144,7 +144,7 @@ def _rounds(
 
 def _moment_shape(site: WeightSite, node: onnx.NodeProto, index: GraphIndex) -> tuple[int, int, int]:
     shape = index.initializers[site.tensor].dims
-    groups = next((attribute.i for attribute in node.attribute if attribute.name == "group"), 1)
+    groups = attribute_of(node, "group", 1)
     length = int(np.prod(shape[1:]))
     return groups, length, length
 
