@@ -13,6 +13,7 @@ from onnx import TensorProto
 
 from ..engines.base import Frames
 from ..errors import BuildError
+from ..graphs.computed import run
 from ..graphs.index import GraphIndex, fresh_graph_copy
 from ..graphs.simulated import simulated_graph
 
@@ -58,15 +59,8 @@ def expected_of(model: onnx.ModelProto, tensor: str, frames: Frames) -> NDArray[
     Raises:
         BuildError: it cannot run the graph.
     """
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.add_session_config_entry("session.disable_quant_qdq", "1")
-    options.log_severity_level = 3
-    content = simulated_graph(with_output(model, tensor)).SerializeToString()
     try:
-        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-        found = session.run([tensor], {"frames": frames})[0]
+        found = run(simulated_graph(model), {"frames": frames}, [tensor], as_float=True)[tensor]
     except Exception as error:  # the runtime's exceptions have no common base but this one
         raise BuildError(f"ONNX Runtime cannot read {tensor} out of the graph: {error}") from error
     return np.asarray(found, np.float32)

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
-from onnx import TensorProto, helper
+from onnx import TensorProto
 
 from ..engines.base import Frames
 from ..errors import UsageError
-from ..graphs.index import fresh_graph_copy
-from ..graphs.opset import run
+from ..graphs.computed import run
 from ..graphs.raw import raw_tensors
 from ..graphs.simulated import simulated_graph, stored_in_half
 from ..storage.json_types import JsonObject
@@ -125,7 +122,8 @@ def layers_apart(
     layers, other_shapes = [], []
     for start in range(0, len(common), _AT_ONCE):
         part = common[start : start + _AT_ONCE]
-        found, expected = (_read_out(graph, [name for name, _ in part], frames) for graph in reversed(graphs))
+        names = [name for name, _ in part]
+        found, expected = (run(graph, {"frames": frames}, names, as_float=True) for graph in reversed(graphs))
         for name, layer in part:
             if found[name].shape == expected[name].shape:
                 error = relative_error(found[name], np.asarray(expected[name], np.float32))
@@ -162,14 +160,3 @@ def _float_tensors(model: onnx.ModelProto) -> dict[str, str]:
         for name in node.output
         if name in floats and name not in answers
     }
-
-
-def _read_out(model: onnx.ModelProto, names: Sequence[str], frames: Frames) -> dict[str, NDArray[Any]]:
-    marked = fresh_graph_copy(model)
-    inferred = {value.name: value for value in onnx.shape_inference.infer_shapes(model).graph.value_info}
-    there = {output.name for output in marked.graph.output}
-    for name in names:
-        if name not in there:
-            kind = inferred[name].type.tensor_type.elem_type if name in inferred else TensorProto.FLOAT
-            marked.graph.output.append(helper.make_tensor_value_info(name, kind, None))
-    return dict(run(marked, {"frames": frames}, list(names), as_float=True))

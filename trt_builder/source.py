@@ -184,7 +184,7 @@ def _of_graph(
         )
     reference = model
     if int8:
-        from .opset import prepare_for_int8
+        from .rehearsal import prepare_for_int8
 
         model = prepare_for_int8(model, str(path))
     raised = opset_of(model) != own

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from ...errors import UsageError
-from ..opset import Arrays
+from ..computed import Arrays
 
 
 class Tail:

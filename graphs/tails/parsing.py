@@ -11,16 +11,17 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from ...errors import UsageError
+from ..answers import LABELS
+from ..computed import Arrays, run
 from ..conventions import Convention
 from ..facts import values_of
 from ..front import made_up_frames, pictures
-from ..index import GraphIndex, fresh_graph_copy
-from ..opset import Arrays, run
+from ..index import GraphIndex, attribute_of
 from ..published import channel_axis
 from ..raw import argmax_behind
 from .nodes import Tail
 
-LOGITS = "logits"
+LOGITS = LABELS.raw
 """The raw tensor of an adapted graph, as an output or within it."""
 
 
@@ -183,13 +184,10 @@ def _behind_labels(
             "Let the graph end in scores, or in ArgMax over them.",
         )
     tensor = argmax.input[0]
-    observed = fresh_graph_copy(model)
-    kind = type_of(observed, tensor)
-    observed.graph.output.append(helper.make_tensor_value_info(tensor, kind, None))
-    taken = values_of(observed.graph.input)[0]
+    taken = values_of(model.graph.input)[0]
     frames = made_up_frames(how.batch or 2, how.framing.input_size)
-    scores = run(observed, {taken.name: pictures(frames, how, taken.dtype)}, [tensor])[tensor]
-    axis = next((attribute.i for attribute in argmax.attribute if attribute.name == "axis"), 0) % scores.ndim
+    scores = run(model, {taken.name: pictures(frames, how, taken.dtype)}, [tensor])[tensor]
+    axis = attribute_of(argmax, "axis", 0) % scores.ndim
     if scores.ndim != 4 or axis not in (1, 3):
         raise UsageError(
             f"{path}: {argmax.name} chooses along axis {axis} of {scores.shape}, and not of channels.",
@@ -210,9 +208,3 @@ def _layout_of_scores(array: NDArray[np.generic], how: Convention, told: str, pa
     if array.shape[channel_axis(how.layout)] != classes and array.shape[channel_axis(other)] == classes:
         return other
     return how.layout
-
-
-def type_of(model: onnx.ModelProto, tensor: str) -> int:
-    inferred = onnx.shape_inference.infer_shapes(model)
-    values = (*inferred.graph.value_info, *inferred.graph.output)
-    return next((value.type.tensor_type.elem_type for value in values if value.name == tensor), TensorProto.FLOAT)

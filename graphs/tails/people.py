@@ -18,8 +18,8 @@ from onnx import TensorProto, helper
 
 from ...errors import UsageError
 from ..answers import BOXES
+from ..computed import Arrays
 from ..conventions import Convention
-from ..opset import Arrays
 from .nodes import Tail, only_output
 
 PERSON = 0

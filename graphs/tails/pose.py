@@ -10,11 +10,10 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from ...errors import UsageError
+from ..answers import KEYPOINTS
+from ..computed import Arrays
 from ..conventions import Convention
-from ..opset import Arrays
 from .nodes import Tail, only_output
-
-KEYPOINTS = "keypoints"
 
 _COLUMNS = ("x", "y", "score")
 
@@ -40,7 +39,7 @@ def write_keypoints(
         made = [only_output(before, theirs, "of joints", path)]
         _from_coordinates(tail, how, before[made[0]], made[0], path)
     shape = [how.batch or "batch", len(how.skeleton), 3]
-    tail.append_to(model, helper.make_tensor_value_info(KEYPOINTS, TensorProto.FLOAT, shape))
+    tail.append_to(model, helper.make_tensor_value_info(KEYPOINTS.name, TensorProto.FLOAT, shape))
     return made[0], before[made[0]]
 
 
@@ -67,7 +66,7 @@ def _from_coordinates(tail: Tail, how: Convention, array: NDArray[np.generic], n
         sides = tail.constant(np.array([width, height, 1], np.float32), "tail.sides")
         half = tail.constant(np.array([0.5, 0.5, 0], np.float32), "tail.half")
         found = tail.add("Sub", [tail.add("Mul", [found, sides], "tail.pixels"), half], "tail.centres")
-    tail.identity(found, KEYPOINTS)
+    tail.identity(found, KEYPOINTS.name)
 
 
 def _from_distributions(tail: Tail, how: Convention, before: Arrays, names: list[str], path: Path) -> None:
@@ -93,4 +92,4 @@ def _from_distributions(tail: Tail, how: Convention, before: Arrays, names: list
     both = tail.add("Concat", places, "tail.cells", axis=2)
     ratios = tail.constant(np.array(ratio, np.float32), "tail.ratio")
     found = tail.add("Div", [both, ratios], "tail.pixels")
-    tail.add("Concat", [found, tail.add("Min", scores, "tail.score")], KEYPOINTS, axis=2)
+    tail.add("Concat", [found, tail.add("Min", scores, "tail.score")], KEYPOINTS.name, axis=2)

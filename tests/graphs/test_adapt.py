@@ -14,13 +14,13 @@ from onnx import TensorProto, helper, numpy_helper
 
 from trtparse.errors import UsageError
 from trtparse.graphs.adapt import LEAST_OPSET, adapt
+from trtparse.graphs.computed import run
 from trtparse.graphs.conventions import Said
 from trtparse.graphs.facts import opset_of
 from trtparse.graphs.front import made_up_frames
 from trtparse.graphs.index import property_of
 from trtparse.graphs.interface import check_interface, label_set_of, read_onnx
 from trtparse.graphs.observe import framing_of
-from trtparse.graphs.opset import run
 from trtparse.graphs.raw import find_raw
 from trtparse.graphs.tails.parsing import factor_for
 from trtparse.specs.label_set import label_set

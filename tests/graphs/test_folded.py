@@ -8,8 +8,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from trtparse.graphs.computed import run
 from trtparse.graphs.folded import folded
-from trtparse.graphs.opset import run
 from trtparse.tests.graphs.foreign_graphs import foreign
 
 

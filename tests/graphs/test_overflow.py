@@ -14,10 +14,10 @@ from trtparse.calibration.quantise.placement import place
 from trtparse.calibration.quantise.qdq import quantise
 from trtparse.calibration.ranges import RangeCollector, Ranges
 from trtparse.engines.cpu import CpuEngine
+from trtparse.graphs.computed import run
 from trtparse.graphs.front import made_up_frames
 from trtparse.graphs.half import to_half
 from trtparse.graphs.interface import graph_precision
-from trtparse.graphs.opset import run
 from trtparse.graphs.overflow import LARGEST, MARGIN, float_nodes, keep_what_overflows, overflowing
 from trtparse.graphs.simulated import stored_in_half
 from trtparse.tests.graphs.transformer import SIDE, transformer

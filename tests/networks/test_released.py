@@ -142,7 +142,7 @@ def test_the_exported_graph_answers_as_pytorch(checkpoint: Path) -> None:
     source = read_source(checkpoint, None, None, 1, logits=False, said=said)
     assert (source.reference, source.network) == ("PyTorch", "schp")
     assert [output.name for output in source.model.graph.output] == ["labels", "logits"]
-    from trtparse.graphs.opset import run
+    from trtparse.graphs.computed import run
 
     frames = made_up_frames(1, SIZE)
     found = run(source.model, {"frames": frames})

@@ -12,13 +12,13 @@ import pytest
 from trtparse.calibration.quantise.placement import place
 from trtparse.errors import UsageError
 from trtparse.graphs.adapt import adapt
+from trtparse.graphs.computed import run
 from trtparse.graphs.conventions import Said
 from trtparse.graphs.front import made_up_frames
 from trtparse.graphs.half import to_half
 from trtparse.graphs.index import property_of
 from trtparse.graphs.interface import check_interface, skeleton_of
 from trtparse.graphs.observe import framing_of
-from trtparse.graphs.opset import run
 from trtparse.graphs.raw import raw_tensors
 from trtparse.specs.label_set import label_set
 from trtparse.specs.skeleton import load_skeleton

@@ -7,13 +7,10 @@ refuses it now.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import onnx
-import onnxruntime
 from numpy.typing import NDArray
-from onnx import TensorProto, helper
+from onnx import TensorProto
 
 from ..calibration.key import key_of
 from ..calibration.methods import Method
@@ -24,20 +21,17 @@ from ..calibration.quantise.qdq import quantise
 from ..calibration.ranges import RangeCollector, Ranges
 from ..errors import TrtparseError, UsageError
 from ..graphs.answers import answers_of
+from ..graphs.computed import CLOSE, run
 from ..graphs.facts import opset_of
 from ..graphs.front import made_up_frames
 from ..graphs.half import to_half
-from ..graphs.index import fresh_graph_copy
 from ..graphs.observe import input_size_of
-from ..graphs.opset import CLOSE, OPSET, converted
+from ..graphs.opset import OPSET, converted
 from ..graphs.raw import find_raw
 from ..graphs.simulated import simulated_graph
 
 LEAST_OPSET = MINIMUM_OPSET[TensorProto.FLOAT16]
 """The first opset whose Q/DQ takes FP16 scales."""
-
-Answers = tuple[NDArray[Any], NDArray[np.float32]]
-"""Answers, and the raw tensor that they come of."""
 
 
 def prepare_for_int8(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
@@ -98,38 +92,25 @@ def frames_for(model: onnx.ModelProto) -> NDArray[np.uint8]:
     return made_up_frames(count, input_size_of(model))
 
 
-def _answers(model: onnx.ModelProto, frames: NDArray[np.uint8], *, as_float: bool = False) -> Answers:
-    """What a graph makes of frames.
+def _answers(
+    model: onnx.ModelProto, frames: NDArray[np.uint8], *, as_float: bool = False
+) -> tuple[NDArray[np.generic], NDArray[np.float32]]:
+    """The answers that a graph makes of frames, and the raw tensor that they come of.
 
     Args:
         as_float: compute Q/DQ as the arithmetic that it stands for.
     """
     scores = find_raw(model)
     assert scores, "a graph whose classes were counted"
-    observed = fresh_graph_copy(model)
-    if scores not in {output.name for output in observed.graph.output}:
-        observed.graph.output.append(helper.make_tensor_value_info(scores, _type_of(observed, scores), None))
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    if as_float:
-        options.add_session_config_entry("session.disable_quant_qdq", "1")
-    session = onnxruntime.InferenceSession(observed.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    answers, values = session.run([_name_of_answers(model), scores], {"frames": frames})
-    return answers, values.astype(np.float32)
+    answers = _name_of_answers(model)
+    found = run(model, {"frames": frames}, [answers, scores], as_float=as_float)
+    return found[answers], found[scores].astype(np.float32)
 
 
 def _name_of_answers(model: onnx.ModelProto) -> str:
     answers = answers_of(model)
     assert answers is not None, "a graph whose outputs were checked"
     return answers.name
-
-
-def _type_of(model: onnx.ModelProto, tensor: str) -> int:
-    inferred = onnx.shape_inference.infer_shapes(model)
-    return next(
-        (value.type.tensor_type.elem_type for value in inferred.graph.value_info if value.name == tensor),
-        TensorProto.FLOAT,
-    )
 
 
 def _close(one: NDArray[np.float32], other: NDArray[np.float32]) -> bool:

@@ -19,7 +19,7 @@ from trtparse.errors import UsageError
 from trtparse.graphs.facts import opset_of
 from trtparse.graphs.interface import read_onnx
 from trtparse.trt_builder.build import BuildSpec, Listener, build_bundle
-from trtparse.trt_builder.opset import frames_for, prepare_for_int8
+from trtparse.trt_builder.rehearsal import frames_for, prepare_for_int8
 
 
 def old_graph(opset: int = 13, ir_version: int = 7, batch: int | str = 1) -> onnx.ModelProto:
