@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ...errors import DataError, UsageError
 from ...specs.skeleton import Skeleton, load_skeleton
-from ..coco import images_of
+from ..coco import images_of, read_json
 from .files import first_image, read_coco, read_lip, read_mpii
 from .images import PersonImages
 from .mpii import read_heads
@@ -164,9 +163,7 @@ def _by_hand(root: Path, files: list[Path]) -> Path:
 def _is_taught(path: Path) -> bool:
     if path.suffix.lower() == ".csv":
         return False
-    try:
-        table = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} is cut off or no JSON: {error}.", "Copy or download the file again.") from error
+    table = read_json(path)
     annotations = table.get("annotations") if isinstance(table, dict) else None
-    return isinstance(annotations, list) and bool(annotations) and "scores" in annotations[0]
+    first = annotations[0] if isinstance(annotations, list) and annotations else None
+    return isinstance(first, dict) and "scores" in first

@@ -60,10 +60,11 @@ def read_coco(path: Path, images: Path, *, skeleton: Skeleton | None = None) -> 
     files = _image_files(table, path, images)
     people, labelled = [], 0
     for annotation in table_list(table, "annotations", path, _COCO_HINT):
-        if annotation.get("iscrowd") or not any(annotation.get("keypoints") or [1]):
+        keypoints = annotation.get("keypoints")
+        if annotation.get("iscrowd") or (isinstance(keypoints, list) and keypoints and not any(keypoints)):
             continue
         people.append(_coco_person(annotation, own, files, path))
-        labelled += int((np.asarray(annotation["keypoints"])[2::3] > 0).sum())
+        labelled += int((np.ravel(annotation["keypoints"])[2::3] > 0).sum())
     if not people:
         raise DataError(f"{path} has nobody with labelled joints.", _COCO_HINT)
     _check_files(person.image for person in people)
@@ -111,6 +112,8 @@ def coco_skeleton(table: Table, path: Path) -> Skeleton:
     if not categories:
         raise DataError(f"{path} has no category with keypoints.", _COCO_HINT)
     category = categories[0]
+    if not isinstance(category["keypoints"], list):
+        raise DataError(f"{path} has a category whose keypoints are no list of names.", _COCO_HINT)
     if any(other["keypoints"] != category["keypoints"] for other in categories):
         raise DataError(f"{path} has categories of several skeletons.", "Give a file of one.")
     names = tuple(category["keypoints"])
@@ -119,12 +122,13 @@ def coco_skeleton(table: Table, path: Path) -> Skeleton:
         if shipped.joints == names:
             return shipped
     try:
-        limbs = tuple((names[a - 1], names[b - 1]) for a, b in category.get("skeleton", []) if min(a, b) > 0)
+        limbs = tuple((names[a - 1], names[b - 1]) for a, b in category.get("skeleton") or [] if min(a, b) > 0)
     except (IndexError, TypeError, ValueError):
         raise DataError(f"{path} has a limb that names no joint.", "Limbs are pairs of numbers from 1.") from None
     partners = {name: _partner(name) for name in names if isinstance(name, str)}
     flip = tuple((a, b) for a, b in partners.items() if b in names and "left" in a)
-    sigmas = tuple(category.get("sigmas") or [DEFAULT_SIGMA] * len(names))
+    told = category.get("sigmas") or [DEFAULT_SIGMA] * len(names)
+    sigmas = tuple(float(value) for value in _numbers(told, "sigmas", f"The category of {path}", np.float64))
     colours = tuple(_colour(name) for name in names)
     try:
         return Skeleton(str(category.get("name", path.stem)), names, flip, limbs, colours, sigmas)
@@ -171,16 +175,23 @@ def read_mpii(path: Path, images: Path) -> People:
         missing = [key for key in ("image", "center", "scale") if key not in entry]
         if missing:
             raise DataError(f"{what} has no {missing[0]}.", "HRNet's files have image, center, scale and joints.")
-        scale = number_of(entry["scale"], "scale", what)
-        centre = [number_of(value, "center", what) for value in entry["center"]]
+        if not isinstance(entry["image"], str):
+            raise DataError(f"{what} has {entry['image']!r} for an image.", "It should be the name of a file.")
+        scale, centre = number_of(entry["scale"], "scale", what), _numbers(entry["center"], "center", what, np.float64)
+        if centre.shape != (2,):
+            raise DataError(f"{what} has a center of shape {centre.shape}.", "It is x and y.")
         side = 200 * scale
-        box = box_of([centre[0] - 1 - side / 2, centre[1] - 1 + 15 * scale - side / 2, side, side], what)
+        left, top = float(centre[0]) - 1 - side / 2, float(centre[1]) - 1 + 15 * scale - side / 2
+        box = box_of([left, top, side, side], what)
         joints = np.zeros((len(skeleton), 3), np.float32)
         if "joints" in entry:
-            points, seen = np.asarray(entry["joints"], np.float32), np.asarray(entry["joints_vis"], np.float32)
+            points, seen = (_numbers(entry.get(key, []), key, what) for key in ("joints", "joints_vis"))
             if points.shape != (len(skeleton), 2) or seen.shape != (len(skeleton),):
-                raise DataError(f"{what} has joints of shape {points.shape}.", "MPII has 16 of x and y.")
-            joints[:, :2] = (points - 1) * (seen[:, None] > 0)
+                told = f"joints of shape {points.shape} and joints_vis of shape {seen.shape}"
+                raise DataError(f"{what} has {told}.", "MPII has 16 of x and y, and whether each is there.")
+            if not np.isfinite(points[seen > 0]).all():
+                raise DataError(f"{what} has a coordinate that is no number.", "Give such a joint a joints_vis of 0.")
+            joints[:, :2] = np.where(seen[:, None] > 0, points - 1, 0)
             joints[:, 2] = 2 * (seen > 0)
         scores = np.ones(len(skeleton), np.float32)
         people.append(Person(images / entry["image"], number, number, box, joints, scores))
@@ -227,24 +238,28 @@ def _coco_person(
     what = f"annotation {annotation.get('id')} of {path}"
     if "keypoints" not in annotation:
         raise DataError(f"{what} has no keypoints.", _COCO_HINT)
-    image = files.get(annotation.get("image_id"))
-    if image is None:
-        raise DataError(f"{what} is of image {annotation.get('image_id')}, which the file does not list.", _COCO_HINT)
-    file, width, height = image
+    number, image = annotation.get("id", -1), annotation.get("image_id")
+    if not isinstance(image, (int, str)) or image not in files:
+        raise DataError(f"{what} is of image {image}, which the file does not list.", _COCO_HINT)
+    if not isinstance(number, int):
+        raise DataError(f"{what} has {number!r} for an id.", "COCO's are whole numbers.")
+    file, width, height = files[image]
     joints = _joints(annotation["keypoints"], skeleton, what)
     joints = _without_outside(joints, width, height)
-    scores = np.asarray(annotation.get("scores", np.ones(len(skeleton))), np.float32)
+    scores = _numbers(annotation.get("scores", [1] * len(skeleton)), "scores", what)
     if scores.shape != (len(skeleton),):
         raise DataError(f"{what} has {scores.size} scores for {len(skeleton)} joints.", "Give one a joint, or none.")
+    if not np.isfinite(scores).all():
+        raise DataError(f"{what} has a score that is no number.", "Give a joint that is not there a score of 0.")
     agreement = annotation.get("agreement")
     return Person(
         file,
         annotation["image_id"],
-        int(annotation.get("id", -1)),
+        number,
         box_of(annotation.get("bbox"), what),
         joints,
         scores,
-        float(annotation.get("area", 0.0)),
+        number_of(annotation.get("area", 0.0), "person's area", what),
         agreement=None if agreement is None else number_of(agreement, "agreement", what),
     )
 
@@ -282,10 +297,20 @@ def _image_files(table: Table, path: Path, images: Path) -> dict[Any, tuple[Path
     """File, width and height of every image by its id; 0 where the file does not say."""
     files = {}
     for image in table_list(table, "images", path, _COCO_HINT):
-        if "id" not in image or not isinstance(image.get("file_name"), str):
+        if not isinstance(image.get("id"), (int, str)) or not isinstance(image.get("file_name"), str):
             raise DataError(f"{path} has an image without id or file_name.", _COCO_HINT)
-        files[image["id"]] = (images / image["file_name"], int(image.get("width", 0)), int(image.get("height", 0)))
+        what = f"image {image['id']} of {path}"
+        width, height = (int(number_of(image.get(side, 0), side, what)) for side in ("width", "height"))
+        files[image["id"]] = (images / image["file_name"], width, height)
     return files
+
+
+def _numbers(values: Any, name: str, what: str, dtype: type[np.floating] = np.float32) -> NDArray[Any]:
+    """An array of what was read; ``what`` has it as its ``name``, for messages."""
+    try:
+        return np.asarray(values, dtype)
+    except (TypeError, ValueError):
+        raise DataError(f"{what} has {name} that are no numbers.", "Each must be a number.") from None
 
 
 def _check_files(files: Any) -> None:

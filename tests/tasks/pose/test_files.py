@@ -97,7 +97,13 @@ def test_few_joints_outside_of_their_images_are_dropped_and_told(folder: Path, t
         ("bbox", [1, 2, 0, 40], "a box of 0x40 pixels"),
         ("bbox", [1, 2, float("inf"), 40], "a bbox of inf"),
         ("image_id", 8, "image 8, which the file does not list"),
+        ("image_id", [7], r"image \[7\], which the file does not list"),
+        ("id", "seven", "annotation seven .* has 'seven' for an id"),
+        ("keypoints", 17, "no list of x, y and visibility"),
+        ("area", float("nan"), "annotation 3 .* has a person's area of nan"),
         ("scores", [1, 2], "2 scores for 3 joints"),
+        ("scores", [1, 2, "x"], "has scores that are no numbers"),
+        ("scores", [1, 2, float("nan")], "has a score that is no number"),
     ],
 )
 def test_an_annotation_that_cannot_be_is_refused(
@@ -126,6 +132,10 @@ def test_another_skeleton_than_the_wanted_is_refused_with_both(folder: Path, tab
         (lambda table: table["categories"].append({"keypoints": ["tail"]}), "several skeletons"),
         (lambda table: table["images"][0].update(file_name="2.jpg"), r"2\.jpg is missing"),
         (lambda table: table["images"][0].pop("id"), "an image without id"),
+        (lambda table: table["images"][0].update(id=[7]), "an image without id"),
+        (lambda table: table["images"][0].update(width="wide"), "image 7 of .* has a width of 'wide'"),
+        (lambda table: table["categories"][0].update(keypoints=3), "keypoints are no list of names"),
+        (lambda table: table["categories"][0].update(sigmas=["x"]), "has sigmas that are no numbers"),
         (lambda table: table["annotations"].clear(), "nobody with labelled joints"),
     ],
 )
@@ -179,10 +189,21 @@ def test_mpii_s_scale_is_a_square_of_200_pixels_moved_down_and_counted_from_one(
     assert people[0].box == pytest.approx((-10, 7.5, 100, 100))
     assert people[0].joints[0].tolist() == [10, 20, 2]
     assert people[0].joints[15].tolist() == [0, 0, 0]
+    entry["joints"][15] = [float("nan")] * 2  # of one that is not there
+    assert read_mpii(written(folder, [entry]), folder)[0].joints[15].tolist() == [0, 0, 0]
     with pytest.raises(DataError, match=r"person 0 .* has no scale"):
         read_mpii(written(folder, [{"image": "1.jpg", "center": [1, 1]}]), folder)
-    with pytest.raises(DataError, match=r"joints of shape \(3, 2\)"):
-        read_mpii(written(folder, [{**entry, "joints": [[1, 1]] * 3}]), folder)
+    for wrong, said in (
+        ({"joints": [[1, 1]] * 3}, r"joints of shape \(3, 2\)"),
+        ({"joints_vis": None}, r"and joints_vis of shape \(\)"),
+        ({"joints_vis": "x"}, "has joints_vis that are no numbers"),
+        ({"joints": [[1, 1]] * 15 + [[1]]}, "has joints that are no numbers"),
+        ({"joints": [[1, float("nan")]] * 16}, "a coordinate that is no number"),
+        ({"center": 5}, r"a center of shape \(\)"),
+        ({"image": 5}, "has 5 for an image"),
+    ):
+        with pytest.raises(DataError, match=said):
+            read_mpii(written(folder, [{**entry, **wrong}]), folder)
 
 
 def test_lip_s_nan_is_not_labelled_and_its_one_is_hidden(folder: Path) -> None:
