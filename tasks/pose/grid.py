@@ -30,7 +30,3 @@ class Grid:
     def cells(self, points: Tensor) -> Tensor:
         """Input pixels to cells, both x before y."""
         return (points - self.offset) / self.stride
-
-    def pixels(self, cells: Tensor) -> Tensor:
-        """Cells to input pixels, both x before y."""
-        return cells * self.stride + self.offset

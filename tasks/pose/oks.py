@@ -52,17 +52,6 @@ def of_joints(
     return np.asarray(np.exp(-np.where(np.isfinite(squared), squared, np.inf) / width))
 
 
-def agreement(
-    reference: Poses, answers: Poses, sigmas: NDArray[np.floating], areas: NDArray[np.floating]
-) -> NDArray[np.float64]:
-    """(N,) the OKS of answers with those of a reference, over the joints that the reference scores at 0.2 or more.
-
-    NaN for a person of whom the reference is sure of no joint. Arguments as of :func:`similarity`.
-    """
-    sure = np.where(reference[..., 2:] >= LEAST_SCORE, 1, 0)
-    return similarity(np.concatenate([reference[..., :2], sure], -1), answers, sigmas, areas)
-
-
 def person_scores(answers: Poses, box_scores: NDArray[np.floating]) -> NDArray[np.float64]:
     """(N,) how sure a person was found: the box's score times the mean of the joints' scores above 0.2; 0 without."""
     scores = np.asarray(answers[..., 2], np.float64)

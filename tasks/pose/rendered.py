@@ -13,6 +13,7 @@ import numpy as np
 from ...data.dataset import Image
 from ...data.synthetic import JOINTS, random_scene
 from ...specs.skeleton import load_skeleton
+from .oks import AREA_OF_BOX
 from .people import People, Person
 
 TRAINING_SEED, VALIDATION_SEED = 0, 1
@@ -46,8 +47,7 @@ def _person(seed: int, number: int) -> Person:
     scores = np.ones(len(points), np.float32)
     # The name is for messages and for results; there is no such file.
     name = Path(f"rendered_{seed}_{number:06d}.png")
-    # As is usual for a set without masks: 0.53 of the box.
-    area = 0.53 * box[2] * box[3]
+    area = AREA_OF_BOX * box[2] * box[3]
     return Person(name, number, number, box, joints, scores, area, draw=partial(_draw, seed, number))
 
 

@@ -11,11 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from .oks import LEAST_SCORE
+
 Keypoints = NDArray[np.float32]
 """(K, 3) x, y in pixels and a score."""
-
-LEAST_SCORE = 0.2
-"""Joints below are not followed."""
 
 _FORGET_SECONDS = 0.5
 """A person, or a joint, that was not seen for so long begins anew."""
@@ -73,12 +72,12 @@ class JointSmoothing:
             count = len(points)
             track = _Track(np.full(count, -np.inf), points.copy(), np.zeros((count, 2)))
             self._tracks[identity] = track
-        passed = seconds - track.seconds
-        known = seen & (passed <= _FORGET_SECONDS) & (passed > 0)
+        since = seconds - track.seconds  # infinite of a joint that was never seen
+        known = seen & (since <= _FORGET_SECONDS) & (since > 0)
         scale = max(height, 1.0)
         result = np.where(seen[:, None], points, keypoints[:, :2])
         if known.any():
-            passed = passed[known][:, None]
+            passed = since[known][:, None]
             before = track.points[known]
             speed = (points[known] - before) / scale / passed
             weight = _weight(self._filter.speed_cut_off, passed)
@@ -87,7 +86,7 @@ class JointSmoothing:
             weight = _weight(self._filter.cut_off + self._filter.slope * moving, passed)
             result[known] = weight * points[known] + (1 - weight) * before
             track.speeds[known] = speed
-        fresh = seen & ~known & (passed_at(track, seconds) > 0)
+        fresh = seen & ~known & (since > 0)
         track.speeds[fresh] = 0
         track.points[seen], track.seconds[seen] = result[seen], seconds
         return np.column_stack([result, keypoints[:, 2]]).astype(np.float32)
@@ -101,11 +100,6 @@ class JointSmoothing:
         ]
         for number in gone:
             del self._tracks[number]
-
-
-def passed_at(track: _Track, seconds: float) -> NDArray[np.float64]:
-    """(K,) since each joint was seen; infinite where it never was."""
-    return seconds - track.seconds
 
 
 def _weight(cut_off: NDArray[np.float64] | float, passed: NDArray[np.float64]) -> NDArray[np.float64]:

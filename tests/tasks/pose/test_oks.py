@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from trtparse.tasks.pose.oks import agreement, distinct, of_joints, person_scores, similarity
+from trtparse.tasks.pose.oks import distinct, of_joints, person_scores, similarity
 
 SIGMAS = np.array([0.05, 0.1])
 
@@ -24,12 +24,6 @@ def test_only_labelled_joints_count_and_what_is_not_finite_is_wrong() -> None:
     assert similarity(pose((0, 0, 2), (0, 0, 0)), answers, SIGMAS, areas) == pytest.approx([1])
     assert similarity(pose((0, 0, 2), (0, 0, 1)), answers, SIGMAS, areas) == pytest.approx([0.5])
     assert np.isnan(similarity(pose((0, 0, 0), (0, 0, 0)), answers, SIGMAS, areas)).all()
-
-
-def test_agreement_is_over_the_joints_that_the_reference_is_sure_of() -> None:
-    reference = pose((0, 0, 0.2), (0, 0, 0.19))
-    assert agreement(reference, pose((0, 0, 0), (900, 0, 1)), SIGMAS, np.array([100.0])) == pytest.approx([1])
-    assert np.isnan(agreement(pose((0, 0, 0.1), (0, 0, 0.1)), reference, SIGMAS, np.array([100.0]))).all()
 
 
 def test_a_person_s_score_is_the_box_s_times_the_mean_of_the_joints_above_a_fifth() -> None:

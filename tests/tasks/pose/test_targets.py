@@ -34,7 +34,6 @@ def test_a_point_off_the_cells_is_outside() -> None:
     assert inside(points, GRID).tolist() == [True, False, True, False, False, False]
 
 
-def test_cells_and_pixels_are_inverse() -> None:
-    points = torch.rand(5, 2) * 40
-    assert torch.allclose(GRID.pixels(GRID.cells(points)), points, atol=1e-5)
+def test_cells_are_counted_by_their_centres_or_by_their_first_pixels() -> None:
+    assert GRID.cells(torch.tensor([1.5, 5.5])).tolist() == [0, 1]
     assert Grid((1, 1), 4, 0.0).cells(torch.tensor([8.0, 4.0])).tolist() == [2, 1]
