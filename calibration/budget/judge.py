@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import math
-import tempfile
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -225,7 +223,7 @@ class GraphJudge:
 
 
 def open_graph(model: onnx.ModelProto, *, threads: int = 0, simulate: bool = False, raw: bool = False) -> Engine:
-    """An engine of a graph in memory; nothing of it is left on the disk once it is open.
+    """An engine of a graph in memory.
 
     Args:
         model: ``frames`` (N, H, W, 3) uint8 to a task's arrays.
@@ -236,11 +234,7 @@ def open_graph(model: onnx.ModelProto, *, threads: int = 0, simulate: bool = Fal
     Raises:
         UsageError: the runtime refuses the graph, or its raw tensor cannot be found.
     """
-    copy = with_raw_output(model, raw)
-    with tempfile.TemporaryDirectory(prefix="trtparse-") as folder:
-        path = Path(folder) / "graph.onnx"
-        path.write_bytes(copy.SerializeToString())
-        return CpuEngine(path, "int8", threads=threads, simulate=simulate)
+    return CpuEngine(with_raw_output(model, raw), "int8", threads=threads, simulate=simulate)
 
 
 def _digest(digest: hashlib._Hash, frame: Frame, answer: Any) -> None:
