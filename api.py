@@ -145,13 +145,10 @@ class Loaded(Generic[Answer]):
 
         self._check_process()
         predictor, size = self._predictor, (image.shape[0], image.shape[1])
-        found = []
         with self._turn:
             people = None if find is None else find()
             places = (predictor.place(size),) if people is None else placements_of(people, size, predictor.framing)
-            for place in places:
-                frames = np.repeat(place.apply(image)[None], predictor.engine.batch or 1, axis=0)
-                found.append(predictor.infer(frames)[0])
+            found = [predictor.infer_one(place.apply(image)) for place in places]
         return cast(Answer, _MADE_OF[self.task](predictor.task, image, seconds, people, places, found))
 
     def _people_in(self, picture: Picture) -> tuple[Person, ...]:

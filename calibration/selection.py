@@ -232,8 +232,7 @@ def predictions_of(predictor: Predictor[Any]) -> Predictions:
 
     def predict(sample: Sample) -> Sequence[int]:
         placement = predictor.place((sample.image.shape[0], sample.image.shape[1]), sample.box)
-        frames = np.repeat(placement.apply(sample.image)[None], predictor.engine.batch or 1, axis=0)
-        answer = predictor.infer(frames)[0]
+        answer = predictor.infer_one(placement.apply(sample.image))
         if isinstance(placement, Letterbox):
             # At the frame's own scale: the shares are what counts, and large images take long.
             placement = replace(placement, image_size=(placement.height, placement.width))

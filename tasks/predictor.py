@@ -52,6 +52,10 @@ class Predictor(Generic[Answer]):
         """The answers of (N, H, W, 3) uint8 frames; arguments as :meth:`Engine.infer`, errors as :meth:`collect`."""
         return self.collect(self.submit(frames))
 
+    def infer_one(self, frame: NDArray[np.uint8]) -> Answer:
+        """The answer of one (H, W, 3) uint8 frame, which fills a fixed batch; errors as :meth:`infer`."""
+        return self.infer(np.repeat(frame[None], self.engine.batch or 1, axis=0))[0]
+
     def submit(self, frames: Frames) -> Ticket:
         """Start a request; arguments and errors as :meth:`Engine.submit`."""
         return self.engine.submit(frames)
@@ -83,8 +87,7 @@ class Predictor(Generic[Answer]):
             box: around the person, where the network sees one at a time.
         """
         placement = self.place((image.shape[0], image.shape[1]), box)
-        frames = np.repeat(placement.apply(image)[None], self.engine.batch or 1, axis=0)
-        return self.task.restore(self.infer(frames)[0], placement)
+        return self.task.restore(self.infer_one(placement.apply(image)), placement)
 
     def __enter__(self: Self) -> Self:
         return self

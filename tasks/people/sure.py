@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-import numpy as np
-
 from ...data.dataset import Images
 from ...data.reading import read_frame
 from ...errors import DataError, UsageError
@@ -41,8 +39,7 @@ def choose_sure(
     found, there, doubtful = [], [], []
     for index in range(len(dataset)):
         frame = read_frame(dataset, index, predictor.framing)
-        frames = np.repeat(frame.pixels[None], predictor.engine.batch or 1, axis=0)
-        marks = scorer.against_truth(frame, predictor.infer(frames)[0])
+        marks = scorer.against_truth(frame, predictor.infer_one(frame.pixels))
         assert marks is not None
         found.append(detections(marks[0]))
         there.append(marks[1])
