@@ -31,7 +31,7 @@ from trtparse.tests.engines.tiny_graphs import BOXES, finder_graph
 from trtparse.tests.serve.conftest import FIVE, write_bundle, write_finder, write_joints
 from trtparse.trt_builder.source import bundle_of_onnx
 
-from .trt_builder.test_opset import old_graph
+from .trt_builder.test_rehearsal import old_graph
 
 ROOT = Path(trtparse.__file__).resolve().parent
 PEOPLE = np.array([[5.0, 5, 25, 75], [30.0, 10, 55, 70]])

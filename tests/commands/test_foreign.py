@@ -116,7 +116,7 @@ def test_a_graph_of_ours_is_not_told_how_it_takes_images(small_ours: Path, run: 
 
 @pytest.fixture
 def small_ours(tmp_path: Path) -> Path:
-    from trtparse.tests.trt_builder.test_opset import old_graph
+    from trtparse.tests.trt_builder.test_rehearsal import old_graph
 
     onnx.save(old_graph(opset=20), tmp_path / "ours.onnx")
     return tmp_path / "ours.onnx"
