@@ -159,7 +159,7 @@ def show_skipped(terminal: Terminal, skipped: list[tuple[str, str]], count: int 
     """
     count = len(skipped) if count is None else count
     if skipped:
-        terminal.note(f"{count} skipped because unreadable (--strict refuses them):")
+        terminal.note(f"{count} skipped (--strict refuses them):")
         for name, reason in skipped[:5]:
             terminal.note(f"  {reason if name in reason else f'{name}: {reason}'}")
         if count > 5:

@@ -731,7 +731,7 @@ def test_a_corrupt_calibration_image_is_told_on_the_terminal(
         path.unlink()
     outcome = run("build", "--int8", "--data", pictures_and_a_broken_one, *quick_export)
     assert outcome.code == 0
-    assert "1 skipped because unreadable" in outcome.err
+    assert "1 skipped (--strict" in outcome.err
     assert "broken.jpg is cut off" in outcome.err
     assert "on 2 images" in outcome.out  # the third judges
 
@@ -822,7 +822,7 @@ def test_parse_skips_a_corrupt_image_by_name_and_strict_refuses_it(run: Run, sce
     outcome = run(*arguments)
     assert outcome.code == 0
     assert "3 images parsed into parsed" in outcome.out
-    assert "2 skipped because unreadable" in outcome.err
+    assert "2 skipped (--strict" in outcome.err
     assert "half.jpg is cut off" in outcome.err
     assert len(list(Path("parsed").iterdir())) == 6
     outcome = run(*arguments, "--json")

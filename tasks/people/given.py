@@ -114,7 +114,10 @@ def read_given(path: Path, annotations: Path | None = None) -> GivenBoxes:
     there: dict[int, list[Detection]] = {number: [] for number in numbers.values()}
     for one in found:
         if one.image not in there:
-            raise DataError(f"{one.what} is in image {one.image}, which {images} does not have.", _HINT)
+            raise DataError(
+                f"{one.what} is in image {one.image}, which {images} does not have.",
+                "Are these the images that the boxes were found in?",
+            )
         there[one.image].append(one)
     return GivenBoxes(path, images, {name: _detections(there[number]) for name, number in numbers.items()})
 
