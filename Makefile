@@ -30,9 +30,10 @@ quickstart: $(STAMP)
 
 # A process for each core, at most four of a gigabyte each; in them one thread, where libraries ask how many.
 # A file's tests stay together, as they share fixtures, and files go out by their names: by how many tests they have, as
-# is usual, those of a few long tests come last and keep one process waiting for the other.
+# is usual, those of a few long tests come last and keep one process waiting for the other. A process that dies ends the
+# run, and the test that it died in is named: with another in its place pytest-xdist 3.8 waits for ever.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
-	$(PYTEST_OPTIONS)
+	--max-worker-restart 0 $(PYTEST_OPTIONS)
 
 test: $(TEST_STAMP)
 	$(PYTEST) -m "not slow"

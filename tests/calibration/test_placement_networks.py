@@ -69,7 +69,13 @@ class Example:
         return {node.name: node for node in self.fp32.graph.node}
 
 
-@pytest.fixture(scope="module", params=EXAMPLES)
+SLOW = ("no context, no fusion",)  # whose parts the others have
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in EXAMPLES],
+)
 def example(request: pytest.FixtureRequest, ranges_for: Callable[..., Ranges]) -> Example:
     kind, options = EXAMPLES[request.param]
     torch.manual_seed(0)

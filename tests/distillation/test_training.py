@@ -183,6 +183,7 @@ def test_images_without_labels_are_refused_where_labels_are_needed(few: Dataset,
         train(TINY, Images((), few), tmp_path)
 
 
+@pytest.mark.slow
 def test_a_student_learns_from_its_teacher_on_images_without_labels(
     few: Dataset, new_people: Any, tmp_path: Path
 ) -> None:
@@ -312,6 +313,7 @@ def test_half_precision_floats_need_a_gpu() -> None:
     assert not Precision("fp32", torch.device("cpu")).scaler.is_enabled()
 
 
+@pytest.mark.slow
 def test_the_score_of_a_run_is_the_one_that_validation_counts(people: Dataset) -> None:
     from trtparse.engines.reference import PyTorchEngine
     from trtparse.tests.predicting import predicting
@@ -522,6 +524,7 @@ def test_limbs_and_kept_answers_teach_without_a_label_and_without_a_teacher(few:
     assert all(0 < loss < 100 for loss in losses)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("short_trunks")
 def test_a_state_of_a_version_with_a_loop_of_its_own_is_gone_on_with(few: Dataset, tmp_path: Path) -> None:
     whole = fit(TINY, few, tmp_path / "whole")

@@ -131,11 +131,13 @@ def test_paths_and_uris_are_not_mixed(photos: Path, tmp_path: Path) -> None:
         parse_on_ray([f"file://{tmp_path}/photos"], open_grey, f"file://{tmp_path}/photos/")
 
 
+@pytest.mark.slow
 def test_ray_leaves_the_signals_to_the_command_line(cluster: None) -> None:
     """Its own handler of SIGTERM ends the process with code 15."""
     assert [signal.getsignal(number) for number in SIGNALS] == HANDLERS
 
 
+@pytest.mark.slow
 def test_files_and_index_are_those_of_the_plain_run_and_so_is_what_is_told(cluster: None, photos: Path) -> None:
     calls: list[tuple[int, int]] = []
     expected, result = plain(photos), on_ray(photos, progress=lambda *told: calls.append(told))
@@ -233,6 +235,7 @@ def open_corners() -> tuple[Predictor[Any], MadeBy]:
     return Predictor(CornerEngine(), Pose(load_skeleton("coco17")), Framing((48, 32), crop=CropRule())), NETWORK
 
 
+@pytest.mark.slow
 def test_poses_and_their_summary_are_those_of_the_plain_run(cluster: None, photos: Path) -> None:
     spec = ParseSpec(recursive=True)
     predictor, made_by = open_corners()
@@ -249,6 +252,7 @@ def test_poses_and_their_summary_are_those_of_the_plain_run(cluster: None, photo
     assert content("ray") == content("plain")
 
 
+@pytest.mark.slow
 def test_what_a_worker_refuses_is_our_own_error_here(cluster: None, photos: Path) -> None:
     with pytest.raises(DataError, match=r"photos/bad\.jpg is not an image") as caught:
         on_ray(photos, strict=True)
@@ -278,6 +282,7 @@ def test_bytes_of_a_real_int8_engine_are_those_of_the_plain_run(
     assert content("ray") == content("plain")
 
 
+@pytest.mark.slow
 def test_more_workers_than_the_cluster_has_processors_for_are_refused(cluster: None, photos: Path) -> None:
     with pytest.raises(MachineError, match="3 workers of 2 threads want 6 processors; the cluster has 2"):
         parse_on_ray(["photos"], open_grey, "out", address="auto", workers=3, threads=2)

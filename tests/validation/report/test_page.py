@@ -404,6 +404,7 @@ class TestFiles:
         paths = write_report(made_up(skipped=((name, "cut off"),)), tmp_path)
         assert "caf\\udce9.jpg" in paths[0].read_text("utf-8")
 
+    @pytest.mark.slow
     def test_of_ten_thousand_images_stay_below_5_mb(self, made_up: MadeUp, tmp_path: Path) -> None:
         skipped = tuple((f"image-{number}.jpg", "cut off " * 10) for number in range(10_000))
         result = made_up(skipped=skipped, size=(473, 473))
