@@ -24,7 +24,6 @@ from ..coco import (
     table_list,
 )
 from .boxes import Detections
-from .crops import within
 from .found import person_category
 from .person import Person
 
@@ -76,9 +75,9 @@ class GivenBoxes:
             DataError: a box lies outside of it.
         """
         found = self.images[PurePath(photograph).name]
-        outside = [box for box in found.boxes.tolist() if within(box, size) is None]
-        if outside:
-            told = ", ".join(f"{side:g}" for side in outside[0])
+        outside = (found.boxes[:, 2:] <= 0).any(axis=1) | (found.boxes[:, :2] >= (size[1], size[0])).any(axis=1)
+        if outside.any():
+            told = ", ".join(f"{side:g}" for side in found.boxes[outside][0])
             raise DataError(
                 f"{self.file} has somebody at {told} in {photograph}, which is {size[1]}x{size[0]} pixels.",
                 "Are the boxes those of this photograph, in its pixels?",

@@ -155,8 +155,19 @@ def test_whoever_is_cut_by_the_edge_or_of_12_pixels_or_fills_it_is_parsed(
     photo = photograph(tmp_path / "a.png")
     with make_engine(1) as engine:
         result = parse_images([photo], predicting(engine), tmp_path / "out", detector=Bright(box))
-    assert result.people == 1
+        same = parse_images([photo], predicting(engine), tmp_path / "same", boxes=given(a=[box]))
+    assert result.people == same.people == 1
     assert read_label_map(tmp_path / "out" / "a.png").shape == (96, 200)
+
+
+@pytest.mark.parametrize("box", [(199.5, 95.5, 199.9, 95.9), (-50.0, 10.0, 0.4, 90.0), (60.0, 30.0, 60.5, 31.0)])
+def test_a_given_box_of_less_than_a_pixel_is_somebody(
+    tmp_path: Path, make_engine: Any, box: tuple[float, float, float, float]
+) -> None:
+    photo = photograph(tmp_path / "a.png")
+    with make_engine(1) as engine:
+        result = parse_images([photo], predicting(engine), tmp_path / "out", boxes=given(a=[box]))
+    assert (result.people, result.skipped_images) == (1, 0)
 
 
 def test_a_task_whose_answer_is_about_one_person_says_so(tmp_path: Path, make_engine: Any) -> None:

@@ -91,6 +91,8 @@ def test_a_box_outside_of_its_photograph_and_a_photograph_without_boxes_are_told
     given = read_given(written(tmp_path / "found.json", [SOMEBODY]), images)
     with pytest.raises(DataError, match=r"somebody at 10, 20, 40, 60 in a\.jpg, which is 100x20 pixels"):
         given.people("a.jpg", (20, 100))
+    (cut,) = given.people("a.jpg", (21, 100))
+    assert cut.box == (10, 20, 40, 60)
     given.check(["x/a.jpg", "b.jpg"])
     with pytest.raises(DataError, match=r"says nothing of 1 of the 2 photographs, as c\.jpg"):
         given.check(["a.jpg", "c.jpg"])
