@@ -105,7 +105,7 @@ def machine_facts(machine: Machine | None = None) -> dict[str, str]:
     machine = machine or read_machine()
     facts = {
         "processor": machine.processor,
-        "cores": str(os.cpu_count() or "unknown"),
+        "cores": str(machine.cores),
         "system": platform.platform(),
         "trtparse": __version__,
         "Python": platform.python_version(),

@@ -6,7 +6,7 @@ import ctypes
 import json
 import shutil
 import subprocess
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,10 @@ def test_a_machine_that_says_nothing_is_no_error(nothing: Any) -> None:
 def test_this_machine_is_read_and_is_json() -> None:
     document = json.dumps([asdict(read_machine()), machine_facts()])
     assert {"processor", "cores", "system", "trtparse", "Python"} <= set(json.loads(document)[1])
+
+
+def test_the_cores_of_a_measurement_are_those_that_the_process_may_use() -> None:
+    assert machine_facts(replace(read_machine(), cores=3))["cores"] == "3"
 
 
 def test_where_a_jetson_was_measured_is_in_the_facts(orin: Any) -> None:
