@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from .answers import Drawn, Found, Parsed, Posed
 from .errors import UsageError
+from .networks.weights import BUNDLES
 from .specs.label_set import LabelSet
 from .tasks.base import Task
 from .tasks.open import open_predictor
@@ -36,9 +37,7 @@ if TYPE_CHECKING:
     from .tasks.people.person import Person
     from .validation.result import ValidationResult
 
-DEFAULT_BUNDLE = "build/student"
-BUNDLES = {Parsing.name: DEFAULT_BUNDLE, Pose.name: "build/pose", Finding.name: "build/people"}
-"""Where the networks that come along are built to, by their task."""
+DEFAULT_BUNDLE = BUNDLES[Parsing.name]
 
 Picture = NDArray[np.uint8]
 """(H, W, 3) uint8, BGR, as OpenCV reads it."""

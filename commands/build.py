@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import DataError, UsageError
+from ..networks.weights import BUNDLES
 from ..specs.framing import MOST_STRETCH
 from .comparison import ranges_of, typed
 from .foreign_options import FOREIGN_OPTIONS, foreign_options, said_of
 from .options import (
-    BUNDLES,
     DEFAULT_BUNDLE,
     SYNTHETIC,
     Given,

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import UsageError
+from ..networks.weights import BUNDLES
 from .options import (
-    BUNDLES,
     Given,
     check_predictor,
     check_takes_people,

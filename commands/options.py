@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from ..errors import UsageError
+from ..networks.weights import BUNDLES
 
 if TYPE_CHECKING:
     from ..engines import Bundle
@@ -22,9 +23,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 Given = Mapping[str, Any]
 """What was typed, by the option's name, each in the type that its option has; None where it was left out."""
 
-DEFAULT_BUNDLE = Path("build/student")
-BUNDLES = {"parsing": DEFAULT_BUNDLE, "pose": Path("build/pose"), "people": Path("build/people")}
-"""Where the networks that come along are built to, by their task."""
+DEFAULT_BUNDLE = BUNDLES["parsing"]
 
 SYNTHETIC = "synthetic"
 

@@ -14,6 +14,9 @@ FINDER_WEIGHTS = Path(__file__).parent / "finder.safetensors"
 WEIGHTS = {"parsing": DEFAULT_WEIGHTS, "pose": POSE_WEIGHTS, "people": FINDER_WEIGHTS}
 """By task."""
 
+BUNDLES = {"parsing": Path("build/student"), "pose": Path("build/pose"), "people": Path("build/people")}
+"""Where each of them is built to, by task."""
+
 FINDER_GRAPH = Path(__file__).parent / "finder.int8-cpu.onnx"
 """What was built of it for ONNX Runtime: finding people needs no PyTorch. Its metadata has the score from which a box
 is somebody, ``sure``."""
