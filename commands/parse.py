@@ -26,6 +26,7 @@ from .options import (
 )
 
 if TYPE_CHECKING:
+    from ..engines import Bundle
     from ..tasks.people.detector import PersonDetector
 
     Finding = partial[PersonDetector]
@@ -181,7 +182,7 @@ def parse(
             check_task(found)
             task = task_of(found.manifest)
             summary = _summary(task, annotations, given)
-            target, between = _target_for_all(bundle, target, precision, max(threads, 1))
+            target, between = _target_for_all(found, target, precision, max(threads, 1))
             terminal.stage(f"Parsing on Ray, {address}")
             result = parse_on_ray(
                 images,
@@ -211,20 +212,18 @@ def parse(
     _show(terminal, result)
 
 
-def _target_for_all(bundle: Path, target: str, precision: str | None, threads: int) -> tuple[str, str | None]:
+def _target_for_all(bundle: Bundle, target: str, precision: str | None, threads: int) -> tuple[str, str | None]:
     """One CPU runtime, the fastest on this machine, and what it has between INT8 layers.
 
     Workers that measured for themselves would not all take the same.
     """
-    from ..engines import open_bundle
     from ..engines.open import could_run_tensorrt, fastest_on_cpu
     from ..tasks.open import task_of
 
-    opened = open_bundle(bundle)
-    if target != "cpu" and (target != "auto" or could_run_tensorrt(opened)):
+    if target != "cpu" and (target != "auto" or could_run_tensorrt(bundle)):
         return target, None
-    lowest = "int8" if "int8" in opened.manifest.precisions else "fp32"
-    found = fastest_on_cpu(opened, precision or lowest, threads, task_of(opened.manifest).agreement)
+    lowest = "int8" if "int8" in bundle.manifest.precisions else "fp32"
+    found = fastest_on_cpu(bundle, precision or lowest, threads, task_of(bundle.manifest).agreement)
     return found.runtime, found.between
 
 
