@@ -20,6 +20,7 @@ from .options import (
     chosen_task,
     common_options,
     figure_option,
+    given_options,
     labels_option,
     parse_batch,
     parse_size,
@@ -211,7 +212,7 @@ def build(
             if precision != "int8":
                 _refuse_int8_options(context)
             labels = None if options["labels"] is None else spec_named(options["labels"])
-            foreign = _given(context, frozenset(FOREIGN_OPTIONS))
+            foreign = given_options(context, FOREIGN_OPTIONS)
             said = None if source is None else said_of(source, options, labels, foreign)
             if source is not None and _is_graph(source) and said is None:
                 _refuse_export_options(context)
@@ -279,21 +280,9 @@ def _faster_runtime(terminal: Terminal, bundle: Bundle, target: str, threads: in
     return choice
 
 
-def _given(context: click.Context, names: frozenset[str] | None = None) -> list[str]:
-    """The options that were typed, of ``names`` or of all."""
-    return [
-        option.opts[0]
-        for option in context.command.params
-        if isinstance(option, click.Option)
-        and (names is None or option.name in names)
-        and context.get_parameter_source(str(option.name)) is click.core.ParameterSource.COMMANDLINE
-    ]
-
-
 def _refuse_checkpoint_options(context: click.Context) -> None:
     about_engines = {"precision", "target", "calibration_cache", "threads", "as_json", "debug", *ENGINE_OPTIONS}
-    names = frozenset(str(parameter.name) for parameter in context.command.params) - about_engines
-    given = _given(context, names)
+    given = given_options(context, {str(parameter.name) for parameter in context.command.params} - about_engines)
     if given:
         raise UsageError(
             f"A bundle's graphs are built already: {', '.join(given)} cannot change them.",
@@ -306,7 +295,7 @@ def _is_graph(source: Path) -> bool:
 
 
 def _refuse_export_options(context: click.Context) -> None:
-    given = _given(context, frozenset({"input_size", "stretch", "batch", "logits"}))
+    given = given_options(context, ("input_size", "stretch", "batch", "logits"))
     if given:
         raise UsageError(
             f"An ONNX graph has its own size, stretch, batch and outputs: {', '.join(given)} cannot change them.",
@@ -316,7 +305,7 @@ def _refuse_export_options(context: click.Context) -> None:
 
 
 def _refuse_int8_options(context: click.Context) -> None:
-    given = _given(context, frozenset(_INT8_OPTIONS))
+    given = given_options(context, _INT8_OPTIONS)
     if given:
         raise UsageError(f"{', '.join(given)} is about INT8, and none is built.", "Give --int8 as well.")
 

@@ -9,7 +9,7 @@ import click
 
 from ..errors import UsageError
 from .comparison import Comparison, Contender, comparison_options, exit_code_of, show, typed
-from .options import common_options, engine_options
+from .options import common_options, engine_options, given_options
 
 if TYPE_CHECKING:
     from ..engines import Bundle
@@ -72,12 +72,7 @@ _FOR_BUNDLES = ("report", "precision", "reference", "resume", "junit", "target",
 
 
 def _refuse_for_graphs(context: click.Context) -> None:
-    given = [
-        option.opts[0]
-        for option in context.command.params
-        if option.name in _FOR_BUNDLES
-        and context.get_parameter_source(str(option.name)) is click.core.ParameterSource.COMMANDLINE
-    ]
+    given = given_options(context, _FOR_BUNDLES)
     if given:
         raise UsageError(f"{', '.join(given)} goes with bundles.", "Leave it out, or build bundles of the graphs.")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -109,6 +109,17 @@ def _check_task(task: str, path: Path) -> None:
         raise UsageError(
             f"{path} is for {task}, and --task says {wanted}.", "Leave --task out, or name another bundle."
         )
+
+
+def given_options(context: click.Context, names: Collection[str]) -> list[str]:
+    """The options that were typed, as ``--threads``, of those whose parameters are called so."""
+    return [
+        option.opts[0]
+        for option in context.command.params
+        if isinstance(option, click.Option)
+        and option.name in names
+        and context.get_parameter_source(str(option.name)) is click.core.ParameterSource.COMMANDLINE
+    ]
 
 
 def wants_people(people: str | None, detector: Path | None) -> bool:
