@@ -225,15 +225,31 @@ def finish(folder: Path, manifest: Manifest) -> Manifest:
 
 
 def add_files(bundle: Bundle, contents: dict[str, bytes], removed: Collection[str] = ()) -> Bundle:
-    """Add files to a bundle in place, each written whole; the manifest follows, and then files go that it had."""
-    files = {name: digest for name, digest in bundle.manifest.files.items() if name not in removed}
+    """Add files to a bundle in place, each written whole; the manifest follows, and then files go that it had.
+
+    Args:
+        bundle: as it was opened, which may be an hour ago; what was added to it since stays.
+        contents: by their paths in it.
+        removed: paths of files that go.
+
+    Raises:
+        UsageError: it has been built anew since, so that these are the old one's; or it cannot be read or written.
+        MachineError: the disk is full.
+    """
     with uninterrupted(), write_errors(bundle.path):  # without its manifest, a new file makes a bundle a broken one
+        now = _manifest_now(bundle)
+        if now is None:
+            raise UsageError(
+                f"{bundle.path} was built anew meanwhile, and {', '.join(contents)} would be the old one's.",
+                "Build that again.",
+            )
+        files = {name: digest for name, digest in now.files.items() if name not in removed}
         for name, content in contents.items():
             target = inside(bundle.path, name)
             target.parent.mkdir(exist_ok=True)
             replace_bytes(target, content)
             files[name] = hashlib.sha256(content).hexdigest()
-        manifest = replace(bundle.manifest, files=dict(sorted(files.items())))
+        manifest = replace(now, files=dict(sorted(files.items())))
         replace_bytes(bundle.path / MANIFEST_NAME, manifest.to_json().encode())
         for name in removed:
             if name not in contents:
@@ -257,10 +273,18 @@ def add_accuracy(bundle: Bundle, measured: dict[str, Accuracy]) -> bool:
     """
     path = bundle.path / MANIFEST_NAME
     with write_errors(path):
-        manifest = Manifest.from_json(path.read_text("utf-8"), path)
-        built = [*GRAPHS.values(), WEIGHTS_NAME]
-        if any(manifest.files.get(name) != bundle.manifest.files.get(name) for name in built):
+        manifest = _manifest_now(bundle)
+        if manifest is None:
             return False
         manifest = replace(manifest, accuracy=dict(sorted({**manifest.accuracy, **measured}.items())))
         replace_bytes(path, manifest.to_json().encode())
     return True
+
+
+def _manifest_now(bundle: Bundle) -> Manifest | None:
+    """The manifest as it lies in the folder; None where the bundle has been built anew since it was opened."""
+    path = bundle.path / MANIFEST_NAME
+    manifest = Manifest.from_json(path.read_text("utf-8"), path)
+    built = [*GRAPHS.values(), WEIGHTS_NAME]
+    anew = any(manifest.files.get(name) != bundle.manifest.files.get(name) for name in built)
+    return None if anew else manifest

@@ -55,7 +55,7 @@ def add_calibration_cache(bundle: Bundle, version: str) -> tuple[Bundle, Written
     text = calibration_cache(read_ranges(bundle.path / CALIBRATION_NAME), place(model), version)
     cache, graph = f"{_FOLDER}/calibration-{version}.cache", f"{_FOLDER}/fp32-opset{OPSET}.onnx"
     content = float_graph(model).SerializeToString(deterministic=True)
-    bundle = add_files(bundle, {graph: content, cache: text.encode()})
     calibration = bundle.manifest.calibration
+    bundle = add_files(bundle, {graph: content, cache: text.encode()})
     given_back = calibration["search"]["given_back"] if "search" in calibration else ()
     return bundle, WrittenCache(bundle.path / cache, bundle.path / graph, tuple(given_back))

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from trtparse.engines.base import Frames, OutputSpec
-from trtparse.engines.bundle import Bundle, Manifest, add_files
+from trtparse.engines.bundle import MANIFEST_NAME, Bundle, Manifest, add_files
 from trtparse.engines.manifest import EngineManifest
 from trtparse.engines.tensorrt.cuda import Cuda, CudaFailure, Device, DeviceMemory, Graph, HostMemory
 from trtparse.engines.tensorrt.engine import TensorRTEngine
@@ -521,4 +521,5 @@ def bundle_with(path: Path, *engines: tuple[bytes, EngineManifest]) -> Bundle:
         contents[facts.engine] = content
         contents[facts.engine.replace(".engine", ".json")] = facts.to_json().encode()
     path.mkdir(parents=True, exist_ok=True)
+    (path / MANIFEST_NAME).write_text(manifest.to_json())
     return add_files(Bundle(path, manifest), contents)

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from trtparse.engines import Bundle, open_bundle
-from trtparse.engines.bundle import GRAPHS, Manifest, add_files, finish, writing
+from trtparse.engines.accuracy import Accuracy
+from trtparse.engines.bundle import GRAPHS, Manifest, add_accuracy, add_files, finish, writing
 from trtparse.engines.document import digest_of
 from trtparse.errors import MachineError, UsageError
 from trtparse.specs.framing import Framing
@@ -156,6 +157,22 @@ def test_a_folder_that_is_no_bundle_is_not_replaced(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="not a bundle; nothing was written"):
         small_bundle(tmp_path / "photos")
     assert (tmp_path / "photos" / "a.jpg").read_text() == "precious"
+
+
+def test_what_was_added_meanwhile_stays_and_a_bundle_built_anew_is_left_alone(tmp_path: Path) -> None:
+    small_bundle(tmp_path / "a")
+    opened = open_bundle(tmp_path / "a")
+    add_accuracy(open_bundle(opened.path), {"cpu-fp32": Accuracy("some", 7, "PyTorch", 0.99)})
+    add_files(open_bundle(opened.path), {"engines/x.engine": b"engine"})
+    added = add_files(opened, {"engines/y.engine": b"engine"})
+    assert open_bundle(opened.path).manifest == added.manifest
+    assert set(added.manifest.files) == {GRAPHS["fp32"], "engines/x.engine", "engines/y.engine"}
+    assert "cpu-fp32" in added.manifest.accuracy
+    small_bundle(tmp_path / "a", b"another graph")
+    anew = open_bundle(opened.path).manifest
+    with pytest.raises(UsageError, match=r"was built anew meanwhile, and engines/z\.engine would be the old one's"):
+        add_files(opened, {"engines/z.engine": b"engine"})
+    assert open_bundle(opened.path).manifest == anew
 
 
 def test_files_added_later_are_covered_by_the_manifest(tmp_path: Path) -> None:
