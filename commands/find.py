@@ -55,6 +55,13 @@ def find(
             raise DataError(f"There is no {source}.", "Name a folder of images, or videos.")
     if len(sources) > 1 and any(source.is_dir() for source in sources):
         raise UsageError("Several sources must all be videos.", "Find the people of each folder of images by itself.")
+    stems = [source.stem for source in sources]
+    if len(set(stems)) < len(stems):
+        twice = next(stem for stem in stems if stems.count(stem) > 1)
+        raise UsageError(
+            f"Two videos are called {twice}: the pictures of one would take the place of the other's.",
+            "Find the people of each by itself, or give one another name.",
+        )
     if since >= until:
         raise UsageError(f"Nothing lies since {since} until {until}.", "Both are parts of a video, from 0 to 1.")
     check_output_file(output)

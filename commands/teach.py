@@ -67,7 +67,16 @@ def teach(
 def _open(images: Path, split: str | None) -> Dataset:
     from ..tasks.parsing.files import open_dataset
 
-    return open_dataset(images, split, purpose="calibration")  # type: ignore[arg-type]
+    dataset = open_dataset(images, split, purpose="calibration")  # type: ignore[arg-type]
+    kept: dict[str, str] = {}
+    for name in dataset.names:
+        other = kept.setdefault(Path(name).stem, name)
+        if other != name:
+            raise UsageError(
+                f"{other} and {name} of {dataset.description} would be kept under one name.",
+                "Give one of them another name.",
+            )
+    return dataset
 
 
 def _limbs(dataset: Dataset, body: Path, folder: Path, threads: int, terminal: Terminal) -> int:

@@ -93,12 +93,16 @@ def test_of_videos_the_pictures_that_were_looked_at_are_kept(run: Run, tmp_path:
         (("none",), "There is no none"),
         ((".", "."), "Several sources must all be videos"),
         ((".", "--since", "0.5", "--until", "0.5"), "Nothing lies since 0.5 until 0.5"),
+        (("a/walk.mp4", "b/walk.avi"), "Two videos are called walk"),
     ],
 )
 def test_what_cannot_be_looked_at_is_told(
     run: Run, tmp_path: Path, arguments: tuple[str, ...], said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    for video in ("a/walk.mp4", "b/walk.avi"):
+        Path(video).parent.mkdir()
+        Path(video).touch()
     code, _, err = run("find", *arguments, "--detector", "any.onnx", "--output", "boxes.json")
     assert code != 0
     assert said in " ".join(err.split())

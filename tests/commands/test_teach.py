@@ -84,3 +84,11 @@ def test_somebody_must_be_asked(run: Run, images: Path, tmp_path: Path) -> None:
     code, _, told = run("teach", images, "--output", tmp_path / "told")
     assert code == 2
     assert "Nobody is asked" in told
+
+
+def test_images_that_would_be_kept_under_one_name_are_refused(run: Run, images: Path, tmp_path: Path) -> None:
+    (images / "0.jpg").write_bytes((images / "1.png").read_bytes())
+    code, _, err = run("teach", images, "--body", "body.onnx", "--output", tmp_path / "told")
+    assert code == 2
+    assert "0.jpg and 0.png of" in err
+    assert not (tmp_path / "told" / "limbs").exists()
