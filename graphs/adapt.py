@@ -26,7 +26,7 @@ from .front import Frames, made_up_frames, pictures, write_front
 from .index import fresh_graph_copy
 from .opset import OPSET, converted
 from .raw import RAW_PROPERTY, decided_from, name_raw
-from .surgery import fix_input, note_outputs, prune, rename_tensors, unique_node_names
+from .surgery import fix_input, note_outputs, prune, rename_tensors
 from .tails.parsing import LOGITS, write_labels
 from .tails.people import write_boxes
 from .tails.pose import write_keypoints
@@ -68,7 +68,6 @@ def adapt(model: onnx.ModelProto, said: Said, path: Path, *, logits: bool = Fals
     renamed = dict(zip(before, (output.name for output in work.graph.output)))
     before = {renamed[name]: array for name, array in before.items()}
     theirs = {new: old for old, new in renamed.items()}
-    unique_node_names(work)
     if how.task == "parsing":
         both = logits or how.framing.returns == LOGITS
         with_answers = write_labels(work, how, before, theirs, path, logits=both)

@@ -14,6 +14,7 @@ import onnx
 import onnxruntime
 
 from .facts import STANDARD_DOMAINS
+from .surgery import unique_node_names
 
 _KEPT_APART = ["GeluFusionL1", "LayerNormFusionL1"]
 """What one operator of a newer opset would stand for; older versions of TensorRT know its parts alone."""
@@ -42,6 +43,5 @@ def folded(model: onnx.ModelProto) -> onnx.ModelProto:
     del result.metadata_props[:]
     result.metadata_props.extend(model.metadata_props)
     result.producer_name, result.producer_version = model.producer_name, model.producer_version
-    for number, node in enumerate(result.graph.node):
-        node.name = node.name or f"{node.op_type}_{number}"
+    unique_node_names(result)
     return result

@@ -20,6 +20,7 @@ from .facts import STANDARD_DOMAINS
 from .index import CONVOLUTIONS, attribute_of, fresh_graph_copy, property_of, set_property
 from .overflow import float_nodes
 from .raw import find_argmax
+from .surgery import unique_node_names
 
 _WANTED = "frames (N, H, W, 3) uint8, BGR, in; out either " + ", or ".join(map(str, EVERY))
 _CHECKED_NODE = re.compile(r"Name: (\S*) *OpType: (\S+)")
@@ -30,8 +31,8 @@ _IN_THE_GRAPH = "Normalisation and argmax belong into the graph: see what trtpar
 def read_onnx(path: Path) -> onnx.ModelProto:
     """Load and check an ONNX file, and bring it to one form.
 
-    Its nodes all have names afterwards, its own functions are written out, and its inputs are what is fed to it: until
-    IR version 4 every initializer had to be an input as well.
+    Each of its nodes has a name of its own afterwards, functions of the file are written out, and its inputs are what
+    is fed to it: until IR version 4 every initializer had to be an input as well.
 
     Raises:
         UsageError: there is none, it is not one, or its weights are missing.
@@ -59,8 +60,7 @@ def read_onnx(path: Path) -> onnx.ModelProto:
             + (f" (node {where[1] or '?'}, {where[2]})." if where else "."),
             "Export it again, with ONNX's own operators alone." if where else "Export it again.",
         ) from error
-    for number, node in enumerate(model.graph.node):
-        node.name = node.name or f"{node.op_type}_{number}"
+    unique_node_names(model)
     constants = {tensor.name for tensor in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in constants]
     if len(inputs) < len(model.graph.input):

@@ -7,6 +7,7 @@ from onnx import helper, version_converter
 
 from .facts import opset_of
 from .index import fresh_graph_copy
+from .surgery import unique_node_names
 
 OPSET = 20
 """Of what is exported, and what older graphs are raised to."""
@@ -29,7 +30,6 @@ def converted(model: onnx.ModelProto) -> onnx.ModelProto:
     raised.ir_version = max(raised.ir_version, LEAST_IR)
     del raised.metadata_props[:]
     raised.metadata_props.extend(model.metadata_props)
-    for number, node in enumerate(raised.graph.node):
-        node.name = node.name or f"{node.op_type}_{number}"
+    unique_node_names(raised)
     onnx.checker.check_model(raised, full_check=True)
     return raised

@@ -31,10 +31,11 @@ def rename_tensors(model: onnx.ModelProto, names: Collection[str]) -> None:
 
 def unique_node_names(model: onnx.ModelProto) -> None:
     """Give a node whose name another has already, or that has none, one of its own."""
+    told = {node.name for node in model.graph.node}
     seen: set[str] = set()
     for number, node in enumerate(model.graph.node):
         name = node.name or f"{node.op_type}_{number}"
-        if name in seen:
+        while name in seen or (not node.name and name in told):
             name = f"{name}_{number}"
         seen.add(name)
         node.name = name

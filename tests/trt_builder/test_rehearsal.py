@@ -53,6 +53,18 @@ def old_graph(opset: int = 13, ir_version: int = 7, batch: int | str = 1) -> onn
     return model
 
 
+def test_nodes_of_one_name_and_of_none_get_names_of_their_own_and_int8_is_made_of_them(tmp_path: Path) -> None:
+    model = old_graph(19)
+    convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
+    convolutions[0].name = convolutions[1].name = "conv"
+    next(node for node in model.graph.node if node.op_type == "Relu").name = "Conv_6"  # the last one's, by its number
+    read = read_onnx(written(model, tmp_path))
+    names = [node.name for node in read.graph.node]
+    assert (names[2:5], names[6]) == (["conv", "Conv_6", "conv_4"], "Conv_6_6")
+    assert len(set(names)) == len(names)
+    prepare_for_int8(read, "old.onnx")
+
+
 def written(model: onnx.ModelProto, folder: Path) -> Path:
     onnx.save(model, folder / "old.onnx")
     return folder / "old.onnx"
