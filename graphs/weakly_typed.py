@@ -12,12 +12,11 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from ..errors import BuildError
-from ..storage.json_types import ReadJson
 from .index import GraphIndex, fresh_graph_copy
 
 OPSET = 17
 
-_SINCE_18: dict[str, ReadJson] = {
+_SINCE_18: dict[str, dict[str, object]] = {
     "Resize": {"antialias": 0, "axes": None, "keep_aspect_ratio_policy": b"stretch"},
     "AveragePool": {"dilations": [1, 1]},
     "QuantizeLinear": {"saturate": 1},

@@ -15,14 +15,13 @@ from typing import Any
 import onnx
 
 from ..engines.machine.dependencies import require
-from ..engines.tensorrt.engine import LIBRARIES
+from ..engines.tensorrt.engine import LIBRARIES, NAMES
 from ..engines.tensorrt.log import library_logger
 from ..errors import BuildError, MachineError, UsageError
 from ..graphs.weakly_typed import float_graph, implicit_graph
 from .engine_spec import DYNAMIC_BATCH, EngineSpec
 
 OLDEST = (8, 6)
-_NAMES = {"tensorrt": "TensorRT", "tensorrt-rtx": "TensorRT-RTX"}
 
 _LAST_FLAGGED_DLA, _FIRST_TYPED_DLA = (10, 7), (11, 4, 1)
 """Between the two TensorRT has no deep-learning accelerator (NVIDIA's "Working with DLA", TensorRT 11.4.1)."""
@@ -93,7 +92,7 @@ class TensorRT:
         self._trt, self.target = module, target
         self.version = str(module.__version__)
         self.numbers = tuple(int(part) for part in self.version.split(".") if part.isdecimal())
-        self.name = f"{_NAMES[target]} {self.version}"
+        self.name = f"{NAMES[target]} {self.version}"
         if target == "tensorrt" and self.numbers < OLDEST:
             raise MachineError(
                 f"{self.name} is too old: 8.6 is the first that this can use.",

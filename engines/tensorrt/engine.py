@@ -30,7 +30,9 @@ from .slot import Slot, Tensor
 LIBRARIES = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx_bindings"}
 """Target to the module that runs its engines."""
 
-_NAMES = {"tensorrt": "TensorRT", "tensorrt-rtx": "TensorRT-RTX"}
+NAMES = {"tensorrt": "TensorRT", "tensorrt-rtx": "TensorRT-RTX"}
+"""The same, as people call it."""
+
 _DTYPES = {
     "FLOAT": "float32",
     "HALF": "float16",
@@ -88,7 +90,7 @@ class TensorRTEngine(Engine):
         self.target, self.precision, self.gives_raw = "tensorrt", manifest.precision, manifest.raw is not None
         self._mapped = cuda.device.integrated if mapped is None else mapped
         self._blocking = cuda.device.integrated if spin is None else not spin
-        words = [f"{_NAMES[manifest.target]} {trt.__version__}", self.precision, cuda.device.name, cuda.name]
+        words = [f"{NAMES[manifest.target]} {trt.__version__}", self.precision, cuda.device.name, cuda.name]
         if cuda_graph:
             words.append("CUDA graph")
         if mapped is not None:
@@ -254,7 +256,7 @@ class TensorRTEngine(Engine):
         self._engine = engine = runtime.deserialize_cuda_engine(content)
         if engine is None:
             raise MachineError(
-                f"{_NAMES[manifest.target]} {trt.__version__} cannot load {manifest.engine}: {self._logger.told()}.",
+                f"{NAMES[manifest.target]} {trt.__version__} cannot load {manifest.engine}: {self._logger.told()}.",
                 "Build it again on this machine: trtparse build BUNDLE "
                 + " ".join(manifest.rebuild or (f"--{manifest.precision}", "--target", manifest.target)),
             )
