@@ -214,8 +214,11 @@ def build(
             labels = None if options["labels"] is None else spec_named(options["labels"])
             foreign = given_options(context, FOREIGN_OPTIONS)
             said = None if source is None else said_of(source, options, labels, foreign)
-            if source is not None and _is_graph(source) and said is None:
-                _refuse_export_options(context)
+            if source is not None and _is_graph(source):
+                if said is None:
+                    _refuse_export_options(context)
+            elif engine is not None:
+                engine.profile(options["batch"])
             timed = engine if engine is not None and not options["no_timing"] else None
             bundle, result, skipped = _build_bundle(terminal, source, precision, output, options, timed, labels, said)
             show_skipped(terminal, skipped)

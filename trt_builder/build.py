@@ -182,6 +182,8 @@ def build_bundle(
             source = replace(source, task=task, options={**source.options, FIGURE: task.figure.name})
         if source.told:
             listener.stage(source.told)
+        if spec.engine is not None:
+            spec.engine.profile(source.batch)
         carried = _carried(spec, source, listener)
         listener.stage("Choosing images")
         calibrates = spec.precision == "int8" and not spec.int8.from_cache and carried is None

@@ -25,13 +25,13 @@ from ..engines.machine.facts import Machine, read_machine
 from ..engines.machine.probe import Probe
 from ..engines.manifest import FOLDER, EngineManifest
 from ..engines.outputs import output_specs
-from ..errors import BuildError, MachineError, TrtparseError, UsageError
+from ..errors import BuildError, MachineError, TrtparseError
 from ..storage.files import check_output_file, check_output_folder, write_errors
 from ..tasks.open import task_of
 from . import timing_cache
 from .bisection import Point, bisect, expected_of, points_of, relative_error, with_output
 from .build_process import build_in_process
-from .engine_spec import COMPUTE_CAPABILITIES, DYNAMIC_BATCH, EngineSpec
+from .engine_spec import COMPUTE_CAPABILITIES, EngineSpec
 from .evidence import Evidence, evidence, forget
 from .inspection import Inspection, NotAsAsked, check, inspect_engine, inspect_network, wanted_convolutions
 from .ladder import AS_IS, HALF, Rung, next_rung, rungs_of
@@ -103,7 +103,7 @@ def build_engines(
     machine = machine or read_machine()
     library = TensorRT.load(spec.target)
     library.check(spec)
-    _batch(bundle, spec)
+    spec.profile(bundle.manifest.batch)
     # What cannot be written is found out before the minutes that a build takes.
     check_output_folder(bundle.path / FOLDER)
     if how.log is not None:
@@ -302,7 +302,7 @@ class _Work:
         if not self.on_gpu or rung not in (AS_IS, HALF):
             return {}
         manifest = self.bundle.manifest
-        batch = _batch(self.bundle, settled) if manifest.batch is None else None
+        batch = settled.profile(None) if manifest.batch is None else None
         typed = self.library.is_typed(settled)
         return {"trtexec": trtexec_line(self.graph, settled, typed=typed, batch=batch, size=manifest.input_size)}
 
@@ -415,7 +415,7 @@ class _Work:
             graph_sha256=bundle.manifest.files[self.graph.name],
             spec=bundle.manifest.spec,
             framing=bundle.manifest.framing,
-            batch=_batch(bundle, spec),
+            batch=spec.profile(bundle.manifest.batch),
             outputs=outputs,
             raw=raw,
             tensorrt=self.library.version,
@@ -433,18 +433,6 @@ def _shortened(message: str, most: int = 160) -> str:
     """The beginning of a message, for a line of progress."""
     line = message.partition("\n")[0]
     return line if len(line) <= most else f"{line[: most - 2].rstrip()} …"
-
-
-def _batch(bundle: Bundle, spec: EngineSpec) -> tuple[int, int, int]:
-    fixed = bundle.manifest.batch
-    if fixed is None:
-        return spec.batch or DYNAMIC_BATCH
-    if spec.batch not in (None, (fixed,) * 3):
-        raise UsageError(
-            f"The bundle's graphs take {fixed} frames per call, so another --batch-profile cannot be had.",
-            "Build the bundle with --batch dynamic.",
-        )
-    return (fixed,) * 3
 
 
 def _stem(spec: EngineSpec, library: TensorRT, capability: str) -> str:

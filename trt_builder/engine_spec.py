@@ -118,6 +118,21 @@ class EngineSpec:
                 "The deep-learning accelerator needs a fixed batch.", "Give --batch-profile three times the same."
             )
 
+    def profile(self, fixed: int | None) -> tuple[int, int, int]:
+        """(fewest, most likely, most) frames of a call, of a graph that takes ``fixed`` frames; None for any number.
+
+        Raises:
+            UsageError: another number was asked for than the graph takes.
+        """
+        if fixed is None:
+            return self.batch or DYNAMIC_BATCH
+        if self.batch not in (None, (fixed,) * 3):
+            raise UsageError(
+                f"The graph takes {fixed} frames per call, so another --batch-profile cannot be had.",
+                "Build the bundle with --batch dynamic.",
+            )
+        return (fixed,) * 3
+
     def words(self) -> tuple[str, ...]:
         """What to type after ``trtparse build BUNDLE`` to build the same again, for the machine it is typed on."""
         words = [f"--{self.precision}", "--target", self.target]

@@ -19,7 +19,7 @@ from ..engines.tensorrt.engine import LIBRARIES, NAMES
 from ..engines.tensorrt.log import library_logger
 from ..errors import BuildError, MachineError, UsageError
 from ..graphs.weakly_typed import float_graph, implicit_graph
-from .engine_spec import DYNAMIC_BATCH, EngineSpec
+from .engine_spec import EngineSpec
 
 OLDEST = (8, 6)
 
@@ -313,14 +313,9 @@ class TensorRT:
     def _set_profile(self, work: _Construction, spec: EngineSpec) -> None:
         frames = work.network.get_input(0)
         shape = tuple(int(length) for length in frames.shape)
+        batch = spec.profile(None if shape[0] == -1 else shape[0])
         if shape[0] != -1:
-            if spec.batch is not None and spec.batch != (shape[0],) * 3:
-                raise UsageError(
-                    f"The graph takes {shape[0]} frames per call, so {','.join(map(str, spec.batch))} cannot be had.",
-                    "Build the bundle with --batch dynamic.",
-                )
             return
-        batch = spec.batch or DYNAMIC_BATCH
         if spec.dla_core is not None and batch[0] != batch[2]:
             raise UsageError(
                 "The deep-learning accelerator needs a fixed batch, and the graph's is free.",
@@ -371,7 +366,7 @@ class TensorRT:
         shape = tuple(int(length) for length in frames.shape)
         if shape[0] == -1:
             context = engine.create_execution_context()
-            context.set_input_shape(frames.name, ((spec.batch or DYNAMIC_BATCH)[1], *shape[1:]))
+            context.set_input_shape(frames.name, (spec.profile(None)[1], *shape[1:]))
             inspector.execution_context = context
         return str(inspector.get_engine_information(trt.LayerInformationFormat.JSON))
 

@@ -90,6 +90,18 @@ def test_a_calibration_cache_for_no_version_is_refused_before_images_are_looked_
     assert "'8.6' is no version of TensorRT" in error
 
 
+def test_a_profile_that_the_graph_will_not_take_is_refused_before_images_are_looked_for(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trtparse.engines.machine.dependencies.require", lambda name: None)
+    words = ("--target", "tensorrt-rtx", "--batch-profile", "1,4,8", "--data", tmp_path / "missing")
+    code, _, error = run("build", "--int8", *words)
+    assert code == 2
+    assert "takes 1 frames per call, so another --batch-profile cannot be had" in error
+    code, _, error = run("build", "--int8", "--batch", "dynamic", *words)
+    assert "--batch-profile" not in error
+
+
 def test_a_build_says_which_cpu_runtime_is_faster_and_by_how_much(
     bundle: Bundle, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -326,7 +326,7 @@ def test_a_profile_reaches_the_manifest(bundle: Callable[..., Bundle], jetson: A
 
 
 def test_a_profile_for_fixed_graphs_is_refused_before_any_work(bundle: Callable[..., Bundle], jetson: Any) -> None:
-    with pytest.raises(UsageError, match="take 1 frames per call"):
+    with pytest.raises(UsageError, match="takes 1 frames per call"):
         build_engines(bundle(half=True), EngineSpec("fp16", batch=(1, 2, 4)), machine=ORIN)
     assert not jetson.calls
 
