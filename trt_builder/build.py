@@ -165,55 +165,27 @@ def build_bundle(
         raise DataError(f"{dataset.description} holds no image.", "Give --data a folder with images.")
     records = Records.beside(output)
     with writing(output) as folder:
-        listener.stage("Reading the graph" if spec.source.suffix.lower() == ".onnx" else "Exporting to ONNX")
-        source = read_source(
-            spec.source,
-            spec.input_size,
-            spec.stretch,
-            spec.batch,
-            logits=spec.logits,
-            int8=spec.precision == "int8",
-            labels=spec.labels,
-            said=spec.said,
-            sure=spec.sure,
-        )
-        if spec.figure is not None:
-            task = source.task.measured_by(spec.figure)
-            source = replace(source, task=task, options={**source.options, FIGURE: task.figure.name})
-        if source.told:
-            listener.stage(source.told)
-        if spec.engine is not None:
-            spec.engine.profile(source.batch)
+        source = _read(spec, listener)
         carried = _carried(spec, source, listener)
         listener.stage("Choosing images")
         calibrates = spec.precision == "int8" and not spec.int8.from_cache and carried is None
-        selection, judged, spare = _choose(spec, dataset, held_out, listener, calibrates=calibrates)
-        model = source.model
-        if "equalisation" in spec.int8.corrections:
-            listener.stage("Equalising channels")
-            model = _equalised(source, spec, dataset, selection, listener)
-        if spec.precision in ("fp16", "int8"):
-            listener.stage("Looking for what overflows FP16")
-            model = _with_float_nodes(model, source, spec, dataset, selection.indices or tuple(spare))
-        graphs = {"fp32": with_precision(model, "fp32")}
-        if spec.precision in ("fp16", "int8"):
-            graphs["fp16"] = with_precision(to_half(graphs["fp32"]), "fp16")
+        chosen = _choose(spec, dataset, held_out, listener, calibrates=calibrates)
+        graphs = _float_graphs(spec, source, dataset, chosen, listener)
         made = None
         with source.open_reference(spec.threads) as reference:
             if spec.precision == "int8":
-                judge = _judge(spec, judged, reference, listener)
                 builder = Int8Builder(
                     graphs["fp32"],
                     spec.int8,
-                    judge,
-                    _scout(spec, judged, reference),
+                    _judge(spec, chosen.judged, reference, listener),
+                    _scout(spec, chosen.judged, reference),
                     listener.stage,
                     listener.progress,
                     spec.threads,
                     _timer(spec, output, source, listener),
                     carried,
                 )
-                made = builder.build(dataset, selection, records, strict=spec.strict)
+                made = builder.build(dataset, chosen.selection, records, strict=spec.strict)
                 graphs |= {name: with_precision(graph, name) for name, graph in made.graphs.items()}
                 content = json.dumps(made.ranges.to_dict(), indent=1) + "\n"
                 replace_bytes(folder / CALIBRATION_NAME, content.encode())
@@ -221,14 +193,14 @@ def build_bundle(
                 replace_bytes(folder / GRAPHS[name], graph.SerializeToString(deterministic=True))
             source.save_weights(folder)
             listener.stage(f"Comparing with {source.reference}")
-            frames = _parity_frames(dataset, spare, reference)
+            frames = _parity_frames(dataset, chosen.spare, reference)
             expected = _answers(reference, frames)
             save_parity(folder, frames, expected)
             parity = {name: _parity(folder, name, frames, expected, source, spec, listener) for name in graphs}
             result = None
-            if judged is not None and made is not None:
-                listener.stage(f"Measuring INT8 on {len(judged)} held-out images")
-                result = _measure(folder, reference, judged, source, spec, listener)
+            if chosen.judged is not None and made is not None:
+                listener.stage(f"Measuring INT8 on {len(chosen.judged)} held-out images")
+                result = _measure(folder, reference, chosen.judged, source, spec, listener)
         manifest = Manifest(
             task=source.task.name,
             network=source.network,
@@ -242,11 +214,51 @@ def build_bundle(
             versions=_versions(),
             accuracy={} if result is None else _accuracy(result),
             origin=source.origin,
-            float_nodes=float_nodes(model),
+            float_nodes=float_nodes(graphs["fp32"]),
         )
         manifest = finish(folder, manifest)
     records.remove()
     return BuiltBundle(Bundle(output, manifest), result)
+
+
+def _read(spec: BuildSpec, listener: Listener) -> Source:
+    """What the bundle is built from, measured by the figure that was asked for."""
+    listener.stage("Reading the graph" if spec.source.suffix.lower() == ".onnx" else "Exporting to ONNX")
+    source = read_source(
+        spec.source,
+        spec.input_size,
+        spec.stretch,
+        spec.batch,
+        logits=spec.logits,
+        int8=spec.precision == "int8",
+        labels=spec.labels,
+        said=spec.said,
+        sure=spec.sure,
+    )
+    if spec.engine is not None:
+        spec.engine.profile(source.batch)
+    if source.told:
+        listener.stage(source.told)
+    if spec.figure is None:
+        return source
+    task = source.task.measured_by(spec.figure)
+    return replace(source, task=task, options={**source.options, FIGURE: task.figure.name})
+
+
+def _float_graphs(
+    spec: BuildSpec, source: Source, dataset: Images, chosen: _Chosen, listener: Listener
+) -> dict[str, onnx.ModelProto]:
+    """``fp32``, which knows what overflows FP16, and ``fp16`` where that is wanted."""
+    model = source.model
+    if "equalisation" in spec.int8.corrections:
+        listener.stage("Equalising channels")
+        model = _equalised(source, spec, dataset, chosen.selection, listener)
+    if spec.precision == "fp32":
+        return {"fp32": with_precision(model, "fp32")}
+    listener.stage("Looking for what overflows FP16")
+    seen = chosen.selection.indices or tuple(chosen.spare)
+    single = with_precision(_with_float_nodes(model, source, spec, dataset, seen), "fp32")
+    return {"fp32": single, "fp16": with_precision(to_half(single), "fp16")}
 
 
 def _carried(spec: BuildSpec, source: Source, listener: Listener) -> Ranges | None:
@@ -291,10 +303,25 @@ def _equalised(
     )
 
 
+@dataclass(frozen=True)
+class _Chosen:
+    """Images of a build.
+
+    Args:
+        selection: to calibrate on.
+        judged: to judge INT8 on; None where nobody does.
+        spare: places of those to compare the graphs on.
+    """
+
+    selection: Selection
+    judged: Images | None
+    spare: list[int]
+
+
 def _choose(
     spec: BuildSpec, dataset: Images, held_out: Images | None, listener: Listener, *, calibrates: bool
-) -> tuple[Selection, Images | None, list[int]]:
-    """Images to calibrate on, to judge on, and to compare the graphs on: the last two never calibrate, if possible."""
+) -> _Chosen:
+    """What is judged and compared on never calibrates, if possible."""
     judges = spec.precision == "int8" and spec.validate
     selection = Selection((), {}, spec.seed)
     if calibrates and spec.calibration_set is not None:
@@ -308,7 +335,7 @@ def _choose(
     judged: Images | None = None
     if judges:
         judged = _judged(spec, held_out or Subset(dataset, tuple(rest)), taken)
-    return selection, judged, _spaced(rest or list(selection.indices), PARITY_IMAGES)
+    return _Chosen(selection, judged, _spaced(rest or list(selection.indices), PARITY_IMAGES))
 
 
 def _unreadable(selection: Selection, dataset: Images) -> set[int]:
