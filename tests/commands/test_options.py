@@ -10,6 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
+from trtparse.commands import bench, options
+from trtparse.engines import open as opening
 from trtparse.errors import MachineError
 from trtparse.serve import model
 from trtparse.tests.engines.recording import bundle_with
@@ -48,3 +50,9 @@ def test_slots_and_cuda_graphs_reach_the_engine(
     code, _, error = run(command, *what[command], *words)
     assert code == 3, error
     assert {name: asked[0][name] for name in options} == options
+
+
+def test_what_can_be_typed_is_what_can_be_opened() -> None:
+    assert (options.TARGETS, options.PRECISIONS) == (opening.TARGETS, opening.PRECISIONS)
+    assert set(bench.TARGETS) < set(opening.TARGETS)
+    assert bench.PRECISIONS == opening.PRECISIONS
