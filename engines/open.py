@@ -22,6 +22,12 @@ TARGETS = ("auto", "tensorrt", "cpu", "onnxruntime", "openvino", "simulated", "p
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 """``bf16`` is the FP32 graph computed in BF16, by OpenVINO on a processor that has it."""
 
+_WITHOUT_BF16 = {
+    "tensorrt": "A TensorRT engine of a bundle",
+    "simulated": "TensorRT, simulated,",
+    "onnxruntime": "ONNX Runtime",
+}
+
 Rebuild = Callable[[Bundle, str, EngineManifest | None], Bundle]
 """Builds a TensorRT engine of a precision for this machine, as the manifest of one that does not fit has it (None
 where there was none), and gives the bundle with it in."""
@@ -86,6 +92,8 @@ def open_engine(
         return PyTorchEngine.from_checkpoint(bundle.weights, bundle.manifest.input_size, threads=threads)
     if precision not in (None, *PRECISIONS):
         raise UsageError(f"Unknown precision {precision!r}.", f"Choose one of {', '.join(PRECISIONS)}.")
+    if precision == "bf16" and target in _WITHOUT_BF16:
+        raise UsageError(f"{_WITHOUT_BF16[target]} does not compute in BF16.", "OpenVINO does: --target openvino")
     note = ""
     if target == "tensorrt" or (target == "auto" and could_run_tensorrt(bundle, rebuild)):
         from .tensorrt.engine import open_tensorrt
@@ -119,11 +127,6 @@ def _open_on_cpu(
 
     name = graph_of(target, precision)
     graph = bundle.graph(name)
-    if precision == "bf16" and target in ("onnxruntime", "simulated"):
-        raise UsageError(
-            f"{'TensorRT, simulated,' if target == 'simulated' else 'ONNX Runtime'} does not compute in BF16.",
-            "OpenVINO does: --target openvino",
-        )
     remark = ""
     if target == "openvino" or (target == "cpu" and precision == "bf16"):
         between = _right_on_openvino(bundle, precision, threads, between, alike)

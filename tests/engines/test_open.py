@@ -141,6 +141,12 @@ def test_a_bundle_without_an_engine_says_how_to_build_one(gpu_machine: Recording
     assert f"trtparse build {tmp_path} --fp16 --target tensorrt" in caught.value.hint
 
 
+def test_bf16_of_tensorrt_is_refused_with_what_has_it(gpu_machine: RecordingCuda, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="A TensorRT engine of a bundle does not compute in BF16") as caught:
+        open_engine(bundle_with(tmp_path, fake_engine()), "tensorrt", "bf16")
+    assert caught.value.hint == "OpenVINO does: --target openvino"
+
+
 def test_an_engine_of_a_library_that_is_not_here_names_the_library(gpu_machine: RecordingCuda, tmp_path: Path) -> None:
     bundle = bundle_with(tmp_path, fake_engine(target="tensorrt-rtx"))
     with pytest.raises(MachineError, match="TensorRT-RTX"):
