@@ -18,6 +18,7 @@ _HORIZON = 0.3  # of the picture's height
 _FARTHEST, _NEAREST = 0.4, 0.66  # of it, how high people of 1.70 m are in the middle of the film
 _LENS = 4.0  # of it, how many pixels a metre in a metre's distance is: a long lens
 _CAMERA = 1.5  # metres above the ground
+_CLOSEST = 2.0  # metres: who is nearer has passed, and would be a picture of their own many times over
 _SAMPLES = 160_000  # of a person
 
 
@@ -61,6 +62,8 @@ class Passers:
         height, width = self.size
         there = [(walker, *walker.place(number / self.fps)) for walker in self._walkers]
         for walker, distance, place in sorted(there, key=lambda one: -one[1]):
+            if distance < _CLOSEST:
+                break
             scale = _LENS * height / distance
             skeleton, patches = walker.patches(number / self.fps)
             feet = (width / 2 + place * scale, self._horizon + _CAMERA * scale)

@@ -27,6 +27,12 @@ def test_people_come_nearer() -> None:
         assert walker.place(2.0)[0] > 2
 
 
+def test_who_has_passed_the_camera_is_no_longer_there() -> None:
+    film = Passers(800, SIZE, people=3, seed=1)
+    assert all(walker.place(63.0)[0] < 0 for walker in film._walkers)
+    assert np.array_equal(film._frame(788), film._street)
+
+
 @pytest.mark.parametrize("wrong", [{"frames": 0}, {"size": (20, 40)}, {"fps": 0.0}])
 def test_a_film_of_nothing_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="expected frames"):
