@@ -207,6 +207,7 @@ def parse(
                 workers=workers,
                 threads=max(threads, 1),
                 progress=with_rate(terminal),
+                notify=terminal.note,
             )
             _summarise(terminal, summary, task, result, open_storage(output), output, spec)
     _show(terminal, result)

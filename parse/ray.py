@@ -16,8 +16,11 @@ import json
 import logging
 import os
 import pickle
+import re
 import socket
 import sys
+import textwrap
+import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
@@ -43,6 +46,9 @@ from .provenance import MadeBy
 LOCAL = "local"
 """The address that starts a Ray of its own on this machine, for this one job."""
 
+_CLIENT = "ray://"
+"""What addresses of Ray's client begin with."""
+
 OpenPredictor = Callable[[], tuple[Predictor[Any], MadeBy | None]]
 """Opens an engine where it is called; it travels to the workers."""
 
@@ -53,6 +59,11 @@ _AT_ONCE = 64  # photographs that a worker is given: what is given again when it
 _ROUNDS = 8  # of handing out, at least, so that workers end together
 _STORE_BYTES = 200 << 20  # names and results pass through it, no pixels
 _KNOCK_SECONDS = 10
+_WATCH_SECONDS = 5
+_MISSES = 3  # of a watch, one after the other, before it says so
+_TOLD_LETTERS = 300  # of what Ray says of its errors
+_ATTEMPTS = ("RAY_gcs_server_port_wait_time_s", "1")
+"""To connect, each of up to half a minute where something else listens there. Ray makes 20 where it is not told."""
 _QUIET = {
     "RAY_BACKEND_LOG_LEVEL": "fatal",  # else warnings about Ray's insides go to this process's stderr
     "RAY_ENABLE_AUTO_CONNECT": "0",  # else a thread of Ray Data's that outlives the job starts a Ray of its own
@@ -77,6 +88,7 @@ def parse_on_ray(
     workers: int | None = None,
     threads: int = 1,
     progress: ImagesDone | None = None,
+    notify: Callable[[str], None] | None = None,
 ) -> ParseResult:
     """Parse photographs as :func:`~trtparse.parse.images.parse_images` does: the same files, byte for byte.
 
@@ -91,10 +103,13 @@ def parse_on_ray(
         workers: one engine each; as many as the cluster has processors for where None.
         threads: processors that a worker takes.
         progress: as in ``parse_images``.
+        notify: told, from another thread, when the cluster does not answer and when it does again. After a minute
+            without an answer Ray ends this process, with code 1 and whatever it does.
 
     Raises:
         DataError, UsageError: as in ``parse_images``; or paths and URIs, or URIs of two kinds, are mixed.
-        MachineError: Ray is not installed, there is no cluster, or it is too small; a worker's disk is full.
+        MachineError: Ray is not installed, there is no cluster, or it is too small; its workers cannot start, or a
+            worker's disk is full.
     """
     begin = time.perf_counter()
     require("ray")
@@ -110,7 +125,7 @@ def parse_on_ray(
     with predictor:
         Parser(predictor, made_by, source, results, output, spec, boxes=boxes).refuse_others(listing)
     job = _Job(open_predictor, open_detector, boxes, made_by, source, results, output, spec, threads)
-    with ray_cluster(address, workers, threads) as size:
+    with ray_cluster(address, workers, threads, notify) as size:
         collected = collect(_results(job, listing, size), listing, output, spec, predictor.task, progress)
     place = output if is_uri(output) else Path(output)
     return collected.result(place, predictor.engine, time.perf_counter() - begin)
@@ -146,8 +161,10 @@ def _list(paths: Sequence[str], output: str, spec: ParseSpec) -> tuple[ArrowStor
 
 
 @contextlib.contextmanager
-def ray_cluster(address: str, workers: int | None, threads: int) -> Iterator[int]:
-    """A connection to Ray; yields how many workers there will be.
+def ray_cluster(
+    address: str, workers: int | None, threads: int, notify: Callable[[str], None] | None = None
+) -> Iterator[int]:
+    """A connection to Ray; yields how many workers there will be. Arguments as of :func:`parse_on_ray`.
 
     Raises:
         MachineError: there is no cluster at that address, or it has too few processors.
@@ -174,7 +191,10 @@ def ray_cluster(address: str, workers: int | None, threads: int) -> Iterator[int
                     f"{processors}.",
                     "Give fewer --workers or --threads, or add machines to the cluster.",
                 )
-            yield workers
+            # Ray's client has an address that is its own; a driver's is that of the cluster's head.
+            watched = address if address.startswith(_CLIENT) else ray.get_runtime_context().gcs_address
+            with watching(watched, notify):
+                yield workers
         finally:
             with contextlib.redirect_stdout(nowhere):
                 if ours:
@@ -183,28 +203,108 @@ def ray_cluster(address: str, workers: int | None, threads: int) -> Iterator[int
 
 def _connect(ray: Any, address: str, processors: int) -> None:
     local = {"num_cpus": processors, "include_dashboard": False, "object_store_memory": _STORE_BYTES}
+    refused = f"Cannot connect to a Ray cluster at {address}:"
     try:
-        _knock(address)
-        with _quiet_stderr(), kept_handlers():
+        _knock(_as_ray_has_it(address))
+    except OSError as error:
+        raise MachineError(
+            f"{refused} {error}", "Start one (ray start --head), or take --ray local for this machine alone."
+        ) from error
+    try:
+        with _few_attempts(address), _quiet_stderr(), kept_handlers():
             ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **(local if address == LOCAL else {}))
     except Exception as error:  # Ray raises Exception itself where a node does not start in time
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = _in_short(error)
         if address == LOCAL:
             ray.shutdown()  # what did start
             raise MachineError(
                 f"Ray could not be started: {reason}", "Try again when the machine is less busy."
             ) from error
         raise MachineError(
-            f"Cannot connect to a Ray cluster at {address}: {reason}",
-            "Start one (ray start --head), or take --ray local for this machine alone.",
+            f"{refused} {reason}",
+            "See that a Ray of this version listens there. One that was started where there is a ~/.ray/auth_token "
+            "wants that token: have the same file here, and set RAY_AUTH_MODE=token.",
         ) from error
 
 
+def _in_short(error: Exception) -> str:
+    """What an error of Ray's says, on one line and without colours."""
+    told = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
+    return textwrap.shorten(told, _TOLD_LETTERS) or type(error).__name__
+
+
+def _as_ray_has_it(address: str) -> str:
+    """``HOST:PORT`` where Ray will look for it: of this machine that is its address in the network."""
+    host, colon, port = address.rpartition(":")
+    if not colon or address.startswith(_CLIENT) or host not in ("127.0.0.1", "localhost", "::1", "[::1]"):
+        return address
+    return f"{importlib.import_module('ray.util').get_node_ip_address()}:{port}"
+
+
 def _knock(address: str) -> None:
-    """See that somebody listens at ``HOST:PORT``; Ray would try for minutes, and then end the process."""
-    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    """See that somebody listens at ``HOST:PORT``; Ray would try for minutes, and then end the process.
+
+    Raises:
+        OSError: nobody does; it says where.
+    """
+    host, colon, port = address.removeprefix(_CLIENT).rpartition(":")
     if colon and port.isdecimal():
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK_SECONDS).close()
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK_SECONDS).close()
+        except OSError as error:
+            raise OSError(f"nobody listens at {host}:{port} ({error.strerror or error}).") from error
+
+
+@contextlib.contextmanager
+def _few_attempts(address: str) -> Iterator[None]:
+    """To connect to a cluster that somebody started; what one of ours needs to start is Ray's to know."""
+    name, count = _ATTEMPTS
+    if address == LOCAL or name in os.environ:
+        yield
+        return
+    os.environ[name] = count
+    try:
+        yield
+    finally:
+        del os.environ[name]
+
+
+@contextlib.contextmanager
+def watching(address: str, notify: Callable[[str], None] | None) -> Iterator[None]:
+    """Say while the block runs when nobody listens at ``HOST:PORT`` any more, and when somebody does again.
+
+    Ray's own waiting cannot be interrupted meanwhile, and where it ends the process it says nothing that is not in its
+    logs: this is all that whoever waits gets to know.
+    """
+    if notify is None:
+        yield
+        return
+    over = threading.Event()
+
+    def watch() -> None:
+        missed = 0
+        while not over.wait(_WATCH_SECONDS):
+            try:
+                _knock(address)
+            except OSError as error:
+                missed += 1
+                if missed == _MISSES:
+                    notify(
+                        f"The Ray cluster is gone: {error} Ray waits a minute for it and then ends this command, with "
+                        "code 1. What was finished is whole; the same command goes on."
+                    )
+            else:
+                if missed >= _MISSES:
+                    notify("The Ray cluster is there again.")
+                missed = 0
+
+    thread = threading.Thread(target=watch, name="watch", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join(_KNOCK_SECONDS)
 
 
 @contextlib.contextmanager
@@ -278,7 +378,8 @@ def _results(job: _Job, listing: Listing, workers: int) -> Generator[ImageResult
     if not listing:
         return
     data, arrow = importlib.import_module("ray.data"), require("pyarrow")
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    # What goes wrong is raised; before that it would tell its stack, and ask to report it to Ray.
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     size = min(_AT_ONCE, max(1, len(listing) // (workers * _ROUNDS)))
     with _in_order(data.DataContext.get_current()):
         images = data.from_arrow(
@@ -295,11 +396,31 @@ def _results(job: _Job, listing: Listing, workers: int) -> Generator[ImageResult
             fn_constructor_args=(job,),
         )
         # closed here and not when it is collected, so that Ray Data has ended before Ray does
-        with contextlib.closing(iter(parsed.iter_rows())) as rows:
+        with _workers_errors(), contextlib.closing(iter(parsed.iter_rows())) as rows:
             for row in rows:
                 if row["error"]:
                     raise pickle.loads(row["error"])
                 yield ImageResult.from_json(row["result"])
+
+
+@contextlib.contextmanager
+def _workers_errors() -> Iterator[None]:
+    """Workers that cannot start, or that die again and again, are the machine's fault; what else Ray raises is not."""
+    worker_died = importlib.import_module("ray.exceptions").RayActorError
+    try:
+        yield
+    except worker_died as error:
+        missing = re.search(r"No module named '([^']+)'", str(error))
+        if missing is not None:
+            raise MachineError(
+                f"Ray's workers have no module {missing[1]}.",
+                "Install trtparse with the extra ray on every machine, where ray start is typed: what runs there is "
+                "that environment's Python.",
+            ) from error
+        raise MachineError(
+            f"Ray's workers cannot go on: {_in_short(error)}",
+            "Ray's logs tell more: /tmp/ray/session_latest/logs on the machine of that worker.",
+        ) from error
 
 
 @contextlib.contextmanager

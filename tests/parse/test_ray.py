@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
+import queue
 import shutil
 import signal
+import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -25,7 +28,7 @@ from trtparse.parse.images import ParseResult, parse_images
 from trtparse.parse.objects import LocalStorage, open_storage
 from trtparse.parse.parser import ParseSpec
 from trtparse.parse.provenance import MadeBy
-from trtparse.parse.ray import parse_on_ray, ray_cluster
+from trtparse.parse.ray import parse_on_ray, ray_cluster, watching
 from trtparse.parse.summary import write_summary
 from trtparse.specs.framing import CropRule, Framing
 from trtparse.specs.label_set import label_set
@@ -121,6 +124,55 @@ def test_a_cluster_that_is_not_there_is_told_at_once(photos: Path) -> None:
     with pytest.raises(MachineError, match=r"Cannot connect to a Ray cluster at 127\.0\.0\.1:1") as caught:
         parse_on_ray(["photos"], open_grey, "out", address="127.0.0.1:1")
     assert "ray start --head" in caught.value.hint
+
+
+def test_a_cluster_on_this_machine_is_looked_for_where_ray_looks_for_it(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray takes a loopback address for this machine's in the network, and would wait there for minutes."""
+    util = pytest.importorskip("ray.util", reason="Ray is not installed: pip install 'trtparse[ray]'")
+    monkeypatch.setattr(util, "get_node_ip_address", lambda: "127.0.0.2")
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        with pytest.raises(MachineError, match=rf"nobody listens at 127\.0\.0\.2:{port} \(Connection refused\)"):
+            parse_on_ray(["photos"], open_grey, "out", address=f"127.0.0.1:{port}")
+
+
+def test_a_cluster_that_does_not_let_us_in_is_asked_once_and_tokens_are_told_of(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'trtparse[ray]'")
+    attempts = "RAY_gcs_server_port_wait_time_s"
+    monkeypatch.delenv(attempts, raising=False)
+    asked = []
+
+    def refuse(address: str, **options: object) -> None:
+        asked.append((address, os.environ.get(attempts)))
+        raise ConnectionError(f"\x1b[31mFailed to connect\x1b[0m\n  to Ray cluster at {address}")
+
+    monkeypatch.setattr(ray, "init", refuse)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        address = f"127.0.0.1:{listening.getsockname()[1]}"
+        monkeypatch.setattr("ray.util.get_node_ip_address", lambda: "127.0.0.1")
+        with pytest.raises(MachineError, match=f"{address}: Failed to connect to Ray cluster at {address}\n") as caught:
+            parse_on_ray(["photos"], open_grey, "out", address=address)
+    assert "RAY_AUTH_MODE=token" in caught.value.hint
+    assert asked == [(address, "1")]
+    assert attempts not in os.environ
+
+
+def test_a_cluster_that_goes_away_is_told_once_and_so_is_its_return(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trtparse.parse.ray._WATCH_SECONDS", 0.01)
+    told: queue.Queue[str] = queue.Queue()
+    listening = socket.create_server(("127.0.0.1", 0))
+    port = listening.getsockname()[1]
+    with listening, watching(f"127.0.0.1:{port}", told.put):
+        listening.close()
+        assert f"The Ray cluster is gone: nobody listens at 127.0.0.1:{port}" in told.get(timeout=60)
+        with socket.create_server(("127.0.0.1", port)):
+            assert told.get(timeout=60) == "The Ray cluster is there again."
+    assert told.empty()
 
 
 def test_paths_and_uris_are_not_mixed(photos: Path, tmp_path: Path) -> None:
@@ -257,6 +309,22 @@ def test_what_a_worker_refuses_is_our_own_error_here(cluster: None, photos: Path
     with pytest.raises(DataError, match=r"photos/bad\.jpg is not an image") as caught:
         on_ray(photos, strict=True)
     assert caught.value.hint == "Use JPEG or PNG files."
+
+
+class NeedsMore:
+    """Opens the engine here; a worker that unpacks it lacks a module."""
+
+    def __call__(self) -> tuple[Predictor[LabelMap], MadeBy]:
+        return open_grey()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return importlib.import_module, ("not_on_the_workers",)
+
+
+def test_a_module_that_workers_lack_is_named(cluster: None, photos: Path) -> None:
+    with pytest.raises(MachineError, match=r"Ray's workers have no module not_on_the_workers\.") as caught:
+        on_ray(photos, NeedsMore())
+    assert "Install trtparse" in caught.value.hint
 
 
 @pytest.mark.slow
