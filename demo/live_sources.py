@@ -19,6 +19,10 @@ from .pacing import Notify, say_nothing, within
 
 _OPEN_MILLISECONDS, _READ_MILLISECONDS = 10_000, 10_000
 _RESTART = "See that the camera is plugged in, and restart its service: sudo systemctl restart nvargus-daemon"
+_NO_CAMERA = (
+    "Plug one in; a container is given it by --device /dev/video0. A Jetson's ribbon camera is csi:0, one in the "
+    "network rtsp://…, and a file needs none: trtparse demo video.mp4"
+)
 _CSI_SIZE, _CSI_FPS = (720, 1280), 30.0
 _LARGEST_RAW = 640 * 480
 """Pixels; USB cameras send larger pictures at their full rate as JPEG only."""
@@ -115,7 +119,7 @@ def _no_camera(device: str) -> MachineError:
             f"Another program may use it, or you may not: fuser -v {path}; sudo usermod -aG video $USER",
         )
     there = sorted(int(item.name[5:]) for item in Path("/dev").glob("video*") if item.name[5:].isdigit())
-    known = f"There is {', '.join(f'camera:{number}' for number in there)}." if there else "Plug one in."
+    known = f"There is {', '.join(f'camera:{number}' for number in there)}." if there else _NO_CAMERA
     return MachineError(f"There is no camera:{device} on this machine.", known)
 
 

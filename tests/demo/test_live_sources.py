@@ -244,6 +244,10 @@ def test_a_camera_that_is_not_there_is_told_from_one_that_is_in_use(
     with pytest.raises(MachineError, match="There is no camera:7") as caught:
         camera("7")
     assert caught.value.hint == "There is camera:0, camera:2."
+    monkeypatch.setattr(Path, "glob", lambda *_: iter([]))
+    with pytest.raises(MachineError, match="There is no camera:0") as caught:
+        camera("0")
+    assert "--device /dev/video0" in caught.value.hint
     with pytest.raises(MachineError, match="camera:2 cannot be opened") as caught:
         camera("2")
     assert "fuser -v /dev/video2" in caught.value.hint
