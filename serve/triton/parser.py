@@ -75,6 +75,16 @@ class ParserModel:
     compute_capabilities: tuple[str, ...] = ()
 
     @property
+    def overflows_without_vnni(self) -> bool:
+        """Whether what runs it adds products of INT8 in 16 bits on x86 processors without VNNI.
+
+        Of a session's settings Triton's backend for ONNX Runtime passes on threads, memory and the level of
+        optimisation, and ``session.use_device_allocator_for_initializers`` (its ``src/onnxruntime.cc``, to r26.06); not
+        :data:`~trtparse.engines.cpu.EXACT_INT8`.
+        """
+        return self.precision == "int8" and self.config["backend"] in ("onnxruntime", "openvino")
+
+    @property
     def takes_one(self) -> bool:
         """Whether a call may bring one frame, as an ensemble does."""
         return self.batch[0] == 1

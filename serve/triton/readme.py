@@ -81,6 +81,15 @@ def readme(exported: Sequence[Exported], tensorrt: str, image: str | None) -> st
             "FP32 graph; it has no setting against that.",
             "",
         ]
+    if any(one.parser.overflows_without_vnni for one in exported):
+        lines += [
+            "On x86 processors without VNNI (`grep -c vnni /proc/cpuinfo` says 0) the kernels of ONNX Runtime and "
+            "OpenVINO for INT8 overflow: label maps get a little worse, and a finder can miss everybody. `trtparse` "
+            "tells ONNX Runtime to take others there (`session.x64quantprecision`); Triton's backends pass no such "
+            "setting on. There export with `--backend python`, which answers as `trtparse` does, or with "
+            "`--precision fp32`.",
+            "",
+        ]
     lines += [
         "```sh",
         f"docker run --rm {gpu_words}--shm-size 256m --publish 8000:8000 --publish 8001:8001 --publish 8002:8002 \\",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from trtparse.engines.bundle import add_files
 from trtparse.errors import UsageError
 from trtparse.serve.model import NamedBundle
 from trtparse.serve.triton.parser import ParserSpec
+from trtparse.serve.triton.readme import readme
 from trtparse.serve.triton.repository import export_repository
 from trtparse.tests.engines.recording import fake_engine
 from trtparse.tests.engines.tiny_graphs import finder_graph
@@ -202,6 +204,17 @@ def test_a_fixed_batch_is_a_dimension_and_makes_an_ensemble_where_it_is_one(tmp_
         assert (told.max_batch_size, list(told.input[0].dims)) == (0, [batch, *SIZE, 3])
         assert not told.HasField("dynamic_batching")
         assert list(told.model_warmup[0].inputs["frames"].dims) == [batch, *SIZE, 3]
+
+
+def test_whoever_starts_int8_without_vnni_is_told_what_to_take(hands: Path, tmp_path: Path) -> None:
+    for backend, precision, told in (
+        ("onnxruntime", "int8", True),
+        ("onnxruntime", "fp32", False),
+        ("python", "int8", False),
+    ):
+        one = exported(hands, tmp_path / "repository", backend=backend)
+        text = readme([replace(one, parser=replace(one.parser, precision=precision))], "", None)
+        assert ("`--backend python`" in text) == ("without VNNI" in text) == told, (backend, precision)
 
 
 def test_engines_are_chosen_by_compute_capability(hands: Path, tmp_path: Path) -> None:
