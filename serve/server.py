@@ -33,7 +33,7 @@ from .photographs import (
 )
 from .reading import Held, TooLargeError, read_body
 from .statistics import prometheus
-from .tensors import HEADER_LENGTH, most_bytes, read_request, write_answer
+from .tensors import HEADER_LENGTH, end_of_json, most_bytes, read_request, write_answer
 from .worker import BusyError, DownError
 
 if sys.version_info >= (3, 11):
@@ -273,7 +273,7 @@ class Server:
             length = request.headers.get(HEADER_LENGTH)
             reads = read_request, body, length, engine.input_size, engine.outputs
             try:
-                small = (int(length) if length and length.isdecimal() else len(body)) <= _LARGE_JSON
+                small = end_of_json(body, length) <= _LARGE_JSON
                 asked = reads[0](*reads[1:]) if small else await self._on_pool(*reads)
                 if len(asked.frames) > most:
                     raise UsageError(f"{len(asked.frames)} frames in one request; {most} are the most.")

@@ -36,6 +36,9 @@ DATATYPES = {
 }
 """numpy's names to KServe's."""
 
+_MOST_DIGITS = 18
+"""Of a length in bytes."""
+
 _NOT_SERVED = ("shared_memory_region", "classification", "sequence_id", "sequence_start", "sequence_end")
 _DOCUMENT = "See the KServe protocol, version 2: https://kserve.github.io/website/docs/concepts/architecture/data-plane"
 
@@ -71,7 +74,7 @@ def read_request(
     Raises:
         UsageError: no such request, or tensors of another name, type or shape.
     """
-    end = _end_of_json(body, header_length)
+    end = end_of_json(body, header_length)
     try:
         asked = json.loads(bytes(body[:end]))
     except (ValueError, RecursionError) as error:
@@ -137,11 +140,22 @@ def most_bytes(input_size: tuple[int, int], frames: int) -> int:
     return input_size[0] * input_size[1] * 3 * frames * MOST_JSON_PER_VALUE + (1 << 16)
 
 
-def _end_of_json(body: bytes | bytearray, header_length: str | None) -> int:
+def end_of_json(body: bytes | bytearray, header_length: str | None) -> int:
+    """How many of a request's bytes are JSON; arguments as of :func:`read_request`.
+
+    Raises:
+        UsageError: the header says no number, or more than there are.
+    """
     if header_length is None:
         return len(body)
-    if not (header_length.isascii() and header_length.isdecimal() and int(header_length) <= len(body)):
-        raise UsageError(f"{HEADER_LENGTH} is {header_length!r}; the body has {len(body)} bytes.", _DOCUMENT)
+    # Python reads no number of thousands of digits, so those are counted first.
+    if (
+        not (header_length.isascii() and header_length.isdecimal())
+        or len(header_length) > _MOST_DIGITS
+        or int(header_length) > len(body)
+    ):
+        told = header_length[: _MOST_DIGITS + 1]
+        raise UsageError(f"{HEADER_LENGTH} is {told!r}; the body has {len(body)} bytes.", _DOCUMENT)
     return int(header_length)
 
 

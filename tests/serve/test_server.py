@@ -178,6 +178,7 @@ def test_an_id_that_is_no_class_is_the_engine_s_fault_and_told(serve: Serve, mon
         (b'{"inputs": [{"name": "frames"}], "parameters": 3}', {}, "parameters is no JSON object"),
         (b'{"inputs": [{"name": "frames"}]}', {}, "frames must be (N, 48, 32, 3) UINT8, not None None"),
         (b"{}", {"Inference-Header-Content-Length": "3"}, "Inference-Header-Content-Length is '3'"),
+        (b"{}", {"Inference-Header-Content-Length": "9" * 5000}, "Inference-Header-Content-Length is '9999"),
         (b"{}", {"Inference-Header-Content-Length": "-1"}, "Inference-Header-Content-Length is '-1'"),
         (b"nothing", {"Content-Encoding": "gzip"}, "cannot be unpacked"),
         (tensors()[0][:-1], tensors()[1], "has 4608 bytes; the request says 4608 and brings 4607"),
