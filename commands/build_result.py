@@ -114,7 +114,8 @@ def _show_calibration(terminal: Terminal, calibration: Calibrated) -> None:
         earlier = f" ({EARLIER})" if any(map(is_of_earlier_version, methods.values())) else ""
         terminal.out.print(f"Tried:      agreement of {tried}{earlier}", markup=False)
     returned = calibration["search"]["given_back"] if "search" in calibration else []
-    budget = f", {len(returned)} of them for the budget" if returned else ""
+    layers = "layer" if len(returned) == 1 else "layers"  # of any kind: additions, pools and resizes as well
+    budget = f"; {len(returned)} {layers} in higher precision for the budget" if returned else ""
     terminal.out.print(
         f"In INT8:    {calibration['quantised_weights']} convolutions, "
         f"{len(calibration['higher_precision'])} in higher precision{budget}",

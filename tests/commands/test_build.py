@@ -70,6 +70,7 @@ def test_a_budget_that_the_cpu_s_graph_does_not_keep_is_told(
         show_build(terminal, Bundle(bundle.path, manifest), [])
     told = capsys.readouterr().out
     assert f"as in ONNX Runtime 1.31.1, agreement {agreement:.2f}; 38 held-out images" in told
+    assert "; 1 layer in higher precision for the budget\n" in told
     warning = f"on onnxruntime the same layers lose {100 - agreement:.2f}"
     assert (warning in told) == warned
 
