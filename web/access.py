@@ -87,8 +87,12 @@ def is_own_page(host: str, origin: str | None, fetch_site: str | None, fetch_mod
         fetch_mode: its ``Sec-Fetch-Mode``.
     """
     if origin is not None:
-        parts = urlsplit(origin) if origin.startswith(("http://", "https://")) else None
-        return parts is not None and parts.netloc.lower() == host.lower()
+        if not origin.startswith(("http://", "https://")):
+            return False
+        try:
+            return urlsplit(origin).netloc.lower() == host.lower()
+        except ValueError:  # no address at all, as no browser sends it
+            return False
     return fetch_site in (None, "same-origin", "none") or fetch_mode == "navigate"
 
 

@@ -84,6 +84,7 @@ def test_own_names_hold_the_one_that_is_served_on() -> None:
         ("http://evil.test", None, None, False),
         ("null", None, None, False),
         ("", None, None, False),
+        ("http://[jetson:8080", None, None, False),
         ("file://jetson:8080", None, None, False),
         ("http://jetson:8080@evil.test", None, None, False),
         (None, "same-origin", "no-cors", True),
