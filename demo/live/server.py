@@ -204,7 +204,10 @@ class LiveServer:
         return self._ask_for_token(wrong=given is not None)
 
     async def _take_token(self, request: web.Request) -> web.Response:
-        given = (await request.post()).get("token")
+        try:
+            given = (await request.post()).get("token")
+        except (ValueError, LookupError):  # no form, or letters of an unknown kind
+            given = None
         if not self._credentials.is_token(given if isinstance(given, str) else None):
             return self._ask_for_token(wrong=True)
         return self._let_in(web.Response(status=303, headers={"Location": "/"}))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -22,7 +21,7 @@ class Choice:
     def __post_init__(self) -> None:
         opacity: object = self.opacity
         number = isinstance(opacity, int | float) and not isinstance(opacity, bool)
-        if not (number and math.isfinite(self.opacity) and 0 <= self.opacity <= 1):
+        if not (number and 0 <= self.opacity <= 1):  # which no NaN is
             raise ValueError(f"opacity is between 0 and 1, not {self.opacity!r}")
         if self.policy not in POLICIES:
             raise ValueError(f"the policy is {' or '.join(POLICIES)}, not {self.policy!r}")

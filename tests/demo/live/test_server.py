@@ -127,6 +127,19 @@ def test_a_large_form_is_not_read(locked: LivePage) -> None:
 
 
 @pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("multipart/form-data", b"token"),
+        ("multipart/form-data; boundary=x", b"token"),
+        ("application/x-www-form-urlencoded; charset=none", b"token=a"),
+        ("application/x-www-form-urlencoded", b"token=\xff"),
+    ],
+)
+def test_a_form_that_cannot_be_read_holds_no_token(locked: LivePage, kind: str, body: bytes) -> None:
+    assert asked(locked, method="POST", data=body, headers={"Content-Type": kind}).status == 401
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "",
