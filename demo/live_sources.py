@@ -168,6 +168,7 @@ def rtsp(
     """An RTSP stream, over TCP; decoded in hardware where GStreamer can.
 
     Raises:
+        UsageError: the address is none.
         DataError: it cannot be reached, or not one picture comes from it.
     """
     name = without_password(address)
@@ -202,6 +203,7 @@ def mjpeg(
     """An MJPEG stream over HTTP.
 
     Raises:
+        UsageError: the address is none.
         DataError: it cannot be reached, is no MJPEG stream, or not one picture comes from it.
     """
     return LiveSource(without_password(address), lambda: MjpegStream(address), policy, notify, most)

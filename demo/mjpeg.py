@@ -15,7 +15,7 @@ import numpy as np
 
 from ..data.dataset import Image
 from ..data.quiet import quiet_opencv
-from ..errors import DataError
+from ..errors import DataError, UsageError
 
 _PATIENCE_SECONDS = 10.0
 _LARGEST_JPEG = 64 << 20
@@ -33,14 +33,15 @@ class MjpegStream:
         address: http or https, with a name and a password where the camera wants them.
 
     Raises:
+        UsageError: the address is none.
         DataError: it cannot be reached, refuses us, or is no MJPEG stream.
     """
 
     fps = 0.0
 
     def __init__(self, address: str) -> None:
-        parts = urlsplit(address)
         self._name = without_password(address)
+        parts = urlsplit(address)
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         try:
             if not parts.hostname:
@@ -136,8 +137,17 @@ class MjpegStream:
 
 
 def without_password(address: str) -> str:
-    """An address as it may be shown."""
-    parts = urlsplit(address)
+    """An address as it may be shown.
+
+    Raises:
+        UsageError: it is none.
+    """
+    try:
+        parts = urlsplit(address)
+    except ValueError:  # whose words may hold the password
+        raise UsageError(
+            f"{address.rpartition('@')[2]} is no address.", "In a name or a password write [ as %5B and ] as %5D."
+        ) from None
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
 
 

@@ -60,7 +60,8 @@ def open_source(
             Jetson reads a camera port, a video or an RTSP stream. None takes them as they are.
 
     Raises:
-        UsageError: it names no kind of source, there is no such policy, or ``fps`` is given for something else.
+        UsageError: it names no kind of source, or an address that is none; there is no such policy; ``fps`` is given
+            for something else.
         DataError: it is not there, or cannot be read.
         MachineError: this machine has no such camera.
     """
