@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import shlex
 import threading
 from collections.abc import Iterable, Iterator
@@ -405,10 +406,10 @@ def _scaled_size(frame: Image, scale: tuple[float, float]) -> tuple[int, int]:
 
 def _checked_path(path: str | Path) -> Path:
     text = str(path)
-    if "://" in text or (":/" in text[2:] and not Path(path).exists()):  # pathlib folds "rtsp://" to "rtsp:/"
+    if "://" in text or (":/" in text[2:] and not os.path.exists(path)):  # pathlib folds "rtsp://" to "rtsp:/"
         raise DataError(f"{path} is an address, not a file.", "Download the video first; only local files are read.")
     path = Path(path)
-    if path.is_dir():
+    if os.path.isdir(path):  # pathlib raises where a name is longer than a name may be
         raise DataError(f"{path} is a folder, not a video.", _FORMATS)
     try:
         path.open("rb").close()

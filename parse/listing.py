@@ -153,9 +153,10 @@ def list_images(paths: Sequence[Path], output: Path | None = None, *, recursive:
     """
     search = _Search(recursive, None if output is None else os.path.realpath(output))
     for path in paths:
-        if path.is_dir():
+        # pathlib raises where a name is longer than a name may be, or a folder above is closed to us.
+        if os.path.isdir(path):
             search.folder(str(path))
-        elif path.exists():
+        elif os.path.exists(path):
             search.file(str(path))
         else:
             raise DataError(f"There is no file {path}.", "Check the path for typing mistakes.")

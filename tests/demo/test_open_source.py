@@ -125,6 +125,19 @@ def test_an_address_may_be_longer_than_a_file_name(monkeypatch: pytest.MonkeyPat
     assert open_source(address) == address
 
 
+@pytest.mark.parametrize("scheme", ["http", "https", "rtsp", "rtsps"])
+def test_an_address_that_is_none_is_refused_without_its_password(scheme: str) -> None:
+    with pytest.raises(UsageError, match="is no address") as caught:
+        open_source(f"{scheme}://camera:secret[1@10.0.0.7/a")
+    assert "secret" not in caught.value.message
+
+
+def test_a_name_longer_than_a_file_may_have_is_no_file(tmp_path: Path) -> None:
+    for text in (f"{tmp_path}/{'x' * 300}.mp4", f"{tmp_path}/{'x' * 300}"):
+        with pytest.raises(DataError, match="cannot be read: File name too long"):
+            open_source(text)
+
+
 def test_what_is_not_there_says_so(tmp_path: Path) -> None:
     for text, message in (
         (f"{tmp_path}/none.mp4", "There is no file"),

@@ -97,6 +97,8 @@ def test_what_is_not_there_or_cannot_be_opened_is_an_error_and_so_is_nothing(
 ) -> None:
     with pytest.raises(DataError, match=r"There is no file .*missing\.jpg"):
         list_images([tmp_path / "missing.jpg"])
+    with pytest.raises(DataError, match=r"There is no file .*xx\.jpg"):
+        list_images([tmp_path / f"{'x' * 300}.jpg"])
     with pytest.raises(DataError, match="There are no images in"):
         list_images([tmp_path])
     touch(tmp_path, "a.png", "m/b.png")
