@@ -99,7 +99,9 @@ def _with_boxes(root: Path) -> list[Path]:
             except (OSError, ValueError) as error:
                 raise DataError(f"{path} is cut off or no JSON: {error}.", "Copy or make the file again.") from error
             annotations = table.get("annotations") if isinstance(table, dict) else None
-            first = annotations[0] if isinstance(annotations, list) and annotations else {}
-            if isinstance(annotations, list) and "images" in table and (not first or "bbox" in first):
+            if not isinstance(annotations, list) or "images" not in table:
+                continue
+            first = annotations[0] if annotations else {}
+            if isinstance(first, dict) and (not first or "bbox" in first):
                 found.append(path)
     return found

@@ -83,7 +83,7 @@ def read_found(path: Path, images: Path) -> list[Found]:
         if box is None or score is None or min(box[2:]) <= 0:
             raise DataError(f"{path} has an annotation whose bbox or score is none: {annotation}.", _HINT)
         left, top, width, height = box
-        corners, image = [left, top, left + width, top + height], annotation.get("image_id")
+        corners, image = [left, top, left + width, top + height], _id(annotation.get("image_id"), path)
         if annotation.get("iscrowd"):
             groups.setdefault(image, []).append(corners)
         else:
@@ -93,13 +93,14 @@ def read_found(path: Path, images: Path) -> list[Found]:
         size = _numbers([image.get("height"), image.get("width")], 2)
         if "id" not in image or not isinstance(image.get("file_name"), str) or size is None or min(size) < 1:
             raise DataError(f"{path} has an image without id, file_name, height or width: {image}.", _HINT)
+        number = _id(image["id"], path)
         file = images / image["file_name"]
         if not file.is_file():
             raise DataError(f"The image {file} is missing.", "Is the folder of the images the right one?")
-        here = sorted(people.get(image["id"], []), key=lambda person: -person[1])
+        here = sorted(people.get(number, []), key=lambda person: -person[1])
         boxes = np.array([box for box, _ in here], np.float64).reshape(-1, 4)
         scores = np.array([score for _, score in here], np.float64)
-        many = np.array(groups.get(image["id"], []), np.float64).reshape(-1, 4)
+        many = np.array(groups.get(number, []), np.float64).reshape(-1, 4)
         people_here = Detections(boxes, scores)
         found.append(Found(file, (int(size[0]), int(size[1])), people_here, many))
     return found
@@ -154,10 +155,20 @@ def person_category(table: Table) -> Any:
     return _CATEGORY
 
 
+def _id(value: Any, path: Path) -> Any:
+    """An image's id as read: COCO's are numbers, others' are texts."""
+    if isinstance(value, (list, Mapping)):
+        raise DataError(f"{path} has {value!r} for an image's id.", "It should be a whole number.")
+    return value
+
+
 def _numbers(values: Any, count: int) -> list[float] | None:
     if not isinstance(values, list) or len(values) != count:
         return None
     if any(isinstance(value, bool) or not isinstance(value, (int, float)) for value in values):
         return None
-    numbers = [float(value) for value in values]
+    try:
+        numbers = [float(value) for value in values]
+    except OverflowError:  # a whole number of JSON's may have any length
+        return None
     return numbers if all(math.isfinite(number) for number in numbers) else None

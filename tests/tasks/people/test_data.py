@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -37,6 +38,12 @@ def test_a_folder_is_looked_through_for_the_file_of_boxes_of_a_split(tmp_path: P
     assert open_data(str(tmp_path), "train", "validation").description.startswith("instances_train.json")
     with pytest.raises(DataError, match="not one file of boxes for test"):
         open_data(str(tmp_path), "test", "validation")
+
+
+def test_a_folder_with_a_file_of_another_form_is_one_of_images(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((20, 30, 3), np.uint8))
+    (tmp_path / "other.json").write_text('{"images": [], "annotations": [1]}')
+    assert not open_data(str(tmp_path), None, "validation").labelled
 
 
 def test_images_alone_have_no_boxes(tmp_path: Path) -> None:

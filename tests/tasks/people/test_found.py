@@ -66,6 +66,9 @@ def test_cocos_own_boxes_are_certain_and_groups_and_things_are_left_out(images: 
         (coco(annotations=[{"image_id": 7, "bbox": [1, 2, float("nan"), 3]}]), "whose bbox or score is none"),
         (coco(annotations=[{"image_id": 7, "bbox": [1, 2, 0, 3]}]), "whose bbox or score is none"),
         (coco(annotations=[{"image_id": 7, "bbox": [1, 2, 3, 3], "score": "high"}]), "whose bbox or score is none"),
+        (coco(annotations=[{"image_id": 7, "bbox": [1, 2, 3, 10**400]}]), "whose bbox or score is none"),
+        (coco(annotations=[{"image_id": {}, "bbox": [1, 2, 3, 3]}]), "image's id"),
+        (coco(images=[{"id": [7], "file_name": "a.png", "height": 20, "width": 30}]), "image's id"),
     ],
 )
 def test_a_file_of_another_form_is_named(values: object, said: str, images: Path, tmp_path: Path) -> None:
