@@ -124,7 +124,10 @@ class OnnxDetector:
             return "rt-detr"
         if len(names) == 1 and self._sizes is None:
             grey = np.full((*self._size, 3), _GREY, np.uint8)
-            rows = self._run_yolox(grey, 1.0)
+            try:
+                rows = self._run_yolox(grey, 1.0)
+            except Exception as error:  # the runtime's exceptions have no common base
+                raise self._unknown(path) from error
             if rows.ndim == 3 and rows.shape[1] == len(self._cells) and rows.shape[2] > 5:
                 self._decoded = is_decoded(rows[0], self._cells)
                 return "yolox"

@@ -138,6 +138,12 @@ def test_a_detector_of_another_form_is_refused_with_what_it_is(
     assert "YOLOX" in error.value.hint
 
 
+def test_a_detector_of_two_pictures_at_once_is_refused_with_what_it_is(make_constant_graph: Any) -> None:
+    path = make_constant_graph({"output": yolox_rows(False)}, [("images", TensorProto.FLOAT, (2, 3, *SIZE))])
+    with pytest.raises(UsageError, match=r"is a detector of no known form.*images \[2, 3"):
+        open_detector(path, threads=1)
+
+
 def test_a_file_that_is_missing_or_no_graph_is_the_users_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=re.escape(f"There is no detector {tmp_path / 'no.onnx'}")):
         open_detector(tmp_path / "no.onnx")
