@@ -46,7 +46,10 @@ def decode_label_png(data: bytes, label_set: LabelSet, path: str) -> tuple[str |
     packed_by_us = whole and header == LABEL_PNG_KIND and palette == label_png_palette(label_set)
     if not packed_by_us:
         return record, None
-    unpacked = np.frombuffer(zlib.decompress(pixels), np.uint8)
+    try:
+        unpacked = np.frombuffer(zlib.decompress(pixels), np.uint8)
+    except zlib.error:
+        return record, None
     if unpacked.size != size[0] * (size[1] + 1):
         return record, None
     lines = unpacked.reshape(size[0], size[1] + 1)

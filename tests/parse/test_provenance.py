@@ -119,6 +119,15 @@ def test_a_damaged_label_map_is_none(labels: np.ndarray) -> None:
         assert find_answer(bytes(spoilt), PARSING, NETWORK, PHOTOGRAPH, "a.png") is None
 
 
+def test_a_label_map_whose_pixels_cannot_be_unpacked_is_none(labels: np.ndarray) -> None:
+    data = answer_file(PARSING, labels, NETWORK, PHOTOGRAPH)
+    begin = data.index(b"IDAT")
+    length = int.from_bytes(data[begin - 4 : begin], "big")
+    pixels = b"IDAT" + bytes(length)
+    spoilt = data[:begin] + pixels + zlib.crc32(pixels).to_bytes(4, "big") + data[begin + length + 8 :]
+    assert find_answer(spoilt, PARSING, NETWORK, PHOTOGRAPH, "a.png") is None
+
+
 def test_engines_of_a_bundle_are_told_apart_by_the_graph_that_runs(bundle: Bundle) -> None:
     made = []
     for target, precision in (
