@@ -132,26 +132,36 @@ def parse_on_ray(
 
 
 def _list(paths: Sequence[str], output: str, spec: ParseSpec) -> tuple[ArrowStorage, Listing]:
-    """The images, and the file system that they are on."""
+    """The images, each once and none of the output, and the file system that they are on."""
     uris = [path for path in paths if is_uri(path)]
     if not uris:
         place = None if is_uri(output) else Path(output)
         return open_storage("."), list_images([Path(path) for path in paths], place, recursive=spec.recursive)
     storage = open_storage(uris[0])
     naming = Naming()
-    folders = set()
+    folders: set[str] = set()
+    listed: set[str] = set()
+
+    def add(image: str, start: int) -> None:
+        if image not in listed:
+            listed.add(image)
+            naming.add(image, start)
+
     for path in paths:
         other = open_storage(path)
         if not is_uri(path) or other.prefix != storage.prefix or other.filesystem != storage.filesystem:
             raise UsageError(f"{path} is in another place than {uris[0]}.", "Give them to one command each.")
         base, names = list_uri(path, storage, recursive=spec.recursive)
         if names is None:
-            naming.add(base, base.rindex("/") + 1)
+            add(base, base.rindex("/") + 1)
+            continue
+        if base in folders:
             continue
         folders.add(base)
+        names = [name for name in names if not f"{base}/{name}".startswith(f"{output}/")]
         taken = image_files(names)
         for name in taken:
-            naming.add(f"{base}/{name}", len(base) + 1)
+            add(f"{base}/{name}", len(base) + 1)
         for name in set(names).difference(taken):
             if not any(part.startswith(".") for part in name.split("/")):
                 naming.leave_out(name)

@@ -28,6 +28,7 @@ from trtparse.parse.images import ParseResult, parse_images
 from trtparse.parse.objects import LocalStorage, open_storage
 from trtparse.parse.parser import ParseSpec
 from trtparse.parse.provenance import MadeBy
+from trtparse.parse.ray import _list as list_places
 from trtparse.parse.ray import parse_on_ray, ray_cluster, watching
 from trtparse.parse.summary import write_summary
 from trtparse.specs.framing import CropRule, Framing
@@ -181,6 +182,23 @@ def test_paths_and_uris_are_not_mixed(photos: Path, tmp_path: Path) -> None:
         parse_on_ray([f"file://{tmp_path}/photos", "photos"], open_grey, "out")
     with pytest.raises(UsageError, match="would go among the images of"):
         parse_on_ray([f"file://{tmp_path}/photos"], open_grey, f"file://{tmp_path}/photos/")
+
+
+def test_an_output_folder_inside_a_uri_is_no_input_and_each_image_is_listed_once(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow.fs", reason="PyArrow is not installed")
+    for name in (
+        "photos/a.jpg",
+        "photos/m/b.jpg",
+        "photos/out/a.png",
+        "photos/out/m/b_overlay.jpg",
+        "photos/outer/c.jpg",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    root = f"file://{tmp_path}/photos"
+    asked = [f"{root}/m/b.jpg", root, f"{root}/", f"{root}/a.jpg"]
+    _, listing = list_places(asked, f"{root}/out", ParseSpec(recursive=True))
+    assert [image.path for image in listing] == [f"{root}/{name}" for name in ("m/b.jpg", "a.jpg", "outer/c.jpg")]
 
 
 @pytest.mark.slow
