@@ -46,6 +46,9 @@ STREAMS = 2
 DETECT_EVERY = 5
 """Finding people takes a part of what parsing one of them does; they have not gone far by the fifth frame."""
 
+DETECT_AT_LATEST = 0.4
+"""Seconds, in which they have where fewer than 12.5 frames a second are shown."""
+
 
 def parse_within(value: str | tuple[int, int]) -> str | tuple[int, int]:
     """``HEIGHTxWIDTH``, or the word ``network``."""
@@ -117,7 +120,7 @@ def parse_within(value: str | tuple[int, int]) -> str | tuple[int, int]:
     "--detect-every",
     type=click.IntRange(1),
     metavar="K",
-    help="Look for people in each K-th frame, and follow them between.  [default: 5]",
+    help="Look for people in each K-th frame, and follow them between.  [default: 5, and after 0.4 s]",
 )
 @click.option(
     "--within",
@@ -287,7 +290,10 @@ def _finder(stack: ExitStack, options: Given, frames: FrameSource, threads: int)
     stack.callback(detector.close)
     # The photographs of a folder show other people each; numbered ones are a film.
     track = not isinstance(frames, ImageSource) or frames.numbered
-    return PeopleFinder(detector, every=options["detect_every"] or DETECT_EVERY, track=track)
+    every = options["detect_every"]
+    if every is not None:
+        return PeopleFinder(detector, every=every, track=track)
+    return PeopleFinder(detector, every=DETECT_EVERY, at_latest=DETECT_AT_LATEST, track=track)
 
 
 def _sinks(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -20,6 +21,8 @@ class PeopleFinder:
     Args:
         detector: looks for them.
         every: in each how many-th frame it looks; between, they are where they were heading.
+        at_latest: it looks as well where so many seconds have passed since it last did: of what is shown at three frames
+            a second, each fifth one is more than a second and a half from the next.
         track: False for frames that have nothing to do with each other, as photographs in a folder: then people are
             numbered in each of them from 1.
 
@@ -29,7 +32,9 @@ class PeopleFinder:
         crowded: in how many frames there were ``MOST_PEOPLE`` or more.
     """
 
-    def __init__(self, detector: PersonDetector, *, every: int = 1, track: bool = True) -> None:
+    def __init__(
+        self, detector: PersonDetector, *, every: int = 1, at_latest: float = math.inf, track: bool = True
+    ) -> None:
         if every < 1:
             raise UsageError(f"People cannot be looked for in every {every}th frame.", "Give 1 or more.")
         self.detector = detector
@@ -39,14 +44,15 @@ class PeopleFinder:
         self._track = track
         self.crowded = 0
         self._counted = 0
-        self._frames = 0
+        self._at_latest = at_latest
+        self._since, self._looked = self._every, 0.0  # frames, and when it was
 
     @property
     def at_once(self) -> int:
-        """In how many of the next frames the looks fill one pass of the detector."""
+        """In how many of the next frames the looks that their number asks for fill one pass of the detector."""
         if self.detector.at_once == 1:
             return 1
-        until_the_first = -self._frames % self._every
+        until_the_first = self._every - self._since
         return until_the_first + self._every * (self.detector.at_once - 1) + 1
 
     @property
@@ -64,12 +70,19 @@ class PeopleFinder:
         Returns:
             Of each frame by id; boxes end at its edges.
         """
-        looks = [(self._frames + index) % self._every == 0 for index in range(len(frames))]
-        self._frames += len(frames)
+        looks = [self._looks(second) for second in seconds]
         found = iter(self.detector.detect([frame for frame, look in zip(frames, looks) if look]))
         detected = (next(found) if look else None for look in looks)
         sizes = ((frame.shape[0], frame.shape[1]) for frame in frames)
         return [self._step(*one) for one in zip(sizes, seconds, detected)]
+
+    def _looks(self, second: float) -> bool:
+        """Whether it looks in the next frame."""
+        due = self._since == self._every or second - self._looked > self._at_latest
+        if due:
+            self._since, self._looked = 0, second
+        self._since += 1
+        return due
 
     def _step(self, size: tuple[int, int], seconds: float, found: Detections | None) -> tuple[Person, ...]:
         if found is not None:

@@ -54,16 +54,33 @@ def test_the_detector_looks_at_each_kth_frame_and_people_are_there_in_all(every:
     assert finder.count == 1
 
 
-def test_frames_that_come_at_once_have_the_people_that_they_have_one_by_one() -> None:
-    looks = [[(10.0 + 3 * step, 10.0, 40.0 + 3 * step, 90.0)] for step in range(4)]
+@pytest.mark.parametrize(
+    ("rate", "looks"), [(25, [0, 5, 10, 15]), (12.5, [0, 5, 10, 15]), (10, [0, 5, 10, 15]), (3, list(range(0, 16, 2)))]
+)
+def test_where_few_frames_a_second_are_shown_it_looks_at_latest_after_the_seconds_it_is_given(
+    rate: float, looks: list[int]
+) -> None:
+    script = Script([(10, 10, 40, 90)])
+    finder = PeopleFinder(script, every=5, at_latest=0.55)
+    seen = []
+    for index in range(16):
+        finder.find([FRAME], [index / rate])
+        if sum(script.calls) > len(seen):
+            seen.append(index)
+    assert seen == looks
+
+
+@pytest.mark.parametrize(("at_latest", "calls"), [(1.0, [1, 2, 1]), (0.05, [1, 3, 1])])
+def test_frames_that_come_at_once_have_the_people_that_they_have_one_by_one(at_latest: float, calls: list[int]) -> None:
+    looks = [[(10.0 + 3 * step, 10.0, 40.0 + 3 * step, 90.0)] for step in range(5)]
     seconds = [index / 25 for index in range(10)]
     alone, together = Script(*looks), Script(*looks)
-    one_by_one = PeopleFinder(alone, every=3)
+    one_by_one = PeopleFinder(alone, every=3, at_latest=at_latest)
     expected = [one_by_one.find([FRAME], [second])[0] for second in seconds]
-    finder = PeopleFinder(together, every=3)
+    finder = PeopleFinder(together, every=3, at_latest=at_latest)
     found = [finder.find([FRAME] * (end - start), seconds[start:end]) for start, end in ((0, 1), (1, 8), (8, 10))]
     assert [people for some in found for people in some] == expected
-    assert together.calls == [1, 2, 1]
+    assert together.calls == calls
 
 
 @pytest.mark.parametrize(
