@@ -66,7 +66,8 @@ def _name(
         column -= panel.size[1] // 2
     row = top - panel.size[0] - 2 * thickness
     if row < 0:
-        row, column = top + 2 * thickness, column + (0 if centred else 2 * thickness)
+        # A box that a file has may begin above the frame.
+        row, column = max(top, 0) + 2 * thickness, column + (0 if centred else 2 * thickness)
     column = max(min(column, frame.shape[1] - panel.size[1]), 0)
     view = frame[row : row + panel.size[0], column : column + panel.size[1]]
     if view.shape[:2] == panel.size:

@@ -33,6 +33,15 @@ def test_at_the_upper_edge_the_number_is_inside_the_box() -> None:
     assert (frame[6:30, 304:330] != 128).any()
 
 
+@pytest.mark.parametrize("outlined", [frozenset(), frozenset({7})])
+def test_the_number_of_somebody_who_begins_above_the_frame_is_at_its_upper_edge(outlined: frozenset[int]) -> None:
+    frame = np.full((480, 640, 3), 128, np.uint8)
+    mark_people(frame, [Person(7, (300, -200, 420, 300), 0.9)], outlined=outlined)
+    changed = (frame != 128).any(axis=2)
+    assert changed[:30, 300:420].any()
+    assert not changed[310:].any()
+
+
 def two_people() -> np.ndarray:
     instances = np.zeros((120, 160), np.uint8)
     instances[30:100, 30:60] = 1
