@@ -32,8 +32,8 @@ class AnswerRecorder:
     Args:
         folder: made where it is missing.
 
-    Entering and calling raise:
-        UsageError: the folder cannot be made or written to.
+    Entering, calling and leaving raise:
+        UsageError: the folder cannot be made or written to, or went away.
         MachineError: the disk is full.
     """
 
@@ -58,7 +58,14 @@ class AnswerRecorder:
     ) -> None:
         if not self.frames:
             return
-        for name in os.listdir(self.folder):
+        try:
+            with write_errors(self.folder):
+                names = os.listdir(self.folder)
+        except TrtparseError:
+            if kind is None:  # else the exception under way says more
+                raise
+            return
+        for name in names:
             found = _NAME.fullmatch(name)
             if found and found[2] in self._endings and int(found[1]) >= self.frames:
                 with contextlib.suppress(OSError):

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,21 @@ def record_without_end(recorder: AnswerRecorder | JsonlRecorder, frame: ParsedFr
     with recorder as record:
         for _ in range(100):
             record(frame)
+
+
+def record_into_what_goes_away(folder: Path, end: type[BaseException] | None) -> None:
+    with AnswerRecorder(folder) as record:
+        record(parsed(0))
+        shutil.rmtree(folder)
+        if end is not None:
+            raise end
+
+
+def test_a_folder_that_goes_away_is_told_where_nothing_else_is(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="frames"):
+        record_into_what_goes_away(tmp_path / "frames", None)
+    with pytest.raises(KeyboardInterrupt):
+        record_into_what_goes_away(tmp_path / "frames", KeyboardInterrupt)
 
 
 def test_a_second_run_to_one_record_is_refused_and_takes_nothing_from_the_first(tmp_path: Path) -> None:
