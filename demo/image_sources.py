@@ -119,8 +119,14 @@ def images_in(folder: Path, notify: Notify = say_nothing) -> list[str]:
     Args:
         folder: to look in.
         notify: told how many other files are left out.
+
+    Raises:
+        DataError: the folder cannot be opened.
     """
-    files = [path for path in folder.iterdir() if not path.name.startswith(".") and path.is_file()]
+    try:
+        files = [path for path in folder.iterdir() if not path.name.startswith(".") and path.is_file()]
+    except OSError as error:
+        raise DataError(f"{folder} cannot be opened: {error.strerror}.", "Check its permissions.") from error
     found = [path for path in files if is_image(path.name)]
     others = left_out(endings(path.name for path in files if not is_image(path.name)))
     if others and found:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -127,6 +128,15 @@ def test_nothing_to_show_is_an_error(tmp_path: Path) -> None:
         ImageSource(images_in(tmp_path), "set")
     with pytest.raises(DataError, match=r"a\.png is empty"):
         ImageSource([str(tmp_path / "a.png")], "a.png")
+
+
+def test_a_folder_that_cannot_be_opened_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(folder: Path) -> Iterator[Path]:
+        raise PermissionError(13, "Permission denied", str(folder))
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(DataError, match=f"{tmp_path} cannot be opened: Permission denied"):
+        images_in(tmp_path)
 
 
 def test_a_photograph_comes_upright(tmp_path: Path) -> None:
