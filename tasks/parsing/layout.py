@@ -152,7 +152,7 @@ def walk_folders(root: Path) -> Iterator[tuple[Path, list[str]]]:
         for relative in level:
             try:
                 with os.scandir(root / relative) as entries:
-                    listed = [(entry.name, entry.is_dir()) for entry in entries if not entry.name.startswith(".")]
+                    listed = [(entry.name, _is_folder(entry)) for entry in entries if not entry.name.startswith(".")]
             except OSError as error:
                 if relative.parts:
                     continue
@@ -167,6 +167,13 @@ def walk_folders(root: Path) -> Iterator[tuple[Path, list[str]]]:
             yield relative, [name for name, is_folder in listed if not is_folder]
             below.extend(relative / name for name, is_folder in sorted(listed) if is_folder and name != "__MACOSX")
         level = below
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
 
 
 def id_file_name(split: str) -> str:

@@ -405,6 +405,12 @@ class TestOpenDataset:
             with pytest.raises(UsageError, match="no splits"):
                 open_dataset(path, "val")
 
+    def test_a_link_to_itself_costs_no_folder_its_images(self, tmp_path: Path) -> None:
+        put_images(tmp_path)
+        there = open_dataset(tmp_path).names
+        (tmp_path / "link").symlink_to("link")
+        assert open_dataset(tmp_path).names == there
+
     def test_a_missing_path(self, tmp_path: Path) -> None:
         with pytest.raises(DataError, match="does not exist"):
             open_dataset(tmp_path / "nowhere")
