@@ -21,8 +21,8 @@ class PeopleFinder:
     Args:
         detector: looks for them.
         every: in each how many-th frame it looks; between, they are where they were heading.
-        at_latest: it looks as well where so many seconds have passed since it last did: of what is shown at three frames
-            a second, each fifth one is more than a second and a half from the next.
+        at_latest: it looks as well where so many seconds have passed since it last did: of what is shown at three
+            frames a second, each fifth one is more than a second and a half from the next.
         track: False for frames that have nothing to do with each other, as photographs in a folder: then people are
             numbered in each of them from 1.
 
