@@ -102,10 +102,11 @@ class SyntheticPeople:
     def _drawn(self, index: int) -> tuple[Image, LabelMap]:
         """Image and labels; the last pair is kept, so that asking for both parts draws once."""
         index = range(len(self))[index]
-        if self._last is None or self._last[0] != index:
+        last = self._last  # looked at once: other threads draw other samples
+        if last is None or last[0] != index:
             image, labels = draw_person(np.random.default_rng((self.seed, index)))
-            self._last = (index, (image, labels if self._becomes is None else self._becomes[labels]))
-        return self._last[1]
+            last = self._last = (index, (image, labels if self._becomes is None else self._becomes[labels]))
+        return last[1]
 
 
 JOINTS = (

@@ -218,3 +218,15 @@ def test_written_people_keep_the_value_that_their_set_ignores(tmp_path: Path) ->
     path = next(tmp_path.rglob("*.png"))
     assert set(np.unique(cv2.imread(str(path), cv2.IMREAD_UNCHANGED))) == {0, 200}
     assert set(np.unique(LipDataset(tmp_path, "train", labels=own).labels(0))) == {0, 255}
+
+
+def test_a_thread_gets_the_sample_that_it_asked_for_whatever_others_draw_meanwhile() -> None:
+    class Shared(SyntheticPeople):
+        """Another thread draws sample 1 as soon as sample 0 is kept."""
+
+        def __setattr__(self, name: str, value: object) -> None:
+            super().__setattr__(name, value)
+            if isinstance(value, tuple) and name == "_last" and value[0] == 0:
+                self._drawn(1)
+
+    assert np.array_equal(Shared(2)[0].image, SyntheticPeople(2)[0].image)
