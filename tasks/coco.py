@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import re
@@ -132,9 +133,13 @@ def number_of(value: Any, name: str, what: str) -> float:
     Raises:
         DataError: it is none, or not finite.
     """
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value):
+    number = math.nan
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        with contextlib.suppress(OverflowError):  # a whole number of JSON's may have any length
+            number = float(value)
+    if not math.isfinite(number):
         raise DataError(f"{what} has a {name} of {value!r}.", "It must be a number.")
-    return float(value)
+    return number
 
 
 @dataclass(frozen=True)

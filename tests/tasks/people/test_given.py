@@ -61,6 +61,7 @@ def test_coco_s_annotations_have_people_and_names_and_a_crowd_is_nobody(tmp_path
         ({"bbox": [10, 20, 30]}, "has no box"),
         ({"bbox": "1234"}, "has no box"),
         ({"score": float("nan")}, "has a score of nan"),
+        ({"score": 10**400}, "has a score of 1000"),
         ({"image_id": 8}, r"detection 1 of .* is in image 8, which .*labels\.json does not have"),
         ({"image_id": [7]}, r"has \[7\] for an image's id"),
         ({"image_id": None}, "has None for an image's id"),
