@@ -24,6 +24,7 @@ _NO_CAMERA = (
     "network rtsp://…, and a file needs none: trtparse demo video.mp4"
 )
 _CSI_SIZE, _CSI_FPS = (720, 1280), 30.0
+_HIGHEST = (1 << 31) - 1  # OpenCV takes a camera's number as an int of 32 bits
 _LARGEST_RAW = 640 * 480
 """Pixels; USB cameras send larger pictures at their full rate as JPEG only."""
 
@@ -92,6 +93,8 @@ def camera(
         DataError: not one picture comes from it.
     """
     device, size, fps = _asked(text, "camera")
+    if device.isdigit() and int(device) > _HIGHEST:
+        raise _no_camera(device)
     name = f"camera:{device}"
 
     def connect() -> Connection:

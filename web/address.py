@@ -45,7 +45,7 @@ class ServeAddress:
         host = host[1:-1] if bracketed else host
         if not host or (":" in host) != bracketed or any(letter in host for letter in "/@?# "):
             raise UsageError(f"{text} is no HOST:PORT.", _EXAMPLES)
-        if not (port.isascii() and port.isdecimal() and int(port) <= 65535):
+        if not (port.isascii() and port.isdecimal() and len(port.lstrip("0")) <= 5 and int(port) <= 65535):
             raise UsageError(f"{text} names no port between 0 and 65535.", _EXAMPLES)
         return cls(host, int(port))
 

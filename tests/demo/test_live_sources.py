@@ -253,6 +253,11 @@ def test_a_camera_that_is_not_there_is_told_from_one_that_is_in_use(
     assert "fuser -v /dev/video2" in caught.value.hint
 
 
+def test_a_number_that_no_camera_can_have_is_of_none() -> None:
+    with pytest.raises(MachineError, match="There is no camera:99999999999 "):
+        camera("99999999999")
+
+
 def test_a_password_is_never_shown(captures: list[FakeCapture]) -> None:
     address = "rtsp://me:secret@10.0.0.7:554/street?a=1"
     with rtsp(address) as source:

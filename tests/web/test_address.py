@@ -35,6 +35,7 @@ def test_an_address_is_read_as_it_is_typed(text: str, host: str, port: int) -> N
         "host:",
         "host:x",
         "host:65536",
+        f"host:{'9' * 5000}",
         "host:-1",
         "::1:8080",
         "http://host:80",
