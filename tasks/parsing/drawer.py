@@ -92,7 +92,7 @@ class LabelDrawer(Drawer[LabelMap, LabelSight]):
             windows = [one for one in seen.placements if isinstance(one, Window)]
             labels, instances = paste(windows, seen.people, seen.answers, self._size, self._restore)
         if self._smoothing is not None:
-            labels, instances = self._smoothing.apply(frame, labels, instances)
+            labels, instances = self._smoothing.apply(frame, labels, seen.seconds, instances)
         return LabelSight(labels, self._label_set, instances, mean_cell(seen.placements))
 
     def draw(

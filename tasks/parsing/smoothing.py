@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import cast
 
 import cv2
@@ -15,7 +16,8 @@ from ..drawing import Flicker
 STILL = 6
 """Grey levels, after a 5x5 mean, up to which a pixel counts as unchanged: above the noise of cameras and codecs."""
 
-_FRAMES = 5  # that a new label has to last where the picture is still: a fifth of a second of video
+_FRAMES = 5  # that a new label has to last where the picture is still
+_SECONDS = 0.2  # that are enough of them where few frames a second are shown: who leaves grey ground would stay there
 
 _Mask = NDArray[np.uint8]
 
@@ -75,13 +77,13 @@ class TemporalSmoothing:
     Where the picture moves the new label counts at once, so nothing trails behind a moving person.
 
     Args:
-        frames: how many frames another label has to last.
+        frames: how many frames another label has to last; fewer where those of a fifth of a second are fewer.
     """
 
     def __init__(self, frames: int = _FRAMES) -> None:
         if frames < 1:
             raise ValueError(f"frames must be 1 or more, not {frames}")
-        self._frames = frames
+        self._recent: deque[float] = deque(maxlen=frames)
         self._still = StillPixels()
         self._before, self._after = FlickerMeter(), FlickerMeter()
         self._shown: LabelMap | None = None
@@ -96,13 +98,14 @@ class TemporalSmoothing:
         return Flicker(self._before.share, self._after.share)
 
     def apply(
-        self, frame: Image, labels: LabelMap, instances: NDArray[np.uint8] | None = None
+        self, frame: Image, labels: LabelMap, seconds: float, instances: NDArray[np.uint8] | None = None
     ) -> tuple[LabelMap, NDArray[np.uint8] | None]:
         """Take the next frame.
 
         Args:
             frame: (H, W, 3) uint8, BGR, not drawn on yet.
             labels: (H, W) uint8.
+            seconds: when it was shown.
             instances: (H, W) uint8, who it is; a pixel whose label is held stays the same person's.
 
         Returns:
@@ -110,6 +113,8 @@ class TemporalSmoothing:
         """
         still = self._still.update(frame)
         self._before.add(still, labels)
+        self._recent.append(seconds)
+        frames = sum(seconds - one < _SECONDS for one in self._recent)
         if self._shown is None or self._shown.shape != labels.shape:
             self._rival, self._lasted, self._one = labels, np.zeros_like(labels), np.ones_like(labels)
             self._shown, self._instances = labels, instances
@@ -119,7 +124,7 @@ class TemporalSmoothing:
         self._rival = labels
         self._lasted = np.asarray(cv2.add(cv2.bitwise_and(self._lasted, same_rival), self._one), np.uint8)
         hold = cv2.bitwise_and(still, cv2.compare(labels, self._shown, cv2.CMP_NE))
-        hold = cv2.bitwise_and(hold, cv2.bitwise_not(_above(self._lasted, self._frames - 1)))
+        hold = cv2.bitwise_and(hold, cv2.bitwise_not(_above(self._lasted, frames - 1)))
         self._shown = np.asarray(cv2.copyTo(self._shown, hold, labels.copy()), np.uint8)
         if instances is not None and self._instances is not None:
             instances = np.asarray(cv2.copyTo(self._instances, hold, instances.copy()), np.uint8)

@@ -52,39 +52,44 @@ def test_noise_of_a_camera_is_not_movement() -> None:
 
 def test_a_label_that_flickers_where_nothing_moves_is_held() -> None:
     random, smoothing = np.random.default_rng(0), TemporalSmoothing()
-    for _ in range(40):
+    for frame in range(40):
         labels = body()
         labels[(labels > 0) & (random.random(SIZE) < 0.2)] = 6
-        shown, _ = smoothing.apply(picture(), labels)
+        shown, _ = smoothing.apply(picture(), labels, frame / 25)
     assert (shown != body()).mean() < 0.06
     flicker = smoothing.flicker
     assert flicker.before == pytest.approx(2 * 0.2 * 0.8, abs=0.03)
     assert flicker.after < 0.1 * flicker.before
 
 
-def test_a_label_that_lasts_comes_through_after_its_frames() -> None:
+@pytest.mark.parametrize(
+    ("rate", "labels"), [(25, [5, 5, 5, 9, 9, 9]), (12.5, [5, 5, 9, 9, 9, 9]), (8, [5, 9, 9, 9, 9, 9]), (3, [9] * 6)]
+)
+def test_a_label_that_lasts_comes_through_after_its_frames_or_a_fifth_of_a_second(
+    rate: float, labels: list[int]
+) -> None:
     smoothing = TemporalSmoothing(frames=4)
-    for _ in range(6):
-        smoothing.apply(picture(), body(label=5))
-    labels = [smoothing.apply(picture(), body(label=9))[0][30, 30] for _ in range(6)]
-    assert labels == [5, 5, 5, 9, 9, 9]
+    for frame in range(6):
+        smoothing.apply(picture(), body(label=5), frame / rate)
+    shown = [smoothing.apply(picture(), body(label=9), frame / rate)[0][30, 30] for frame in range(6, 12)]
+    assert shown == labels
 
 
 def test_nothing_trails_behind_somebody_who_moves() -> None:
     smoothing = TemporalSmoothing()
     for left in range(5, 55, 5):
-        shown, _ = smoothing.apply(picture(left), body(left))
+        shown, _ = smoothing.apply(picture(left), body(left), left / 125)
         assert np.array_equal(shown, body(left))
 
 
 def test_whose_a_pixel_is_is_held_together_with_its_label() -> None:
     smoothing = TemporalSmoothing(frames=3)
     mine = np.where(body() > 0, 4, 0).astype(np.uint8)
-    for _ in range(4):
-        smoothing.apply(picture(), body(), mine)
+    for frame in range(4):
+        smoothing.apply(picture(), body(), frame / 25, mine)
     nobody = np.zeros(SIZE, np.uint8)
     for frame in range(4):
-        labels, instances = smoothing.apply(picture(), nobody, nobody)
+        labels, instances = smoothing.apply(picture(), nobody, (4 + frame) / 25, nobody)
         assert instances is not None
         assert np.array_equal(labels > 0, instances > 0)
         assert labels.any() == (frame < 2)
@@ -93,6 +98,6 @@ def test_whose_a_pixel_is_is_held_together_with_its_label() -> None:
 def test_what_goes_in_stays_as_it_was() -> None:
     smoothing = TemporalSmoothing()
     first, second = body(label=5), body(label=6)
-    for labels, label in ((first, 5), (second, 6), (body(), 5)):
-        smoothing.apply(picture(), labels)
+    for frame, (labels, label) in enumerate(((first, 5), (second, 6), (body(), 5))):
+        smoothing.apply(picture(), labels, frame / 25)
         assert np.array_equal(labels, body(label=label))
