@@ -61,7 +61,7 @@ def read_json(path: Path) -> Any:
     with open_text(path) as lines:
         try:
             return json.load(lines)
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        except (ValueError, RecursionError) as error:  # also of numbers too long, and lists too deep
             raise DataError(f"{path} is cut off or no JSON: {error}.", "Copy or make the file again.") from error
 
 

@@ -96,7 +96,7 @@ def _with_boxes(root: Path) -> list[Path]:
         for path in sorted((root / folder).glob("*.json")):
             try:
                 table = json.loads(path.read_bytes())
-            except (OSError, ValueError) as error:
+            except (OSError, ValueError, RecursionError) as error:
                 raise DataError(f"{path} is cut off or no JSON: {error}.", "Copy or make the file again.") from error
             annotations = table.get("annotations") if isinstance(table, dict) else None
             if not isinstance(annotations, list) or "images" not in table:

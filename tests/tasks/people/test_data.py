@@ -76,6 +76,8 @@ def test_a_file_that_names_no_image_is_refused(tmp_path: Path) -> None:
     path.write_text('{"images": [], "annotations": []}')
     with pytest.raises(DataError, match="names no image"):
         open_data(str(path), None, "validation")
-    path.write_text('{"images": [')
-    with pytest.raises(DataError, match="cut off or no JSON"):
-        open_data(str(path), None, "validation")
+    for nonsense in ('{"images": [', "[" * 100_000):
+        path.write_text(nonsense)
+        for data in (path, tmp_path):
+            with pytest.raises(DataError, match="cut off or no JSON"):
+                open_data(str(data), None, "validation")

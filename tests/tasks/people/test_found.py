@@ -82,6 +82,10 @@ def test_a_missing_or_broken_file_is_named(images: Path, tmp_path: Path) -> None
     (tmp_path / "half.json").write_text('{"images": [')
     with pytest.raises(DataError, match="cut off or no JSON"):
         read_found(tmp_path / "half.json", images)
+    for number, nonsense in enumerate(("[" * 100_000, "1" * 5000)):
+        (tmp_path / f"{number}.json").write_text(nonsense)
+        with pytest.raises(DataError, match="cut off or no JSON"):
+            read_found(tmp_path / f"{number}.json", images)
 
 
 def test_an_image_of_another_size_than_its_boxes_are_for_is_told(images: Path, tmp_path: Path) -> None:
