@@ -27,11 +27,12 @@ def decode_people(data: bytes) -> tuple[str | None, Rows | None]:
     """What people were made from, and the people; None for either where the file does not say or is damaged."""
     try:
         values = json.loads(data)
-        record = values.get("record")
+        told = values.get("record")
+        record = told if isinstance(told, str) else None
         if values["schema"] != SCHEMA:
             return record, None
         rows = np.array([[*one["box"], one["score"]] for one in values["people"]], np.float32).reshape(-1, 5)
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return None, None
     return record, rows if np.isfinite(rows).all() else None
 

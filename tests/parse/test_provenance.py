@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import zlib
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,8 @@ from trtparse.errors import UsageError
 from trtparse.parse.provenance import MadeBy, answer_file, digest, find_answer
 from trtparse.tasks.parsing.draw import encode_label_png
 from trtparse.tasks.parsing.task import Parsing
+from trtparse.tasks.people.box_file import decode_people
+from trtparse.tasks.people.task import People
 from trtparse.tests.predicting import LIP
 
 PARSING = Parsing(LIP)
@@ -141,3 +144,16 @@ def test_engines_of_a_bundle_are_told_apart_by_the_graph_that_runs(bundle: Bundl
             assert MadeBy.of(bundle, engine) == made[-1]
     assert len({item.graph for item in made}) == 4
     assert [item.input_size for item in made] == [(256, 192)] * 4
+
+
+@pytest.mark.parametrize("record", [5, [1], {}, "[" * 100_000], ids=["number", "list", "table", "deep"])
+def test_a_record_that_is_none_says_nothing(record: object) -> None:
+    data = json.dumps({"schema": 1, "people": [], "record": record}).encode()
+    with pytest.raises(UsageError, match="does not say what made it"):
+        find_answer(data, People(), NETWORK, PHOTOGRAPH, "a.json")
+
+
+@pytest.mark.parametrize("side", ["1" + "0" * 400, "[" * 100_000])
+def test_people_of_no_numbers_are_damaged(side: str) -> None:
+    data = f'{{"schema": 1, "people": [{{"box": [1, 2, 3, {side}], "score": 1}}]}}'
+    assert decode_people(data.encode())[1] is None
