@@ -36,7 +36,7 @@ def load_any_checkpoint(
             meant.
     """
     header, state = read_tensors(path)
-    if is_released(header, state.tensors):
+    if is_released(header, state.tensors, path):
         told = said or Said(labels=classes_meant(meant, path), stretch=stretch, input_size=input_size)
         return parse_released(header, state, path, told)
     if said is not None:

@@ -120,10 +120,14 @@ class Released(Trained):
         save_released(self, path)
 
 
-def is_released(header: str, tensors: Mapping[str, Tensor]) -> bool:
-    """Whether a file holds a network of CE2P's family, as its authors or as :func:`save_released` wrote it."""
+def is_released(header: str, tensors: Mapping[str, Tensor], path: Path) -> bool:
+    """Whether a file holds a network of CE2P's family, as its authors or as :func:`save_released` wrote it.
+
+    Raises:
+        UsageError: our header is damaged.
+    """
     if header:
-        return json.loads(header).get("network") in FAMILIES
+        return parse_header(header, path).kind in FAMILIES
     return recognise(tensors) is not None
 
 
@@ -184,8 +188,13 @@ def save_released(released: Released, path: Path) -> None:
 
 def _of_ours(header: str, state: StateDict, path: Path) -> Released:
     said = parse_header(header, path)
-    meant = LabelSet.from_dict(said.values["label_set"], str(path))
-    network = _empty(said.kind, int(said.options["num_classes"]))
+    try:
+        told, classes = said.values["label_set"], int(said.options["num_classes"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise UsageError(f"The header of {path} is damaged: {error}.", "Get the file again.") from error
+    meant = LabelSet.from_dict(told, str(path))
+    check_classes(classes, meant, str(path))
+    network = _empty(said.kind, classes)
     fill(network, state.tensors, path, said.kind)
     framed = FramedNetwork(network, said.framing, said.kind).eval()
     return Released(framed, said.framing, meant, str(path), state.told, said.origin)

@@ -138,6 +138,8 @@ class LabelSet:
         """
         where = f"{source}: " if source else ""
         hint = "See docs/adding-a-label-set.md."
+        if not isinstance(values, Mapping):
+            raise UsageError(f"{where}a label set is a table, not {values!r}.", hint)
         unknown = set(values) - set(cls.__dataclass_fields__)
         if unknown:
             raise UsageError(f"{where}a label set has no {', '.join(sorted(map(str, unknown)))}.", hint)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+
+import safetensors.torch  # noqa: E402
 
 from trtparse.errors import UsageError  # noqa: E402
 from trtparse.networks.any_checkpoint import load_any_checkpoint  # noqa: E402
@@ -66,3 +69,29 @@ def test_seen_in_another_way_it_is_what_it_was(trained: Trained) -> None:
     wider = replace(trained.framing, input_size=(64, 96))
     assert trained.framed(wider).framing == wider
     assert trained.framed(wider).framed(trained.framing) == trained
+
+
+HEADER = {"schema": 3, "network": "schp", "options": {"num_classes": 20}, "input_size": [64, 64]}
+LIP = label_set("lip").to_dict()
+
+
+@pytest.mark.parametrize(
+    ("header", "said"),
+    [
+        ("{cut off", "is damaged"),
+        ("[]", "is damaged"),
+        ("3", "is damaged"),
+        (json.dumps(HEADER), "is damaged: 'label_set'"),
+        (json.dumps({**HEADER, "label_set": 3}), "a label set is a table, not 3"),
+        (json.dumps({**HEADER, "label_set": LIP, "options": {}}), "is damaged: 'num_classes'"),
+        (json.dumps({**HEADER, "label_set": LIP, "options": {"num_classes": 0}}), "tells 0 classes apart"),
+        (json.dumps({**HEADER, "network": "lsfa-r18", "options": {}, "label_set": 3}), "a label set is a table, not 3"),
+    ],
+)
+def test_a_damaged_header_is_an_error_with_the_file_s_name(header: str, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    safetensors.torch.save_file({"a": torch.zeros(1)}, path, {"trtparse": header})
+    with pytest.raises(UsageError) as caught:
+        load_any_checkpoint(path)
+    assert said in caught.value.message
+    assert str(path) in caught.value.message

@@ -127,7 +127,7 @@ def test_what_a_bundle_keeps_of_it_is_all_of_it(checkpoint: Path, tmp_path: Path
     path = tmp_path / "student.safetensors"
     save_released(found, path)
     header, state = read_tensors(path)
-    assert is_released(header, state.tensors)
+    assert is_released(header, state.tensors, path)
     assert json.loads(header)["network"] == "schp"
     again = parse_released(header, state, path)
     assert (again.framing, again.spec, again.network.kind) == (found.framing, found.spec, "schp")

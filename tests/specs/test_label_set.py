@@ -86,9 +86,10 @@ def test_a_toml_file_of_one_s_own_is_a_set(tmp_path: Path) -> None:
         (with_(classes="ABC"), "classes must be a list of names"),
         (with_(color=1), "a label set has no color"),
         ({"name": "A"}, "a label set needs classes"),
+        (3, "a label set is a table, not 3"),
     ],
 )
-def test_what_cannot_be_is_refused_by_name(values: dict[str, Any], told: str) -> None:
+def test_what_cannot_be_is_refused_by_name(values: Any, told: str) -> None:
     with pytest.raises(UsageError) as caught:
         LabelSet.from_dict(values, "mine.toml")
     assert told in caught.value.message
