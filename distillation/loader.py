@@ -110,15 +110,16 @@ def repeat_factors(parts: Sequence[Part], share: float) -> NDArray[np.float64]:
     """Weight of every image: its part's, more where it shows a rare class.
 
     An image's factor is max(1, sqrt(share / f)) over its classes, f being the share of labelled images that show
-    the class (Gupta, Dollár and Girshick, "LVIS", CVPR 2019). Reads every label map, unless ``share`` is 0.
+    the class (Gupta, Dollár and Girshick, "LVIS", CVPR 2019). Reads every label map, unless ``share`` is 0. Where
+    nobody labelled anything, all of a part's images weigh alike.
 
     Returns:
         (n,) float64, in the order of the parts.
     """
     weights = np.concatenate([np.full(len(part.dataset), part.weight) for part in parts])
-    if share <= 0:
+    if share <= 0 or not any(part.labels for part in parts):
         return weights
-    classes = max((len(part.dataset.label_set) for part in parts if part.labels), default=0)
+    classes = max(len(part.dataset.label_set) for part in parts if part.labels)
     shown = np.zeros((len(weights), classes), np.bool_)
     labelled = np.zeros(len(weights), np.bool_)
     start = 0

@@ -57,9 +57,16 @@ class Workers:
             self._processes.append(process)
 
     def begin(self, parts: Sequence[Any], step: int) -> None:
-        """Hand one part to each process; :meth:`finish` waits for them."""
+        """Hand one part to each process; :meth:`finish` waits for them.
+
+        Raises:
+            MachineError: a process has ended.
+        """
         for pipe, part in zip(self._pipes, parts):
-            pipe.send((part, step))
+            try:
+                pipe.send((part, step))
+            except OSError:
+                raise _ended() from None
 
     def finish(self, network: nn.Module, shares: Sequence[float]) -> list[float]:
         """Wait, add the gradients to the network's, and return the losses.
@@ -75,10 +82,8 @@ class Workers:
         for pipe, gradients, share in zip(self._pipes, self._gradients, shares):
             try:
                 losses.append(float(pipe.recv()))
-            except EOFError:
-                raise MachineError(
-                    "A process that computes gradients has ended.", "Memory may have run out; train with fewer workers."
-                ) from None
+            except (EOFError, OSError):  # one that ended before it read its part resets the connection
+                raise _ended() from None
             for parameter, gradient in zip(network.parameters(), gradients):
                 if parameter.grad is not None:
                     parameter.grad.add_(gradient, alpha=share)
@@ -90,6 +95,12 @@ class Workers:
             pipe.close()
         for process in self._processes:
             process.join(timeout=10)
+
+
+def _ended() -> MachineError:
+    return MachineError(
+        "A process that computes gradients has ended.", "Memory may have run out; train with fewer workers."
+    )
 
 
 def _serve(pipe: Connection, network: nn.Module, gradients: list[Tensor], backward: Backward, threads: int) -> None:

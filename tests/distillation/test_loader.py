@@ -79,6 +79,7 @@ def test_images_with_rare_classes_come_oftener() -> None:
 def test_images_without_labels_keep_their_weight_and_do_not_count() -> None:
     labelled, bare = Part(Plain([5, 3])), Part(Plain([3] * 8, labelled=False), weight=0.5, labels=False)
     np.testing.assert_allclose(repeat_factors([labelled, bare], 0.98), [1.4, 1.4] + [0.5] * 8)
+    np.testing.assert_allclose(repeat_factors([bare], 0.98), [0.5] * 8)
 
 
 def test_a_resumed_loader_gives_the_batches_it_would_have_given() -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import copy
+import os
+import signal
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from trtparse.distillation.parallel import Workers  # noqa: E402
 from trtparse.distillation.pose.criterion import Backward  # noqa: E402
 from trtparse.distillation.pose.loader import Batch  # noqa: E402
 from trtparse.distillation.pose.recipe import PoseRecipe  # noqa: E402
+from trtparse.errors import MachineError  # noqa: E402
 from trtparse.networks.mspn import MSPN  # noqa: E402
 
 
@@ -41,3 +44,35 @@ def test_another_process_adds_its_part_of_the_gradients_and_keeps_its_own_statis
     assert abs(second - backward(alone, batch(1), 0)) < 1e-4
     for parameter, own, other in zip(network.parameters(), wanted, alone.parameters()):
         assert torch.allclose(parameter.grad, own + 0.5 * other.grad, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("after", [0, 1])
+def test_a_process_that_was_killed_is_an_error_whenever_that_was(after: int) -> None:
+    network = MSPN().train()
+    workers = Workers(network, Backward(PoseRecipe(), [], Precision("fp32", torch.device("cpu"))), 1)
+    for step in range(after):
+        workers.begin([batch(step)], step)
+        workers.finish(network, [0.5])
+    (process,) = workers._processes
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+
+    with pytest.raises(MachineError, match="has ended"):
+        workers.begin([batch(1)], after)
+    workers.close()
+
+
+def test_a_process_that_was_killed_before_it_read_its_part_is_an_error() -> None:
+    network = MSPN().train()
+    workers = Workers(network, Backward(PoseRecipe(), [], Precision("fp32", torch.device("cpu"))), 1)
+    (process,) = workers._processes
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGSTOP)
+    workers.begin([batch(0)], 0)
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+
+    with pytest.raises(MachineError, match="has ended"):
+        workers.finish(network, [0.5])
+    workers.close()
