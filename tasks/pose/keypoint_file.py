@@ -67,7 +67,8 @@ def decode_joints(data: bytes, skeleton: Skeleton) -> tuple[str | None, Joints |
     """What joints were made from, and the joints; None for either where the file does not say or is damaged."""
     try:
         values = json.loads(data)
-        record = values.get("record")
+        told = values.get("record")
+        record = told if isinstance(told, str) else None
         if values["schema"] != SCHEMA or values["skeleton_digest"] != skeleton.digest:
             return record, None
         if "people" not in values:
@@ -76,7 +77,7 @@ def decode_joints(data: bytes, skeleton: Skeleton) -> tuple[str | None, Joints |
         rows = np.array([[*one["box"], one["score"]] for one in values["people"]], np.float32).reshape(-1, 5)
         if any(pose is None for pose in poses) or not np.isfinite(rows).all():
             return record, None
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         return None, None
     return record, Everybody(rows, np.array(poses, np.float32).reshape(-1, len(skeleton), 3), skeleton)
 

@@ -84,3 +84,16 @@ def test_results_have_everybody_once_with_the_score_of_box_and_joints(two: Every
     assert surer["keypoints"] == pytest.approx(two.joints[1].ravel().tolist(), abs=1e-3)
     again = Everybody(two.people, two.joints[[1, 1]], COCO)
     assert [one["score"] for one in coco_results(4, again)] == [pytest.approx(0.4)]
+
+
+@pytest.mark.parametrize("record", [5, [1], {}])
+def test_a_record_that_is_no_text_says_nothing(record: object) -> None:
+    told = json.loads(encode_joints(np.zeros((17, 3), np.float32), COCO))
+    assert decode_joints(json.dumps({**told, "record": record}).encode(), COCO)[0] is None
+
+
+@pytest.mark.parametrize("value", ["1" + "0" * 400, "[" * 100_000])
+def test_joints_of_no_numbers_are_damaged(value: str) -> None:
+    text = encode_joints(np.zeros((17, 3), np.float32), COCO).decode()
+    assert "0.0" in text
+    assert decode_joints(text.replace("0.0", value, 1).encode(), COCO) == (None, None)
