@@ -161,8 +161,14 @@ class SteppingRun(ABC, Generic[Recipe, Network]):
         path = self.output / STATE_NAME
         if not path.is_file():
             return
-        state = torch.load(path, map_location=self.device, weights_only=True)
-        changed = differences(self.read_recipe(json.loads(state["recipe"])), self.recipe)
+        try:
+            state = torch.load(path, map_location=self.device, weights_only=True)
+            learnt = json.loads(state["recipe"])
+        except Exception as error:  # damaged pickles raise whatever their bytes make of them
+            raise UsageError(
+                f"{path} is no state of a run that can be read.", "Choose another output folder, or remove the file."
+            ) from error
+        changed = differences(self.read_recipe(learnt), self.recipe)
         refused = [change for change in changed if change.partition(" ")[0].partition(".")[0] in self.fixed]
         if refused:
             raise UsageError(

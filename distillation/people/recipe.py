@@ -21,7 +21,7 @@ from ...networks.finder import MULTIPLE
 from ...specs.origin import Origin
 from ...storage.json_types import ReadJson
 from ..recipe import Network, Optimizer
-from ..tables import RecipeTables, from_table, to_table
+from ..tables import RecipeTables, from_table, impossible, to_table
 from .mosaics import Mosaics
 
 
@@ -154,6 +154,8 @@ class PeopleRecipe:
             raise UsageError(f"The recipe's input_size is {size}; it must be of multiples of {MULTIPLE}.")
         if min(self.steps, self.batch, self.validate_every, self.save_every) < 1:
             raise UsageError("The recipe's steps, batch, validate_every and save_every must be 1 or more.")
+        if self.seed < 0:
+            raise impossible("seed", self.seed, "0 or more")
         if self.network.backbone:
             raise UsageError("A finder has no trunk of its own: network.backbone is not for it.", "Take initial.")
 

@@ -26,7 +26,7 @@ from ...storage.json_types import ReadJson
 from ...tasks.pose.augmentation import PoseAugmentation
 from ...tasks.pose.examples import Trust
 from ..recipe import Network, Optimizer
-from ..tables import RecipeTables, from_table, to_table
+from ..tables import RecipeTables, from_table, impossible, to_table
 
 
 def shipped_pose() -> dict[str, Path]:
@@ -225,6 +225,8 @@ class PoseRecipe:
     def __post_init__(self) -> None:
         if not self.phases:
             raise UsageError("The recipe has no phases.", "Add [[phases]] with input_size and steps.")
+        if self.seed < 0:
+            raise impossible("seed", self.seed, "0 or more")
         if self.validate_every < 1 or self.save_every < 1:
             raise UsageError("The recipe's validate_every and save_every must be 1 or more.")
         if self.loss.kind == "cross-entropy" and self.distillation.teachers and self.distillation.mse > 0:

@@ -546,3 +546,14 @@ def test_a_run_can_be_made_longer(few: Dataset, tmp_path: Path) -> None:
     log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert log[1] == {"step": 1, "changed": ["steps (1 and 2)"]}
     assert log[2]["step"] == 2
+
+
+@pytest.mark.usefixtures("short_trunks")
+def test_a_state_that_cannot_be_read_is_an_error_that_names_it_and_leaves_it(few: Dataset, tmp_path: Path) -> None:
+    state = tmp_path / "state.pt"
+    torch.save({"weights": torch.zeros(1000)}, state)
+    for content in (state.read_bytes(), state.read_bytes()[:1000], b""):
+        state.write_bytes(content)
+        with pytest.raises(UsageError, match=r"state\.pt is no state of a run"):
+            fit(TINY, few, tmp_path)
+        assert state.read_bytes() == content

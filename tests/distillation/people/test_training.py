@@ -98,6 +98,7 @@ def test_boxes_of_nobody_are_refused_before_anything_is_trained(tmp_path: Path) 
     [
         ({"input_size": "60x96"}, "multiples of 32"),
         ({"steps": 0}, "must be 1 or more"),
+        ({"seed": -1}, "seed is -1; it must be 0 or more"),
         ({"loss": {"boxes": 0, "distances": 0}}, "not both 0"),
         ({"data": {"train": [{"boxes": "a.json", "weight": 0}]}}, "weight is 0"),
         ({"network": {"kind": "finder", "backbone": "r18.pth"}}, "no trunk"),

@@ -170,3 +170,8 @@ def test_a_validation_without_shoulders_and_hips_is_refused_before_training(tmp_
     data = {"root": str(tmp_path), "train": [{"labels": "labels.json"}], "validation": "labels.json"}
     with pytest.raises(DataError, match="no left and right shoulder"):
         open_images(PoseRecipe.from_dict({"data": data}), load_skeleton("coco17"))
+
+
+def test_a_seed_below_0_is_refused_as_the_recipe_is_read() -> None:
+    with pytest.raises(UsageError, match="seed is -1; it must be 0 or more"):
+        PoseRecipe.from_dict({"seed": -1})
