@@ -92,6 +92,16 @@ class Mosaics:
     rotation: float = 8.0
     colours: Augmentation = field(default_factory=_colours)
 
+    def __post_init__(self) -> None:
+        if not sum(self.cells) > 0 or min(self.cells) < 0:
+            raise ValueError(f"cells are how often scenes have so many, each 0 or more, not {list(self.cells)}")
+        if not 0 < self.heights[0] <= self.heights[1]:
+            raise ValueError(f"heights is a range above 0, not {list(self.heights)}")
+        if self.laid < 0 or self.rotation < 0:
+            raise ValueError(f"laid and rotation are 0 or more, not {self.laid} and {self.rotation}")
+        if self.zoom < 1 or self.enlarge <= 0:
+            raise ValueError(f"zoom is 1 or more and enlarge above 0, not {self.zoom} and {self.enlarge}")
+
     def __call__(self, size: tuple[int, int], people: Draw, scenes: Draw, rng: np.random.Generator) -> Mosaic:
         """A scene of (height, width).
 

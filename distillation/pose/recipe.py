@@ -26,7 +26,7 @@ from ...storage.json_types import ReadJson
 from ...tasks.pose.augmentation import PoseAugmentation
 from ...tasks.pose.examples import Trust
 from ..recipe import Network, Optimizer
-from ..tables import RecipeTables, from_table, impossible, to_table
+from ..tables import RecipeTables, above, at_least_zero, from_table, impossible, to_table
 
 
 def shipped_pose() -> dict[str, Path]:
@@ -109,6 +109,10 @@ class PoseData:
     validation: str = ""
     validation_format: Literal["coco", "mpii", "lip"] = "coco"
     validation_images: str = ""
+
+    def __post_init__(self) -> None:
+        at_least_zero(self, "data.", "rendered")
+        above(self, "data.", rendered_weight=0)
 
 
 @dataclass(frozen=True)

@@ -117,6 +117,8 @@ class Augmentation:
             raise ValueError(f"boxes is a probability, 0 to 1, not {self.boxes}")
         if not -0.4 <= self.loose[0] <= self.loose[1] <= 2:
             raise ValueError(f"loose is a range between -0.4 and 2, not {list(self.loose)}")
+        if not 0 < self.scale[0] <= self.scale[1]:
+            raise ValueError(f"scale is a range above 0, not {list(self.scale)}")
 
     def __call__(
         self, sample: Sample, geometry: Geometry, rng: np.random.Generator, flip_table: NDArray[np.uint8]

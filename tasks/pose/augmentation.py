@@ -47,6 +47,10 @@ class PoseAugmentation:
     half_joints: int = 8
     colours: Augmentation = field(default_factory=Augmentation)
 
+    def __post_init__(self) -> None:
+        if not 0 < self.scale[0] <= self.scale[1]:
+            raise ValueError(f"scale is a range above 0, not {list(self.scale)}")
+
     def __call__(
         self, example: Example, skeleton: Skeleton, size: tuple[int, int], rule: CropRule, rng: np.random.Generator
     ) -> Sample:

@@ -172,6 +172,15 @@ def test_a_validation_without_shoulders_and_hips_is_refused_before_training(tmp_
         open_images(PoseRecipe.from_dict({"data": data}), load_skeleton("coco17"))
 
 
-def test_a_seed_below_0_is_refused_as_the_recipe_is_read() -> None:
-    with pytest.raises(UsageError, match="seed is -1; it must be 0 or more"):
-        PoseRecipe.from_dict({"seed": -1})
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"seed": -1}, "seed is -1; it must be 0 or more"),
+        ({"data": {"rendered": -1}}, "data.rendered is -1; it must be 0 or more"),
+        ({"data": {"rendered_weight": 0}}, r"data.rendered_weight is 0.0; it must be more than 0"),
+        ({"augmentation": {"scale": [0, 1]}}, r"scale is a range above 0, not \[0.0, 1.0\]"),
+    ],
+)
+def test_numbers_that_cannot_be_are_refused_as_the_recipe_is_read(values: dict[str, Any], told: str) -> None:
+    with pytest.raises(UsageError, match=told):
+        PoseRecipe.from_dict(values)
