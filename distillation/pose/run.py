@@ -17,7 +17,7 @@ from ...networks.registry import create_pose_network
 from ...specs.skeleton import Skeleton, load_skeleton
 from ...tasks.pose.examples import Example, labelled_examples, taught_examples
 from ...tasks.pose.files import read_coco, read_lip, read_mpii
-from ...tasks.pose.metrics import has_diagonals
+from ...tasks.pose.metrics import has_diagonals, pck
 from ...tasks.pose.people import People
 from ...tasks.pose.rendered import TRAINING_SEED, VALIDATION_SEED, rendered_people
 from ..stepping import StepProgress
@@ -130,6 +130,13 @@ def open_images(recipe: PoseRecipe, skeleton: Skeleton) -> PoseImages:
         raise DataError(
             f"{validation.description}: PCK cannot be measured on {validation.skeleton.name}, which has no left and "
             "right shoulder and hip.",
+            "Name people that have them as data.validation.",
+        )
+    nobody = np.zeros((len(validation), len(skeleton), 3), np.float32)
+    if not pck(validation.joints(), nobody, validation.skeleton, skeleton).counted:
+        raise DataError(
+            f"{validation.description}: of nobody are a shoulder, the hip across from it and a limb of {skeleton.name} "
+            "labelled, so PCK cannot be measured.",
             "Name people that have them as data.validation.",
         )
     if not any(example.weights.any() for example in examples):

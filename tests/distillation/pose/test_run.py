@@ -172,6 +172,20 @@ def test_a_validation_without_shoulders_and_hips_is_refused_before_training(tmp_
         open_images(PoseRecipe.from_dict({"data": data}), load_skeleton("coco17"))
 
 
+def test_a_validation_of_nobody_who_can_be_measured_is_refused_before_training(tmp_path: Path) -> None:
+    """Else no step would have a score, and no checkpoint would be the best."""
+    coco = load_skeleton("coco17")
+    coco_file(tmp_path / "labels.json", [1], list(coco.joints))
+    table = json.loads((tmp_path / "labels.json").read_text())
+    for joint in ("left_hip", "right_hip"):
+        table["annotations"][0]["keypoints"][3 * coco.joints.index(joint) + 2] = 0
+    (tmp_path / "some.json").write_text(json.dumps(table))
+    data = {"root": str(tmp_path), "train": [{"labels": "labels.json"}]}
+    assert open_images(PoseRecipe.from_dict({"data": {**data, "validation": "labels.json"}}), coco)
+    with pytest.raises(DataError, match=r"some\.json.*: of nobody are a shoulder"):
+        open_images(PoseRecipe.from_dict({"data": {**data, "validation": "some.json"}}), coco)
+
+
 @pytest.mark.parametrize(
     ("values", "told"),
     [
