@@ -29,7 +29,8 @@ from trtparse.parse.objects import LocalStorage, open_storage
 from trtparse.parse.parser import ParseSpec
 from trtparse.parse.provenance import MadeBy
 from trtparse.parse.ray import _list as list_places
-from trtparse.parse.ray import parse_on_ray, ray_cluster, watching
+from trtparse.parse.ray import parse_on_ray
+from trtparse.parse.ray_cluster import ray_cluster, watching
 from trtparse.parse.summary import write_summary
 from trtparse.specs.framing import CropRule, Framing
 from trtparse.specs.label_set import label_set
@@ -164,7 +165,7 @@ def test_a_cluster_that_does_not_let_us_in_is_asked_once_and_tokens_are_told_of(
 
 
 def test_a_cluster_that_goes_away_is_told_once_and_so_is_its_return(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trtparse.parse.ray._WATCH_SECONDS", 0.01)
+    monkeypatch.setattr("trtparse.parse.ray_cluster._WATCH_SECONDS", 0.01)
     told: queue.Queue[str] = queue.Queue()
     listening = socket.create_server(("127.0.0.1", 0))
     port = listening.getsockname()[1]
