@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 
@@ -10,6 +11,9 @@ from ...storage.json_types import JsonObject
 from .rows import Rows
 
 SCHEMA = 1
+
+DAMAGED = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
+"""What reading a photograph's file raises where it is cut off, or its values are of another kind."""
 
 
 def encode_people(people: Rows, record: str = "") -> bytes:
@@ -26,20 +30,36 @@ def encode_people(people: Rows, record: str = "") -> bytes:
 def decode_people(data: bytes) -> tuple[str | None, Rows | None]:
     """What people were made from, and the people; None for either where the file does not say or is damaged."""
     try:
-        values = json.loads(data)
-        told = values.get("record")
-        record = told if isinstance(told, str) else None
-        if values["schema"] != SCHEMA:
-            return record, None
-        rows = np.array([[*one["box"], one["score"]] for one in values["people"]], np.float32).reshape(-1, 5)
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+        values, record = read_values(data)
+        return record, people_told(values["people"]) if values["schema"] == SCHEMA else None
+    except DAMAGED:
         return None, None
-    return record, rows if np.isfinite(rows).all() else None
+
+
+def read_values(data: bytes) -> tuple[Any, str | None]:
+    """What stands in a photograph's file, and what it was made from, which is None where that is no text.
+
+    Raises:
+        DAMAGED: it is no JSON, or no table.
+    """
+    values = json.loads(data)
+    record = values.get("record")
+    return values, record if isinstance(record, str) else None
 
 
 def told_people(people: Rows) -> list[JsonObject]:
     """Box and score of everybody, as JSON has it."""
     return [{"box": [round(float(side), 2) for side in row[:4]], "score": round(float(row[4]), 4)} for row in people]
+
+
+def people_told(told: Any) -> Rows | None:
+    """The inverse of :func:`told_people`; None where a number is not finite.
+
+    Raises:
+        DAMAGED: it is something else.
+    """
+    rows = np.array([[*one["box"], one["score"]] for one in told], np.float32).reshape(-1, 5)
+    return rows if np.isfinite(rows).all() else None
 
 
 def coco_results(image: int, people: Rows) -> list[JsonObject]:

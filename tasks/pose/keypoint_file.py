@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ...specs.skeleton import Skeleton
 from ...storage.json_types import JsonObject
-from ..people.box_file import told_people
+from ..people.box_file import DAMAGED, people_told, read_values, told_people
 from ..people.rows import Rows
 from .average_precision import result
 from .oks import distinct, person_scores
@@ -66,18 +66,16 @@ def _told(joints: Joints | Everybody, skeleton: Skeleton) -> JsonObject:
 def decode_joints(data: bytes, skeleton: Skeleton) -> tuple[str | None, Joints | Everybody | None]:
     """What joints were made from, and the joints; None for either where the file does not say or is damaged."""
     try:
-        values = json.loads(data)
-        told = values.get("record")
-        record = told if isinstance(told, str) else None
+        values, record = read_values(data)
         if values["schema"] != SCHEMA or values["skeleton_digest"] != skeleton.digest:
             return record, None
         if "people" not in values:
             return record, _joints(values["keypoints"], skeleton)
         poses = [_joints(one["keypoints"], skeleton) for one in values["people"]]
-        rows = np.array([[*one["box"], one["score"]] for one in values["people"]], np.float32).reshape(-1, 5)
-        if any(pose is None for pose in poses) or not np.isfinite(rows).all():
+        rows = people_told(values["people"])
+        if rows is None or any(pose is None for pose in poses):
             return record, None
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+    except DAMAGED:
         return None, None
     return record, Everybody(rows, np.array(poses, np.float32).reshape(-1, len(skeleton), 3), skeleton)
 
