@@ -230,7 +230,7 @@ class SteppingRun(ABC, Generic[Recipe, Network]):
         own, *others = in_parts(batch, 1 + self.workers.count)
         share, *shares = (len(part.frames) / len(batch.frames) for part in (own, *others))
         self.workers.begin(others, self.step)
-        losses = [self.backward(self.network, own, self.step)]
+        losses = [self._backward(own)]
         for parameter in self.network.parameters():
             if parameter.grad is not None:
                 parameter.grad.mul_(share)
@@ -245,6 +245,18 @@ class SteppingRun(ABC, Generic[Recipe, Network]):
         scaler.update()
         update_average(self.average, self.network, self.step, self.recipe.optimizer.average)
         return value, len(batch.frames)
+
+    def _backward(self, own: Any) -> float:
+        try:
+            return self.backward(self.network, own, self.step)
+        except ValueError as error:
+            # Batch norm's word where every channel has one value: one image, whose map was pooled to one cell.
+            if len(own.frames) > 1 or "more than 1 value per channel" not in str(error):
+                raise
+            raise UsageError(
+                "This network cannot be trained on one image a step: a batch norm of it has one value for each image.",
+                "Set the recipe's batch to 2 or more.",
+            ) from error
 
     def _validate(self, loss: float, speed: float) -> None:
         averaged = copy.deepcopy(self.network).eval()

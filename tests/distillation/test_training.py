@@ -115,6 +115,16 @@ def test_a_run_that_is_asked_to_end_saves_the_step_in_hand_and_goes_on_from_it(f
 
 
 @pytest.mark.usefixtures("short_trunks")
+def test_one_image_a_step_is_refused_where_a_batch_norm_needs_two_and_the_folder_serves_two(
+    few: Dataset, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match="cannot be trained on one image a step") as caught:
+        fit(replace(TINY, batch=1), few, tmp_path)
+    assert "batch to 2 or more" in caught.value.hint
+    assert fit(TINY, few, tmp_path).exists()
+
+
+@pytest.mark.usefixtures("short_trunks")
 def test_a_finished_run_is_left_as_it_is(few: Dataset, tmp_path: Path) -> None:
     best = fit(TINY, few, tmp_path)
     before = best.read_bytes()
