@@ -15,7 +15,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import torch
 from torch import nn
@@ -24,7 +24,7 @@ from ..errors import TrtparseError, UsageError
 from ..storage.files import replace_bytes
 from ..storage.interrupts import uninterrupted
 from ..storage.json_types import JsonObject, ReadJson
-from .optimising import Group, Precision, create_optimizer, learning_rate, training_device, update_average
+from .optimising import Group, Precision, create_optimizer, learning_rate, update_average
 from .parallel import Backward, Workers
 from .recipe import Optimizer
 from .tables import differences
@@ -43,9 +43,6 @@ class SteppingRecipe(Protocol):
 
     @property
     def optimizer(self) -> Optimizer: ...
-
-    @property
-    def precision(self) -> Literal["auto", "fp32", "bf16", "fp16"]: ...
 
     @property
     def validate_every(self) -> int: ...
@@ -96,17 +93,19 @@ class SteppingRun(ABC, Generic[Recipe, Network]):
         network: with the weights to start from.
         output: folder of the run.
         backward: what each process computes.
+        precision: where, and in what; the one that ``backward`` computes with, whose scaler both need.
         workers: processes that share a batch and torch's threads; more than 1 on a CPU alone.
     """
 
     fixed: ClassVar[tuple[str, ...]]
     """Tables of a recipe that a resumed run cannot change. The rest is a plan, and plans change."""
 
-    def __init__(self, recipe: Recipe, network: Network, output: Path, backward: Backward, workers: int) -> None:
+    def __init__(
+        self, recipe: Recipe, network: Network, output: Path, backward: Backward, precision: Precision, workers: int
+    ) -> None:
         torch.manual_seed(recipe.seed)
         self.recipe, self.output, self.backward = recipe, output, backward
-        self.device = training_device()
-        self.precision = Precision(recipe.precision, self.device)
+        self.device, self.precision = precision.device, precision
         self.network = network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer = self.open_optimizer()
         self.average = {name: value.detach().clone() for name, value in self.network.state_dict().items()}
@@ -178,7 +177,8 @@ class SteppingRun(ABC, Generic[Recipe, Network]):
         state = self.upgraded(state)
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.precision.scaler.load_state_dict(state["scaler"])
+        if state["scaler"]:  # a run that began on another device may have no scale to go on from
+            self.precision.scaler.load_state_dict(state["scaler"])
         self.average = state["average"]
         self.step, self.best, self.last = state["step"], state["best"], state["last"]
         if changed:

@@ -171,10 +171,10 @@ class _ParsingRun(SteppingRun[Recipe, Learner]):
         torch.manual_seed(recipe.seed)
         network = _network(recipe, self.label_set, tell)
         learner = Learner(network, _hints(recipe.distillation, network, teacher))
-        device = training_device()
-        criterion = Criterion(recipe.loss, recipe.distillation, network.auxiliary_weight, self.label_set, device)
-        backward = Backward(criterion, teacher, Precision(recipe.precision, device))
-        super().__init__(recipe, learner, output, backward, workers)
+        precision = Precision(recipe.precision, training_device())
+        weight = network.auxiliary_weight
+        criterion = Criterion(recipe.loss, recipe.distillation, weight, self.label_set, precision.device)
+        super().__init__(recipe, learner, output, Backward(criterion, teacher, precision), precision, workers)
         self.events = _Events(output, self.step)
 
     def read_recipe(self, values: ReadJson) -> Recipe:

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from ...data.dataset import Dataset, Subset
 from ...data.letterbox import Letterbox
 from ...distillation.loader import Loader, Part
+from ...distillation.optimising import Precision, training_device
 from ...distillation.stepping import BEST_NAME, SteppingRun, StepProgress, rounded
 from ...errors import DataError, UsageError
 from ...networks.checkpoint import Checkpoint, load_checkpoint
@@ -175,7 +176,8 @@ class _Int8Run(SteppingRun[Int8Recipe, FakeQuantNetwork]):
     def __init__(self, recipe: Int8Recipe, task: _Task, network: FakeQuantNetwork, output: Path) -> None:
         self.task = task
         self.teacher = copy.deepcopy(network).requires_grad_(False)
-        super().__init__(recipe, network, output, Backward(recipe.loss, self.teacher), workers=1)
+        precision = Precision(recipe.precision, training_device())
+        super().__init__(recipe, network, output, Backward(recipe.loss, self.teacher), precision, workers=1)
         self.teacher.to(self.device)
         self._judged = self._frames_and_answers()
 

@@ -87,8 +87,8 @@ class _FinderRun(SteppingRun[PeopleRecipe, Finder]):
     def __init__(self, recipe: PeopleRecipe, images: PeopleImages, network: Finder, output: Path, workers: int) -> None:
         self.images = images
         self.mosaics = validation_mosaics(recipe, images.validation)
-        backward = Backward(recipe.loss, Precision(recipe.precision, training_device()))
-        super().__init__(recipe, network, output, backward, workers)
+        precision = Precision(recipe.precision, training_device())
+        super().__init__(recipe, network, output, Backward(recipe.loss, precision), precision, workers)
 
     def read_recipe(self, values: ReadJson) -> PeopleRecipe:
         return PeopleRecipe.from_dict(values)

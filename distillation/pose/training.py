@@ -101,10 +101,9 @@ class _PoseRun(SteppingRun[PoseRecipe, PoseNetwork]):
         workers: int,
     ) -> None:
         self.images, self.skeleton, self.album = images, skeleton, Album()
-        device = training_device()
-        taught = [teacher.to(device).eval() for teacher in teachers]
-        backward = Backward(recipe, taught, Precision(recipe.precision, device))
-        super().__init__(recipe, network, output, backward, workers)
+        precision = Precision(recipe.precision, training_device())
+        taught = [teacher.to(precision.device).eval() for teacher in teachers]
+        super().__init__(recipe, network, output, Backward(recipe, taught, precision), precision, workers)
 
     def read_recipe(self, values: ReadJson) -> PoseRecipe:
         return PoseRecipe.from_dict(values)

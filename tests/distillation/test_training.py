@@ -4,6 +4,7 @@ import copy
 import json
 import os
 import signal
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -112,6 +113,29 @@ def test_a_run_that_is_asked_to_end_saves_the_step_in_hand_and_goes_on_from_it(f
         fit(TINY, few, tmp_path / "cut", on_progress=end)
     assert torch.load(tmp_path / "cut" / "state.pt", weights_only=True)["step"] == 1
     assert fit(TINY, few, tmp_path / "cut").read_bytes() == whole.read_bytes()
+
+
+def test_scaled_gradients_train_what_unscaled_ones_do(
+    few: Dataset, tmp_path: Path, scale_gradients: Callable[[], None], short_trunks: None
+) -> None:
+    fit(TINY, few, tmp_path / "plain")
+    scale_gradients()
+    fit(TINY, few, tmp_path / "scaled")
+    plain, scaled = (torch.load(tmp_path / name / "state.pt", weights_only=True) for name in ("plain", "scaled"))
+    assert not plain["scaler"]
+    assert scaled["scaler"]["scale"] > 1
+    for name, value in plain["network"].items():
+        torch.testing.assert_close(scaled["network"][name], value, msg=name)
+
+
+def test_a_run_that_began_without_scaled_gradients_goes_on_where_they_are_scaled(
+    few: Dataset, tmp_path: Path, scale_gradients: Callable[[], None], short_trunks: None
+) -> None:
+    with pytest.raises(Killed):
+        fit(TINY, few, tmp_path, on_progress=kill_at(3))
+    scale_gradients()
+    assert fit(TINY, few, tmp_path).exists()
+    assert torch.load(tmp_path / "state.pt", weights_only=True)["scaler"]["scale"] > 1
 
 
 @pytest.mark.usefixtures("short_trunks")

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,18 @@ def test_a_run_keeps_the_best_with_what_it_was_trained_on(images: PeopleImages, 
     checkpoint = load_finder(best)
     assert checkpoint.framing.input_size == (64, 96)
     assert checkpoint.origin.training_data == "drawn people"
+
+
+def test_scaled_gradients_train_what_unscaled_ones_do(
+    images: PeopleImages, tmp_path: Path, scale_gradients: Callable[[], None]
+) -> None:
+    train(PeopleRecipe.from_dict(VALUES), images, small(), tmp_path / "plain")
+    scale_gradients()
+    train(PeopleRecipe.from_dict(VALUES), images, small(), tmp_path / "scaled")
+    plain, scaled = weights(tmp_path / "plain"), weights(tmp_path / "scaled")
+    for name, value in plain.items():
+        torch.testing.assert_close(scaled[name], value, msg=name)
+    assert torch.load(tmp_path / "scaled" / "state.pt", weights_only=True)["scaler"]["scale"] > 1
 
 
 def test_a_run_that_was_terminated_ends_where_one_that_was_not_does(images: PeopleImages, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -80,6 +81,18 @@ def test_a_run_validates_in_each_phase_at_its_input_size_and_keeps_the_best(imag
     assert [(entry["step"], entry["input_size"]) for entry in entries] == [(2, [64, 64]), (4, [96, 64])]
     assert all(0 <= entry["pck"] <= 1 and 0 <= entry["pck_flip"] <= 1 for entry in entries)
     assert set(load_file(best)) >= {name for name, _ in tiny().named_parameters()}
+
+
+def test_scaled_gradients_train_what_unscaled_ones_do(
+    images: PoseImages, tmp_path: Path, scale_gradients: Callable[[], None]
+) -> None:
+    run(images, tmp_path / "plain")
+    scale_gradients()
+    run(images, tmp_path / "scaled")
+    plain, scaled = weights(tmp_path / "plain"), weights(tmp_path / "scaled")
+    for name, value in plain.items():
+        torch.testing.assert_close(scaled[name], value, msg=name)
+    assert torch.load(tmp_path / "scaled" / "state.pt", weights_only=True)["scaler"]["scale"] > 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
