@@ -44,7 +44,8 @@ def training_device() -> torch.device:
 
 def _fastest(device: torch.device) -> str:
     if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+        # What is emulated, on GPUs before Ampere, is slow; they compute in float16.
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
     # On a processor without instructions for it, bfloat16 is several times slower than float32.
     supports = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
     return "bf16" if supports() else "fp32"

@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -327,6 +328,18 @@ def test_the_log_for_tensorboard_has_loss_rate_and_scores(few: Dataset, tmp_path
     events.Reload()
     assert {"loss", "learning_rate", "validation/mean_iou"} <= set(events.Tags()["scalars"])
     assert [event.step for event in events.Scalars("loss")] == [2, 4]
+
+
+@pytest.mark.parametrize(("generation", "chosen"), [(7, "fp16"), (8, "bf16")])
+def test_a_gpu_that_only_emulates_bfloat16_trains_in_float16(
+    monkeypatch: pytest.MonkeyPatch, generation: int, chosen: str
+) -> None:
+    monkeypatch.setattr(torch.version, "hip", None)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(major=generation))
+    monkeypatch.setattr(torch.cuda, "_check_bf16_tensor_supported", lambda _: True)
+    assert Precision("auto", torch.device("cuda")).name == chosen
 
 
 def test_the_learning_rate_warms_up_and_falls_to_nothing() -> None:
